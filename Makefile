@@ -1,0 +1,54 @@
+# Each target installs what it needs first. Nothing is installed outside this folder.
+#   make demo                    the whole simulated study, then its summary (ROIS="V1 TO" for less, SEEDS="0 1 2" for more)
+#   make test                    all tests
+#   make lab                     JupyterLab on the notebooks
+#   make clean                   remove results and the simulated study (keeps .venv and data/raw)
+
+PYTHON ?= python3
+ROIS   ?= V1 V2 V4 VO PHC LO TO
+SEEDS  ?= 0
+CORES  ?= all
+BIN    := .venv/bin
+UV     := $(shell command -v uv || echo .uv/bin/uv)
+
+.PHONY: demo test lint lab lock clean
+
+demo: .venv/.ready
+	@echo "== the simulated study: $(ROIS); seeds $(SEEDS)"
+	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --config rois="$(ROIS)" seeds="$(SEEDS)"
+	@$(BIN)/python -m nbtools summary
+
+test: .venv/.ready
+	@echo "== tests, the notebooks among them (about seven minutes on two cores)"
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+
+lab: .venv/.ready
+	$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+
+lock: $(UV)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		--extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf runs data/derived .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The stamp is written last: an interrupted installation is taken up again.
+.venv/.ready: requirements.lock pyproject.toml | $(UV)
+	@echo "== installing the locked packages into .venv (about 6 GB on Linux: torch brings CUDA along)"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python "$(PYTHON)" .venv
+	UV_COMPILE_BYTECODE=1 $(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.uv/bin/uv:
+	@echo "== installing uv into .uv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.5"

@@ -1,0 +1,5 @@
+"""``python -m nbtools``."""
+
+from nbtools.batch import main
+
+raise SystemExit(main())

@@ -1,0 +1,248 @@
+"""Speed and memory against the plain way of doing the same: ``python -m nbtools bench [names…]``.
+
+Each side of a comparison that concerns memory runs in a process of its own. Both sides must give the same
+values, or there is no row.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from nbtools.conditions import HIERARCHY, ROI_LABELS
+from nbtools.data import nsd
+from nbtools.errors import InputError
+from nbtools.metrics.noise_ceiling import ncsnr
+
+Row = dict[str, object]
+T = TypeVar("T")
+
+# Subject 1's volume; the sizes of its regions are rounded guesses, about 9,000 voxels together.
+_SHAPE = (81, 104, 83)
+_N_VOXELS = {"V1": 1600, "V2": 1600, "V4": 700, "VO": 900, "PHC": 1100, "LO": 1900, "TO": 1200}
+_STEPS = 40  # of PGD
+
+
+def main(names: list[str]) -> None:
+    """Run comparisons and print their table.
+
+    Parameters
+    ----------
+    names : list of str
+        Keys of `COMPARISONS`; none means all.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown.
+    """
+    # Imported here: the processes that are measured import this module too, and do without pandas.
+    import pandas as pd
+
+    unknown = [name for name in names if name not in COMPARISONS]
+    if unknown:
+        raise InputError(
+            "unknown comparison",
+            expected=", ".join(COMPARISONS),
+            got=", ".join(unknown),
+            fix="name some of these, or none for all",
+        )
+    rows = [COMPARISONS[name]() for name in names or COMPARISONS]
+    print(pd.DataFrame(rows).round(3).to_string(index=False))
+
+
+def compare_nsd() -> Row:
+    """All seven regions of one session of real size: streamed once, against loaded whole once per region."""
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
+        write_session(Path(folder))
+        whole, streamed = (_in_new_process(side, folder) for side in ("load_whole", "load_streamed"))
+        with np.load(f"{folder}/load_whole.npz") as plain, np.load(f"{folder}/load_streamed.npz") as ours:
+            for roi in HIERARCHY:
+                z = (plain[roi] - plain[roi].mean(axis=0)) / plain[roi].std(axis=0)
+                np.testing.assert_allclose(ours[roi], z, atol=1e-4)
+    return {
+        "comparison": "nsd",
+        "baseline_s": whole["seconds"],
+        "ours_s": streamed["seconds"],
+        "ratio": whole["seconds"] / streamed["seconds"],
+        "goal": "20x, 300 MB",
+        "peak_mb": streamed["peak_mb"],
+        "notes": f"7 regions, 1 session; baseline's peak {whole['peak_mb']:.0f} MB; same values",
+    }
+
+
+def compare_noise_ceiling() -> Row:
+    """The noise ceiling of all voxels at once, against a loop over voxels and images."""
+    rng = np.random.default_rng(0)
+    image_ids = rng.permutation(np.repeat(np.arange(1000), 3))
+    signal = rng.normal(size=(1000, 500)) * np.sqrt(rng.uniform(0, 0.6, 500))
+    responses = signal[image_ids] + rng.normal(size=(3000, 500))
+    responses = ((responses - responses.mean(axis=0)) / responses.std(axis=0)).astype(np.float32)
+    loop_seconds, expected = _timed(lambda: ncsnr_loop(responses, image_ids))
+    seconds, found = _timed(lambda: ncsnr(responses, image_ids))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    return {
+        "comparison": "noise_ceiling",
+        "baseline_s": loop_seconds,
+        "ours_s": seconds,
+        "ratio": loop_seconds / seconds,
+        "goal": "10x",
+        "notes": "1000 images × 3, 500 voxels; same values",
+    }
+
+
+def compare_attacks() -> Row:
+    """One sweep over ten ε, against Foolbox given the same ten: the same attack on the same network and images."""
+    import foolbox as fb
+    import torch
+
+    from nbtools.attacks import sweep
+    from nbtools.data.images import to_float
+
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
+        model, images = _classifier(Path(folder))
+    epsilons = [float(epsilon) for epsilon in np.geomspace(0.25, 8, 10) / 255]
+    attack = fb.attacks.LinfPGD(rel_stepsize=2.5 / _STEPS, steps=_STEPS)
+    judge, pixels = fb.PyTorchModel(model, bounds=(0, 1), device="cpu"), to_float(images.pixels)
+    torch.manual_seed(0)
+    baseline_s, (_, _, success) = _timed(lambda: attack(judge, pixels, images.labels, epsilons=epsilons))
+    ours_s, decisions = _timed(lambda: sweep(model, images, epsilons, steps=_STEPS))
+    right = (decisions["prediction"] == decisions["label"]).groupby(decisions["epsilon"]).mean()
+    difference = right.loc[epsilons].to_numpy() - (~success).float().mean(1).numpy()
+    return {
+        "comparison": "attacks",
+        "baseline_s": baseline_s,
+        "ours_s": ours_s,
+        "ratio": baseline_s / ours_s,
+        "goal": "3x",
+        "notes": f"PGD-{_STEPS}, 10 ε, {len(images)} images, clean accuracy {right.loc[0.0]:.2f}; robust accuracy "
+        f"(ours − Foolbox) differs by {np.abs(difference).max():.3f} at most, {difference.mean():+.4f} on average",
+    }
+
+
+COMPARISONS: dict[str, Callable[[], Row]] = {
+    "nsd": compare_nsd,
+    "noise_ceiling": compare_noise_ceiling,
+    "attacks": compare_attacks,
+}
+
+
+def _classifier(folder: Path) -> tuple[Any, Any]:
+    """Train a small network on the demo study; return it, frozen, and 300 of the study's validation images."""
+    from nbtools.data.images import choose_rows, load_folder, split_rows
+    from nbtools.data.study import open_study, study_file
+    from nbtools.data.synthetic import make_study
+    from nbtools.loop import TrainConfig
+    from nbtools.models import GuidedNet, build, load_model, save_model
+    from nbtools.training import train_guided
+
+    study = open_study("demo" if study_file("demo").exists() else str(make_study(folder / "demo")))
+    images = load_folder(study.classification / "train", study.image_size)
+    splits = split_rows(len(images), 0.04)
+    config = TrainConfig(epochs=16, batch_size=64, lr=3e-3, schedule="one-cycle")
+    model = build(GuidedNet, 0, "small_resnet", len(images.classes), 0)
+    train_guided(model, images, None, 0.0, splits, config)
+    save_model(model, folder / "network")
+    validation = load_folder(study.classification / "val", study.image_size)
+    return load_model(folder / "network"), validation[choose_rows(len(validation), 300)]
+
+
+def load_whole(root: str) -> dict[str, NDArray]:
+    """Load the session whole, once for each region; return responses (750, n_voxels) by region."""
+    file = nsd.find_sessions(Path(root), 1)[1]
+    masks = nsd.roi_masks(Path(root), 1, HIERARCHY)
+    return {roi: nib.nifti1.load(file).get_fdata()[mask].T / nsd.BETA_SCALE for roi, mask in masks.items()}
+
+
+def load_streamed(root: str) -> dict[str, NDArray]:
+    """Load the session as this package does; it z-scores too."""
+    trials = nsd.load_trials(Path(root), 1, HIERARCHY, progress=False)
+    return {roi: trials[roi].responses for roi in HIERARCHY}
+
+
+def ncsnr_loop(responses: NDArray, image_ids: NDArray) -> NDArray:
+    """Signal-to-noise ratios (n_voxels,) by a loop over voxels and images."""
+    trials_of = [np.flatnonzero(image_ids == image) for image in np.unique(image_ids)]
+    ratios = []
+    for voxel in responses.T:
+        noise = np.mean([np.var(voxel[trials], ddof=1) for trials in trials_of])
+        ratios.append(np.sqrt(max(1 - noise, 0) / noise))
+    return np.array(ratios)
+
+
+def write_session(root: Path) -> None:
+    """Write an NSD tree with one session of real size for subject 1: noise in an ellipsoid, 0 around it."""
+    import scipy.io
+
+    rng = np.random.default_rng(0)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in _SHAPE), indexing="ij")
+    # A third of the volume, in the order of the file: x runs fastest.
+    brain = np.flatnonzero((x**2 + y**2 + z**2 < 0.88**2).ravel(order="F"))
+    sd = rng.uniform(300, 600, len(brain)).astype(np.float32)
+
+    space = root / "nsddata" / "ppdata" / "subj01" / "func1pt8mm" / "roi"
+    folder = root / "nsddata_betas" / "ppdata" / "subj01" / "func1pt8mm" / nsd.BETA_VERSION
+    design = root / "nsddata" / "experiments" / "nsd"
+    for path in (space, folder, design):
+        path.mkdir(parents=True)
+    atlas = np.zeros(np.prod(_SHAPE), np.int16)
+    labels = np.repeat([ROI_LABELS[roi][0] for roi in HIERARCHY], [_N_VOXELS[roi] for roi in HIERARCHY])
+    atlas[rng.choice(brain, len(labels), replace=False)] = labels
+    for name, volume in {"Kastner2015": atlas, "nsdgeneral": (atlas > 0).astype(np.int16)}.items():
+        image = nib.nifti1.Nifti1Image(volume.reshape(_SHAPE, order="F"), np.eye(4))
+        image.to_filename(space / f"{name}.nii.gz")
+    ids = np.arange(1.0, nsd.TRIALS_PER_SESSION + 1)[None]
+    entries = {"masterordering": ids, "subjectim": np.repeat(ids, 8, axis=0), "sharedix": ids[:, :100]}
+    scipy.io.savemat(design / "nsd_expdesign.mat", entries)
+
+    header = nib.nifti1.Nifti1Header(endianness="<")
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((*_SHAPE, nsd.TRIALS_PER_SESSION))
+    header["vox_offset"] = 352
+    volume = np.zeros(np.prod(_SHAPE), "<i2")
+    with gzip.open(folder / "betas_session01.nii.gz", "wb", compresslevel=6) as stream:
+        stream.write(header.binaryblock + b"\0" * 4)
+        for _ in tqdm(range(nsd.TRIALS_PER_SESSION), "writing a session"):
+            volume[brain] = rng.standard_normal(len(brain), dtype=np.float32) * sd
+            stream.write(volume.tobytes())
+
+
+def measure(side: str, root: str) -> None:
+    """Run one side, leave its arrays in `root` and print its seconds and peak memory (MB) as JSON."""
+    seconds, arrays = _timed(lambda: globals()[side](root))
+    print(json.dumps({"seconds": seconds, "peak_mb": _peak_mb()}))
+    np.savez(f"{root}/{side}.npz", **arrays)
+
+
+def _in_new_process(side: str, root: str) -> dict[str, float]:
+    code = f"from nbtools import bench; bench.measure({side!r}, {root!r})"
+    return json.loads(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)
+
+
+def _timed(function: Callable[[], T]) -> tuple[float, T]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Better than getrusage, by which a new process starts out with its parent's peak.
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS

@@ -1,0 +1,145 @@
+"""ROIs and guidance conditions: names, atlas labels, order and colours. Said here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nbtools.errors import InputError
+
+# Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
+VENTRAL: dict[str, tuple[int, ...]] = {
+    "V1": (1, 2),
+    "V2": (3, 4),
+    "V4": (7,),
+    "VO": (8, 9),
+    "PHC": (10, 11),
+    "LO": (14, 15),
+    "TO": (12, 13),
+}
+DORSAL: dict[str, tuple[int, ...]] = {
+    "V3": (5, 6),
+    "V3A": (17,),
+    "V3B": (16,),
+    "IPS0": (18,),
+    "IPS1": (19,),
+    "IPS2": (20,),
+    "IPS3": (21,),
+    "IPS4": (22,),
+    "IPS5": (23,),
+}
+ROI_LABELS: dict[str, tuple[int, ...]] = {**VENTRAL, **DORSAL}
+HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
+BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle")
+CONDITIONS: tuple[str, ...] = (*BASELINES, *HIERARCHY)
+
+Kind = Literal["none", "random", "shuffle", "roi"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What guides a network.
+
+    Attributes
+    ----------
+    name : str
+        As it stands in tables and figures.
+    kind : {"none", "random", "shuffle", "roi"}
+        No guidance, an untrained predictor, a trained predictor that sees another image, a trained predictor.
+    roi : str or None
+        The region whose predictor is used (for ``random``: whose predictor's size is used).
+    """
+
+    name: str
+    kind: Kind
+    roi: str | None
+
+
+def parse_condition(name: str) -> Condition:
+    """Read a condition's name.
+
+    Parameters
+    ----------
+    name : str
+        A region (``"TO"``), ``"none"``, ``"random"`` or ``"<region>-shuffle"``.
+
+    Raises
+    ------
+    InputError
+        If the name is none of these.
+    """
+    if name == "none":
+        return Condition(name, "none", None)
+    if name == "random":
+        return Condition(name, "random", HIERARCHY[-1])
+    roi = name.removesuffix("-shuffle")
+    if roi in ROI_LABELS:
+        return Condition(name, "roi" if roi == name else "shuffle", roi)
+    raise InputError(
+        f"unknown condition {name!r}",
+        expected=f"a region ({', '.join(ROI_LABELS)}), none, random or <region>-shuffle",
+        got=repr(name),
+        fix="check the spelling; names are case-sensitive",
+    )
+
+
+def check_rois(names: list[str] | tuple[str, ...]) -> None:
+    """Raise `InputError` unless every name is a region of `ROI_LABELS`."""
+    unknown = [name for name in names if name not in ROI_LABELS]
+    if unknown or not names:
+        raise InputError(
+            "unknown region" if unknown else "no region was asked for",
+            expected=", ".join(ROI_LABELS),
+            got=", ".join(map(repr, unknown)) or "an empty list",
+            fix="use the regions' names as above",
+        )
+
+
+# Dark to light along the hierarchy (steps of inferno, lightness L* 17 to 75), so that the order reads in grey
+# print and to colour-blind eyes (tests/test_plots.py simulates both); unguided controls are black and grey.
+_COLORS: dict[str, str] = {
+    "none": "#000000",
+    "random": "#8c8c8c",
+    "V1": "#420a68",
+    "V2": "#6a176e",
+    "V4": "#932667",
+    "VO": "#bc3754",
+    "PHC": "#dd513a",
+    "LO": "#f37819",
+    "TO": "#fca50a",
+}
+_DORSAL_COLOR = "#1f7f8c"
+_SYMBOLS: dict[str, str] = {
+    "none": "cross",
+    "random": "x",
+    "V1": "circle",
+    "V2": "square",
+    "V4": "diamond",
+    "VO": "triangle-up",
+    "PHC": "triangle-down",
+    "LO": "pentagon",
+    "TO": "star",
+}
+
+
+def color(condition: str) -> str:
+    """Return the condition's fixed colour (hex); a shuffled control has its region's."""
+    parsed = parse_condition(condition)
+    return _COLORS.get(parsed.name) or _COLORS.get(str(parsed.roi)) or _DORSAL_COLOR
+
+
+def dash(condition: str) -> str:
+    """Return the condition's plotly line dash, so that print and colour-blind readers can tell controls."""
+    return {"none": "solid", "random": "dot", "shuffle": "dash", "roi": "solid"}[parse_condition(condition).kind]
+
+
+def symbol(condition: str) -> str:
+    """Return the condition's plotly marker: a shape per region, open for its shuffled control."""
+    parsed = parse_condition(condition)
+    shape = _SYMBOLS.get(parsed.name) or _SYMBOLS.get(str(parsed.roi), "hexagon")
+    return f"{shape}-open" if parsed.kind == "shuffle" else shape
+
+
+def hierarchy_rank(condition: str) -> int | None:
+    """Return a ventral region's place in the hierarchy (V1 = 1 … TO = 7), None for anything else."""
+    return HIERARCHY.index(condition) + 1 if condition in HIERARCHY else None

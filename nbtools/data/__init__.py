@@ -1,0 +1,1 @@
+"""Loaders: a study's files in, `RoiTrials`, `RoiResponses` and `ImageSet` out."""

@@ -1,0 +1,380 @@
+"""Images of a study as one uint8 tensor, joined with responses by image id and augmented in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.datasets import ImageFolder
+from torchvision.ops import roi_align
+from torchvision.transforms.v2 import functional as v2
+from tqdm.auto import tqdm
+
+from nbtools.data.study import home
+from nbtools.errors import InputError
+from nbtools.files import written
+
+Augmentation = Literal["none", "shift", "crop-flip"]
+STIMULI = Path("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
+MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with their ids and labels.
+
+    Attributes
+    ----------
+    pixels : Tensor
+        uint8, shape (n_images, 3, height, width), RGB.
+    labels : Tensor
+        int64, shape (n_images,): index into `classes`, or -1 for an image without a class.
+    ids : ndarray
+        Shape (n_images,): stimulus numbers (NSD) or paths relative to the folder. Unique.
+    classes : tuple of str
+        Class names.
+
+    Raises
+    ------
+    InputError
+        If lengths, types or ids do not agree.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    ids: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        sound = (
+            self.pixels.dtype == torch.uint8
+            and self.pixels.ndim == 4
+            and self.pixels.shape[:2] == (n, 3)
+            and self.labels.shape == (n,)
+            and self.labels.dtype == torch.int64
+        )
+        if not sound or n == 0:
+            raise InputError(
+                "pixels, labels and ids do not belong together",
+                expected="pixels (n, 3, h, w) uint8, labels (n,) int64, ids (n,), n > 0",
+                got=f"{tuple(self.pixels.shape)} {self.pixels.dtype}, {tuple(self.labels.shape)} "
+                f"{self.labels.dtype}, {self.ids.shape}",
+                fix="build the set with load_folder or load_stimuli",
+            )
+        if len(np.unique(self.ids)) != n:
+            raise InputError("image ids repeat", expected=f"{n} ids", got=len(np.unique(self.ids)), fix="drop copies")
+        if self.labels.max() >= len(self.classes) or self.labels.min() < NO_LABEL:
+            raise InputError(
+                "labels and classes do not match",
+                expected=f"labels from {NO_LABEL} to {len(self.classes) - 1}",
+                got=f"{int(self.labels.min())} to {int(self.labels.max())}",
+                fix="pass the classes the labels index",
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: np.ndarray | Sequence[int] | slice) -> ImageSet:
+        """Return the images at these rows, in this order."""
+        chosen = torch.as_tensor(np.arange(len(self))[rows])
+        return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen], ids=self.ids[chosen.numpy()])
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Return the row of each id: how responses and images are joined.
+
+        Raises
+        ------
+        InputError
+            If an id is not in the set.
+        """
+        order = np.argsort(self.ids)
+        found = order[np.searchsorted(self.ids, ids, sorter=order).clip(max=len(self) - 1)]
+        missing = np.asarray(ids)[self.ids[found] != ids]
+        if missing.size:
+            raise InputError(
+                f"{missing.size} image ids are not in this set",
+                expected="every id of the responses among the images",
+                got=f"e.g. {missing[0]!r}",
+                fix="load the images of the same study and subject as the responses",
+            )
+        return found
+
+    def to_numpy(self) -> np.ndarray:
+        """Return the pixels as figures take them: uint8, shape (n_images, height, width, 3)."""
+        return self.pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+    def to(self, device: torch.device) -> ImageSet:
+        """Return the set with pixels and labels on a device."""
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
+
+def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
+    """Set a random share of n rows apart for validation: sorted rows under ``train`` and ``validation``."""
+    order = np.random.default_rng(seed).permutation(n)
+    n_validation = round(n * fraction)
+    return {"train": np.sort(order[n_validation:]), "validation": np.sort(order[:n_validation])}
+
+
+def choose_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
+    """Choose k of n rows at random, sorted; all of them if there are no more than k."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:k])
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels into floats in [0, 1]: the form every model takes."""
+    return pixels.to(torch.float32).div_(255)
+
+
+def load_stimuli(nsd: Path, image_ids: np.ndarray, size: int) -> ImageSet:
+    """Read scanner images from an NSD tree.
+
+    Parameters
+    ----------
+    nsd : Path
+        Root of the NSD tree.
+    image_ids : ndarray
+        Shape (n_images,): 0-based rows of ``imgBrick``.
+    size : int
+        Side in pixels; images of another size are resized (bilinear, antialiased).
+
+    Returns
+    -------
+    ImageSet
+        Without labels, in the order of `image_ids`.
+
+    Raises
+    ------
+    InputError
+        If the file or its dataset is missing or malformed, or an id is out of range.
+    """
+    file = nsd / STIMULI
+    ids = np.asarray(image_ids)
+    pixels = torch.empty((len(ids), 3, size, size), dtype=torch.uint8)
+    try:
+        with h5py.File(file, "r") as store:
+            brick = _image_brick(store, file, ids)
+            for row in tqdm(np.argsort(ids), desc="scanner images", leave=False, disable=None):  # in file order
+                pixels[row] = _resized(torch.from_numpy(brick[ids[row]]).permute(2, 0, 1), size)
+    except OSError as error:
+        raise InputError(
+            "the stimuli cannot be read",
+            file=file,
+            expected="an HDF5 file with the dataset imgBrick",
+            got=error,
+            fix="fetch nsd_stimuli.hdf5 again, or make the simulated study",
+        ) from error
+    return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
+
+
+def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
+    brick = store.get("imgBrick")
+    if brick is None or brick.ndim != 4 or brick.shape[3] != 3 or brick.dtype != np.uint8:
+        raise InputError(
+            "the stimuli have another form",
+            file=file,
+            expected="imgBrick, uint8, (n, height, width, 3)",
+            got=f"{sorted(store)}" if brick is None else f"{brick.dtype}, {brick.shape}",
+            fix="use NSD's nsd_stimuli.hdf5 as released",
+        )
+    if ids.size == 0 or ids.min() < 0 or ids.max() >= len(brick):
+        raise InputError(
+            "image ids out of range",
+            file=file,
+            expected=f"at least one id, all from 0 to {len(brick) - 1}",
+            got=f"{ids.min()} to {ids.max()}" if ids.size else "no id",
+            fix="check that the design file and the stimuli are of the same study",
+        )
+    return brick
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    return pixels if pixels.shape[-2:] == (size, size) else v2.resize(pixels, [size, size], antialias=True)
+
+
+def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) -> ImageSet:
+    """Read an ImageFolder tree (``<class>/<image>``).
+
+    An image of ``size × size`` is taken as it is; any other is resized to 8/7 of `size` (shorter side) and
+    its centre cropped, as ImageNet validation does for 224 px.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds one folder per class.
+    size : int
+        Side in pixels.
+    memory_limit : int
+        Bytes. A set larger than this is decoded once into a packed file and mapped from there.
+
+    Returns
+    -------
+    ImageSet
+        Sorted by class and file name; ids are paths relative to `folder`.
+
+    Raises
+    ------
+    InputError
+        If there is no class folder, a class is empty, or a file is not a readable image.
+    """
+    try:
+        tree = ImageFolder(str(folder))
+    except FileNotFoundError as error:
+        raise InputError(
+            "no images in ImageFolder layout",
+            file=folder,
+            expected="<class>/<image> with at least one image per class",
+            got=str(error).splitlines()[0],
+            fix="sort the images into one folder per class",
+        ) from error
+    files = [Path(name) for name, _ in tree.samples]
+    ids = np.array([file.relative_to(folder).as_posix() for file in files])
+    labels = torch.tensor([label for _, label in tree.samples])
+    n_bytes = len(files) * 3 * size * size
+    pixels = _decode(files, size) if n_bytes <= memory_limit else _packed(files, size)
+    return ImageSet(pixels, labels, ids, tuple(tree.classes))
+
+
+def _decode_one(file: Path, size: int) -> Tensor:
+    try:
+        with Image.open(file) as image:
+            if image.mode[0] in "IF":  # Pillow would clip these to 255
+                raise ValueError(f"{image.mode}: more than 8 bits per channel")
+            pixels = v2.pil_to_tensor(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            "an image cannot be read",
+            file=file,
+            expected="a PNG, JPEG or other image Pillow reads, 8 bits per channel",
+            got=error,
+            fix="replace, convert or remove the file",
+        ) from error
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    return v2.center_crop(v2.resize(pixels, [round(size * 8 / 7)], antialias=True), [size, size])
+
+
+def _decoded(files: list[Path], size: int) -> Iterator[Tensor]:
+    with ThreadPoolExecutor() as pool:
+        decoded = pool.map(lambda file: _decode_one(file, size), files)
+        yield from tqdm(decoded, total=len(files), desc="images", unit="image", leave=False, disable=None)
+
+
+def _decode(files: list[Path], size: int) -> Tensor:
+    pixels = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
+    for row, image in enumerate(_decoded(files, size)):
+        pixels[row] = image
+    return pixels
+
+
+def _packed(files: list[Path], size: int) -> Tensor:
+    """Map the pixels from a file decoded once; its name is a digest of what was decoded."""
+    stamps = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    digest = hashlib.sha256("\n".join([str(size), *stamps]).encode()).hexdigest()[:16]
+    target = home() / "data" / "derived" / "packed" / f"{digest}.uint8"
+    if not target.exists():
+        with written(target) as beside, beside.open("wb") as out:
+            for image in _decoded(files, size):
+                out.write(image.numpy().tobytes())
+    shape = (len(files), 3, size, size)
+    return torch.from_file(str(target), shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
+
+
+def draw_boxes(augmentation: Augmentation, n: int, generator: torch.Generator) -> Tensor:
+    """Draw one random view per image, on the CPU, so that every device and process sees the same views.
+
+    Parameters
+    ----------
+    augmentation : {"none", "shift", "crop-flip"}
+        Nothing; a shift of up to 1/16 of the side; torchvision's RandomResizedCrop and a horizontal flip.
+    n : int
+        Number of images.
+    generator : torch.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, 5): left, top, right, bottom as fractions of the side, and 1 where the image is flipped.
+    """
+    box = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]).repeat(n, 1)
+    if augmentation == "shift":
+        shift = (torch.rand((n, 2), generator=generator) * 2 - 1) / 16
+        box[:, :4] += shift.repeat(1, 2)
+    elif augmentation == "crop-flip":
+        box[:, :4] = _resized_crops(n, generator)
+        box[:, 4] = torch.rand(n, generator=generator) < 0.5
+    elif augmentation != "none":
+        raise InputError(
+            "unknown augmentation",
+            expected="none, shift or crop-flip",
+            got=repr(augmentation),
+            fix="use one of these",
+        )
+    return box
+
+
+def _resized_crops(n: int, generator: torch.Generator, tries: int = 10) -> Tensor:
+    """Sample as torchvision's RandomResizedCrop does (area .08–1, aspect 3/4–4/3), all images at once."""
+    area = 0.08 + 0.92 * torch.rand((n, tries), generator=generator)
+    aspect = torch.exp((2 * torch.rand((n, tries), generator=generator) - 1) * math.log(4 / 3))
+    sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=-1)
+    fits = (sides <= 1).all(-1)
+    fits[:, -1] = True  # the last try is clipped when none fits
+    sides = sides[torch.arange(n), fits.int().argmax(1)].clamp(max=1)
+    corner = torch.rand((n, 2), generator=generator) * (1 - sides)
+    return torch.cat([corner, corner + sides], dim=1)
+
+
+def augment(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Cut each image's view out of it, in one batch, on the device of `pixels`.
+
+    Parameters
+    ----------
+    pixels : Tensor
+        uint8, shape (n, 3, side, side).
+    boxes : Tensor
+        Shape (n, 5), from `draw_boxes`.
+    size : int
+        Side of the result in pixels.
+
+    Returns
+    -------
+    Tensor
+        float32 in [0, 1], shape (n, 3, size, size). A whole-pixel shift is exact, with mirrored borders;
+        a crop is averaged from four bilinear samples per pixel.
+    """
+    side, corners = pixels.shape[-1], boxes[:, :4]
+    extent = corners[:, 2:] - corners[:, :2]
+    whole = torch.allclose(extent, torch.ones_like(extent))
+    if whole:
+        pixels = _shifted(pixels, (corners[:, :2] * side).round().long())
+        corners = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand_as(corners)
+    views = to_float(pixels)
+    if not (whole and side == size):
+        frame = torch.arange(len(boxes), dtype=torch.float32)[:, None]
+        regions = torch.cat([frame, corners * side], dim=1).to(pixels.device)
+        views = roi_align(views, regions, (size, size), sampling_ratio=2, aligned=True).clamp_(0, 1)
+    flip = boxes[:, 4].bool()
+    return torch.where(flip.to(views.device)[:, None, None, None], views.flip(-1), views) if flip.any() else views
+
+
+def _shifted(pixels: Tensor, shift: Tensor) -> Tensor:
+    """Move each image by whole pixels (n, 2: x, y), mirroring at the border."""
+    n, channels, side, _ = pixels.shape
+    moved = (torch.arange(side) + shift[:, :, None]).abs()  # (n, 2, side); uint8 padding has no CUDA kernel
+    mirrored = (side - 1 - (side - 1 - moved).abs()).to(pixels.device)
+    image = torch.arange(n, device=pixels.device)[:, None, None, None]
+    channel = torch.arange(channels, device=pixels.device)[:, None, None]
+    return pixels[image, channel, mirrored[:, 1, None, :, None], mirrored[:, 0, None, None, :]]

@@ -1,0 +1,87 @@
+"""The simulated study: a teaching instrument with a planted truth, in the real layouts. Not evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from nbtools.data.synthetic.files import sweep, write_bytes
+from nbtools.data.synthetic.recipe import ProfileName, Settings
+from nbtools.data.synthetic.world import World
+from nbtools.errors import InputError
+
+__all__ = ["make_study"]
+
+
+def make_study(
+    folder: Path,
+    *,
+    seed: int = 0,
+    profile: ProfileName = "demo",
+    category_labels: bool = False,
+    image_size: int = 32,
+    name: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make the simulated study, or finish one that was interrupted.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the study goes. Files that are there are kept.
+    seed : int
+        The same seed gives the same bytes.
+    profile : {"demo", "tiny"}
+        3,250 scanner images in 13 sessions, or 750 in 3.
+    category_labels : bool
+        Whether late regions (VO, PHC, LO, TO) also hold the classifier's own labels.
+    image_size : int
+        Side length of all images, pixels; 16 to 256.
+    name : str, optional
+        The study's name; by default the profile's, with ``-labels`` if labels are planted.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Path
+        The ``study.toml``, for `nbtools.data.study.open_study`.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or the folder holds a study made with other settings.
+    """
+    name = name or profile + "-labels" * category_labels
+    world = World(Path(folder), Settings(name, seed, profile, category_labels, image_size))
+    _claim(world)
+    sweep(world.folder)
+    with tqdm(world.steps(), desc=f"simulated study {name}", disable=not progress) as bar:
+        for label, step in bar:
+            bar.set_postfix_str(label)
+            step()
+    return world.folder / "study.toml"
+
+
+def _claim(world: World) -> None:
+    """Write the settings into a new folder; refuse one that holds another study, or other files."""
+    path = world.folder / "settings.json"
+    if not path.exists():
+        if (world.folder / "study.toml").exists():
+            raise InputError(
+                "the folder holds a study that was not made here",
+                file=world.folder / "study.toml",
+                expected="an empty folder, or one with a settings.json",
+                got="a study.toml without it",
+                fix="choose another folder",
+            )
+        write_bytes(path, world.identity())
+    elif path.read_bytes() != world.identity():
+        raise InputError(
+            "the folder holds a study made with other settings",
+            file=path,
+            expected=" ".join(world.identity().decode().split()),
+            got=" ".join(path.read_text().split()),
+            fix="choose another folder or the same settings, or delete this one to make it anew",
+        )

@@ -1,0 +1,127 @@
+"""The simulated brain: an ellipsoid in which the atlas's labels are grown as blobs in both hemispheres."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from nbtools.conditions import ROI_LABELS
+from nbtools.data.synthetic.recipe import REGIONS, Settings
+
+SHAPE = (28, 34, 26)  # voxels along x (left to right), y (back to front), z (bottom to top)
+VOXEL = 1.8  # mm
+SPILL = 0.12  # share of labelled voxels, beyond those asked for, that fall outside nsdgeneral
+UNLABELLED, OUTSIDE = 0, -1
+
+# Where each label grows from, in semi-axes of the brain from its middle: (distance to the midline, y, z).
+SEEDS: dict[int, tuple[float, float, float]] = {
+    1: (0.18, -0.82, -0.10),
+    2: (0.18, -0.78, 0.25),
+    3: (0.28, -0.66, -0.38),
+    4: (0.28, -0.60, 0.52),
+    7: (0.48, -0.45, -0.52),
+    8: (0.40, -0.20, -0.70),
+    9: (0.46, -0.02, -0.68),
+    10: (0.34, 0.18, -0.68),
+    11: (0.34, 0.36, -0.62),
+    14: (0.66, -0.42, 0.10),
+    15: (0.58, -0.58, 0.16),
+    12: (0.80, 0.02, 0.02),
+    13: (0.78, -0.18, 0.10),
+}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Label volumes and the planted voxels.
+
+    Attributes
+    ----------
+    kastner, nsdgeneral : (28, 34, 26) int16 arrays
+        Atlas labels, and 1 in visual cortex; 0 elsewhere in the brain, −1 outside it.
+    live, dead : dict of str to (n_voxels, 3) int64 arrays
+        Each region's voxels (i, j, k) with a signal, and constant ones, each in the order of ``np.argwhere``.
+    """
+
+    kastner: NDArray[np.int16]
+    nsdgeneral: NDArray[np.int16]
+    live: dict[str, NDArray[np.int64]]
+    dead: dict[str, NDArray[np.int64]]
+
+    @property
+    def scanned(self) -> NDArray[np.int64]:
+        """Voxels (i, j, k) that carry signal or noise: (n, 3), in the order of ``np.argwhere``."""
+        return np.argwhere((self.nsdgeneral == 1) | (self.kastner > 0))
+
+
+def build_anatomy(settings: Settings) -> Anatomy:
+    """Grow the regions and choose the dead voxels.
+
+    Parameters
+    ----------
+    settings : Settings
+        Only the seed matters.
+
+    Returns
+    -------
+    Anatomy
+    """
+    brain = _brain()
+    kastner = np.where(brain, UNLABELLED, OUTSIDE).astype(np.int16)
+    spilled = np.zeros(SHAPE, bool)
+    for name, region in REGIONS.items():
+        blobs = [(label, side) for label in ROI_LABELS[name] for side in (-1, 1)]
+        counts = np.diff(np.linspace(0, region.voxels + region.dead, len(blobs) + 1).round().astype(int))
+        for (label, side), count in zip(blobs, counts, strict=True):
+            voxels = _grow(kastner, label, side, int(np.ceil(count * (1 + SPILL))))
+            kastner[tuple(voxels.T)] = label
+            spilled[tuple(voxels[count:].T)] = True  # grown last: the rim farthest from the seed
+    visual = binary_dilation(kastner > 0) & brain & ~spilled
+    nsdgeneral = np.where(brain, visual, OUTSIDE).astype(np.int16)
+    live, dead = {}, {}
+    for name, region in REGIONS.items():
+        voxels = np.argwhere(np.isin(kastner, ROI_LABELS[name]) & visual)
+        silent = settings.generator("dead voxels", name).permutation(len(voxels)) < region.dead
+        live[name], dead[name] = voxels[~silent], voxels[silent]
+    return Anatomy(kastner, nsdgeneral, live, dead)
+
+
+def affine() -> NDArray[np.float64]:
+    """Return the 4×4 matrix from voxel indices to millimetres, the brain's middle at the origin."""
+    matrix = np.diag([VOXEL, VOXEL, VOXEL, 1.0])
+    matrix[:3, 3] = -VOXEL * (np.array(SHAPE) - 1) / 2
+    return matrix
+
+
+def _semi_axes() -> NDArray[np.float64]:
+    return (np.array(SHAPE) - 2) / 2
+
+
+def _brain() -> NDArray[np.bool_]:
+    centred = np.moveaxis(np.indices(SHAPE), 0, -1) - (np.array(SHAPE) - 1) / 2
+    return (np.square(centred / _semi_axes()).sum(axis=-1) < 1).astype(bool)
+
+
+def _grow(kastner: NDArray[np.int16], label: int, side: int, count: int) -> NDArray[np.int64]:
+    """Grow a connected blob of unlabelled brain voxels around a label's seed: (count, 3), nearest first."""
+    middle = (np.array(SHAPE) - 1) / 2
+    seed = middle + np.array([side, 1, 1]) * np.array(SEEDS[label]) * _semi_axes()
+    free = kastner == UNLABELLED
+    candidates = np.argwhere(free)
+    start = tuple(int(c) for c in candidates[np.square(candidates - seed).sum(axis=1).argmin()])
+    queue, seen = [(0.0, start)], {start}
+    blob: list[tuple[int, ...]] = []
+    while len(blob) < count:
+        voxel = heapq.heappop(queue)[1]
+        blob.append(voxel)
+        for axis in range(3):
+            for step in (-1, 1):
+                near = tuple(c + step * (a == axis) for a, c in enumerate(voxel))
+                if near not in seen and free[near]:
+                    seen.add(near)
+                    heapq.heappush(queue, (float(np.square(near - seed).sum()), near))
+    return np.array(blob)

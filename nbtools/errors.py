@@ -1,0 +1,26 @@
+"""The one error for input that cannot be trusted: it says what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Input that would have given a wrong number.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, in one sentence.
+    expected, got : object
+        What should have been there, and what was.
+    fix : str
+        What the reader can do next.
+    file : path, optional
+        The file that holds the bad input.
+    """
+
+    def __init__(self, problem: str, *, expected: object, got: object, fix: str, file: str | Path | None = None):
+        where = [f"  file:     {file}"] if file is not None else []
+        lines = [problem, *where, f"  expected: {expected}", f"  got:      {got}", f"  to do:    {fix}"]
+        super().__init__("\n".join(lines))

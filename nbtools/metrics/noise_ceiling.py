@@ -1,0 +1,121 @@
+"""The noise ceiling of each voxel: the share of its variance that any model of the image could explain."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbtools.errors import InputError
+
+_UNIT_VARIANCE = (0.5, 2.0)  # of the median voxel: a subset of trials strays from 1, another unit by far more
+
+
+def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_repeats: int = 3) -> NDArray:
+    r"""Signal-to-noise ratio of each voxel, from the spread over repeats of an image.
+
+    .. math:: \sigma_n^2 = \langle \mathrm{var}_{r}(y_{ir}) \rangle_i, \quad
+              \sigma_s^2 = \max(1 - \sigma_n^2, 0), \quad \mathrm{ncsnr} = \sigma_s / \sigma_n
+
+    with the unbiased variance (ddof = 1) over the repeats r of each image i that has exactly `n_repeats`.
+    Source: Allen et al. 2022, *Functional data (NSD): noise ceiling estimation*.
+
+    Parameters
+    ----------
+    responses : (n_trials, n_voxels) float
+        Z-scored within session: the formula takes the total variance to be 1.
+    image_ids : (n_trials,) int
+        Which image each trial showed.
+    n_repeats : int
+        At least 2. Images with another number of trials are left out.
+
+    Returns
+    -------
+    (n_voxels,) float64
+        From 0 (noise only) to infinity (repeats agree to the last bit).
+
+    Raises
+    ------
+    InputError
+        If no image has `n_repeats` trials, a response is not finite, a voxel is constant, or responses
+        are not z-scored.
+    """
+    responses, image_ids = np.asarray(responses), np.asarray(image_ids)
+    _check(responses, image_ids)
+    order = np.argsort(image_ids, kind="stable")
+    _, first, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    wanted = first[counts == n_repeats]
+    if n_repeats < 2 or not len(wanted):
+        raise InputError(
+            f"no image has {n_repeats} repeats to estimate noise from",
+            expected=f"images with exactly {n_repeats} trials, at least 2",
+            got=f"{len(counts)} images with {counts.min()} to {counts.max()} trials",
+            fix="load more sessions, or set n_repeats to a number of trials that images have",
+        )
+    repeats = responses[order[wanted[:, None] + np.arange(n_repeats)]]  # (n_images, n_repeats, n_voxels)
+    noise_variance = repeats.var(axis=1, ddof=1, dtype=np.float64).mean(axis=0)
+    with np.errstate(divide="ignore"):
+        return np.sqrt(np.maximum(1 - noise_variance, 0) / noise_variance)
+
+
+def noise_ceiling(snr: NDArray[np.floating], n: int | NDArray[np.integer] = 3) -> NDArray:
+    r"""Noise ceiling of each voxel in percent of the variance of responses averaged over `n` repeats.
+
+    .. math:: \mathrm{NC} = 100 \cdot \frac{\mathrm{ncsnr}^2}{\mathrm{ncsnr}^2 + \langle 1 / n_i \rangle_i}
+
+    For A, B and C images with 3, 2 and 1 repeats the mean of 1/n is (A/3 + B/2 + C/1) / (A + B + C).
+    Source: Allen et al. 2022; the NSD data manual gives the form for unequal repeats.
+
+    Parameters
+    ----------
+    snr : (n_voxels,) float
+        From `ncsnr`.
+    n : int or (n_images,) int
+        Repeats averaged: one number for all images, or one for each (`RoiResponses.n_repeats`).
+
+    Returns
+    -------
+    (n_voxels,) float64
+        0 to 100. The ceiling of a correlation is ``sqrt(noise_ceiling / 100)``.
+
+    Raises
+    ------
+    InputError
+        If `snr` is negative or NaN, or a number of repeats is below 1.
+    """
+    snr, n = np.asarray(snr, np.float64), np.asarray(n)
+    wrong = int((~(snr >= 0)).sum())
+    if wrong or not n.size or not np.all(n >= 1):
+        raise InputError(
+            "no noise ceiling can be computed",
+            expected="ratios of at least 0 and numbers of repeats of at least 1",
+            got=f"{wrong} of {snr.size} ratios negative or NaN; repeats {n}",
+            fix="take the ratios from ncsnr(), the numbers from RoiResponses.n_repeats",
+        )
+    with np.errstate(divide="ignore"):
+        return 100 / (1 + np.mean(1 / n) / snr**2)  # in this form 0 and infinity give 0 and 100
+
+
+def _check(responses: NDArray[np.floating], image_ids: NDArray[np.integer]) -> None:
+    if responses.ndim != 2 or not responses.size or image_ids.shape != responses.shape[:1]:
+        raise InputError(
+            "responses and image ids do not fit",
+            expected="responses (n_trials, n_voxels), image_ids (n_trials,)",
+            got=f"shapes {responses.shape} and {image_ids.shape}",
+            fix="give RoiTrials.responses and RoiTrials.image_ids",
+        )
+    variance = responses.var(axis=0, dtype=np.float64)
+    bad = ~np.isfinite(variance) | (responses.max(axis=0) == responses.min(axis=0))
+    if bad.any():
+        raise InputError(
+            "voxels are constant or not finite",
+            expected="finite responses that vary over trials",
+            got=f"{int(bad.sum())} of {len(bad)} voxels that do not",
+            fix="drop them; load_trials does so",
+        )
+    if not _UNIT_VARIANCE[0] < np.median(variance) < _UNIT_VARIANCE[1]:
+        raise InputError(
+            "the responses are not z-scored",
+            expected="a variance over trials of about 1",
+            got=f"{np.median(variance):.3g} in the median voxel",
+            fix="load them with load_trials(..., zscore=True)",
+        )

@@ -1,0 +1,306 @@
+"""Bootstrap intervals, and a test of the hierarchy: do later regions make more robust networks?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from nbtools.conditions import HIERARCHY
+from nbtools.errors import InputError
+
+_MAX_REGIONS = 9  # 9! = 362,880 orders are listed in a second; a tenth region would take ten times that
+
+
+@dataclass(frozen=True)
+class TrendTest:
+    """A test of rising scores along the hierarchy.
+
+    Attributes
+    ----------
+    regions : tuple of str
+        Early to late.
+    scores : tuple of float
+        One per region.
+    rho : float
+        Spearman correlation of hierarchy rank and score; 0 if all scores are equal.
+    p_greater, p_two_sided : float
+        Exact permutation p-values: the share of all orders of the regions whose rho is at least as high
+        (late > early), or at least as far from 0.
+    ci_low, ci_high : float or None
+        Percentile bootstrap interval (95 %) of rho, where per-image data were given.
+    n_images, n_seeds : int or None
+        What the interval and `p_page` rest on.
+    p_page : float or None
+        Page's test over seeds as blocks (late > early), where there are at least two seeds.
+    """
+
+    regions: tuple[str, ...]
+    scores: tuple[float, ...]
+    rho: float
+    p_greater: float
+    p_two_sided: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n_images: int | None = None
+    n_seeds: int | None = None
+    p_page: float | None = None
+
+
+def bootstrap_ci(
+    values: ArrayLike,
+    statistic: Callable[..., np.ndarray] = np.mean,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> np.ndarray:
+    """Percentile bootstrap interval over the rows.
+
+    Parameters
+    ----------
+    values : array-like (n,) or (n, k)
+        Rows are resampled whole, so columns stay paired.
+    statistic : callable
+        Takes an array and ``axis``, as NumPy's reductions do.
+    n_boot : int
+        Resamples.
+    level : float
+        Coverage, between 0 and 1.
+    seed : int
+        Seed of the resampling.
+
+    Returns
+    -------
+    array (2,) or (2, k)
+        Lower and upper bound.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two rows, a value is not finite, or ``level`` is not between 0 and 1.
+
+    Notes
+    -----
+    Efron & Tibshirani (1993), chapter 13. Agrees with `scipy.stats.bootstrap(method="percentile")`.
+    """
+    array = _finite(values, "values", dims=(1, 2))
+    rng = np.random.default_rng(seed)
+    # In pieces of about 32 MB, so that the resamples never lie in memory all at once.
+    piece = max(1, int(4e6 // array.size))
+    draws = [
+        statistic(array[rng.integers(len(array), size=(min(piece, n_boot - start), len(array)))], axis=1)
+        for start in range(0, n_boot, piece)
+    ]
+    return percentile_interval(np.concatenate(draws), level)
+
+
+def resampled_means(values: ArrayLike, n_boot: int = 2000, seed: int = 0) -> np.ndarray:
+    """Means over images and seeds, with both resampled.
+
+    Parameters
+    ----------
+    values : array-like (n_images, n_seeds, k)
+        Scores per image, seed and column; images and seeds are drawn with replacement, columns stay paired.
+    n_boot : int
+        Resamples.
+    seed : int
+        Seed of the resampling; equal image counts get equal draws, so that two calls are paired.
+
+    Returns
+    -------
+    array (n_boot, k)
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two images or a value is not finite.
+
+    Notes
+    -----
+    With few seeds this understates their variance (by 1 − 1/n_seeds); with one seed it has none of it.
+    """
+    array = _finite(values, "scores", dims=(3,))
+    n_images, n_seeds, _ = array.shape
+    rng = np.random.default_rng(seed)
+    images = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=n_boot) / n_images
+    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_boot) / n_seeds
+    per_seed = (images @ array.reshape(n_images, -1)).reshape(n_boot, *array.shape[1:])
+    return np.einsum("bs,bsk->bk", seeds, per_seed)
+
+
+def percentile_interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return the central interval (2, ...) of bootstrap draws (n_boot, ...); raise unless 0 < level < 1."""
+    if not 0 < level < 1:
+        raise InputError("not a coverage", expected="0 < level < 1", got=level, fix="for 95 % give 0.95")
+    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def trend_test(scores: Mapping[str, float], order: Sequence[str] = HIERARCHY) -> TrendTest:
+    """Test whether scores rise along the hierarchy, exactly.
+
+    Parameters
+    ----------
+    scores : mapping (a dict or a pandas Series) of region → score
+        Names that are not in ``order`` (baselines) are left out.
+    order : sequence of str
+        The hierarchy, early to late.
+
+    Returns
+    -------
+    TrendTest
+        Without interval: see `trend_over_images`.
+
+    Raises
+    ------
+    InputError
+        If fewer than 3 or more than 9 regions have scores, or a score is not finite.
+
+    Notes
+    -----
+    Spearman's rho of rank and score, against all n! orders of the regions (ties get mean ranks). The regions
+    are the sample: seven of them, however many images were shown.
+    """
+    regions = tuple(name for name in order if name in scores)
+    if not 3 <= len(regions) <= _MAX_REGIONS:
+        raise InputError(
+            "a trend needs scores of several regions",
+            expected=f"3 to {_MAX_REGIONS} of {', '.join(order)}",
+            got=", ".join(map(str, scores.keys())) or "no score",
+            fix="finish the runs of more regions, or test the longer hierarchy in parts",
+        )
+    values = _finite([scores[name] for name in regions], "scores", dims=(1,))
+    orders = np.array(list(permutations(range(len(regions)))))
+    null = _rank_correlations(values[orders])
+    rho = float(null[0])  # the first order is the one observed
+    rounding = 1e-9  # equal rho of different orders must count as equal
+    return TrendTest(
+        regions=regions,
+        scores=tuple(map(float, values)),
+        rho=rho,
+        p_greater=float(np.mean(null >= rho - rounding)),
+        p_two_sided=float(np.mean(np.abs(null) >= abs(rho) - rounding)),
+    )
+
+
+def trend_over_images(
+    correct: ArrayLike,
+    regions: Sequence[str] = HIERARCHY,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> TrendTest:
+    """Test the trend of mean scores and put an interval on rho from images and seeds.
+
+    Parameters
+    ----------
+    correct : array-like (n_regions, n_images) or (n_regions, n_images, n_seeds)
+        Each network's score of each image, 0 or 1 for accuracy (`robustness.correctness` makes it). All
+        regions share images and seeds: they are resampled together.
+    regions : sequence of str (n_regions,)
+        Names of the rows, early to late.
+    n_boot, seed : int
+        Resamples of the bootstrap, and their seed.
+
+    Returns
+    -------
+    TrendTest
+        The exact test of `trend_test` on the means, an interval of rho, and with several seeds Page's test.
+
+    Raises
+    ------
+    InputError
+        If names and rows differ in number, a score is not finite, or as `trend_test`.
+
+    Notes
+    -----
+    The interval says how far rho moves with other images and other seeds, for these regions and predictors.
+    Resampling adds noise, which pulls rho towards 0: where regions score alike the interval is wide.
+    Page (1963), `scipy.stats.page_trend_test`: seeds are blocks, so its p speaks of new seeds of the same
+    networks, not of new brains or images.
+    """
+    array = _finite(correct, "scores", dims=(2, 3))
+    array = array[..., None] if array.ndim == 2 else array
+    if len(regions) != len(array):
+        raise InputError(
+            "regions and rows differ in number",
+            expected=f"{len(array)} names, one per row",
+            got=f"{len(regions)}: {', '.join(regions)}",
+            fix="give correct as (n_regions, n_images, n_seeds) and its regions in the same order",
+        )
+    test = trend_test(dict(zip(regions, array.mean(axis=(1, 2)), strict=True)), order=regions)
+    draws = _rank_correlations(resampled_means(array.transpose(1, 2, 0), n_boot, seed))
+    low, high = percentile_interval(draws)
+    n_images, n_seeds = array.shape[1:]
+    page = float(stats.page_trend_test(array.mean(axis=1).T).pvalue) if n_seeds > 1 else None
+    return replace(test, ci_low=float(low), ci_high=float(high), n_images=n_images, n_seeds=n_seeds, p_page=page)
+
+
+def describe(trend: TrendTest, alpha: float = 0.05) -> str:
+    """Put a trend test into one honest sentence.
+
+    Parameters
+    ----------
+    trend : TrendTest
+        What was found.
+    alpha : float
+        Significance level of the directed test (late > early), which the hypothesis fixed beforehand.
+
+    Returns
+    -------
+    str
+        As ``"ρ = 0.61 (95 % CI −0.11 to 0.86; 200 images, 3 seeds), p = 0.084 one-sided: no significant
+        trend"``.
+    """
+    interval = ""
+    if trend.ci_low is not None and trend.ci_high is not None:
+        seeds = f"{trend.n_seeds} seed{'s' if trend.n_seeds != 1 else ''}"
+        bounds = f"{_signed(trend.ci_low)} to {_signed(trend.ci_high)}"
+        interval = f" (95 % CI {bounds}; {trend.n_images} images, {seeds})"
+    found = f"ρ = {_signed(trend.rho)}{interval}, {_p_text(trend.p_greater)} one-sided"
+    return f"{found}: {_verdict(trend, alpha)}"
+
+
+def _verdict(trend: TrendTest, alpha: float) -> str:
+    best = 1 / math.factorial(len(trend.regions))
+    if len(set(trend.scores)) == 1:
+        return "all regions score the same, no trend"
+    if best > alpha:
+        return f"{len(trend.regions)} regions are too few for a test (p cannot fall below {best:.2g})"
+    if trend.p_greater <= alpha:
+        return "scores rise along the hierarchy"
+    if trend.p_two_sided <= alpha:
+        return f"no rise; scores fall along the hierarchy ({_p_text(trend.p_two_sided)} two-sided)"
+    return "no significant trend"
+
+
+def _p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _rank_correlations(scores: np.ndarray) -> np.ndarray:
+    """Spearman's rho (m,) of each row (m, n) with 1 … n; 0 for a constant row, which has no trend."""
+    ranks = stats.rankdata(scores, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    ladder = np.arange(scores.shape[1]) - (scores.shape[1] - 1) / 2
+    scale = np.linalg.norm(ranks, axis=1) * np.linalg.norm(ladder)
+    return np.divide(ranks @ ladder, scale, out=np.zeros(len(ranks)), where=scale > 0)
+
+
+def _finite(values: ArrayLike, name: str, dims: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(values, dtype=float)
+    if array.ndim not in dims or len(array) < 2 or array.size == 0 or not np.isfinite(array).all():
+        raise InputError(
+            f"the {name} cannot be resampled",
+            expected=f"finite numbers, {' or '.join(map(str, dims))} dimensions, at least 2 rows",
+            got=f"shape {array.shape}, {np.count_nonzero(~np.isfinite(array))} not finite",
+            fix="one row per image (or region); find out where missing values come from, do not fill them",
+        )
+    return array

@@ -1,0 +1,84 @@
+"""One HTML page that needs no network: figures, tables and words of a study."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from nbtools.errors import InputError
+from nbtools.metrics.robustness import epsilon_label
+
+_CSS = """
+body { font: 16px/1.55 Georgia, "Times New Roman", serif; color: #222; background: #fff;
+       max-width: 940px; margin: 2.5em auto; padding: 0 1em; }
+h1, h2 { font-family: Arial, Helvetica, sans-serif; line-height: 1.25; }
+h2 { margin-top: 2.2em; border-bottom: 1px solid #ddd; padding-bottom: .2em; }
+figure { margin: 1.2em 0; overflow-x: auto; }
+figcaption { font-size: 15px; color: #444; margin-top: .5em; }
+table { border-collapse: collapse; font: 14px Arial, Helvetica, sans-serif; }
+th { text-align: left; border-bottom: 2px solid #222; }
+td, th { padding: .3em .9em .3em 0; font-variant-numeric: tabular-nums; }
+td { border-bottom: 1px solid #e4e4e4; }
+@media print { figure, tr { break-inside: avoid; } h2 { break-after: avoid; } }
+"""
+
+
+def report(title: str, sections: Sequence[tuple[str, str, go.Figure | pd.DataFrame | None]]) -> str:
+    """Return a self-contained page: plotly.js is written into it once, nothing is fetched.
+
+    Parameters
+    ----------
+    title : str
+        Title of the page, with `Study.title`.
+    sections : sequence of (heading, text, content)
+        Text is plain; a blank line begins a paragraph. With a figure or a table it stands below as the
+        caption. A table's column ``epsilon`` is shown as k/255.
+
+    Returns
+    -------
+    str
+        HTML, about 5 MB.
+
+    Raises
+    ------
+    InputError
+        If there is no section, or a content is neither figure, table nor None.
+    """
+    if not sections:
+        raise InputError(
+            "a report needs a section", expected="(heading, text, content)", got="no section", fix="add one"
+        )
+    body = "\n".join(_section(*section) for section in sections)
+    # Without its own charset a saved page shows ε and √ wrongly.
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{html.escape(title)}</title>\n"
+        f"<style>{_CSS}</style>\n<script>{get_plotlyjs()}</script>\n</head>\n"
+        f"<body>\n<h1>{html.escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _section(heading: str, text: str, content: go.Figure | pd.DataFrame | None) -> str:
+    words = "".join(f"<p>{html.escape(part)}</p>" for part in text.split("\n\n") if part.strip())
+    if content is not None:
+        words = f"<figure>{_content(content)}<figcaption>{words}</figcaption></figure>"
+    return f"<section>\n<h2>{html.escape(heading)}</h2>\n{words}\n</section>"
+
+
+def _content(content: go.Figure | pd.DataFrame) -> str:
+    if isinstance(content, pd.DataFrame):
+        if "epsilon" in content:
+            content = content.assign(epsilon=[epsilon_label(epsilon) for epsilon in content["epsilon"]])
+        return content.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+    if isinstance(content, go.Figure):
+        return content.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
+    raise InputError(
+        "a report shows figures and tables",
+        expected="a plotly figure, a DataFrame or None",
+        got=type(content).__name__,
+        fix="convert it first",
+    )

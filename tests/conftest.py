@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from nbtools.data.synthetic import make_study
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `study.toml` of a tiny simulated study, made once for all of pytest-xdist's workers. Read only."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the workers' common folder
+    folder, lock = base / "tiny-study", base / "tiny-study.lock"
+    try:
+        lock.mkdir()
+    except FileExistsError:
+        return _wait_for(folder / "study.toml")
+    return make_study(folder, profile="tiny", progress=False)
+
+
+def _wait_for(file: Path, seconds: float = 120) -> Path:
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        if time.monotonic() > deadline:
+            pytest.fail(f"another worker did not finish {file}")
+        time.sleep(0.1)
+    return file

@@ -1,0 +1,235 @@
+"""The command line: strict about parameters, honest about failures, quick about what is finished."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nbtools import runs
+from nbtools.batch import main
+from nbtools.conditions import CONDITIONS
+from nbtools.metrics.robustness import epsilon_label
+
+PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
+START = """
+from pathlib import Path
+import pandas as pd
+from nbtools import runs
+runs.NOTEBOOKS = Path.cwd()  # of this test
+run = runs.start("train", globals())
+run.save_table("scores", pd.DataFrame({"r": [alpha]}))
+print("alpha is", repr(alpha), "and flip is", repr(flip))
+"""
+
+
+def write_notebook(*cells: str, name: str = "train", parameters: str = PARAMETERS) -> None:
+    code: list[dict[str, Any]] = [
+        {"cell_type": "code", "id": f"cell-{i}", "metadata": {}, "source": text, "outputs": [], "execution_count": None}
+        for i, text in enumerate([parameters, *cells])
+    ]
+    code[0]["metadata"] = {"tags": ["parameters"]}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (runs.NOTEBOOKS / f"{name}.ipynb").write_text(json.dumps(notebook))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own with a study, and a notebook that succeeds."""
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path / "notebooks")
+    study = tmp_path / "home/data/derived/tiny"
+    for folder in (runs.NOTEBOOKS, study / "nsd", study / "pictures"):
+        folder.mkdir(parents=True)
+    (study / "study.toml").write_text(
+        'name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nclassification = "pictures"\nimage_size = 32\n'
+    )
+    write_notebook(START, "run.finish()")
+    return tmp_path / "home"
+
+
+def no_papermill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "papermill", None)  # importing it would fail
+
+
+# --- running ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.notebook
+def test_a_notebook_runs_once_with_its_parameters(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "notebooks/train.ipynb", "-p", "alpha", "1", "-p", "flip", "True"]
+    assert main(arguments) == 0
+    run = runs.find("train", "tiny")
+    assert run.parameters == {"study": "tiny", "roi": "TO", "alpha": 1.0, "seed": 0, "flip": True}
+    assert run.folder == runs.run_folder("train", {"alpha": 1, "flip": True})
+    assert list(run.table("scores").r) == [1.0]
+    assert "alpha is 1.0 and flip is True" in (run.folder / "notebook.ipynb").read_text()
+    shown = capfd.readouterr()
+    assert shown.err == "", "a newcomer has nothing to wonder about"
+
+    no_papermill(monkeypatch)
+    before = (run.folder / "run.json").stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert "finished before" in capfd.readouterr().out
+    assert (run.folder / "run.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.notebook
+def test_a_failing_cell_is_a_failure_even_after_finish(capfd: pytest.CaptureFixture[str]) -> None:
+    write_notebook(START, "run.finish()", "1 / 0", "print('not reached')")
+    assert main(["run", "train"]) == 1
+    folder = runs.run_folder("train", {})
+    assert not (folder / "run.json").exists()
+    assert runs.collect("train", "tiny").empty
+    error = capfd.readouterr().err
+    assert "ZeroDivisionError" in error
+    assert str(folder / "notebook.ipynb") in error
+    partial = json.loads((folder / "notebook.ipynb").read_text())
+    outputs = [cell["outputs"] for cell in partial["cells"] if cell["cell_type"] == "code"]
+    assert "alpha is 0.8" in json.dumps(outputs)
+    assert outputs[-2][0]["ename"] == "ZeroDivisionError"
+    assert outputs[-1] == []
+
+
+@pytest.mark.notebook
+def test_a_kernel_that_dies_is_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    """As when memory runs out."""
+    write_notebook(START, "run.finish()", "import os; os._exit(1)")
+    assert main(["run", "train"]) == 1
+    assert "died" in capfd.readouterr().err
+    assert not (runs.run_folder("train", {}) / "run.json").exists()
+
+
+@pytest.mark.notebook
+def test_a_notebook_that_never_finishes_its_run_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    write_notebook(START)
+    assert main(["run", "train"]) == 1
+    assert "ended without finishing its run" in capfd.readouterr().err
+
+
+# --- bad input, refused before anything runs ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-p", "aplha", "0.5"], "train has no parameter aplha"),
+        (["-p", "seed", "first"], "expected: int, such as 0"),
+        (["-p", "seed", "1.5"], "expected: int, such as 0"),
+        (["-p", "alpha", "high"], "expected: float, such as 0.8"),
+        (["-p", "flip", "yes"], "expected: bool, such as False"),
+        (["-p", "flip", "false"], "expected: bool, such as False"),
+    ],
+)
+def test_a_bad_parameter_is_refused(
+    arguments: list[str], said: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_papermill(monkeypatch)
+    assert main(["run", "train", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert not (home / "runs").exists(), "no folder for what cannot run"
+
+
+def test_an_unknown_notebook_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "trian"]) == 1
+    assert "no notebook 'trian'" in capsys.readouterr().err
+
+
+def test_a_notebook_of_the_same_name_elsewhere_is_not_mistaken_for_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "train.ipynb"
+    copy.write_bytes((runs.NOTEBOOKS / "train.ipynb").read_bytes())
+    assert main(["run", str(copy)]) == 1
+    assert "the project's own notebooks only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", "train", "-p", "alpha"], ["world", "--seed", "a"]])
+def test_a_command_that_makes_no_sense_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m nbtools" in capsys.readouterr().err
+
+
+def test_the_shell_sees_the_status() -> None:
+    """Through the interpreter, as Snakemake and make call it; and help is quick, no torch needed."""
+    command = [sys.executable, "-X", "importtime", "-m", "nbtools", "run", "nothing"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=runs.PROJECT)
+    assert ended.returncode == 1
+    assert "error: no notebook 'nothing'" in ended.stderr
+    imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
+    assert "pandas" in imported
+    assert not {"torch", "papermill", "plotly"} & imported
+
+
+# --- world and summary --------------------------------------------------------------------------------------
+
+
+def test_world_makes_the_study_it_was_asked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import nbtools.data.synthetic
+
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        nbtools.data.synthetic, "make_study", lambda folder, **options: asked.append((folder, options)) or folder
+    )
+    assert main(["world"]) == 0
+    assert main(["world", "small", "--profile", "tiny", "--seed", "3", "--labels"]) == 0
+    assert asked == [
+        (home / "data/derived/demo", {"seed": 0, "profile": "demo", "category_labels": False, "name": "demo"}),
+        (home / "data/derived/small", {"seed": 3, "profile": "tiny", "category_labels": True, "name": "small"}),
+    ]
+    assert str(home / "data/derived/small") in capsys.readouterr().out
+
+
+def write_summary(rois: str, top: float, monkeypatch: pytest.MonkeyPatch, finished: str) -> Path:
+    write_notebook("1", name="10_summary", parameters='study: str = "tiny"\nrois: str = "none TO"')
+    monkeypatch.setattr("time.strftime", lambda _: finished)
+    run = runs.start("10_summary", {"study": "tiny", "rois": rois})
+    rows = [
+        {"condition": name, "epsilon": epsilon, "accuracy": top - i / 10 - epsilon}
+        for i, name in enumerate(sorted(rois.split()))
+        for epsilon in (0.0, 4 / 255)
+    ]
+    run.save_table("accuracy", pd.DataFrame(rows))
+    run.save_text("verdict.txt", f"the verdict of {rois}")
+    run.finish()
+    return run.folder
+
+
+def test_summary_prints_the_newest_table_in_the_order_of_its_conditions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = write_summary("none V2-shuffle V3 V1", 0.9, monkeypatch, "2026-11-02T00:00:00+0000")
+    write_summary("none TO", 0.5, monkeypatch, "2026-11-01T00:00:00+0000")
+    capsys.readouterr()
+    assert main(["summary", "tiny"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny study, simulated" in out
+    assert "the verdict of none V2-shuffle V3 V1" in out
+    assert str(newest / "report.html") in out
+    table = [line.split() for line in out.splitlines()]
+    assert [row[0] for row in table if row and row[0] in (*CONDITIONS, "V2-shuffle", "V3")] == [
+        *("none", "V2-shuffle", "V3", "V1")
+    ]
+    assert ["epsilon", "clean", epsilon_label(4 / 255)] in table
+    assert ["V1", "0.90", "0.88"] in table, "sorted first, 0.9, less 4/255"
+
+
+def test_summary_without_a_run_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "tiny"]) == 1
+    error = capsys.readouterr().err
+    assert "there is no summary yet" in error
+    assert "make demo" in error

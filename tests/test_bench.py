@@ -1,0 +1,30 @@
+"""The benchmark's own parts: small sizes, same values, a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbtools import bench
+from nbtools.errors import InputError
+
+
+def test_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"comparison": "one", "baseline_s": 6.0, "ours_s": 2.0, "ratio": 3.0, "goal": "2x", "notes": ""}
+    monkeypatch.setattr(bench, "COMPARISONS", {"one": lambda: row, "two": lambda: {**row, "peak_mb": 9.0}})
+    bench.main(["one"])
+    assert capsys.readouterr().out.split()[:4] == ["comparison", "baseline_s", "ours_s", "ratio"]
+    bench.main([])
+    assert "9.0" in capsys.readouterr().out
+
+
+def test_unknown_comparison() -> None:
+    with pytest.raises(InputError, match="unknown comparison"):
+        bench.main(["nds"])
+
+
+def test_nsd_on_a_small_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_SHAPE", (12, 11, 10))
+    monkeypatch.setattr(bench, "_N_VOXELS", dict.fromkeys(bench.HIERARCHY, 5))
+    row = bench.compare_nsd()
+    assert row["comparison"] == "nsd"
+    assert 0 < float(str(row["peak_mb"])) < 300

@@ -1,0 +1,59 @@
+"""Names of regions and conditions: one spelling, one order, one colour each."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbtools import conditions
+from nbtools.conditions import CONDITIONS, DORSAL, HIERARCHY, ROI_LABELS, Condition, check_rois, parse_condition
+from nbtools.errors import InputError
+
+
+def test_atlas_labels_are_those_of_the_paper() -> None:
+    paper = {"V1": {1, 2}, "V2": {3, 4}, "V4": {7}, "VO": {8, 9}, "PHC": {10, 11}, "LO": {14, 15}, "TO": {12, 13}}
+    assert {roi: set(ROI_LABELS[roi]) for roi in HIERARCHY} == paper
+    assert HIERARCHY == ("V1", "V2", "V4", "VO", "PHC", "LO", "TO")
+    labels = [label for both in ROI_LABELS.values() for label in both]
+    assert sorted(labels) == list(range(1, 24))  # V1v to IPS5, no voxel in two regions
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("none", Condition("none", "none", None)),
+        ("random", Condition("random", "random", "TO")),
+        ("V1", Condition("V1", "roi", "V1")),
+        ("IPS3", Condition("IPS3", "roi", "IPS3")),
+        ("TO-shuffle", Condition("TO-shuffle", "shuffle", "TO")),
+    ],
+)
+def test_names_are_read(name: str, expected: Condition) -> None:
+    assert parse_condition(name) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["", "v1", "TO-", "TO-shuffled", "none-shuffle", "random-shuffle", "TO-shuffle-shuffle", "-shuffle", "V1 "]
+)
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="unknown condition"):
+        parse_condition(name)
+
+
+def test_regions_are_checked() -> None:
+    check_rois(["V1", "IPS5"])
+    with pytest.raises(InputError, match=r"got: +'MT'"):
+        check_rois(["V1", "MT"])
+    with pytest.raises(InputError, match="no region"):
+        check_rois([])
+
+
+def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
+    looks = {name: (conditions.color(name), conditions.dash(name), conditions.symbol(name)) for name in CONDITIONS}
+    assert len(set(looks.values())) == len(CONDITIONS)
+    assert looks["TO-shuffle"][0] == looks["TO"][0]
+    assert {conditions.color(roi) for roi in DORSAL}.isdisjoint(conditions.color(name) for name in CONDITIONS)
+
+
+def test_rank_counts_ventral_regions_only() -> None:
+    assert [conditions.hierarchy_rank(roi) for roi in HIERARCHY] == [1, 2, 3, 4, 5, 6, 7]
+    assert {conditions.hierarchy_rank(name) for name in ("none", "random", "TO-shuffle", "V3A")} == {None}

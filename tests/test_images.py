@@ -1,0 +1,450 @@
+"""Images: right pixels under right ids, packed or not; views against torchvision; bad files named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from nbtools.data.images import STIMULI, ImageSet, augment, draw_boxes, load_folder, load_stimuli, to_float
+from nbtools.data.study import open_study
+from nbtools.errors import InputError
+
+SIZE = 32
+
+
+def some_images(n: int = 6, side: int = SIZE, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def smooth_images(n: int, side: int) -> torch.Tensor:
+    """Images without detail finer than a pixel, so that ways of sampling them agree."""
+    coarse = torch.rand((n, 3, 5, 5), generator=torch.Generator().manual_seed(0))
+    return (F.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+
+
+def numbered(ids: np.ndarray) -> ImageSet:
+    """One image per id; its pixels tell the id."""
+    pixels = torch.as_tensor(ids % 256, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
+    return ImageSet(pixels, torch.full((len(ids),), -1), ids, ())
+
+
+# --- the set ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 72_999), min_size=1, max_size=40, unique=True), st.data())
+def test_rows_join_by_id(ids: list[int], data: st.DataObject) -> None:
+    images = numbered(np.array(ids))
+    wanted = np.array(data.draw(st.lists(st.sampled_from(ids), max_size=60)), dtype=np.int64)
+    rows = images.rows(wanted)
+    np.testing.assert_array_equal(images.ids[rows], wanted)
+    np.testing.assert_array_equal(images.pixels[rows][:, 0, 0, 0], wanted % 256)
+
+
+@pytest.mark.parametrize("missing", [4, 0, 99])  # between, before and after the ids there are
+def test_a_missing_id_is_named(missing: int) -> None:
+    with pytest.raises(InputError, match=rf"1 image ids .*\n.*\n.*{missing}"):
+        numbered(np.array([5, 3, 8])).rows(np.array([3, missing, 5]))
+
+
+def test_ids_of_another_kind_are_missing() -> None:
+    with pytest.raises(InputError, match="not in this set"):
+        numbered(np.array([5, 3, 8])).rows(np.array(["ring/ring-0000.png"]))
+
+
+@pytest.mark.parametrize("rows", [[3, 0], np.array([2, 1, 4]), slice(1, 4), np.array([True, False, True, False, True])])
+def test_a_choice_keeps_order_and_belongings(rows: object) -> None:
+    images = ImageSet(some_images(5), torch.arange(5), np.array(list("edcba")), tuple("vwxyz"))
+    chosen, index = images[rows], np.arange(5)[rows]  # type: ignore[index]
+    assert list(chosen.ids) == [images.ids[i] for i in index]
+    assert chosen.labels.tolist() == index.tolist()
+    assert torch.equal(chosen.pixels, images.pixels[index])
+
+
+BAD_SETS: dict[str, tuple[dict[str, object], str]] = {
+    "floats": ({"pixels": some_images(3).float()}, "belong together"),
+    "channels last": ({"pixels": some_images(3).permute(0, 2, 3, 1)}, "belong together"),
+    "one image too few": ({"pixels": some_images(2)}, "belong together"),
+    "one label too many": ({"labels": torch.zeros(4, dtype=torch.int64)}, "belong together"),
+    "labels as floats": ({"labels": torch.zeros(3)}, "belong together"),
+    "an id twice": ({"ids": np.array([1, 2, 1])}, "ids repeat"),
+    "a label beyond the classes": ({"labels": torch.tensor([0, 1, 2])}, "labels and classes"),
+    "a label of -2": ({"labels": torch.tensor([0, 1, -2])}, "labels and classes"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SETS)
+def test_a_set_that_does_not_fit_together(case: str) -> None:
+    sound = {
+        "pixels": some_images(3),
+        "labels": torch.tensor([0, 1, -1]),
+        "ids": np.array([7, 3, 5]),
+        "classes": ("a", "b"),
+    }
+    ImageSet(**sound)  # type: ignore[arg-type]
+    changed, message = BAD_SETS[case]
+    with pytest.raises(InputError, match=message):
+        ImageSet(**{**sound, **changed})  # type: ignore[arg-type]
+
+
+def test_no_image() -> None:
+    with pytest.raises(InputError, match="belong together"):
+        numbered(np.array([3, 4]))[[]]
+
+
+def test_bytes_become_fractions() -> None:
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_float(every), torch.arange(256) / 255)
+    assert torch.equal((to_float(every) * 255).round().to(torch.uint8), every)
+
+
+# --- scanner images -----------------------------------------------------------------------------------------
+
+
+def test_stimuli_are_those_h5py_reads(tiny_study: Path) -> None:
+    study = open_study(str(tiny_study))
+    ids = np.random.default_rng(0).permutation(700)[:40]
+    images = load_stimuli(study.nsd, ids, study.image_size)
+    with h5py.File(study.nsd / STIMULI) as store:
+        expected = np.stack([store["imgBrick"][row] for row in ids])
+    np.testing.assert_array_equal(images.pixels.permute(0, 2, 3, 1), expected)
+    np.testing.assert_array_equal(images.ids, ids)
+    assert images.labels.unique().tolist() == [-1]
+    resized = load_stimuli(study.nsd, ids, 20)
+    assert torch.equal(resized.pixels, v2.Resize([20, 20], antialias=True)(images.pixels))
+
+
+def write_brick(root: Path, array: np.ndarray, name: str = "imgBrick") -> Path:
+    (root / STIMULI).parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(root / STIMULI, "w") as store:
+        store[name] = array
+    return root
+
+
+BRICK = np.zeros((9, 8, 8, 3), np.uint8)
+BAD_BRICKS: dict[str, tuple[Callable[[Path], object], list[int], str]] = {
+    "no file": (lambda root: None, [0], "cannot be read"),
+    "not HDF5": (lambda root: (write_brick(root, BRICK) / STIMULI).write_text("<html>"), [0], "cannot be read"),
+    "truncated": (
+        lambda root: os.truncate(write_brick(root, BRICK) / STIMULI, 1000),
+        [0],
+        "cannot be read",
+    ),
+    "no imgBrick": (lambda root: write_brick(root, BRICK, "images"), [0], "another form"),
+    "floats": (lambda root: write_brick(root, BRICK / 2), [0], "another form"),
+    "channels first": (lambda root: write_brick(root, BRICK.transpose(0, 3, 1, 2)), [0], "another form"),
+    "an id too high": (lambda root: write_brick(root, BRICK), [0, 9], "out of range"),
+    "an id below 0": (lambda root: write_brick(root, BRICK), [-1, 3], "out of range"),
+    "no id": (lambda root: write_brick(root, BRICK), [], "out of range"),
+    "an id twice": (lambda root: write_brick(root, BRICK), [3, 3], "ids repeat"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BRICKS)
+def test_bad_stimuli(tmp_path: Path, case: str) -> None:
+    spoil, ids, message = BAD_BRICKS[case]
+    spoil(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load_stimuli(tmp_path, np.array(ids, dtype=np.int64), 8)
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+
+def write_folder(root: Path, side: int = SIZE, per_class: int = 3) -> Path:
+    """Classes and files made out of order, with what is no image among them."""
+    for row, name in enumerate(("ring", "bar", "disk")):
+        (root / name).mkdir(parents=True)
+        for number in reversed(range(per_class)):
+            pixels = some_images(1, side, 10 * row + number)[0].permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+        (root / name / "notes.txt").write_text("no image")
+    return root
+
+
+def test_folder_is_sorted_and_labelled(tmp_path: Path) -> None:
+    images = load_folder(write_folder(tmp_path), SIZE)
+    assert images.classes == ("bar", "disk", "ring")
+    assert list(images.ids) == [f"{name}/{number}.png" for name in images.classes for number in range(3)]
+    assert [images.classes[label] for label in images.labels] == [name.split("/")[0] for name in images.ids]
+    for row, name in enumerate(images.ids):
+        np.testing.assert_array_equal(images.pixels[row].permute(1, 2, 0), np.asarray(Image.open(tmp_path / name)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(50, 40), (40, 70), (16, 20), (33, 32)])
+def test_other_sizes_are_resized_and_cropped_as_imagenet_validation(tmp_path: Path, width: int, height: int) -> None:
+    (tmp_path / "a").mkdir()
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+    picture.save(tmp_path / "a/0.png")
+    for size, shorter in ((28, 32), (224, 256)):  # 8/7: for 224 px the paper's Resize(256), CenterCrop(224)
+        protocol = v2.Compose([v2.PILToTensor(), v2.Resize(shorter, antialias=True), v2.CenterCrop(size)])
+        assert torch.equal(load_folder(tmp_path, size).pixels[0], protocol(picture))
+
+
+def test_modes_with_eight_bits_are_converted(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    rgb = Image.fromarray(some_images(1)[0].permute(1, 2, 0).numpy())
+    saved = {mode: rgb.convert(mode) for mode in ("L", "1", "P", "RGBA", "CMYK")}
+    for mode, picture in saved.items():
+        picture.save(tmp_path / "a" / f"{mode}.{'tiff' if mode == 'CMYK' else 'png'}")
+    images = load_folder(tmp_path, SIZE)
+    assert len(images) == 5
+    for pixels, name in zip(images.pixels, images.ids, strict=True):
+        expected = np.asarray(saved[Path(name).stem].convert("RGB"))
+        np.testing.assert_array_equal(pixels.permute(1, 2, 0), expected, err_msg=name)
+
+
+def sixteen_bits(file: Path) -> None:
+    Image.fromarray(np.arange(SIZE**2, dtype=np.uint16).reshape(SIZE, SIZE) * 60).save(file)
+
+
+def floats(file: Path) -> None:
+    Image.fromarray(np.ones((SIZE, SIZE), np.float32)).save(file.with_suffix(".tiff"))
+    file.unlink()
+
+
+BAD_FILES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda file: file.write_bytes(b""),
+    "HTML": lambda file: file.write_text("<!doctype html><title>404</title>"),
+    "truncated": lambda file: os.truncate(file, 900),
+    "a bit wrong": lambda file: file.write_bytes(file.read_bytes()[:500] + b"\0\0\0\0" + file.read_bytes()[504:]),
+    "16 bits": sixteen_bits,
+    "floats": floats,
+}
+
+
+@pytest.mark.parametrize("memory_limit", [10**9, 0])
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, memory_limit: int) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    BAD_FILES[case](write_folder(tmp_path / "images") / "disk/1.png")
+    with pytest.raises(InputError, match=r"cannot be read\n +file: +.*disk/1\.(png|tiff)\n"):
+        load_folder(tmp_path / "images", SIZE, memory_limit=memory_limit)
+    assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+
+
+def test_a_jpeg_that_is_html(tmp_path: Path) -> None:
+    (write_folder(tmp_path) / "bar/new.JPEG").write_text("<html>not found</html>")
+    with pytest.raises(InputError, match=r"bar/new\.JPEG"):
+        load_folder(tmp_path, SIZE)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(["PNG", "JPEG", "TIFF"]), data=st.data())
+def test_damage_is_refused_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
+) -> None:
+    """Whatever bytes a file holds, loading it gives an image or an `InputError`, never another exception."""
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "a").mkdir()
+    file = folder / "a" / f"0.{kind.lower()}"
+    Image.fromarray(some_images(1, 12)[0].permute(1, 2, 0).numpy()).save(file, kind)
+    raw = bytearray(file.read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=4)):
+        raw[position] = data.draw(st.integers(0, 255))
+    file.write_bytes(bytes(raw[: data.draw(st.integers(1, len(raw)))]))
+    with suppress(InputError):
+        assert load_folder(folder, 12).pixels.shape == (1, 3, 12, 12)
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    (write_folder(tmp_path) / "empty").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        load_folder(tmp_path, SIZE)
+
+
+def test_no_class_folder(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="ImageFolder layout"):
+            load_folder(folder, SIZE)
+
+
+# --- packed -------------------------------------------------------------------------------------------------
+
+
+def packed_files(home: Path) -> list[Path]:
+    return sorted((home / "data/derived/packed").iterdir())
+
+
+def test_packed_equals_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    folder = write_folder(tmp_path / "images", side=40)
+    loaded, packed = load_folder(folder, SIZE), load_folder(folder, SIZE, memory_limit=0)
+    assert torch.equal(packed.pixels, loaded.pixels)
+    assert torch.equal(packed.labels, loaded.labels)
+    assert list(packed.ids) == list(loaded.ids)
+    (file,) = packed_files(tmp_path / "home")
+    assert file.stat().st_size == loaded.pixels.numel()
+
+
+def test_packed_is_decoded_once_and_again_when_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    folder = write_folder(tmp_path / "images")
+    load_folder(folder, SIZE, memory_limit=0)
+    (file,) = packed_files(tmp_path / "home")
+    written = file.stat().st_mtime_ns
+    load_folder(folder, SIZE, memory_limit=0)
+    assert file.stat().st_mtime_ns == written
+    shutil.copy(folder / "bar/0.png", folder / "disk/0.png")
+    again = load_folder(folder, SIZE, memory_limit=0)
+    assert torch.equal(again.pixels[0], again.pixels[3])
+    assert len(packed_files(tmp_path / "home")) == 2
+    assert load_folder(folder, 16, memory_limit=0).pixels.shape[-1] == 16
+
+
+def test_packing_survives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    folder = write_folder(tmp_path / "images")
+    code = f"""
+import time
+from pathlib import Path
+from nbtools.data import images
+whole = images._decode_one
+def slow(file, size):
+    time.sleep(0.3 * ("ring" in str(file)))  # the last class
+    return whole(file, size)
+images._decode_one = slow
+images.load_folder(Path({str(folder)!r}), {SIZE}, memory_limit=0)
+"""
+    killed = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "home/data/derived/packed").exists() or not packed_files(tmp_path / "home"):
+        assert time.monotonic() < deadline
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    (left,) = packed_files(tmp_path / "home")
+    assert left.name.startswith(".")  # half written, under a name nobody reads
+    assert torch.equal(load_folder(folder, SIZE, memory_limit=0).pixels, load_folder(folder, SIZE).pixels)
+
+
+# --- views --------------------------------------------------------------------------------------------------
+
+
+def boxes_of(*rows: tuple[float, float, float, float, float]) -> torch.Tensor:
+    return torch.tensor(rows)
+
+
+def test_none_is_identity() -> None:
+    pixels = some_images()
+    views = augment(pixels, draw_boxes("none", len(pixels), torch.Generator()), SIZE)
+    assert torch.equal(views, to_float(pixels))
+
+
+def test_a_shift_is_exact_and_mirrors_the_border() -> None:
+    pixels, far = some_images(8), SIZE // 16
+    shifts = [(0, 0), (far, 0), (-far, 0), (0, far), (0, -far), (far, -far), (-1, 1), (1, -2)]
+    boxes = boxes_of(*((x / SIZE, y / SIZE, 1 + x / SIZE, 1 + y / SIZE, 0) for x, y in shifts))
+    padded = F.pad(to_float(pixels), [far] * 4, mode="reflect")
+    for view, image, (x, y) in zip(augment(pixels, boxes, SIZE), padded, shifts, strict=True):
+        assert torch.equal(view, image[:, far + y : far + y + SIZE, far + x : far + x + SIZE])
+
+
+def test_a_shift_mirrors_the_border_at_another_size_too() -> None:
+    pixels = torch.full((2, 3, 64, 64), 200, dtype=torch.uint8)
+    boxes = boxes_of((1 / 16, 1 / 16, 17 / 16, 17 / 16, 0), (-1 / 16, -1 / 16, 15 / 16, 15 / 16, 0))
+    torch.testing.assert_close(augment(pixels, boxes, SIZE), torch.full((2, 3, SIZE, SIZE), 200 / 255))
+
+
+def test_a_flip_of_the_whole_image() -> None:
+    pixels = some_images(2)
+    views = augment(pixels, boxes_of((0, 0, 1, 1, 1), (0, 0, 1, 1, 0)), SIZE)
+    assert torch.equal(views[0], to_float(pixels)[0].flip(-1))
+    assert torch.equal(views[1], to_float(pixels)[1])
+
+
+@pytest.mark.parametrize("size", [16, 32, 48])
+def test_a_crop_is_torchvisions_resized_crop(size: int) -> None:
+    side, crops = 64, [(0, 0, 32, 32), (8, 4, 48, 40), (20, 30, 44, 34), (0, 16, 64, 48), (32, 0, 20, 60)]
+    pixels = smooth_images(2 * len(crops), side)
+    boxes = boxes_of(
+        *(
+            (left / side, top / side, (left + width) / side, (top + height) / side, flip)
+            for flip in (0, 1)
+            for left, top, width, height in crops
+        )
+    )
+    views = augment(pixels, boxes, size)
+    assert (views.min() >= 0, views.max() <= 1) == (True, True)
+    for row, (left, top, width, height) in enumerate(crops * 2):
+        crop = (top, left, height, width)
+        expected = v2.functional.resized_crop(to_float(pixels[row]), *crop, [size, size], antialias=False)
+        expected = expected.flip(-1) if boxes[row, 4] else expected
+        inner = (slice(None), slice(2, -2), slice(2, -2))  # torchvision does not look beyond the crop's border
+        torch.testing.assert_close(views[row][inner], expected[inner], atol=0.03, rtol=0)
+        assert (views[row] - expected).abs().mean() < 0.01
+        assert (views[row] - expected.flip(-1)).abs().mean() > 0.05
+
+
+def test_a_small_view_averages_four_samples_per_pixel() -> None:
+    """At a quarter of the size the samples lie where their bilinear means make up the whole block of 4 × 4."""
+    pixels = some_images(2, 64)
+    views = augment(pixels, draw_boxes("none", 2, torch.Generator()), 16)
+    torch.testing.assert_close(views, F.avg_pool2d(to_float(pixels), 4))
+
+
+def test_crops_are_distributed_as_torchvisions() -> None:
+    n = 4000
+    boxes = draw_boxes("crop-flip", n, torch.Generator().manual_seed(0))
+    left, top, right, bottom, flip = boxes.T
+    assert min(left.min(), top.min()) >= 0
+    assert max(right.max(), bottom.max()) <= 1 + 1e-6
+    width, height = right - left, bottom - top
+    area, aspect = width * height, width / height
+    assert area.min() >= 0.08 - 1e-4
+    assert 3 / 4 - 1e-4 <= aspect.min() < 0.77 < 1.3 < aspect.max() <= 4 / 3 + 1e-4
+    assert flip.mean() == pytest.approx(0.5, abs=0.03)
+    assert set(flip.tolist()) == {0.0, 1.0}
+    image = torch.zeros(3, 500, 500)
+    torch.manual_seed(0)
+    drawn = torch.tensor([v2.RandomResizedCrop(8).make_params([image])["height"] for _ in range(n)]) / 500
+    for quantile in (0.1, 0.5, 0.9):
+        assert height.quantile(quantile).item() == pytest.approx(drawn.quantile(quantile).item(), abs=0.025)
+    free = width < 0.9
+    place = (left / (1 - width))[free]  # anywhere in the room that is left
+    assert place.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert place.std().item() == pytest.approx(12**-0.5, abs=0.02)
+
+
+def test_shifts_reach_a_sixteenth_both_ways() -> None:
+    boxes = draw_boxes("shift", 4000, torch.Generator().manual_seed(0))
+    for axis in (0, 1):
+        assert boxes[:, axis].min().item() == pytest.approx(-1 / 16, abs=1e-3)
+        assert boxes[:, axis].max().item() == pytest.approx(1 / 16, abs=1e-3)
+    assert torch.corrcoef(boxes[:, :2].T)[0, 1].abs() < 0.05
+    torch.testing.assert_close(boxes[:, 2:4] - boxes[:, :2], torch.ones(4000, 2))
+    assert not boxes[:, 4].any()
+
+
+@pytest.mark.parametrize("augmentation", ["shift", "crop-flip"])
+def test_a_seed_gives_the_same_views(augmentation: str) -> None:
+    def views(seed: int) -> torch.Tensor:
+        boxes = draw_boxes(augmentation, 6, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+        return augment(some_images(), boxes, SIZE)
+
+    assert torch.equal(views(1), views(1))
+    assert not torch.equal(views(1), views(2))
+
+
+def test_unknown_augmentation() -> None:
+    with pytest.raises(InputError, match="unknown augmentation"):
+        draw_boxes("flip", 3, torch.Generator())  # type: ignore[arg-type]

@@ -1,0 +1,312 @@
+"""Networks: seeds, read-outs, normalisation inside, files that rebuild them, batch normalisation folded away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, resnet18
+
+from nbtools.errors import InputError
+from nbtools.models import (
+    PIXEL_MEAN,
+    READOUTS,
+    Backbone,
+    GuidedNet,
+    RoiPredictor,
+    build,
+    fold_batchnorm,
+    freeze,
+    load_imagenet_weights,
+    load_model,
+    readout,
+    save_model,
+)
+
+ARCHITECTURES = ("small_resnet", "resnet18")
+# Channels of each stage × its grid squared.
+WIDTHS = {
+    "resnet18": {"layer1": 64 * 16, "layer2": 128 * 4, "layer3": 256 * 4, "layer4": 512 * 4, "pooled": 512},
+    "small_resnet": {"layer1": 32 * 16, "layer2": 64 * 4, "layer3": 128 * 4, "layer4": 256 * 4, "pooled": 256},
+}
+
+
+def pixels(n: int = 3, side: int = 32, seed: int = 0) -> Tensor:
+    return torch.rand((n, 3, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    """Give every batch normalisation statistics and weights as training might."""
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2.0),
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.5, 0.5),
+            ):
+                assert tensor is not None
+                tensor.data.uniform_(low, high, generator=generator)
+    return model
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+# --- weights from a seed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_seed_decides_the_weights(architecture: str) -> None:
+    def made(seed: int) -> RoiPredictor:
+        return build(RoiPredictor, seed, architecture, 5, 40)
+
+    assert same(made(1), made(1))
+    assert not torch.equal(made(1).backbone.parts["stem"][0].weight, made(2).backbone.parts["stem"][0].weight)
+    assert not torch.equal(made(1).head.weight, made(2).head.weight)
+
+
+def test_building_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build(GuidedNet, 0, "small_resnet", 10, 5)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("readout_name", ["pooled", "layer2"])
+def test_conditions_of_one_seed_start_alike(readout_name: str) -> None:
+    none = build(GuidedNet, 3, "small_resnet", 10, 0)
+    guided = build(GuidedNet, 3, "small_resnet", 10, 37, readout_name)
+    assert same(none.backbone, guided.backbone)
+    assert same(none.class_head, guided.class_head)
+    assert torch.equal(none(pixels()), guided(pixels()))
+
+
+# --- read-outs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [32, 48])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_readout_has_its_width(architecture: str, side: int) -> None:
+    x = pixels(2, side)
+    net = freeze(build(GuidedNet, 0, architecture, 10, 7, "layer3"))
+    widths = {name: features.shape[1] for name, features in net.features(x).items()}
+    assert widths == {**WIDTHS[architecture], "logits": 10, "neural": 7}
+    assert {name: net.backbone.readout_width(name) for name in READOUTS} == WIDTHS[architecture]
+    assert net.neural_head.in_features == WIDTHS[architecture]["layer3"]
+    bare = freeze(build(GuidedNet, 0, architecture, 10, 0)).features(x)
+    assert set(bare) == {*READOUTS, "logits"}
+    predicted = freeze(build(RoiPredictor, 0, architecture, 7, 50)).features(x)
+    assert {name: tuple(value.shape) for name, value in predicted.items()} == {
+        **{name: (2, width) for name, width in WIDTHS[architecture].items()},
+        "neural": (2, 7),
+    }
+
+
+@pytest.mark.parametrize("guided_readout", READOUTS)
+def test_features_heads_and_forward_agree(guided_readout: str) -> None:
+    net, x = freeze(randomised(build(GuidedNet, 0, "small_resnet", 10, 7, guided_readout))), pixels()
+    features, (logits, neural) = net.features(x), net.heads(x)
+    assert torch.equal(logits, net(x))
+    assert torch.equal(features["logits"], logits)
+    assert torch.equal(features["neural"], neural)
+    torch.testing.assert_close(neural, net.neural_head(features[guided_readout]))
+    predictor = freeze(build(RoiPredictor, 0, "small_resnet", 7, 50))
+    assert torch.equal(predictor.features(x)["neural"], predictor(x))
+
+
+def test_a_readout_is_the_mean_over_its_grid() -> None:
+    maps = {"layer1": torch.rand(2, 3, 8, 8), "layer4": torch.rand(2, 5, 4, 4)}
+    blocks = maps["layer1"].numpy().reshape(2, 3, 4, 2, 4, 2).mean(axis=(3, 5))
+    np.testing.assert_allclose(readout(maps, "layer1"), blocks.reshape(2, -1), rtol=1e-5)
+    np.testing.assert_allclose(readout(maps, "pooled"), maps["layer4"].mean((2, 3)), rtol=1e-5)
+
+
+def test_voxels_are_scores_times_components() -> None:
+    predictor = build(RoiPredictor, 0, "small_resnet", 3, 8)
+    predictor.components = torch.randn(3, 8)
+    scores = torch.randn(4, 3)
+    expected = np.einsum("nk,kv->nv", scores.numpy(), predictor.components.numpy())
+    np.testing.assert_allclose(predictor.voxels(scores), expected, rtol=1e-5, atol=1e-6)
+
+
+# --- normalisation inside -----------------------------------------------------------------------------------
+
+
+def test_the_backbone_normalises_pixels_itself() -> None:
+    backbone, seen = freeze(Backbone("small_resnet")), []
+    backbone.parts["stem"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1).expand(2, 3, 32, 32)
+    backbone(mean)
+    backbone(torch.ones_like(mean))
+    assert seen[0].abs().max() == 0
+    sd = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    torch.testing.assert_close(seen[1], ((1 - mean) / sd))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Backbone("resnet50"), "unknown architecture"),
+        (lambda: GuidedNet("small_resnet", 10, 5, "layer5"), "unknown read-out"),
+    ],
+)
+def test_unknown_names(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_imagenet_weights_give_torchvisions_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Download nothing: a ResNet-18 of torchvision with its own random weights stands in for ImageNet's."""
+    torch.manual_seed(0)
+    reference = freeze(randomised(resnet18(weights=None)))
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *args, **kwargs: reference.state_dict())
+    backbone = Backbone("resnet18")
+    load_imagenet_weights(backbone)
+    freeze(backbone)
+    reference.fc = nn.Identity()
+    x = pixels(2, 64)
+    expected = reference((x - backbone.pixel_mean) / backbone.pixel_sd)
+    torch.testing.assert_close(readout(backbone(x), "pooled"), expected)
+
+
+# --- frozen, folded -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_folding_leaves_the_function_and_the_model_as_they_were(architecture: str) -> None:
+    model = randomised(build(GuidedNet, 0, architecture, 10, 0)).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded, x = fold_batchnorm(model), pixels()
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), model(x), atol=1e-4, rtol=1e-4)
+        assert model(x).std() > 0.1
+    assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not any(module.training for module in folded.modules())
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_folding_follows_names_not_luck() -> None:
+    """A convolution that no normalisation follows, and a normalisation that no convolution precedes, stay."""
+    torch.manual_seed(0)
+    odd = randomised(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))).eval()
+    folded, x = fold_batchnorm(odd), pixels()
+    assert [type(module) for module in folded] == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
+    torch.testing.assert_close(folded(x), odd(x))
+
+
+def test_frozen_means_that_nothing_can_change() -> None:
+    model = freeze(build(GuidedNet, 0, "small_resnet", 10, 0))
+    before = model(pixels())
+    model(pixels(seed=1))
+    assert torch.equal(model(pixels()), before)
+    assert not before.requires_grad
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def models() -> list[nn.Module]:
+    predictor = build(RoiPredictor, 0, "small_resnet", 5, 40)
+    predictor.components = torch.randn(5, 40)
+    return [predictor, build(GuidedNet, 0, "resnet18", 10, 0), build(GuidedNet, 0, "small_resnet", 10, 4, "layer2")]
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_two_files_rebuild_a_model(tmp_path: Path, index: int) -> None:
+    model = models()[index]
+    save_model(randomised(model), tmp_path / "deep" / "folder")
+    assert sorted(os.listdir(tmp_path / "deep/folder")) == ["model.json", "weights.safetensors"]
+    (tmp_path / "deep").rename(tmp_path / "moved")
+    loaded = load_model(tmp_path / "moved/folder")
+    assert type(loaded) is type(model)
+    assert same(loaded, model)
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    expected = freeze(model).features(pixels())
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.features(pixels()).items())
+
+
+def test_another_process_rebuilds_it(tmp_path: Path) -> None:
+    model = freeze(randomised(build(GuidedNet, 0, "small_resnet", 10, 4)))
+    save_model(model, tmp_path)
+    code = f"""
+import torch
+from pathlib import Path
+from nbtools.models import load_model
+x = torch.rand((3, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+print(load_model(Path({str(tmp_path)!r}))(x).double().sum().item())
+"""
+    total = float(subprocess.check_output([sys.executable, "-c", code], text=True))
+    assert total == pytest.approx(model(pixels()).double().sum().item(), rel=1e-6)
+
+
+def test_nothing_written_is_a_pickle(tmp_path: Path) -> None:
+    save_model(models()[0], tmp_path)
+    assert json.loads((tmp_path / "model.json").read_text())["model"] == "RoiPredictor"
+    raw = (tmp_path / "weights.safetensors").read_bytes()
+    header = int.from_bytes(raw[:8], "little")
+    tensors = json.loads(raw[8 : 8 + header])
+    assert max(entry["data_offsets"][1] for entry in tensors.values() if "dtype" in entry) == len(raw) - 8 - header
+
+
+def test_saving_again_replaces(tmp_path: Path) -> None:
+    first, second = models()[1:]
+    save_model(first, tmp_path)
+    save_model(second, tmp_path)
+    assert same(load_model(tmp_path), second)
+
+
+def described(folder: Path, **changed: object) -> None:
+    file = folder / "model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+
+
+def reweighted(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(folder / "weights.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "weights.safetensors")
+
+
+BAD_FOLDERS: dict[str, Callable[[Path], object]] = {
+    "no description": lambda folder: (folder / "model.json").unlink(),
+    "no weights": lambda folder: (folder / "weights.safetensors").unlink(),
+    "description truncated": lambda folder: os.truncate(folder / "model.json", 30),
+    "description not an object": lambda folder: (folder / "model.json").write_text("[1, 2]"),
+    "description empty list": lambda folder: (folder / "model.json").write_text("[]"),
+    "weights truncated": lambda folder: os.truncate(folder / "weights.safetensors", 20_000),
+    "weights empty": lambda folder: os.truncate(folder / "weights.safetensors", 0),
+    "weights are HTML": lambda folder: (folder / "weights.safetensors").write_text("<html>"),
+    "unknown model": lambda folder: described(folder, model="Transformer"),
+    "unknown architecture": lambda folder: described(folder, architecture="resnet19"),
+    "unknown option": lambda folder: described(folder, depth=3),
+    "another size": lambda folder: described(folder, n_classes=11),
+    "another architecture": lambda folder: described(folder, architecture="resnet18"),
+    "a negative size": lambda folder: described(folder, n_classes=-1),
+    "size as text": lambda folder: described(folder, n_classes="ten"),
+    "a tensor missing": lambda folder: reweighted(folder, lambda tensors: tensors.pop("class_head.bias")),
+    "a tensor too many": lambda folder: reweighted(folder, lambda t: t.update(more=torch.zeros(1))),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FOLDERS)
+def test_a_folder_that_holds_no_whole_model(tmp_path: Path, case: str) -> None:
+    save_model(build(GuidedNet, 0, "small_resnet", 10, 0), tmp_path)
+    BAD_FOLDERS[case](tmp_path)
+    with pytest.raises(InputError, match=rf"cannot be rebuilt\n +file: +{tmp_path}"):
+        load_model(tmp_path)

@@ -1,0 +1,158 @@
+"""From decisions to accuracies: planted accuracies, pairing, and tables that must be refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbtools.errors import InputError
+from nbtools.metrics.robustness import check_decisions, correctness, epsilon_label, robust_accuracy
+
+EPSILONS = (0.0, 1 / 255, 2 / 255)
+
+
+def decisions(conditions=("V1", "V4", "TO"), seeds=(0, 1), n_images=40, epsilons=EPSILONS):
+    """Make decisions of which the last 10 × k images fall at the k-th ε, and 4 more for each later seed."""
+    rows = [
+        {
+            "image_id": f"img{image:03d}",
+            "label": image % 5,
+            "epsilon": epsilon,
+            "prediction": image % 5 if image < n_images - 10 * k - 4 * seed else 9,
+            "margin": 0.5,
+            "condition": condition,
+            "seed": seed,
+        }
+        for condition in conditions
+        for seed in seeds
+        for k, epsilon in enumerate(epsilons)
+        for image in range(n_images)
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "label"), [(0, "clean"), (2 / 255, "2/255"), (0.25 / 255, "0.25/255"), (8 / 255, "8/255")]
+)
+def test_epsilon_is_shown_in_pixel_steps(epsilon, label):
+    assert epsilon_label(epsilon) == label
+
+
+def test_accuracy_of_each_run_and_budget():
+    table = robust_accuracy(decisions())
+    assert list(table) == ["condition", "seed", "epsilon", "accuracy", "ci_low", "ci_high", "n", "n_seeds"]
+    assert len(table) == 3 * 2 * 3
+    run = table[(table["condition"] == "V4") & (table["seed"] == 1)]
+    assert run["accuracy"].tolist() == pytest.approx([36 / 40, 26 / 40, 16 / 40])
+    assert run["epsilon"].tolist() == list(EPSILONS)
+    assert (run["n"] == 40).all()
+    assert (run["ci_low"] <= run["accuracy"]).all()
+    assert (run["accuracy"] <= run["ci_high"]).all()
+
+
+def test_interval_is_binomial_over_images():
+    table = robust_accuracy(decisions(seeds=(0,), n_images=400)).query("epsilon > 0.005").iloc[0]
+    sd = np.sqrt(table["accuracy"] * (1 - table["accuracy"]) / 400)
+    assert table["ci_high"] - table["ci_low"] == pytest.approx(2 * 1.96 * sd, rel=0.15)
+
+
+def test_seeds_are_pooled_when_not_grouped():
+    table = robust_accuracy(decisions(), by=("condition",))
+    assert (table["n_seeds"] == 2).all()
+    assert table.query("condition == 'TO'")["accuracy"].tolist() == pytest.approx([0.95, 0.7, 0.45])
+
+
+def test_runs_with_the_same_answers_get_the_same_interval():
+    table = robust_accuracy(decisions(), by=("condition",))
+    assert (table.groupby("epsilon")[["ci_low", "ci_high"]].nunique() == 1).all(axis=None)
+
+
+def test_rows_may_come_in_any_order():
+    table = decisions()
+    shuffled = robust_accuracy(table.sample(frac=1, random_state=1)).sort_values(["condition", "seed", "epsilon"])
+    expected = robust_accuracy(table).sort_values(["condition", "seed", "epsilon"])
+    pd.testing.assert_frame_equal(shuffled.reset_index(drop=True), expected.reset_index(drop=True))
+
+
+def test_one_run_needs_no_group():
+    table = decisions(conditions=("V1",), seeds=(0,)).drop(columns=["condition", "seed"])
+    assert robust_accuracy(table, by=())["accuracy"].tolist() == pytest.approx([1, 0.75, 0.5])
+
+
+def test_correctness_is_regions_by_images_by_seeds():
+    array = correctness(decisions(), 2 / 255, ("V1", "TO"))
+    assert array.shape == (2, 40, 2)
+    assert array.mean(axis=(0, 1)).tolist() == pytest.approx([0.5, 0.4])
+    assert array[0, :20, 0].all()
+    assert not array[0, 20:, 0].any()
+
+
+def test_correctness_of_a_budget_that_was_not_run():
+    with pytest.raises(InputError, match="2/255"):
+        correctness(decisions(), 3 / 255, ("V1",))
+
+
+def test_correctness_of_conditions_on_other_images():
+    table = decisions()
+    table = table[(table["condition"] != "TO") | (table["image_id"] != "img003")]
+    with pytest.raises(InputError, match="same images"):
+        correctness(table, 0.0, ("V1", "TO"))
+
+
+def spoiled(kind):
+    table = decisions().reset_index(drop=True)
+    match kind:
+        case "no column":
+            return table.drop(columns="margin")
+        case "no rows":
+            return table.iloc[:0]
+        case "twice":
+            return pd.concat([table, table.iloc[[7]]])
+        case "seeds mixed":
+            return table.drop(columns="seed")
+        case "gap":
+            return table.drop(index=11)
+        case "negative":
+            return table.assign(epsilon=-table["epsilon"])
+        case "in 0 to 255":
+            return table.assign(epsilon=255 * table["epsilon"])
+        case "nan":
+            return table.assign(margin=table["margin"].where(table.index != 5))
+        case "infinite":
+            return table.assign(margin=table["margin"].where(table.index != 5, np.inf))
+        case "float label":
+            return table.assign(label=table["label"].astype(float))
+        case "two labels":
+            return table.assign(label=table["label"].where(table.index != 5, 77))
+
+
+SPOILED = [
+    "no column",
+    "no rows",
+    "twice",
+    "seeds mixed",
+    "gap",
+    "negative",
+    "in 0 to 255",
+    "nan",
+    "infinite",
+]
+
+
+@pytest.mark.parametrize("kind", [*SPOILED, "float label", "two labels"])
+def test_malformed_decisions_are_refused(kind):
+    with pytest.raises(InputError, match="to do"):
+        check_decisions(spoiled(kind))
+    with pytest.raises(InputError):
+        robust_accuracy(spoiled(kind), by=("condition",))
+
+
+def test_good_decisions_pass():
+    check_decisions(decisions())
+
+
+def test_pooled_seeds_must_share_images():
+    table = decisions()
+    table = table[(table["seed"] == 0) | (table["image_id"] != "img003")]
+    robust_accuracy(table)
+    with pytest.raises(InputError, match="gaps"):
+        robust_accuracy(table, by=("condition",))

@@ -1,0 +1,572 @@
+"""Run folders: the same parameters find the same results, and only whole, current results are read."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from nbtools import provenance, runs
+from nbtools.errors import InputError
+
+PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
+DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
+TABLE = pd.DataFrame({"image_id": [3, 1], "r": [0.25, -1.0]})
+
+
+def write_notebook(name: str, parameters: str = PARAMETERS, code: str = "1 + 1", **extra: Any) -> Path:
+    """A notebook as JupyterLab writes it: the source is a list of lines."""
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["# Question\n"]},
+        {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": parameters.splitlines(keepends=True)},
+        {"cell_type": "code", "metadata": {}, "source": code.splitlines(keepends=True), **extra},
+    ]
+    file = runs.NOTEBOOKS / f"{name}.ipynb"
+    file.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    return file
+
+
+def write_study(folder: Path, name: str = "tiny") -> Path:
+    for part in ("nsd", "pictures"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    file = folder / "study.toml"
+    entries = {"name": name, "simulated": True, "nsd": "nsd", "subject": 1, "classification": "pictures"}
+    file.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in entries.items()) + "\nimage_size = 32\n")
+    return file
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, with a study and two notebooks."""
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path / "notebooks")
+    (tmp_path / "notebooks").mkdir()
+    write_study(tmp_path / "home/data/derived/tiny")
+    write_notebook("train")
+    write_notebook("attack")
+    return tmp_path / "home"
+
+
+def finished(notebook: str = "train", table: pd.DataFrame = TABLE, **parameters: Any) -> runs.Run:
+    """Run a notebook to its end, as its cells would."""
+    run = runs.start(notebook, {**DEFAULTS, **parameters})
+    if not run.finished:
+        run.save_table("scores", table)
+    run.finish()
+    return run
+
+
+def again(run: runs.Run) -> runs.Run:
+    return runs.start(run.notebook, run.parameters)
+
+
+def record(run: runs.Run) -> dict[str, Any]:
+    return json.loads((run.folder / "run.json").read_text())
+
+
+# --- one folder for each set of parameters ------------------------------------------------------------------
+
+
+def test_the_same_parameters_name_the_same_folder(home: Path) -> None:
+    folder = runs.run_folder("train", DEFAULTS)
+    assert folder == runs.run_folder("train", {}) == runs.run_folder("train", dict(reversed(DEFAULTS.items())))
+    assert folder.parent == home / "runs/tiny/train"
+    assert folder.name.startswith("TO_seed=0_")
+    assert finished().folder == folder
+
+
+@pytest.mark.parametrize("changed", [{"roi": "V1"}, {"alpha": 0.81}, {"seed": 1}, {"flip": True}, {"study": "other"}])
+def test_any_other_parameter_names_another_folder(changed: dict[str, Any]) -> None:
+    folder, usual = runs.run_folder("train", changed), runs.run_folder("train", {})
+    assert folder != usual
+    assert folder.name.split("_")[-1] != usual.name.split("_")[-1], "the digest tells them apart, not the name"
+
+
+def test_the_name_shows_what_is_not_the_default() -> None:
+    assert runs.run_folder("train", {"alpha": 0.5, "roi": "V4"}).name.startswith("V4_seed=0_alpha=0.5_")
+
+
+@pytest.mark.parametrize("alpha", [1, 1.0, "1", "1e0"])
+def test_a_number_is_the_same_however_it_was_written(alpha: object) -> None:
+    """YAML, the command line and a reader's cell write 1, '1e0' and 1.0 for the same α."""
+    assert runs.run_folder("train", {"alpha": alpha}) == runs.run_folder("train", {"alpha": 1.0})
+    assert finished(alpha=alpha).parameters["alpha"] == 1.0
+
+
+def test_new_defaults_leave_finished_folders_where_they_are() -> None:
+    """A reader who edits the parameters' cell changes the defaults; what was computed is still found."""
+    run = finished(alpha=0.5)
+    write_notebook("train", PARAMETERS.replace("0.8", "0.5"))
+    assert runs.run_folder("train", {"alpha": 0.5}) == run.folder
+    assert again(run).finished
+
+
+def test_a_study_by_path_is_the_study_by_name(home: Path) -> None:
+    study = write_study(home / "elsewhere", name="mine")
+    for path in (str(study), "elsewhere/study.toml"):
+        run = finished(study=path)
+        assert run.folder.parent == home / "runs/mine/train"
+        assert runs.stale(run.folder) == []
+        assert runs.find("train", path).folder == run.folder
+        assert record(run)["study"] == "mine"
+    assert len(runs.collect("train", "mine")) == 1
+
+
+def test_a_study_outside_home_is_stamped_too(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "disk", name="mine")
+    run = finished(study=str(study))
+    assert str(study) in record(run)["inputs"]
+    study.write_text(study.read_text().replace("32", "64"))
+    assert runs.stale(run.folder) == [str(study)]
+
+
+def test_an_unknown_parameter_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no parameter aplha[\s\S]*study, roi, alpha, seed, flip"):
+        runs.run_folder("train", {"aplha": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", "two"), ("seed", 1.5), ("seed", True), ("alpha", "high"), ("flip", "yes"), ("flip", 1)]
+)
+def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name} cannot be"):
+        runs.run_folder("train", {name: value})
+
+
+# --- defaults -----------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_read_from_the_notebook_without_running_it() -> None:
+    assert runs.defaults("train") == DEFAULTS
+    assert [type(value) for value in runs.defaults("train").values()] == [str, str, float, int, bool]
+    write_notebook("signed", "shift: int = -3  # pixels")
+    assert runs.defaults("signed") == {"shift": -3}
+
+
+def test_a_missing_notebook_is_named_beside_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"no notebook 'trian'[\s\S]*attack, train[\s\S]*no such file"):
+        runs.defaults("trian")
+
+
+def test_a_notebook_without_parameters_is_refused() -> None:
+    file = write_notebook("bare")
+    file.write_text(file.read_text().replace('"parameters"', '"other"'))
+    with pytest.raises(InputError, match="no cell tagged parameters"):
+        runs.defaults("bare")
+
+
+# --- finished or not ----------------------------------------------------------------------------------------
+
+
+def test_a_run_is_finished_only_when_it_says_so() -> None:
+    run = runs.start("train", DEFAULTS)
+    run.save_table("scores", TABLE)
+    assert not again(run).finished
+    assert runs.stale(run.folder) is None
+    assert runs.collect("train", "tiny").empty
+    run.finish()
+    assert again(run).finished
+    assert runs.stale(run.folder) == []
+    assert list(runs.collect("train", "tiny").folder) == [str(run.folder)]
+
+
+def test_a_run_killed_before_its_record_is_not_collected(home: Path) -> None:
+    """A real process, killed between the table and run.json."""
+    code = f"""
+import os, signal, pandas
+from pathlib import Path
+from nbtools import runs
+runs.NOTEBOOKS = Path({str(runs.NOTEBOOKS)!r})
+run = runs.start("train", {DEFAULTS!r})
+run.save_table("scores", pandas.DataFrame({{"r": [1.0]}}))
+write = runs.write_text
+runs.write_text = lambda *_: os.kill(os.getpid(), signal.{"SIGKILL" if os.name == "posix" else "SIGTERM"})
+run.finish()
+"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=runs.PROJECT, env={**os.environ}, check=False)
+    if os.name == "posix":
+        assert killed.returncode == -signal.SIGKILL
+    folder = runs.run_folder("train", {})
+    assert (folder / "scores.parquet").exists()
+    assert runs.collect("train", "tiny").empty
+    assert finished().folder == folder
+    assert again(finished()).table("scores").equals(TABLE)
+
+
+def test_the_record_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append(Path(to).name), replace(self, to))[1])
+    run = runs.start("train", DEFAULTS)
+    run.save_table("scores", TABLE)
+    run.save_figure("curve", go.Figure())
+    run.finish()
+    assert order == ["scores.parquet", "plotly.min.js", "curve.html", "run.json"]
+
+
+@pytest.mark.parametrize("kind", ["table", "text"])
+def test_a_half_written_file_is_never_read(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends while the bytes are being written: no file of that name is there, or the old one."""
+    run = runs.start("train", DEFAULTS)
+    run.save_table("scores", TABLE)
+    run.save_text("report.html", "whole")
+
+    def torn(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", torn)
+    with pytest.raises(KeyboardInterrupt):
+        run.save_table("scores", TABLE.head(1)) if kind == "table" else run.save_text("report.html", "ha")
+    assert run.table("scores").equals(TABLE)
+    assert (run.folder / "report.html").read_text() == "whole"
+    assert [f.name for f in run.folder.glob("*.parquet")] == ["scores.parquet"], "a torn table looks like none"
+
+
+def test_a_finished_run_is_only_read() -> None:
+    """Every byte stays, also when a notebook runs its cells once more."""
+    run = finished()
+    before = {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in run.folder.iterdir()}
+    repeated = finished(table=TABLE.head(1))
+    assert repeated.finished
+    assert {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in run.folder.iterdir()} == before
+    assert repeated.table("scores").equals(TABLE)
+
+
+def test_a_table_that_is_not_there_is_named_beside_those_that_are() -> None:
+    with pytest.raises(InputError, match=r"expected: scores\n  got: +score\n"):
+        finished().table("score")
+
+
+@pytest.mark.parametrize("text", ["", '{"inputs": {', "[]", "{}", '{"inputs": {}}', '"text"'])
+def test_a_damaged_record_is_refused(text: str) -> None:
+    run = finished()
+    (run.folder / "run.json").write_text(text)
+    for read in (lambda: again(run), lambda: runs.collect("train", "tiny"), lambda: runs.find("train", "tiny")):
+        with pytest.raises(InputError, match=r"record is damaged[\s\S]*run\.json[\s\S]*delete it"):
+            read()
+
+
+# --- stale --------------------------------------------------------------------------------------------------
+
+
+def other_code(run: runs.Run) -> str:
+    write_notebook("train", code="1 + 2")
+    return "train.ipynb"
+
+
+def other_study(run: runs.Run) -> str:
+    study = runs.study_file("tiny")
+    study.write_text(study.read_text().replace("subject = 1", "subject = 2"))
+    return "data/derived/tiny/study.toml"
+
+
+def other_module(run: runs.Run) -> str:
+    module = Path(sys.modules["nbtools.pretended"].__file__ or "")
+    module.write_text("x = 2")
+    return module.name
+
+
+def other_upstream(run: runs.Run) -> str:
+    file = runs.find("attack", "tiny").folder / "scores.parquet"
+    TABLE.head(1).to_parquet(file)
+    return "scores.parquet"
+
+
+def lost_upstream(run: runs.Run) -> str:
+    (runs.find("attack", "tiny").folder / "scores.parquet").unlink()
+    return "scores.parquet"
+
+
+def more_data(run: runs.Run) -> str:
+    (runs.home() / "data/raw/betas/session2").write_text("new")
+    return "data/raw/betas"
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
+    """A finished run with inputs of every kind: notebook, study, module, upstream table, folder."""
+    module = types.ModuleType("nbtools.pretended")
+    module.__file__ = str(tmp_path / "pretended.py")
+    Path(module.__file__).write_text("x = 1")
+    monkeypatch.setitem(sys.modules, "nbtools.pretended", module)
+    data = runs.home() / "data/raw/betas"
+    data.mkdir(parents=True)
+    (data / "session1").write_text("old")
+    finished("attack")
+    run = runs.start("train", DEFAULTS)
+    run.upstream("attack", roi="TO")
+    run.reads(data)
+    run.save_table("scores", TABLE)
+    run.finish()
+    return run
+
+
+@pytest.mark.parametrize("change", [other_code, other_study, other_module, other_upstream, lost_upstream, more_data])
+def test_a_change_makes_a_run_stale(
+    built: runs.Run, change: Callable[[runs.Run], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runs.stale(built.folder) == []
+    changed = change(built)
+    (name,) = runs.stale(built.folder) or ["nothing"]
+    assert name.endswith(changed)
+    run = again(built)
+    assert not run.finished
+    assert f"{name} changed since this ran" in capsys.readouterr().out
+    assert not list(run.folder.glob("*.parquet")), "results of other inputs are gone"
+    assert runs.collect("train", "tiny").empty
+
+
+def test_touching_files_changes_nothing(built: runs.Run) -> None:
+    for file in [*runs.NOTEBOOKS.iterdir(), *runs.home().rglob("*"), Path(sys.modules["nbtools.pretended"].__file__)]:
+        os.utime(file, (1e9, 1e9))
+    assert runs.stale(built.folder) == []
+    assert again(built).finished
+
+
+def test_saving_a_notebook_with_its_outputs_changes_nothing(built: runs.Run) -> None:
+    """Run All and Ctrl+S in JupyterLab must not undo a night of training."""
+    write_notebook("train", outputs=[{"output_type": "stream", "text": "2"}], execution_count=4)
+    assert runs.stale(built.folder) == []
+    prose = runs.NOTEBOOKS / "train.ipynb"
+    prose.write_text(prose.read_text().replace("# Question", "# A better question"))
+    assert runs.stale(built.folder) == []
+
+
+def test_presentation_makes_no_run_stale(built: runs.Run) -> None:
+    import nbtools.plots  # noqa: F401
+
+    names = [Path(name).stem for name in record(again(built))["inputs"] if name.endswith(".py")]
+    assert "pretended" in names
+    assert "conditions" in names
+    assert not {"plots", "widgets", "runs", "batch"} & set(names)
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+
+def interrupted(**parameters: Any) -> runs.Run:
+    run = runs.start("train", {**DEFAULTS, **parameters})
+    run.checkpoint.write_bytes(b"epoch 3")
+    return run
+
+
+def test_a_checkpoint_is_taken_up_and_goes_with_the_last_word() -> None:
+    run = interrupted()
+    resumed = again(run)
+    assert resumed.checkpoint.read_bytes() == b"epoch 3"
+    resumed.finish()
+    assert not run.checkpoint.exists()
+
+
+def test_a_checkpoint_of_another_guide_is_discarded(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half a training with the old predictor and half with the new one would be neither."""
+    finished("attack")
+    run = interrupted()
+    table = runs.find("attack", "tiny").folder / "scores.parquet"
+    os.utime(table, (1e9, 1e9))
+    again(run).upstream("attack")
+    assert run.checkpoint.exists()
+    os.utime(table, (4e9, 4e9))
+    again(run).upstream("attack")
+    assert not run.checkpoint.exists()
+    assert "training starts anew" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_other_code_or_another_study_is_discarded() -> None:
+    run = interrupted()
+    os.utime(runs.study_file("tiny"), (4e9, 4e9))
+    again(run)
+    assert not run.checkpoint.exists()
+
+
+# --- finding ------------------------------------------------------------------------------------------------
+
+
+def test_find_returns_the_one_run() -> None:
+    run = finished(roi="V1", seed=3)
+    finished(roi="V4")
+    found = runs.find("train", "tiny", roi="V1")
+    assert (found.folder, found.parameters, found.finished) == (run.folder, run.parameters, True)
+    assert found.table("scores").equals(TABLE)
+
+
+def test_find_prefers_the_defaults_in_what_was_not_asked_for() -> None:
+    usual = finished(roi="V1")
+    other = finished(roi="V1", alpha=0.5)
+    assert runs.find("train", "tiny", roi="V1").folder == usual.folder
+    assert runs.find("train", "tiny", roi="V1", alpha=0.5).folder == other.folder
+
+
+def test_find_takes_the_only_run_even_without_defaults() -> None:
+    run = finished(alpha=0.5)
+    assert runs.find("train", "tiny").folder == run.folder
+
+
+def test_find_says_how_to_make_what_is_missing() -> None:
+    finished(roi="V4")
+    runs.start("train", {**DEFAULTS, "roi": "V1"})  # unfinished
+    command = r"python -m nbtools run notebooks/train\.ipynb -p study tiny -p roi V1"
+    with pytest.raises(InputError, match=rf"no finished runs with \{{'roi': 'V1'\}}[\s\S]*{command}"):
+        runs.find("train", "tiny", roi="V1")
+
+
+def test_find_does_not_choose_between_equals() -> None:
+    folders = [finished(alpha=alpha).folder.name for alpha in (0.5, 0.6)]
+    with pytest.raises(InputError, match="name the parameters they differ in") as raised:
+        runs.find("train", "tiny", roi="TO")
+    assert all(folder in str(raised.value) for folder in folders)
+
+
+def test_find_refuses_a_parameter_the_notebook_does_not_have() -> None:
+    finished()
+    with pytest.raises(InputError, match="train has no parameter rio"):
+        runs.find("train", "tiny", rio="TO")
+
+
+def test_an_upstream_run_is_found_in_the_same_study_and_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    upstream = finished("attack", roi="V1")
+    (upstream.folder / "model.safetensors").write_bytes(b"weights")
+    run = runs.start("train", DEFAULTS)
+    assert run.upstream("attack", roi="V1").folder == upstream.folder
+    run.finish()
+    for name in ("scores.parquet", "model.safetensors"):
+        noted = record(run)["inputs"][f"runs/tiny/attack/{upstream.folder.name}/{name}"]
+        assert noted["sha256"] == hashlib.sha256((upstream.folder / name).read_bytes()).hexdigest()
+    assert "changed since" not in capsys.readouterr().out
+    with pytest.raises(InputError, match="no finished runs"):
+        runs.Run("train", {**DEFAULTS, "study": "other"}, run.folder, finished=False).upstream("attack", roi="V1")
+
+
+def test_an_outdated_upstream_run_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+    finished("attack")
+    write_notebook("attack", code="2 + 2")
+    runs.start("train", DEFAULTS).upstream("attack")
+    assert "attack.ipynb changed since that ran" in capsys.readouterr().out
+
+
+# --- collecting ---------------------------------------------------------------------------------------------
+
+
+def test_collect_gives_parameters_as_columns() -> None:
+    made = [finished(roi=roi, seed=seed) for roi in ("V1", "TO") for seed in (0, 1)]
+    write_study(runs.home() / "data/derived/other", "other")
+    finished(study="other")
+    found = runs.collect("train", "tiny")
+    assert sorted(found.folder) == sorted(str(run.folder) for run in made)
+    assert list(found.columns) == [*DEFAULTS, "seconds", "finished", "folder"]
+    assert set(zip(found.roi, found.seed, strict=True)) == {("V1", 0), ("V1", 1), ("TO", 0), ("TO", 1)}
+    assert runs.collect("attack", "tiny").empty
+    with pytest.raises(InputError, match="no notebook 'never'"):
+        runs.collect("never", "tiny")
+
+
+def test_prefer_defaults_keeps_one_run_for_each_choice_where_it_can() -> None:
+    finished(roi="V1")
+    finished(roi="V1", alpha=0.5)
+    finished(roi="TO", alpha=0.5)
+    finished(roi="TO", alpha=0.6)
+    kept = runs.prefer_defaults(runs.collect("train", "tiny"), "train", by=("roi",))
+    assert sorted(zip(kept.roi, kept.alpha, strict=True)) == [("TO", 0.5), ("TO", 0.6), ("V1", 0.8)]
+    everything = runs.prefer_defaults(runs.collect("train", "tiny"), "train", by=())
+    assert len(everything) == 4, "TO with α = 0.8 is not among them"
+
+
+def test_runs_from_before_a_parameter_existed_are_not_the_defaults() -> None:
+    finished(roi="V1")
+    finished(roi="V1", alpha=0.5)
+    write_notebook("train", PARAMETERS + "\nsteps: int = 20")
+    with pytest.raises(InputError, match="2 finished runs"):
+        runs.find("train", "tiny", roi="V1")
+    usual = runs.start("train", {**DEFAULTS, "roi": "V1", "steps": 20})
+    usual.finish()
+    assert runs.find("train", "tiny", roi="V1").folder == usual.folder
+
+
+def test_tables_of_many_runs_become_one() -> None:
+    for roi in ("V1", "TO"):
+        finished(roi=roi, table=TABLE.assign(r=float(len(roi)), name=roi))
+    joined = runs.tables(runs.collect("train", "tiny"), "scores", columns=("roi", "seed"))
+    assert list(joined.columns) == ["image_id", "r", "name", "roi", "seed"]
+    assert (joined.roi == joined.name).all()
+    assert list(joined.index) == [0, 1, 2, 3]
+
+
+# --- what a run leaves behind -------------------------------------------------------------------------------
+
+
+def test_the_record_tells_everything_the_results_came_from(built: runs.Run) -> None:
+    note = record(built)
+    assert note["parameters"] == DEFAULTS
+    assert (note["notebook"], note["study"]) == ("train", "tiny")
+    study = runs.study_file("tiny")
+    assert note["inputs"]["data/derived/tiny/study.toml"]["sha256"] == hashlib.sha256(study.read_bytes()).hexdigest()
+    assert "nbtools/conditions.py" in note["inputs"]
+    assert all(len(next(iter(stamp.values()))) == 64 for stamp in note["inputs"].values())
+    for package in ("torch", "numpy", "foolbox", "pandas"):
+        assert note["packages"][package] == importlib.metadata.version(package)
+    assert note["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert note["device"]
+    assert 0 <= note["seconds"] < 60
+    assert pd.Timestamp(note["finished"]).tzinfo is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not tell a process's highest memory use")
+def test_peak_memory_is_in_megabytes() -> None:
+    held = bytearray(os.urandom(1 << 20)) * 200
+    assert len(held) / 2**20 < record(finished())["peak_memory_mb"] < 100_000
+
+
+def test_the_commit_is_noted_and_whether_files_differ_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.setattr(provenance, "PROJECT", project)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert record(finished(seed=1))["git"] is None
+    git = ("git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run([*git, "init", "-q"], check=True)
+    (project / "a").write_text("1")
+    subprocess.run([*git, "add", "a"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "a"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert record(finished(seed=2))["git"] == {"commit": commit, "dirty": False}
+    (project / "a").write_text("2")
+    assert record(finished(seed=3))["git"] == {"commit": commit, "dirty": True}
+
+
+def test_figures_share_one_library_and_open_offline(home: Path) -> None:
+    for roi in ("V1", "TO"):
+        run = runs.start("train", {**DEFAULTS, "roi": roi})
+        run.save_figure("curve", go.Figure(go.Scatter(y=[1, 2])))
+        page = (run.folder / "curve.html").read_text()
+        source = page.split('src="')[1].split('"')[0]
+        assert (run.folder / source).resolve() == home / "runs/plotly.min.js"
+        assert "cdn" not in page
+        assert len(page) < 100_000, "the library is not inside"
+    assert "plotly.js v" in (home / "runs/plotly.min.js").read_text()[:200]
+
+
+def test_nothing_is_pickled(built: runs.Run) -> None:
+    built.save_text("report.html", "…")
+    pages = [f for f in runs.home().rglob("runs/**/*") if f.is_file()]
+    assert {f.suffix for f in pages} == {".json", ".parquet", ".html"}
+    source = Path(runs.__file__).read_text()
+    assert not [word for word in ("pickle", "joblib", "torch.save") if word in source]
+
+
+def test_a_summary_of_nothing_says_what_to_run(home: Path) -> None:
+    found = runs.collect("train", "tiny")
+    assert set(DEFAULTS) <= set(found.columns)
+    with pytest.raises(InputError, match="no finished run to read from"):
+        runs.tables(found[found.roi == "TO"], "scores", columns=())

@@ -1,0 +1,199 @@
+"""Intervals and the trend test: planted trends, null p-values, brute force, SciPy."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from nbtools.conditions import HIERARCHY
+from nbtools.errors import InputError
+from nbtools.metrics.stats import (
+    bootstrap_ci,
+    describe,
+    percentile_interval,
+    resampled_means,
+    trend_over_images,
+    trend_test,
+)
+
+
+def named(values):
+    return dict(zip(HIERARCHY, values, strict=False))
+
+
+def correct(accuracies, n_images=300, n_seeds=3, seed=0):
+    rng = np.random.default_rng(seed)
+    easy = rng.random((1, n_images, n_seeds))
+    return (easy < np.asarray(accuracies)[:, None, None]).astype(float)
+
+
+# Bootstrap
+
+
+def test_interval_agrees_with_scipys():
+    values = np.random.default_rng(0).exponential(size=60)
+    reference = scipy_stats.bootstrap(
+        (values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    np.testing.assert_allclose(bootstrap_ci(values, n_boot=4000), [reference.low, reference.high], atol=0.02)
+
+
+def test_interval_of_another_statistic_per_column():
+    values = np.random.default_rng(0).normal([0, 5, 10], size=(80, 3))
+    low, high = bootstrap_ci(values, np.median)
+    assert low.shape == (3,)
+    assert (low < np.median(values, axis=0)).all()
+    assert (np.median(values, axis=0) < high).all()
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = [np.prod(bootstrap_ci(rng.normal(size=50), n_boot=400)) < 0 for _ in range(300)]
+    assert np.mean(covered) == pytest.approx(0.94, abs=0.04)
+
+
+def test_resampling_in_pieces_keeps_rows_whole():
+    values = np.random.default_rng(0).normal(size=(3000, 2))
+    values[:, 1] = -values[:, 0]
+    (low_a, low_b), (high_a, high_b) = bootstrap_ci(values, n_boot=1500)
+    assert (low_a, high_a) == pytest.approx((-high_b, -low_b))
+
+
+def test_resampled_means_hold_variance_of_images_and_of_seeds():
+    rng = np.random.default_rng(0)
+    images, seeds = rng.normal(size=(200, 1, 1)), 0.5 * rng.normal(size=(1, 20, 1))
+    spread = resampled_means(images + seeds, n_boot=4000).std()
+    assert spread == pytest.approx(np.sqrt(images.var() / 200 + seeds.var() / 20), rel=0.05)
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], np.zeros((2, 2, 2)), []])
+def test_what_cannot_be_resampled_is_refused(values):
+    with pytest.raises(InputError):
+        bootstrap_ci(values)
+
+
+@pytest.mark.parametrize("level", [0, 1, 95])
+def test_a_level_is_a_fraction(level):
+    with pytest.raises(InputError, match=r"0\.95"):
+        percentile_interval(np.arange(5.0), level)
+
+
+# Trend
+
+
+def test_p_values_are_those_of_brute_force_on_four_regions():
+    scores = [0.3, 0.1, 0.4, 0.35]
+    rhos = [scipy_stats.spearmanr(range(4), order).statistic for order in permutations(scores)]
+    observed = scipy_stats.spearmanr(range(4), scores).statistic
+    test = trend_test(named(scores))
+    assert test.regions == ("V1", "V2", "V4", "VO")
+    assert test.rho == pytest.approx(observed)
+    assert test.p_greater == pytest.approx(np.mean(np.array(rhos) > observed - 1e-9))
+    assert test.p_two_sided == pytest.approx(np.mean(np.abs(rhos) > abs(observed) - 1e-9))
+
+
+def test_p_values_are_those_of_scipys_exact_permutation_test():
+    scores = [0.2, 0.5, 0.1, 0.5, 0.3, 0.7, 0.6]  # with a tie
+    ranks = np.arange(7)
+    reference = scipy_stats.permutation_test(
+        (scores,),
+        lambda x: scipy_stats.spearmanr(x, ranks).statistic,
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=np.inf,
+    )
+    test = trend_test(named(scores))
+    assert (test.rho, test.p_greater) == pytest.approx((reference.statistic, reference.pvalue))
+
+
+def test_perfect_trends_have_the_least_p():
+    rising, falling = trend_test(named(range(7))), trend_test(named(range(7, 0, -1)))
+    assert (rising.rho, rising.p_greater, rising.p_two_sided) == pytest.approx((1, 1 / 5040, 2 / 5040))
+    assert (falling.rho, falling.p_greater, falling.p_two_sided) == pytest.approx((-1, 1, 2 / 5040))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=5, max_size=6, unique=True))
+def test_reversing_scores_reverses_rho_and_keeps_the_two_sided_p(scores):
+    one, other = trend_test(named(scores)), trend_test(named([-s for s in scores]))
+    assert one.rho == pytest.approx(-other.rho)
+    assert one.p_two_sided == pytest.approx(other.p_two_sided)
+    assert one.p_greater + other.p_greater >= 1  # both count the observed order
+
+
+def test_p_values_are_uniform_where_there_is_no_trend():
+    rng = np.random.default_rng(0)
+    p = np.array([trend_test(named(rng.random(7))).p_greater for _ in range(1000)])
+    assert np.mean(p <= 0.05) == pytest.approx(0.044, abs=0.02)  # the exact share of 5040 orders at p <= 0.05
+    assert scipy_stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_equal_scores_are_no_trend():
+    test = trend_test(named([0.0] * 7))
+    assert (test.rho, test.p_greater, test.p_two_sided) == (0, 1, 1)
+    assert "no trend" in describe(test)
+
+
+def test_order_is_the_hierarchys_not_the_tables():
+    scores = pd.Series({"TO": 0.9, "none": 0.1, "V4": 0.5, "V1": 0.2})
+    test = trend_test(scores)
+    assert test.regions == ("V1", "V4", "TO")
+    assert test.rho == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scores", [{}, {"V1": 0.1, "V2": 0.2}, {"V1": 0.1, "V2": np.nan, "V4": 0.3}])
+def test_too_few_or_missing_scores_are_refused(scores):
+    with pytest.raises(InputError):
+        trend_test(scores)
+
+
+# Trend over images and seeds
+
+
+def test_planted_hierarchy_is_found():
+    test = trend_over_images(correct(np.linspace(0.2, 0.8, 7)))
+    assert test.rho == pytest.approx(1)
+    assert test.p_greater == pytest.approx(1 / 5040)
+    assert 0.9 < test.ci_low <= test.ci_high <= 1
+    assert test.p_page < 0.001
+    assert (test.n_images, test.n_seeds) == (300, 3)
+    assert "rise along the hierarchy" in describe(test)
+
+
+def test_page_is_scipys_with_seeds_as_blocks():
+    data = np.random.default_rng(0).random((7, 50, 4))
+    reference = scipy_stats.page_trend_test(data.mean(axis=1).T)
+    assert trend_over_images(data).p_page == pytest.approx(reference.pvalue)
+
+
+def test_one_seed_has_no_page_test_and_its_sentence_says_so():
+    test = trend_over_images(correct(np.linspace(0.2, 0.8, 7), n_seeds=1)[..., 0])
+    assert test.p_page is None
+    assert "300 images, 1 seed)" in describe(test)
+
+
+def test_noise_widens_the_interval():
+    rng = np.random.default_rng(0)
+    noisy = trend_over_images((rng.random((7, 100, 3)) < 0.5).astype(float))
+    assert noisy.ci_high - noisy.ci_low > 0.5
+
+
+def test_names_must_match_rows():
+    with pytest.raises(InputError, match="rows"):
+        trend_over_images(np.zeros((3, 10)), HIERARCHY)
+
+
+# Words
+
+
+def test_sentences_are_honest():
+    flat = trend_over_images(correct([0.5, 0.48, 0.55, 0.45, 0.52, 0.5, 0.53]))
+    assert describe(flat).endswith("no significant trend")
+    assert "95 % CI" in describe(flat)
+    assert "fall along" in describe(trend_test(named(range(7, 0, -1))))
+    assert "too few" in describe(trend_test({"V1": 0.1, "V4": 0.2, "TO": 0.3}))
+    assert "ρ = −1.00" in describe(trend_test(named(range(7, 0, -1))))

@@ -1,0 +1,89 @@
+"""A study's description: paths relative to it, and one error for each thing that can be wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nbtools.data.study import home, open_study, study_file
+from nbtools.errors import InputError
+
+WHOLE = {
+    "name": '"mine"',
+    "simulated": "false",
+    "nsd": '"../nsd"',
+    "subject": "3",
+    "classification": '"pictures"',
+    "image_size": "64",
+}
+
+
+def write(file: Path, **changed: str | None) -> Path:
+    entries = {key: value for key, value in {**WHOLE, **changed}.items() if value is not None}
+    file.write_text("\n".join(f"{key} = {value}" for key, value in entries.items()))
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The study's folder, with the folders it names."""
+    for name in ("nsd", "study/pictures", "study/conflicts"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path / "study"
+
+
+def test_paths_are_relative_to_the_file(folder: Path) -> None:
+    study = open_study(str(write(folder / "s.toml")))
+    assert (study.nsd, study.classification) == (folder.parent / "nsd", folder / "pictures")
+    assert (study.name, study.simulated, study.subject, study.image_size) == ("mine", False, 3, 64)
+    assert study.cue_conflict is None
+    assert open_study(str(write(folder / "s.toml", cue_conflict='"conflicts"'))).cue_conflict == folder / "conflicts"
+
+
+def test_a_name_is_looked_up_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(folder))
+    assert study_file("mine") == folder / "data/derived/mine/study.toml"
+    (folder / "data/derived/mine").mkdir(parents=True)
+    write(study_file("mine"), nsd='"../../../../nsd"', classification='"../../../pictures"')
+    assert open_study("mine").nsd == folder.parent / "nsd"
+    monkeypatch.delenv("NBTOOLS_HOME")
+    assert (home() / "nbtools" / "conditions.py").exists()
+
+
+def test_a_simulated_study_says_so(folder: Path) -> None:
+    assert open_study(str(write(folder / "s.toml", simulated="true"))).title == "mine study, simulated"
+    assert open_study(str(write(folder / "s.toml"))).title == "mine, subject 3"
+
+
+@pytest.mark.parametrize("key", WHOLE)
+def test_a_missing_entry_is_named(folder: Path, key: str) -> None:
+    with pytest.raises(InputError, match=rf"another type: {key}\n"):
+        open_study(str(write(folder / "s.toml", **{key: None})))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("subject", '"3"'), ("subject", "true"), ("image_size", "64.0"), ("nsd", "1"), ("cue_conflict", "5")],
+)
+def test_an_entry_of_another_type_is_named(folder: Path, key: str, value: str) -> None:
+    with pytest.raises(InputError, match=rf"another type: {key}\n"):
+        open_study(str(write(folder / "s.toml", **{key: value})))
+
+
+@pytest.mark.parametrize("key", ["nsd", "classification", "cue_conflict"])
+def test_a_folder_that_is_not_there(folder: Path, key: str) -> None:
+    with pytest.raises(InputError, match="does not exist: nowhere"):
+        open_study(str(write(folder / "s.toml", **{key: '"nowhere"'})))
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"<html></html>", b"\xff\xfe"])
+def test_a_file_that_is_not_toml(folder: Path, content: bytes) -> None:
+    (folder / "s.toml").write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot be read\n +file: +.*s\.toml"):
+        open_study(str(folder / "s.toml"))
+
+
+def test_no_file(folder: Path) -> None:
+    with pytest.raises(InputError, match="python -m nbtools world"):
+        open_study(str(folder / "other.toml"))

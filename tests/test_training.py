@@ -1,0 +1,629 @@
+"""Training: the loop against a plain one, planted tuning, guides that stay frozen, kills, several processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nbtools import loop, training
+from nbtools.checkpoints import load_checkpoint, save_checkpoint
+from nbtools.conditions import parse_condition
+from nbtools.data import nsd
+from nbtools.data.images import ImageSet, augment, draw_boxes, load_stimuli, to_float
+from nbtools.data.study import open_study
+from nbtools.errors import InputError
+from nbtools.loop import TrainConfig, learning_rate
+from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
+from nbtools.models import GuidedNet, RoiPredictor, build
+from nbtools.training import (
+    GuidedObjective,
+    PredictorObjective,
+    fit_predictor,
+    make_guide,
+    predict,
+    row_r,
+    train_guided,
+)
+
+SIDE, K, N = 16, 3, 60
+SPLITS = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.arange(50, N)}
+CONFIG = TrainConfig(epochs=2, batch_size=10, lr=2e-3, precision="32-true")
+
+
+def some_images(n: int = N, seed: int = 0) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    tint = torch.rand((n, 3, 1, 1), generator=generator) * 180
+    pixels = (tint + torch.rand((n, 3, SIDE, SIDE), generator=generator) * 75).to(torch.uint8)
+    return ImageSet(pixels, torch.arange(n) % 4, np.arange(n), tuple("abcd"))
+
+
+def some_scores(images: ImageSet) -> Tensor:
+    """Scores that the images' mean colours decide, and noise."""
+    colours = to_float(images.pixels).mean((2, 3))
+    noise = torch.randn(colours.shape, generator=torch.Generator().manual_seed(9))
+    return 6 * (colours - colours.mean(0)) + 0.5 * noise
+
+
+def a_predictor(seed: int = 0) -> RoiPredictor:
+    return build(RoiPredictor, seed, "small_resnet", K, 20)
+
+
+def a_network(n_components: int = K, seed: int = 0) -> GuidedNet:
+    return build(GuidedNet, seed, "small_resnet", 4, n_components)
+
+
+def a_guide(condition: str = "TO", target_scale: str = "global", seed: int = 0) -> training.Guide:
+    predictor = a_predictor(1)
+    predictor(to_float(some_images().pixels))  # running statistics that are not their initial values
+    return make_guide(parse_condition(condition), predictor, some_images(), target_scale, seed)  # type: ignore[arg-type]
+
+
+def digest(model: nn.Module) -> str:
+    """Of every parameter and buffer."""
+    state = model.state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
+
+
+def losses(history: pd.DataFrame) -> pd.DataFrame:
+    return history.drop(columns="seconds")
+
+
+def validation(history: pd.DataFrame, column: str) -> list[float]:
+    return history.loc[history["split"] == "validation", column].tolist()
+
+
+# --- losses and the loop ------------------------------------------------------------------------------------
+
+
+def test_row_r_is_pearsons() -> None:
+    a, b = torch.randn(5, 7) + 3, torch.randn(5, 7) - 1
+    expected = [np.corrcoef(x, y)[0, 1] for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    np.testing.assert_allclose(row_r(a, b), expected, atol=1e-5)
+    assert row_r(torch.ones(1, 7), b[:1]).item() == 0
+
+
+def test_predictor_loss_is_summed_over_components() -> None:
+    model, x, target = a_predictor().eval(), torch.rand(4, 3, SIDE, SIDE), torch.randn(4, K)
+    loss = PredictorObjective(model)(x, target)["loss"]
+    assert loss.item() == pytest.approx(((model(x) - target) ** 2).sum().item() / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.9])
+def test_guided_loss_weighs_both_terms(alpha: float) -> None:
+    model, x, labels, target = a_network().eval(), torch.rand(4, 3, SIDE, SIDE), torch.arange(4), torch.randn(4, K)
+    logits, neural = model.heads(x)
+    assert neural is not None
+    cross_entropy = -logits.log_softmax(1)[range(4), labels].mean().item()
+    squared = ((neural - target) ** 2).mean().item()
+    terms = GuidedObjective(model, alpha)(x, labels, target)
+    assert terms["class_loss"].item() == pytest.approx(cross_entropy, rel=1e-5)
+    assert terms["neural_loss"].item() == pytest.approx(squared, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx((1 - alpha) * cross_entropy + alpha * squared, rel=1e-5)
+    assert terms["accuracy"].item() == (logits.argmax(1) == labels).float().mean().item()
+
+
+SCHEDULERS = {
+    "constant": lambda optimizer, total: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1),
+    "cosine": torch.optim.lr_scheduler.CosineAnnealingLR,
+    "step": lambda optimizer, total: torch.optim.lr_scheduler.StepLR(optimizer, total // 3, gamma=0.1),
+    "one-cycle": lambda optimizer, total: torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 1e-3 / 0.15, 1, total_iters=int(0.15 * total)),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total - int(0.15 * total)),
+        ],
+        [int(0.15 * total)],
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")
+@pytest.mark.parametrize("schedule", SCHEDULERS)
+def test_schedules_are_torchs(schedule: str) -> None:
+    total = 60
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.2)
+    scheduler = SCHEDULERS[schedule](optimizer, total)
+    config = replace(CONFIG, schedule=schedule, lr=0.2)  # type: ignore[arg-type]
+    for step in range(total):
+        rising = schedule == "one-cycle" and 0 < step < 0.15 * total  # torch starts its rise at a small rate
+        expected = 0.2 * step / (0.15 * total) if rising else scheduler.get_last_lr()[0]
+        assert learning_rate(config, step / total) == pytest.approx(expected, rel=1e-6, abs=1e-9), step
+        scheduler.step()
+
+
+@pytest.mark.parametrize("epochs", [3, 7, 20, 30, 60, 90])
+def test_step_decay_falls_on_thirds(epochs: int) -> None:
+    rates = [learning_rate(replace(CONFIG, schedule="step", lr=1), epoch / epochs) for epoch in range(epochs)]
+    expected = [10.0 ** -(3 * epoch // epochs) for epoch in range(epochs)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_loop_is_a_plain_loop(optimizer: str) -> None:
+    """Whole batches without augmentation: the order of the images cannot matter, so torch alone can say it."""
+    images, plain = some_images(), a_predictor()
+    scores = some_scores(images)
+    config = replace(
+        CONFIG, epochs=6, batch_size=40, lr=0.003, optimizer=optimizer, schedule="step", augmentation="none"
+    )
+    config = replace(config, weight_decay=0.05, momentum=0.8)  # type: ignore[arg-type]
+    model = a_predictor()
+    history = fit_predictor(model, images, scores, SPLITS, config)
+
+    steps = (
+        torch.optim.Adam(plain.parameters(), 0.003, weight_decay=0.05)
+        if optimizer == "adam"
+        else torch.optim.SGD(plain.parameters(), 0.003, momentum=0.8, weight_decay=0.05)
+    )
+    scheduler = torch.optim.lr_scheduler.StepLR(steps, 2, gamma=0.1)
+    x, target = to_float(images.pixels[:40]), scores[:40]
+    for epoch in range(6):
+        plain.train()
+        loss = ((plain(x) - target) ** 2).sum(1).mean()
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+        scheduler.step()
+        plain.eval()
+        held_out = ((plain(to_float(images.pixels[40:50])) - scores[40:50]) ** 2).sum(1).mean().item()
+        rows = history[history["epoch"] == epoch].set_index("split")
+        assert rows.loc["train", "loss"] == pytest.approx(loss.item(), rel=2e-3)
+        assert rows.loc["validation", "loss"] == pytest.approx(held_out, rel=2e-3)
+        assert rows.loc["train", "lr"] == pytest.approx(0.003 * 0.1 ** (epoch // 2))
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_validation_is_the_mean_over_all_its_images() -> None:
+    """More images than one batch of the evaluation, the last batch smaller."""
+    images = some_images(340)
+    scores, splits = some_scores(images), {"train": np.arange(20), "validation": np.arange(20, 340)}
+    model = a_predictor()
+    history = fit_predictor(model, images, scores, splits, replace(CONFIG, epochs=1))
+    predicted = predict(model, images.pixels[20:], batch_size=77)
+    squared = (predicted - scores[20:]).square().sum(1).mean().item()
+    assert validation(history, "loss") == [pytest.approx(squared, rel=1e-4)]
+    assert validation(history, "neural_r") == [pytest.approx(row_r(predicted, scores[20:]).mean().item(), abs=1e-4)]
+
+
+def test_every_image_once_an_epoch_in_another_order() -> None:
+    class Alone:
+        global_rank, world_size = 0, 1
+
+    rows = torch.arange(100, 140)
+    epochs = [torch.cat([chosen for chosen, _ in loop._views(rows, CONFIG, epoch, Alone())]) for epoch in (0, 1)]
+    assert [sorted(epoch.tolist()) for epoch in epochs] == [rows.tolist()] * 2
+    assert not torch.equal(*epochs)
+    other = torch.cat([chosen for chosen, _ in loop._views(rows, replace(CONFIG, seed=1), 0, Alone())])
+    assert not torch.equal(other, epochs[0])
+
+
+def test_processes_share_a_batch() -> None:
+    class OfTwo:
+        world_size = 2
+
+        def __init__(self, rank: int):
+            self.global_rank = rank
+
+    class Alone:
+        global_rank, world_size = 0, 1
+
+    rows, config = torch.arange(40), replace(CONFIG, augmentation="crop-flip")
+    whole = list(loop._views(rows, config, 3, Alone()))
+    shares = [list(loop._views(rows, config, 3, OfTwo(rank))) for rank in (0, 1)]
+    for (chosen, boxes), *parts in zip(whole, *shares, strict=True):
+        for rank, (part, part_boxes) in enumerate(parts):
+            assert torch.equal(part, chosen[rank::2])
+            assert torch.equal(part_boxes, boxes[rank::2])
+
+
+def test_low_precision_trains_float32_weights() -> None:
+    images, model = some_images(), a_predictor()
+    history = fit_predictor(model, images, some_scores(images), SPLITS, replace(CONFIG, precision="bf16-mixed"))
+    full = a_predictor()
+    reference = fit_predictor(full, images, some_scores(images), SPLITS, CONFIG)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert validation(history, "loss") == pytest.approx(validation(reference, "loss"), rel=0.1)
+    assert digest(model) != digest(full)
+
+
+# --- what is learnt -----------------------------------------------------------------------------------------
+
+
+def test_a_predictor_finds_planted_tuning(tiny_study: Path) -> None:
+    study = open_study(str(tiny_study))
+    trials = nsd.load_trials(study.nsd, study.subject, ["TO"], progress=False)["TO"]
+    responses = nsd.average_repeats(trials, nsd.load_design(study.nsd, study.subject).shared_ids)
+    splits = nsd.split_images(responses)
+    basis = nsd.fit_basis(responses.responses[splits["train"]])
+    scores = torch.from_numpy(nsd.project(basis, responses.responses)).float()
+    images = load_stimuli(study.nsd, responses.image_ids, study.image_size)
+    assert images.ids.tolist() == responses.image_ids.tolist()
+    model = build(RoiPredictor, 0, "small_resnet", scores.shape[1], len(trials.voxels))
+    fit_predictor(model, images, scores, splits, TrainConfig(epochs=4, batch_size=64, lr=3e-3, schedule="one-cycle"))
+    predicted, measured = predict(model, images.pixels[splits["test"]]), scores[splits["test"]]
+    assert pattern_r(predicted, measured).mean() > shuffled_pattern_r(predicted, measured).max() + 0.1
+
+
+def test_same_seed_same_result() -> None:
+    def trained(seed: int) -> tuple[str, pd.DataFrame]:
+        images, model = some_images(), a_predictor()
+        history = fit_predictor(model, images, some_scores(images), SPLITS, replace(CONFIG, seed=seed))
+        return digest(model), losses(history)
+
+    (first, history), (second, again), (other, _) = trained(0), trained(0), trained(1)
+    assert first == second
+    pd.testing.assert_frame_equal(history, again, check_exact=True)
+    assert other != first
+
+
+def test_test_rows_are_never_touched() -> None:
+    images, scores = some_images(), some_scores(some_images())
+    poisoned, spoilt = replace(images, pixels=images.pixels.clone(), labels=images.labels.clone()), scores.clone()
+    poisoned.pixels[SPLITS["test"]] = some_images(seed=5).pixels[SPLITS["test"]]
+    poisoned.labels[SPLITS["test"]] = 0
+    spoilt[SPLITS["test"]] = torch.nan
+    guide, models = a_guide(), [a_predictor(), a_predictor(), a_network(), a_network()]
+    histories = [
+        fit_predictor(models[0], images, scores, SPLITS, CONFIG),
+        fit_predictor(models[1], poisoned, spoilt, SPLITS, CONFIG),
+        train_guided(models[2], images, guide, 0.5, SPLITS, CONFIG),
+        train_guided(models[3], poisoned, guide, 0.5, SPLITS, CONFIG),
+    ]
+    for clean, poison in ((0, 1), (2, 3)):
+        assert digest(models[clean]) == digest(models[poison])
+        pd.testing.assert_frame_equal(losses(histories[clean]), losses(histories[poison]), check_exact=True)
+
+
+def test_validation_rows_do_not_train() -> None:
+    images, scores = some_images(), some_scores(some_images())
+    spoilt = scores.clone()
+    spoilt[SPLITS["validation"]] += 100
+    models = [a_predictor(), a_predictor()]
+    histories = [fit_predictor(m, images, s, SPLITS, CONFIG) for m, s in zip(models, (scores, spoilt), strict=True)]
+    assert digest(models[0]) == digest(models[1])
+    assert validation(histories[0], "loss") != validation(histories[1], "loss")
+
+
+# --- guides -------------------------------------------------------------------------------------------------
+
+
+def test_a_frozen_predictor_does_not_change_by_one_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the authors' code got wrong: `model.train()` reached the predictor's batch normalisation."""
+    guide, modes = a_guide(), []
+    before = digest(guide.predictor)
+    targets = training.Guide.targets
+
+    def spied(self: training.Guide, views: Tensor) -> Tensor:
+        modes.append((network.training, any(module.training for module in self.predictor.modules())))
+        return targets(self, views)
+
+    monkeypatch.setattr(training.Guide, "targets", spied)
+    network = a_network()
+    train_guided(network, some_images(), guide, 0.9, SPLITS, CONFIG)
+    assert set(modes) == {(True, False), (False, False)}  # the network in both modes, the predictor in one
+    assert digest(guide.predictor) == before
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in guide.predictor.parameters())
+    guide.predictor.train()(torch.rand(4, 3, SIDE, SIDE))
+    assert digest(guide.predictor) != before  # the digest would have told
+
+
+def batch_of(guide: training.Guide, monkeypatch: pytest.MonkeyPatch, rows: Tensor, boxes: Tensor) -> Any:
+    """The batch that `train_guided` hands to the loop."""
+    caught: list[Any] = []
+    monkeypatch.setattr(training, "fit", lambda objective, batches, *rest: caught.append(batches))
+    train_guided(a_network(), some_images(), guide, 0.9, SPLITS, CONFIG)
+    return caught[0](torch.device("cpu"))(rows, boxes)
+
+
+@pytest.mark.parametrize("condition", ["TO", "TO-shuffle"])
+def test_targets_are_the_predictors_for_the_same_view(condition: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide, images = a_guide(condition), some_images()
+    rows, boxes = torch.tensor([7, 3, 30]), draw_boxes("crop-flip", 3, torch.Generator().manual_seed(0))
+    views, labels, targets = batch_of(guide, monkeypatch, rows, boxes)
+    shown = rows if guide.partner is None else guide.partner[rows]
+    assert torch.equal(views, augment(images.pixels[rows], boxes, SIDE))
+    assert torch.equal(labels, images.labels[rows])
+    expected = (guide.predictor(augment(images.pixels[shown], boxes, SIDE)) - guide.mean) / guide.scale
+    torch.testing.assert_close(targets, expected)
+    assert (guide.partner is not None) == (condition == "TO-shuffle")
+
+
+@given(st.integers(2, 300), st.integers(0, 2**31))
+def test_a_shuffled_pairing_is_a_derangement(n: int, seed: int) -> None:
+    partner = training._derangement(n, seed)
+    assert sorted(partner.tolist()) == list(range(n))
+    assert not (partner == torch.arange(n)).any()
+    assert torch.equal(partner, training._derangement(n, seed))
+
+
+def test_another_seed_is_another_pairing() -> None:
+    first, second = a_guide("V1-shuffle", seed=0).partner, a_guide("V1-shuffle", seed=1).partner
+    assert first is not None
+    assert second is not None
+    assert (first != second).float().mean() > 0.9
+
+
+def test_global_targets_have_mean_0_and_variance_1() -> None:
+    targets = a_guide("TO", "global").targets(to_float(some_images().pixels))
+    np.testing.assert_allclose(targets.mean(0), np.zeros(K), atol=1e-5)
+    assert targets.var(0).mean().item() == pytest.approx(1, abs=1e-4)
+    assert targets.var(0).std().item() > 1e-3  # one scale for all: components keep their proportions
+
+
+def test_raw_targets_are_the_scores() -> None:
+    guide, x = a_guide("TO", "raw"), to_float(some_images().pixels)
+    assert torch.equal(guide.targets(x), guide.predictor(x))
+
+
+def test_an_untrained_predictor_guides_too() -> None:
+    predictor = a_predictor(4)
+    guide = make_guide(parse_condition("random"), predictor, some_images(), "global", 0)
+    assert guide.partner is None
+    network = a_network()
+    history = train_guided(network, some_images(), guide, 0.9, SPLITS, replace(CONFIG, epochs=6))
+    assert np.isfinite(history.select_dtypes("number").to_numpy()).all()
+    neural_loss = history.loc[history["split"] == "train", "neural_loss"].tolist()
+    assert neural_loss[-1] < 0.8 * neural_loss[0]
+
+
+def test_alpha_0_leaves_the_class_side_alone() -> None:
+    guided, alone = a_network(), a_network(0)
+    guide = a_guide()
+    head = guided.neural_head
+    assert head is not None
+    before = head.weight.clone()
+    train_guided(guided, some_images(), guide, 0.0, SPLITS, CONFIG)
+    train_guided(alone, some_images(), None, 0.9, SPLITS, CONFIG)
+    assert digest(guided.backbone) == digest(alone.backbone)
+    assert digest(guided.class_head) == digest(alone.class_head)
+    assert torch.equal(head.weight, before)
+    weighed = a_network()
+    train_guided(weighed, some_images(), guide, 0.1, SPLITS, CONFIG)
+    assert digest(weighed.backbone) != digest(alone.backbone)
+
+
+def test_views_may_have_another_size_than_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+    monkeypatch.setattr(GuidedObjective, "forward", lambda self, x, *rest: sides.append(x.shape[-1]) or {}["stop"])
+    with pytest.raises(KeyError, match="stop"):
+        train_guided(a_network(), some_images(), a_guide(), 0.5, SPLITS, CONFIG, size=12)
+    assert sides == [12]
+
+
+# --- kills and resumes --------------------------------------------------------------------------------------
+
+LONG = replace(CONFIG, epochs=6)
+CASES = {
+    "adam": LONG,
+    "sgd": replace(LONG, optimizer="sgd", lr=0.01, schedule="one-cycle", augmentation="crop-flip"),
+    "best": replace(LONG, keep="best"),
+}
+
+
+def train_case(case: str, file: Path, pause: float = 0.0) -> tuple[nn.Module, pd.DataFrame]:
+    """Train as a case says; `pause` slows every batch down, so that a kill finds it at work."""
+    if pause:
+        rate = loop.learning_rate
+        loop.learning_rate = lambda *at: time.sleep(pause) or rate(*at)  # type: ignore[assignment,func-returns-value]
+    torch.set_num_threads(1)
+    images = some_images()
+    if case == "sgd":
+        network = a_network()
+        return network, train_guided(network, images, a_guide("TO-shuffle"), 0.5, SPLITS, CASES[case], file)
+    model = a_predictor()
+    return model, fit_predictor(model, images, scores_of(case), SPLITS, CASES[case], file)
+
+
+def scores_of(case: str) -> Tensor:
+    """Where the best epoch counts, validation is the opposite of training: learning makes it worse."""
+    scores = some_scores(some_images())
+    if case == "best":
+        scores[SPLITS["validation"]] *= -1
+    return scores
+
+
+def epochs_in(file: Path, case: str) -> int:
+    return len(load_checkpoint(file, asdict(CASES[case]))[1]["history"]) // 2 if file.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Makes processes by forking one that has the package loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nbtools.training", "nbtools.data.nsd", "hypothesis", "pytest"])
+    return context
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    """Sums are the same in every process, and small batches are not slowed down by waiting threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, processes: Any, case: str) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    process = processes.Process(target=train_case, args=(case, file, 0.1))
+    process.start()
+    deadline = time.monotonic() + 90
+    while epochs_in(file, case) < 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 1))  # any moment, in the middle of an epoch or of writing
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+    assert 1 <= epochs_in(file, case) < LONG.epochs
+    resumed, history = train_case(case, file)
+    whole, expected = train_case(case, tmp_path / "whole")
+    assert digest(resumed) == digest(whole)
+    pd.testing.assert_frame_equal(losses(history), losses(expected), check_exact=True)
+    assert len(expected) == 2 * LONG.epochs
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, history = train_case("adam", tmp_path / "checkpoint")
+    monkeypatch.setattr(loop, "_train_epoch", lambda *args: pytest.fail("trained again"))
+    second, again = train_case("adam", tmp_path / "checkpoint")
+    assert digest(first) == digest(second)
+    pd.testing.assert_frame_equal(history, again)  # the seconds too
+
+
+def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    model, history = train_case("best", tmp_path / "checkpoint")
+    scores = validation(history, "neural_r")
+    assert int(np.argmax(scores)) < len(scores) - 1
+    rows, images = SPLITS["validation"], some_images()
+    kept = row_r(predict(model, images.pixels[rows]), scores_of("best")[rows]).mean().item()
+    assert kept == pytest.approx(max(scores), abs=1e-4)
+    assert kept != pytest.approx(scores[-1], abs=1e-3)
+
+
+def test_two_processes_train_one_model(tmp_path: Path, processes: Any) -> None:
+    process = processes.Process(target=train_on_two, args=(tmp_path / "two",))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    model = a_predictor()
+    single = losses(fit_predictor(model, some_images(), some_scores(some_images()), SPLITS, CONFIG))
+    double = losses(pd.read_json(tmp_path / "two" / "history.json"))
+    # Each process normalises its own half of a batch, so losses are near, not equal.
+    assert double["loss"].to_numpy() == pytest.approx(single["loss"].to_numpy(), rel=0.3)
+    assert double["loss"].iloc[2] < double["loss"].iloc[0]
+    pd.testing.assert_frame_equal(double[["epoch", "split", "lr"]], single[["epoch", "split", "lr"]])
+    assert json.loads((tmp_path / "two" / "frozen.json").read_text()) is True
+
+
+def train_on_two(folder: Path) -> None:
+    torch.set_num_threads(1)
+    folder.mkdir()
+    images, model = some_images(), a_predictor()
+    before = digest(model)
+    history = fit_predictor(model, images, some_scores(images), SPLITS, replace(CONFIG, devices=2))
+    history.to_json(folder / "history.json")
+    frozen = not any(parameter.requires_grad for parameter in model.parameters()) and digest(model) != before
+    (folder / "frozen.json").write_text(json.dumps(frozen))
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", [{"lr": 1e-4}, {"epochs": 9}, {"seed": 1}, {"optimizer": "sgd"}])
+def test_a_checkpoint_of_another_configuration(tmp_path: Path, changed: dict[str, Any]) -> None:
+    images, file = some_images(), tmp_path / "checkpoint"
+    config = replace(CONFIG, epochs=1)
+    fit_predictor(a_predictor(), images, some_scores(images), SPLITS, config, file)
+    with pytest.raises(InputError, match=rf"another configuration\n.*\n.*{next(iter(changed))}"):
+        fit_predictor(a_predictor(), images, some_scores(images), SPLITS, replace(config, **changed), file)
+
+
+DAMAGE: dict[str, Any] = {
+    "truncated": lambda file: os.truncate(file, 5000),
+    "empty": lambda file: os.truncate(file, 0),
+    "HTML": lambda file: file.write_text("<html>"),
+    "another safetensors file": lambda file: save_file({"weight": torch.zeros(2)}, file),
+    "a note of something else": lambda file: save_checkpoint(file, {"last": {"w": torch.zeros(2)}}, {"a": 1}),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_checkpoint(tmp_path: Path, case: str) -> None:
+    file = tmp_path / "checkpoint"
+    save_checkpoint(file, {"last": {"w": torch.zeros(2000)}}, {"config": asdict(CONFIG), "history": []})
+    DAMAGE[case](file)
+    with pytest.raises(InputError, match=rf"cannot be read\n +file: +{file}"):
+        fit_predictor(a_predictor(), some_images(), some_scores(some_images()), SPLITS, CONFIG, file)
+
+
+def test_a_checkpoint_round_trip(tmp_path: Path) -> None:
+    shared = torch.randn(3)
+    state = {"last": {"a.b": shared, "step": torch.tensor(7)}, "kept": {"a.b": shared, "c/d": torch.ones(2).half()}}
+    note = {"config": asdict(CONFIG), "history": [{"loss": 0.1 + 0.2}], "scaler": {}}
+    save_checkpoint(tmp_path / "deep" / "file", state, note)
+    loaded, read = load_checkpoint(tmp_path / "deep" / "file", asdict(CONFIG))
+    assert read == note
+    assert {group: list(named) for group, named in loaded.items()} == {g: list(n) for g, n in state.items()}
+    for group, named in state.items():
+        for name, value in named.items():
+            assert torch.equal(loaded[group][name], value)
+    assert os.listdir(tmp_path / "deep") == ["file"]
+
+
+def fitted(scores: Tensor | None = None, splits: dict[str, np.ndarray] = SPLITS, **changed: Any) -> None:
+    images = some_images()
+    scores = some_scores(images) if scores is None else scores
+    fit_predictor(a_predictor(), images, scores, splits, replace(CONFIG, **changed))
+
+
+def guided(
+    network: GuidedNet | None = None, images: ImageSet | None = None, alpha: float = 0.5, **changed: Any
+) -> None:
+    guide = changed.pop("guide", a_guide)()
+    train_guided(network or a_network(), images or some_images(), guide, alpha, SPLITS, replace(CONFIG, **changed))
+
+
+def unlabelled() -> ImageSet:
+    images = some_images()
+    labels = images.labels.clone()
+    labels[3] = -1
+    return replace(images, labels=labels)
+
+
+def silent_guide() -> training.Guide:
+    predictor = a_predictor()
+    nn.init.zeros_(predictor.head.weight)
+    return make_guide(parse_condition("TO"), predictor, some_images(), "raw", 0)
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "fewer scores than images": (lambda: fitted(torch.zeros(N - 1, K)), "do not fit"),
+    "scores of another basis": (lambda: fitted(torch.zeros(N, 1)), "do not fit"),
+    "scores that are not finite": (lambda: fitted(torch.full((N, K), torch.nan)), "diverged in epoch 0"),
+    "a learning rate too high": (lambda: fitted(lr=1e30, optimizer="sgd", epochs=4), "diverged"),
+    "no training image": (lambda: fitted(splits={**SPLITS, "train": SPLITS["train"][:0]}), "split is empty"),
+    "no validation image": (lambda: fitted(splits={**SPLITS, "validation": SPLITS["train"][:0]}), "split is empty"),
+    "unknown optimiser": (lambda: fitted(optimizer="lion"), "unknown optimiser"),
+    "unknown schedule": (lambda: fitted(schedule="linear"), "unknown schedule"),
+    "unknown augmentation": (lambda: fitted(augmentation="flip"), "unknown augmentation"),
+    "alpha of 1": (lambda: guided(alpha=1.0), r"α in \[0, 1\)"),
+    "alpha below 0": (lambda: guided(alpha=-0.1), r"α in \[0, 1\)"),
+    "alpha not a number": (lambda: guided(alpha=float("nan")), r"α in \[0, 1\)"),
+    "an image without a label": (lambda: guided(images=unlabelled()), "1 images without a label"),
+    "no neural head": (lambda: guided(network=a_network(0)), "does not fit the guide"),
+    "a head of another size": (lambda: guided(network=a_network(K + 1)), "does not fit the guide"),
+    "best epoch without a guide": (lambda: guided(guide=lambda: None, keep="best"), "no epoch is the best"),
+    "unknown target scale": (lambda: a_guide(target_scale="unit"), "no targets"),
+    "a predictor that gives one answer": (silent_guide, "no targets"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case: str) -> None:
+    attempt, message = BAD[case]
+    with pytest.raises(InputError, match=message):
+        attempt()
+
+
+def test_training_leaves_small_numbers_as_they_were() -> None:
+    images = some_images()
+    fit_predictor(a_predictor(), images, some_scores(images), SPLITS, CONFIG)
+    assert float(torch.tensor(1e-40) * 1) > 0, "denormals are flushed during training only"
