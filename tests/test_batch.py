@@ -229,6 +229,7 @@ def test_summary_prints_the_newest_table_in_the_order_of_its_conditions(
 
 
 def test_summary_without_a_run_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
+    write_notebook(START, "run.finish()", name="10_summary")
     assert main(["summary", "tiny"]) == 1
     error = capsys.readouterr().err
     assert "there is no summary yet" in error
