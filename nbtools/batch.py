@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--seed", type=int, default=0)
     world.add_argument("--profile", choices=("demo", "tiny"), default="demo")
     world.add_argument("--labels", action="store_true", help="plant category labels in the late regions")
+    world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
     world.set_defaults(command=_world)
 
     summary = commands.add_parser("summary", help="print a study's summary table and where its report is")
@@ -126,7 +127,14 @@ def _world(chosen: argparse.Namespace) -> int:
     from nbtools.data.synthetic import make_study
 
     folder = home() / "data" / "derived" / chosen.name
-    file = make_study(folder, seed=chosen.seed, profile=chosen.profile, category_labels=chosen.labels, name=chosen.name)
+    file = make_study(
+        folder,
+        seed=chosen.seed,
+        profile=chosen.profile,
+        category_labels=chosen.labels,
+        subject=chosen.subject,
+        name=chosen.name,
+    )
     print(f"simulated study: {file}")
     return 0
 

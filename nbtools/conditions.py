@@ -30,10 +30,12 @@ DORSAL: dict[str, tuple[int, ...]] = {
 }
 ROI_LABELS: dict[str, tuple[int, ...]] = {**VENTRAL, **DORSAL}
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
-BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle")
-CONDITIONS: tuple[str, ...] = (*BASELINES, *HIERARCHY)
+BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle", "labels")
+# Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
+DECAYS: tuple[str, ...] = ("decay-0.0001", "decay-0.0003", "decay-0.001", "decay-0.003", "decay-0.01")
+CONDITIONS: tuple[str, ...] = (*BASELINES, *DECAYS, *HIERARCHY)
 
-Kind = Literal["none", "random", "shuffle", "roi"]
+Kind = Literal["none", "random", "shuffle", "labels", "decay", "roi"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,19 @@ class Condition:
     ----------
     name : str
         As it stands in tables and figures.
-    kind : {"none", "random", "shuffle", "roi"}
-        No guidance, an untrained predictor, a trained predictor that sees another image, a trained predictor.
+    kind : {"none", "random", "shuffle", "labels", "decay", "roi"}
+        No guidance; an untrained predictor; a trained predictor that sees another image; no guidance, but the
+        scanner's images with their labels; no guidance, but weight decay; a trained predictor.
     roi : str or None
         The region whose predictor is used (for ``random``: whose predictor's size is used).
+    weight_decay : float
+        Of the optimiser, for ``decay``.
     """
 
     name: str
     kind: Kind
     roi: str | None
+    weight_decay: float = 0.0
 
 
 def parse_condition(name: str) -> Condition:
@@ -61,26 +67,38 @@ def parse_condition(name: str) -> Condition:
     Parameters
     ----------
     name : str
-        A region (``"TO"``), ``"none"``, ``"random"`` or ``"<region>-shuffle"``.
+        A region (``"TO"``), ``"none"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"`` or
+        ``"decay-<weight decay>"``.
 
     Raises
     ------
     InputError
         If the name is none of these.
     """
-    if name == "none":
-        return Condition(name, "none", None)
+    if name in ("none", "labels"):
+        return Condition(name, name, None)  # type: ignore[arg-type]
     if name == "random":
         return Condition(name, "random", HIERARCHY[-1])
+    if name.startswith("decay-") and (weight_decay := _decay(name)):
+        return Condition(name, "decay", None, weight_decay)
     roi = name.removesuffix("-shuffle")
     if roi in ROI_LABELS:
         return Condition(name, "roi" if roi == name else "shuffle", roi)
     raise InputError(
         f"unknown condition {name!r}",
-        expected=f"a region ({', '.join(ROI_LABELS)}), none, random or <region>-shuffle",
+        expected=f"a region ({', '.join(ROI_LABELS)}), none, random, <region>-shuffle, labels or decay-<number>",
         got=repr(name),
         fix="check the spelling; names are case-sensitive",
     )
+
+
+def _decay(name: str) -> float | None:
+    """Return the weight decay a name holds if it is above 0 and written the one way: ``decay-0.001``."""
+    try:
+        value = float(name.removeprefix("decay-"))
+    except ValueError:
+        return None
+    return value if value > 0 and name == f"decay-{value:g}" else None
 
 
 def check_rois(names: list[str] | tuple[str, ...]) -> None:
@@ -100,6 +118,7 @@ def check_rois(names: list[str] | tuple[str, ...]) -> None:
 _COLORS: dict[str, str] = {
     "none": "#000000",
     "random": "#8c8c8c",
+    "labels": "#2d6cc0",
     "V1": "#420a68",
     "V2": "#6a176e",
     "V4": "#932667",
@@ -109,9 +128,11 @@ _COLORS: dict[str, str] = {
     "TO": "#fca50a",
 }
 _DORSAL_COLOR = "#1f7f8c"
+_DECAY_COLOR = "#5b7f5b"
 _SYMBOLS: dict[str, str] = {
     "none": "cross",
     "random": "x",
+    "labels": "hourglass",
     "V1": "circle",
     "V2": "square",
     "V4": "diamond",
@@ -122,20 +143,36 @@ _SYMBOLS: dict[str, str] = {
 }
 
 
+_DASHES: dict[Kind, str] = {
+    "none": "solid",
+    "random": "dot",
+    "shuffle": "dash",
+    "labels": "dashdot",
+    "decay": "longdash",
+    "roi": "solid",
+}
+# One shape for each member of the family, weakest first; a decay of another strength has the last.
+_DECAY_SYMBOLS = ("arrow-up", "arrow-right", "arrow-down", "arrow-left", "arrow")
+
+
 def color(condition: str) -> str:
     """Return the condition's fixed colour (hex); a shuffled control has its region's."""
     parsed = parse_condition(condition)
+    if parsed.kind == "decay":
+        return _DECAY_COLOR
     return _COLORS.get(parsed.name) or _COLORS.get(str(parsed.roi)) or _DORSAL_COLOR
 
 
 def dash(condition: str) -> str:
     """Return the condition's plotly line dash, so that print and colour-blind readers can tell controls."""
-    return {"none": "solid", "random": "dot", "shuffle": "dash", "roi": "solid"}[parse_condition(condition).kind]
+    return _DASHES[parse_condition(condition).kind]
 
 
 def symbol(condition: str) -> str:
     """Return the condition's plotly marker: a shape per region, open for its shuffled control."""
     parsed = parse_condition(condition)
+    if parsed.kind == "decay":
+        return _DECAY_SYMBOLS[DECAYS.index(condition) if condition in DECAYS else -1]
     shape = _SYMBOLS.get(parsed.name) or _SYMBOLS.get(str(parsed.roi), "hexagon")
     return f"{shape}-open" if parsed.kind == "shuffle" else shape
 

@@ -25,6 +25,9 @@ def test_atlas_labels_are_those_of_the_paper() -> None:
         ("V1", Condition("V1", "roi", "V1")),
         ("IPS3", Condition("IPS3", "roi", "IPS3")),
         ("TO-shuffle", Condition("TO-shuffle", "shuffle", "TO")),
+        ("labels", Condition("labels", "labels", None)),
+        ("decay-0.003", Condition("decay-0.003", "decay", None, 0.003)),
+        ("decay-1e-05", Condition("decay-1e-05", "decay", None, 1e-5)),
     ],
 )
 def test_names_are_read(name: str, expected: Condition) -> None:
@@ -32,7 +35,9 @@ def test_names_are_read(name: str, expected: Condition) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "v1", "TO-", "TO-shuffled", "none-shuffle", "random-shuffle", "TO-shuffle-shuffle", "-shuffle", "V1 "]
+    "name",
+    ["", "v1", "TO-", "TO-shuffled", "none-shuffle", "random-shuffle", "TO-shuffle-shuffle", "-shuffle", "V1 "]
+    + ["decay", "decay-", "decay-0", "decay--1", "decay-0.0030", "decay-1e-5", "decay-x", "labels-shuffle"],
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="unknown condition"):

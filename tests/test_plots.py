@@ -208,7 +208,7 @@ def test_hierarchy_stands_in_order_and_says_what_the_test_says():
     x = [trace(fig, name).x[0] for name in CONDITIONS]
     assert x == sorted(x)
     assert x[len(BASELINES)] - x[len(BASELINES) - 1] > 1.5
-    assert trace(fig, "TO").y[0] == pytest.approx(0.8 - 0.02 * 10)
+    assert trace(fig, "TO").y[0] == pytest.approx(0.8 - 0.02 * CONDITIONS.index("TO"))
     assert trace(fig, "TO").error_y.array[0] == pytest.approx(0.05)
     assert trace(fig, "TO").error_y.arrayminus[0] == pytest.approx(0.03)
     assert len(trace(fig, "one seed").x) == 2 * len(CONDITIONS)

@@ -30,6 +30,7 @@ def folder(tmp_path: Path) -> Path:
     """The study's folder, with the folders it names."""
     for name in ("nsd", "study/pictures", "study/conflicts"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "study/labels.parquet").touch()
     return tmp_path / "study"
 
 
@@ -39,6 +40,9 @@ def test_paths_are_relative_to_the_file(folder: Path) -> None:
     assert (study.name, study.simulated, study.subject, study.image_size) == ("mine", False, 3, 64)
     assert study.cue_conflict is None
     assert open_study(str(write(folder / "s.toml", cue_conflict='"conflicts"'))).cue_conflict == folder / "conflicts"
+    assert study.scanner_labels is None
+    labelled = open_study(str(write(folder / "s.toml", scanner_labels='"labels.parquet"')))
+    assert labelled.scanner_labels == folder / "labels.parquet"
 
 
 def test_a_name_is_looked_up_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

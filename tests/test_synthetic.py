@@ -17,6 +17,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
+from nbtools.data import nsd
+from nbtools.data.responses import average_repeats
 from nbtools.data.study import open_study
 from nbtools.data.synthetic import make_study
 from nbtools.data.synthetic.anatomy import build_anatomy
@@ -74,6 +76,7 @@ def test_the_same_seed_gives_the_same_bytes_and_an_interrupted_study_is_finished
         "study.toml",
         "truth/V4.safetensors",
         "truth/scanner.parquet",
+        "scanner_labels.parquet",
         "nsd/nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5",
         next(name for name in before if name.startswith("classification/train/star")),
         next(name for name in before if name.startswith("cue_conflict/heart")),
@@ -292,6 +295,35 @@ def test_category_labels_change_the_late_regions_only(folder: Path, labelled: Pa
     entries = tomllib.loads((labelled / "study.toml").read_text())
     assert entries["category_labels"] is True
     assert entries["TO_category_weight"] == 0.75
+
+
+def test_another_subject_has_other_voxels_and_sees_the_same_scenes(folder: Path, tmp_path: Path):
+    other = make_study(tmp_path / "second", profile="tiny", subject=2, progress=False).parent
+    assert open_study(str(other / "study.toml")).subject == 2
+    first, second = digests(folder), digests(other)
+    scenes = [name for name in first if name.startswith(("classification", "cue_conflict", "nsd/nsddata_stimuli"))]
+    assert {name: second[name] for name in scenes} == {name: first[name] for name in scenes}
+    assert (truth(folder, "TO")["signal"] != truth(other, "TO")["signal"]).all()
+    assert (truth(folder, "TO")["noise_ceiling"] != truth(other, "TO")["noise_ceiling"]).all()
+    trials = nsd.load_trials(other / "nsd", 2, ["TO"], progress=False)["TO"]
+    averaged = average_repeats(trials, nsd.load_design(other / "nsd", 2).shared_ids)
+    column = {tuple(ijk): i for i, ijk in enumerate(truth(other, "TO")["ijk"])}
+    signal = truth(other, "TO")["signal"][averaged.image_ids][:, [column[tuple(ijk)] for ijk in averaged.voxels]]
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(averaged.responses.T, signal.T, strict=True)]
+    assert np.median(r) > 0.5, "the betas are of this subject's signal, joined by this subject's images"
+
+
+def test_scanner_labels_name_the_shape_of_each_image(folder: Path):
+    labels = pd.read_parquet(folder / "scanner_labels.parquet")
+    scanner = pd.read_parquet(folder / "truth/scanner.parquet")
+    assert list(labels["image_id"]) == list(scanner["image_id"])
+    assert [CLASSES.index(name) for name in labels["label"]] == list(scanner["shape"])
+
+
+@pytest.mark.parametrize("subject", [0, 9])
+def test_there_are_eight_subjects(tmp_path: Path, subject: int):
+    with pytest.raises(InputError, match="no such subject"):
+        make_study(tmp_path, profile="tiny", subject=subject)
 
 
 def test_category_labels_add_their_share_to_the_old_mixture(folder: Path, labelled: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Study:
         Folder of cue-conflict images (shape of one class, texture of another).
     image_size : int
         Side length in pixels at which networks see the images.
+    scanner_labels : Path or None
+        Table of the scanner images' categories: ``image_id`` (row of the stimuli) and ``label`` (a class name).
     """
 
     name: str
@@ -39,6 +42,7 @@ class Study:
     classification: Path
     cue_conflict: Path | None
     image_size: int
+    scanner_labels: Path | None
 
     @property
     def title(self) -> str:
@@ -97,8 +101,9 @@ def open_study(study: str) -> Study:
             got=error,
             fix="correct that line; data/README.md shows a whole study.toml",
         ) from error
-    kinds = {"name": str, "simulated": bool, "nsd": str, "subject": int, "classification": str, "image_size": int}
-    optional = {"cue_conflict": str} if "cue_conflict" in entries else {}
+    kinds: dict[str, type] = {"name": str, "simulated": bool, "nsd": str, "subject": int}
+    kinds |= {"classification": str, "image_size": int}
+    optional: dict[str, type] = {key: str for key in ("cue_conflict", "scanner_labels") if key in entries}
     wrong = [key for key, kind in {**kinds, **optional}.items() if type(entries.get(key)) is not kind]
     if wrong:
         raise InputError(
@@ -116,16 +121,25 @@ def open_study(study: str) -> Study:
         classification=_folder(file, entries["classification"]),
         cue_conflict=_folder(file, entries["cue_conflict"]) if "cue_conflict" in entries else None,
         image_size=entries["image_size"],
+        scanner_labels=_file(file, entries["scanner_labels"]) if "scanner_labels" in entries else None,
     )
 
 
 def _folder(file: Path, entry: str) -> Path:
+    return _existing(file, entry, "folder", Path.is_dir)
+
+
+def _file(file: Path, entry: str) -> Path:
+    return _existing(file, entry, "file", Path.is_file)
+
+
+def _existing(file: Path, entry: str, kind: str, exists: Callable[[Path], bool]) -> Path:
     path = (file.parent / entry).resolve()
-    if not path.is_dir():
+    if not exists(path):
         raise InputError(
-            f"the study names a folder that does not exist: {entry}",
+            f"the study names a {kind} that does not exist: {entry}",
             file=file,
-            expected=f"a folder at {path}",
+            expected=f"a {kind} at {path}",
             got="nothing there",
             fix="correct the path in the study's file, or put the data there",
         )

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nbtools.conditions import BASELINES, HIERARCHY, color, dash, symbol
+from nbtools.conditions import BASELINES, DECAYS, HIERARCHY, color, dash, symbol
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.metrics.stats import TrendTest, describe
@@ -219,7 +219,7 @@ def hierarchy(
     fig.update_layout(height=TOP + BOTTOM + 45 + 210 * len(epsilons))
     fig.update_layout(margin={"t": TOP + 15, "b": BOTTOM + 30, "r": 60})
     fig.update_xaxes(tickvals=list(places.values()), ticktext=[_wrapped(name) for name in places])
-    for group, text in ((BASELINES, "controls"), (HIERARCHY, "regions, early → late")):
+    for group, text in ((BASELINES, "controls"), (DECAYS, "weight decay"), (HIERARCHY, "regions, early → late")):
         members = [places[name] for name in group if name in places]
         if members:
             below = {"yref": "paper", "y": 0, "yshift": -46, "yanchor": "top", "xref": "x"}
@@ -277,12 +277,13 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
 
 
 def _hierarchy_places(conditions: pd.Series) -> dict[str, float]:
-    """Return each condition's place on the axis: controls, a gap, regions, a gap, regions outside the hierarchy."""
+    """Return each condition's place on the axis: controls, weight decays, regions, others; a gap between groups."""
     names = ordered(conditions)
     groups = (
         [name for name in names if name in BASELINES],
+        [name for name in names if name in DECAYS],
         [name for name in names if name in HIERARCHY],
-        [name for name in names if name not in BASELINES and name not in HIERARCHY],
+        [name for name in names if name not in (*BASELINES, *DECAYS, *HIERARCHY)],
     )
     places: dict[str, float] = {}
     for group in filter(None, groups):

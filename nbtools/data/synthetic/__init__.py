@@ -21,6 +21,7 @@ def make_study(
     profile: ProfileName = "demo",
     category_labels: bool = False,
     image_size: int = 32,
+    subject: int = 1,
     name: str | None = None,
     progress: bool = True,
 ) -> Path:
@@ -38,8 +39,11 @@ def make_study(
         Whether late regions (VO, PHC, LO, TO) also hold the classifier's own labels.
     image_size : int
         Side length of all images, pixels; 16 to 256.
+    subject : int
+        1 to 8: another subject has other voxels and another scanner noise, and sees the same scenes.
     name : str, optional
-        The study's name; by default the profile's, with ``-labels`` if labels are planted.
+        The study's name; by default the profile's, with ``-labels`` if labels are planted and ``-subj02`` for another
+        subject than the first.
     progress : bool
         Whether to show a progress bar.
 
@@ -53,8 +57,8 @@ def make_study(
     InputError
         If an argument is out of range, or the folder holds a study made with other settings.
     """
-    name = name or profile + "-labels" * category_labels
-    world = World(Path(folder), Settings(name, seed, profile, category_labels, image_size))
+    name = name or profile + "-labels" * category_labels + (f"-subj{subject:02d}" if subject > 1 else "")
+    world = World(Path(folder), Settings(name, seed, profile, category_labels, image_size, subject))
     _claim(world)
     sweep(world.folder)
     with tqdm(world.steps(), desc=f"simulated study {name}", disable=not progress) as bar:

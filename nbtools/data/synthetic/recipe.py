@@ -11,7 +11,7 @@ import numpy as np
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 
-RECIPE = 3  # raise it when the same settings would give other bytes: a folder made before is then refused
+RECIPE = 4  # raise it when the same settings would give other bytes: a folder made before is then refused
 NOTE = "SIMULATED: rendered scenes and a made-up subject; no brain was measured. Not evidence for the paper."
 TRIALS_PER_SESSION = 750  # as in NSD
 REPEATS = 3
@@ -107,6 +107,7 @@ class Settings:
     profile: ProfileName
     category_labels: bool
     image_size: int
+    subject: int = 1
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -125,6 +126,10 @@ class Settings:
             )
         if self.seed < 0:
             raise InputError("the seed is negative", expected="0 or more", got=self.seed, fix="use 0, 1, 2, …")
+        if not 1 <= self.subject <= SUBJECTS:
+            raise InputError(
+                "no such subject", expected=f"1 to {SUBJECTS}, as in NSD", got=self.subject, fix="choose one of these"
+            )
 
     @property
     def sizes(self) -> Profile:
@@ -139,3 +144,7 @@ class Settings:
         digest = hashlib.sha256("/".join(map(str, part)).encode()).digest()
         words = np.frombuffer(digest[:16], dtype="<u4")
         return np.random.default_rng(np.random.SeedSequence([self.seed, *map(int, words)]))
+
+    def subject_generator(self, *part: object) -> np.random.Generator:
+        """Return the random generator of one part that each subject has its own of: tuning, noise, drift."""
+        return self.generator(*part) if self.subject == 1 else self.generator("subject", self.subject, *part)

@@ -95,7 +95,7 @@ def plant_region(name: str, features: dict[str, Matrix], settings: Settings) -> 
     tuning = {}
     for block, share in region.shares(settings.category_labels).items():
         size = (features[block].shape[1], region.voxels)
-        tuning[block] = np.sqrt(share) * settings.generator("tuning", name, block).standard_normal(size)
+        tuning[block] = np.sqrt(share) * settings.subject_generator("tuning", name, block).standard_normal(size)
     signal = _mix(features, tuning)
     spread = signal.std(axis=0)
     tuning = {block: weights / spread for block, weights in tuning.items()}
@@ -110,7 +110,7 @@ def _draw_ceilings(name: str, region: Region, settings: Settings) -> Matrix:
     # A beta distribution has the published mean and sd within 0 to 1; a clipped normal one would miss both.
     mean, sd = region.ceiling
     total = mean * (1 - mean) / sd**2 - 1
-    drawn = settings.generator("noise ceiling", name).beta(mean * total, (1 - mean) * total, region.voxels)
+    drawn = settings.subject_generator("noise ceiling", name).beta(mean * total, (1 - mean) * total, region.voxels)
     return np.clip(drawn, *CEILING_RANGE)
 
 
@@ -139,7 +139,7 @@ def gather_responses(anatomy: Anatomy, truths: dict[str, RegionTruth], settings:
     n = len(anatomy.scanned)
     column = np.full(SHAPE, -1)
     column[tuple(anatomy.scanned.T)] = np.arange(n)
-    rng = settings.generator("voxel scale")
+    rng = settings.subject_generator("voxel scale")
     mean, gain = rng.normal(1.0, 0.5, n).astype(np.float32), rng.uniform(0.8, 1.6, n).astype(np.float32)
     signal = np.zeros((settings.sizes.images, n), np.float32)
     noise = np.ones(n, np.float32)
@@ -170,8 +170,8 @@ def session_betas(
         Percent signal change times 300. Memory order is that of both file formats.
     """
     trials = slice((session - 1) * TRIALS_PER_SESSION, session * TRIALS_PER_SESSION)
-    stimulus = design.subjectim[0, design.masterordering[trials] - 1] - 1
-    noise = settings.generator("noise", session).standard_normal(
+    stimulus = design.subjectim[settings.subject - 1, design.masterordering[trials] - 1] - 1
+    noise = settings.subject_generator("noise", session).standard_normal(
         (TRIALS_PER_SESSION, len(responses.mean)), dtype=np.float32
     )
     unit = (responses.signal[stimulus] + responses.noise * noise) / _total_sd(responses)
@@ -190,6 +190,6 @@ def _total_sd(responses: Responses) -> NDArray[np.float32]:
 
 def _drift(session: int, responses: Responses, settings: Settings) -> tuple[NDArray[np.float32], np.float32]:
     """Return a session's offset of each voxel, in units of its gain, and its common scale."""
-    rng = settings.generator("drift", session)
+    rng = settings.subject_generator("drift", session)
     offset = rng.normal(0, 0.2) + rng.normal(0, 0.1, len(responses.mean))
     return offset.astype(np.float32), np.float32(rng.uniform(0.85, 1.15))

@@ -38,16 +38,14 @@ from nbtools.data.synthetic.subject import (
 )
 
 Step = tuple[str, Callable[[], None]]  # what the progress bar says, and what is done
-FUNC = "subj01/func1pt8mm"
-BETAS = f"nsd/nsddata_betas/ppdata/{FUNC}/betas_fithrf_GLMdenoise_RR"
-ROI = f"nsd/nsddata/ppdata/{FUNC}/roi"
 DESIGN = "nsd/nsddata/experiments/nsd/nsd_expdesign.mat"
 STIMULI = "nsd/nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 README = f"""{NOTE}
 
-nsd/             a small tree in the layout of the Natural Scenes Dataset, subject 1
+nsd/             a small tree in the layout of the Natural Scenes Dataset, of one subject
 classification/  train/<class>/ and val/<class>/: the object's texture always is that of its class
 cue_conflict/    <shape class>/<shape class>-<texture class>-<number>.png: texture of another class
+scanner_labels.parquet  the category of each scanner image: image_id (row of the stimuli), label (class name)
 truth/           what was planted: noise ceilings, tuning, noise-free signals, latent variables of the scenes
 study.toml       describes the study to nbtools
 
@@ -70,14 +68,21 @@ class World:
     folder: Path
     settings: Settings
 
+    @property
+    def space(self) -> str:
+        """The subject's part of NSD's paths."""
+        return f"ppdata/subj{self.settings.subject:02d}/func1pt8mm"
+
     def steps(self) -> list[Step]:
         """Return all steps in order; each skips the files that are there."""
+        roi = f"nsd/nsddata/{self.space}/roi"
         files: list[tuple[str, Callable[[Path], None]]] = [
             (STIMULI, lambda path: write_hdf5(path, "imgBrick", self.stimuli)),
             ("truth/scanner.parquet", lambda path: write_table(path, self.scanner_truth())),
+            ("scanner_labels.parquet", lambda path: write_table(path, self.scanner_labels())),
             (DESIGN, lambda path: write_mat(path, self.design_variables())),
-            (f"{ROI}/Kastner2015.nii.gz", lambda path: write_nifti(path, self.anatomy.kastner)),
-            (f"{ROI}/nsdgeneral.nii.gz", lambda path: write_nifti(path, self.anatomy.nsdgeneral)),
+            (f"{roi}/Kastner2015.nii.gz", lambda path: write_nifti(path, self.anatomy.kastner)),
+            (f"{roi}/nsdgeneral.nii.gz", lambda path: write_nifti(path, self.anatomy.nsdgeneral)),
             ("truth/features.safetensors", lambda path: write_tensors(path, self.features)),
             *((f"truth/{name}.safetensors", partial(self.write_region, name)) for name in REGIONS),
             ("truth/subject.json", lambda path: write_bytes(path, _json(self.subject_facts()))),
@@ -175,6 +180,12 @@ class World:
         ids = {"image_id": image_id, "shared": np.isin(image_id, self.design.sharedix - 1)}
         return pd.concat([pd.DataFrame(ids), self.scanner], axis=1)
 
+    def scanner_labels(self) -> pd.DataFrame:
+        """The object category of each scanner image, which an experimenter would know."""
+        return pd.DataFrame(
+            {"image_id": np.arange(len(self.scanner)), "label": np.take(CLASSES, self.scanner["shape"])}
+        )
+
     @cached_property
     def design(self) -> Design:
         """Which image each trial shows."""
@@ -240,7 +251,8 @@ class World:
     def make_session(self, session: int) -> None:
         """Write one session of betas; the last one exists as HDF5 only."""
         last = session == self.settings.sizes.sessions
-        path = self.folder / BETAS / f"betas_session{session:02d}.{'hdf5' if last else 'nii.gz'}"
+        betas_folder = self.folder / "nsd/nsddata_betas" / self.space / "betas_fithrf_GLMdenoise_RR"
+        path = betas_folder / f"betas_session{session:02d}.{'hdf5' if last else 'nii.gz'}"
         if path.exists():
             return
         betas = session_betas(session, self.anatomy, self.responses, self.design, self.settings)
@@ -258,9 +270,10 @@ class World:
             "simulated": True,
             "note": NOTE,
             "nsd": "nsd",
-            "subject": 1,
+            "subject": settings.subject,
             "classification": "classification",
             "cue_conflict": "cue_conflict",
+            "scanner_labels": "scanner_labels.parquet",
             "image_size": settings.image_size,
             "seed": settings.seed,
             "profile": settings.profile,
