@@ -32,6 +32,11 @@ class Design:
     shared_ids: NDArray[np.int64]
 
     @property
+    def training_ids(self) -> NDArray[np.int64]:
+        """Ids of the images this subject saw that are not shared, ascending."""
+        return np.setdiff1d(self.image_ids, self.shared_ids)
+
+    @property
     def repeats(self) -> NDArray[np.int64]:
         """Which repeat of its image each trial is (n_trials,): 1, 2, 3."""
         order = np.argsort(self.image_ids, kind="stable")
