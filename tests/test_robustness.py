@@ -39,7 +39,17 @@ def test_epsilon_is_shown_in_pixel_steps(epsilon, label):
 
 def test_accuracy_of_each_run_and_budget():
     table = robust_accuracy(decisions())
-    assert list(table) == ["condition", "seed", "epsilon", "accuracy", "ci_low", "ci_high", "n", "n_seeds"]
+    assert list(table) == [
+        "condition",
+        "seed",
+        "epsilon",
+        "accuracy",
+        "ci_low",
+        "ci_high",
+        "n",
+        "n_seeds",
+        "n_subjects",
+    ]
     assert len(table) == 3 * 2 * 3
     run = table[(table["condition"] == "V4") & (table["seed"] == 1)]
     assert run["accuracy"].tolist() == pytest.approx([36 / 40, 26 / 40, 16 / 40])
@@ -80,10 +90,27 @@ def test_one_run_needs_no_group():
 
 def test_correctness_is_regions_by_images_by_seeds():
     array = correctness(decisions(), 2 / 255, ("V1", "TO"))
-    assert array.shape == (2, 40, 2)
-    assert array.mean(axis=(0, 1)).tolist() == pytest.approx([0.5, 0.4])
-    assert array[0, :20, 0].all()
-    assert not array[0, 20:, 0].any()
+    assert array.shape == (2, 40, 1, 2)
+    assert array.mean(axis=(0, 1, 2)).tolist() == pytest.approx([0.5, 0.4])
+    assert array[0, :20, 0, 0].all()
+    assert not array[0, 20:, 0, 0].any()
+
+
+def test_subjects_have_an_axis_and_are_pooled():
+    both = pd.concat([decisions(seeds=(0,)).assign(subject="a"), decisions(seeds=(1,)).assign(subject="b", seed=0)])
+    array = correctness(both, 2 / 255, ("V1", "TO"))
+    assert array.shape == (2, 40, 2, 1)
+    assert array.mean(axis=(0, 1, 3)).tolist() == pytest.approx([0.5, 0.4])
+    pooled = robust_accuracy(both, by=("condition",))
+    assert (pooled["n_subjects"] == 2).all()
+    assert pooled.query("condition == 'TO'")["accuracy"].tolist() == pytest.approx([0.95, 0.7, 0.45])
+
+
+def test_only_a_euclidean_budget_may_pass_one():
+    table = decisions(epsilons=(0, 1.5))
+    assert len(robust_accuracy(table.assign(attack="L2PGD"), by=("attack",))) == 2
+    with pytest.raises(InputError, match="outside"):
+        robust_accuracy(table.assign(attack="LinfPGD"), by=("attack",))
 
 
 def test_correctness_of_a_budget_that_was_not_run():

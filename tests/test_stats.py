@@ -14,6 +14,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.stats import (
     bootstrap_ci,
     describe,
+    holm,
     percentile_interval,
     resampled_means,
     trend_over_images,
@@ -68,6 +69,30 @@ def test_resampled_means_hold_variance_of_images_and_of_seeds():
     images, seeds = rng.normal(size=(200, 1, 1)), 0.5 * rng.normal(size=(1, 20, 1))
     spread = resampled_means(images + seeds, n_boot=4000).std()
     assert spread == pytest.approx(np.sqrt(images.var() / 200 + seeds.var() / 20), rel=0.05)
+
+
+def test_resampled_means_hold_variance_of_subjects():
+    rng = np.random.default_rng(0)
+    images, subjects = rng.normal(size=(200, 1, 1, 1)), 0.5 * rng.normal(size=(1, 8, 1, 1))
+    spread = resampled_means(np.repeat(images + subjects, 2, axis=2), n_boot=4000).std()
+    assert spread == pytest.approx(np.sqrt(images.var() / 200 + subjects.var() / 8), rel=0.05)
+
+
+def test_holm_adjusts_and_keeps_the_order():
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.04, 0.6, 0.9]) == pytest.approx([0.12, 1, 1])
+    assert holm(0.2) == pytest.approx([0.2])
+
+
+def test_holm_holds_the_error_rate_of_the_family():
+    p = np.random.default_rng(0).random((4000, 10))
+    assert np.mean([holm(row).min() <= 0.05 for row in p]) == pytest.approx(0.05, abs=0.012)
+
+
+@pytest.mark.parametrize("p", [[], [0.5, 1.2], [np.nan], [-0.1], [[0.1]]])
+def test_holm_takes_p_values_only(p):
+    with pytest.raises(InputError, match="p-values"):
+        holm(p)
 
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], np.zeros((2, 2, 2)), []])
@@ -168,6 +193,15 @@ def test_page_is_scipys_with_seeds_as_blocks():
     data = np.random.default_rng(0).random((7, 50, 4))
     reference = scipy_stats.page_trend_test(data.mean(axis=1).T)
     assert trend_over_images(data).p_page == pytest.approx(reference.pvalue)
+
+
+def test_subjects_are_pages_blocks_where_there_are_several():
+    data = np.random.default_rng(0).random((7, 50, 4, 3))
+    test = trend_over_images(data)
+    assert test.p_page == pytest.approx(scipy_stats.page_trend_test(data.mean(axis=(1, 3)).T).pvalue)
+    assert (test.n_images, test.n_subjects, test.n_seeds) == (50, 4, 3)
+    assert "4 subjects, 3 seeds" in describe(test)
+    assert "Page's test over subjects" in describe(test)
 
 
 def test_one_seed_has_no_page_test_and_its_sentence_says_so():

@@ -54,8 +54,8 @@ def robust_accuracy(
     decisions : DataFrame
         As `check_decisions` describes.
     by : sequence of str
-        Columns to group by. Where the table has a ``seed`` that is not among them, seeds are averaged and the
-        interval covers images *and* seeds; otherwise it covers images only.
+        Columns to group by. Where the table has a ``seed`` or ``subject`` that is not among them, they are
+        averaged and the interval covers images *and* seeds and subjects; otherwise it covers images only.
     level : float
         Coverage of the interval.
     seed : int
@@ -65,7 +65,7 @@ def robust_accuracy(
     -------
     DataFrame
         One row per group × ε: the ``by`` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high``
-        (fractions), ``n`` (images), ``n_seeds``. At an accuracy of exactly 0 or 1 a bootstrap interval has no
+        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``. At an accuracy of exactly 0 or 1 a bootstrap interval has no
         width: read ``n``.
 
     Raises
@@ -73,11 +73,11 @@ def robust_accuracy(
     InputError
         As `check_decisions`, or if a ``by`` column is missing.
     """
-    pooled = ["seed"] if "seed" in decisions and "seed" not in by else []
+    pooled = [column for column in ("subject", "seed") if column in decisions and column not in by]
     check_decisions(decisions, [*by, *pooled])
     groups = decisions.groupby(list(by), sort=False) if by else [((), decisions)]
     rows = [_accuracy_rows(group, level, seed).assign(**dict(zip(by, key, strict=True))) for key, group in groups]
-    columns = [*by, "epsilon", "accuracy", "ci_low", "ci_high", "n", "n_seeds"]
+    columns = [*by, "epsilon", "accuracy", "ci_low", "ci_high", "n", "n_seeds", "n_subjects"]
     return pd.concat(rows, ignore_index=True)[columns]
 
 
@@ -87,7 +87,7 @@ def correctness(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[st
     Parameters
     ----------
     decisions : DataFrame
-        As `check_decisions` describes, with ``condition`` and, if there are several, ``seed``.
+        As `check_decisions` describes, with ``condition`` and, if there are several, ``seed`` and ``subject``.
     epsilon : float
         The budget, pixel units.
     conditions : sequence of str
@@ -95,17 +95,16 @@ def correctness(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[st
 
     Returns
     -------
-    array (n_conditions, n_images, n_seeds)
-        1.0 where the network was right; images sorted by id, seeds by number.
+    array (n_conditions, n_images, n_subjects, n_seeds)
+        1.0 where the network was right; images sorted by id, subjects by name, seeds by number.
 
     Raises
     ------
     InputError
         As `check_decisions`; if ε or a condition is not in the table; if conditions were not tested on the
-        same images and seeds.
+        same images, subjects and seeds.
     """
-    runs = ["condition", "seed"] if "seed" in decisions else ["condition"]
-    check_decisions(decisions, runs)
+    check_decisions(decisions, ["condition", *(name for name in ("subject", "seed") if name in decisions)])
     at_epsilon = decisions[np.isclose(decisions["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
     missing = [name for name in conditions if name not in set(at_epsilon["condition"])]
     if missing:
@@ -115,37 +114,38 @@ def correctness(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[st
             got="ε = " + ", ".join(map(epsilon_label, sorted(decisions["epsilon"].unique()))),
             fix="attack those networks at this ε, or ask for the conditions and ε that were run",
         )
-    at_epsilon = at_epsilon.assign(right=_right(at_epsilon), seed=at_epsilon.get("seed", 0))
-    cells = at_epsilon.set_index(["condition", "image_id", "seed"])["right"]
-    images, seeds = sorted(set(at_epsilon["image_id"])), sorted(set(at_epsilon["seed"]))
-    grid = cells.reindex(pd.MultiIndex.from_product([conditions, images, seeds])).to_numpy()
+    at_epsilon = _complete(at_epsilon)
+    cells = at_epsilon.set_index(["condition", "image_id", "subject", "seed"])["right"]
+    images, subjects, seeds = (sorted(set(at_epsilon[name])) for name in ("image_id", "subject", "seed"))
+    grid = cells.reindex(pd.MultiIndex.from_product([conditions, images, subjects, seeds])).to_numpy()
     if np.isnan(grid).any():
         raise InputError(
             "conditions were not tested on the same images and seeds",
-            expected=f"{len(images)} images × {len(seeds)} seeds for each of {', '.join(conditions)}",
+            expected=f"{len(images)} images × {len(subjects)} subjects × {len(seeds)} seeds for each of "
+            f"{', '.join(conditions)}",
             got=f"{np.count_nonzero(np.isnan(grid))} of {grid.size} decisions missing",
             fix="collect runs of one test set and the same seeds",
         )
-    return grid.reshape(len(conditions), len(images), len(seeds))
+    return grid.reshape(len(conditions), len(images), len(subjects), len(seeds))
 
 
 def _accuracy_rows(group: pd.DataFrame, level: float, seed: int) -> pd.DataFrame:
-    """One run group's accuracy at each ε (several seeds are pooled)."""
-    group = group.assign(right=_right(group), seed=group.get("seed", 0))
-    wide = group.pivot(index="image_id", columns=["seed", "epsilon"], values="right").sort_index(axis=1)
-    n_seeds = group["seed"].nunique()
+    """One run group's accuracy at each ε (several subjects and seeds are pooled)."""
+    group = _complete(group)
+    wide = group.pivot(index="image_id", columns=["subject", "seed", "epsilon"], values="right").sort_index(axis=1)
+    n_subjects, n_seeds = group["subject"].nunique(), group["seed"].nunique()
     epsilons = np.sort(group["epsilon"].unique())
-    if wide.isna().any(axis=None) or wide.shape[1] != n_seeds * len(epsilons):
+    if wide.isna().any(axis=None) or wide.shape[1] != n_subjects * n_seeds * len(epsilons):
         raise InputError(
             "seeds of one group were not tested on the same images and ε",
-            expected="every seed on every image at every ε",
-            got=f"{len(wide)} images, {n_seeds} seeds, {len(epsilons)} ε, with gaps",
+            expected="every seed of every subject on every image at every ε",
+            got=f"{len(wide)} images, {n_subjects} subjects, {n_seeds} seeds, {len(epsilons)} ε, with gaps",
             fix="collect runs of one sweep, or group by seed",
         )
-    right = wide.to_numpy().reshape(len(wide), n_seeds, len(epsilons))
+    right = wide.to_numpy().reshape(len(wide), n_subjects, n_seeds, len(epsilons))
     # One seed of the bootstrap for all groups: groups with the same images draw the same ones (paired).
     low, high = percentile_interval(resampled_means(right, seed=seed), level)
-    means = right.mean(axis=(0, 1))
+    means = right.mean(axis=(0, 1, 2))
     return pd.DataFrame(
         {
             "epsilon": epsilons,
@@ -154,8 +154,15 @@ def _accuracy_rows(group: pd.DataFrame, level: float, seed: int) -> pd.DataFrame
             "ci_high": high,
             "n": len(wide),
             "n_seeds": n_seeds,
+            "n_subjects": n_subjects,
         }
     )
+
+
+def _complete(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Add whether each decision was right, and a subject and a seed where there is but one of them."""
+    defaults = {name: decisions.get(name, 0) for name in ("subject", "seed")}
+    return decisions.assign(right=_right(decisions), **defaults)
 
 
 def _right(decisions: pd.DataFrame) -> pd.Series:
@@ -178,10 +185,12 @@ def _check_columns(table: pd.DataFrame, by: Sequence[Hashable]) -> None:
 
 def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
     used = table[[*DECISION_COLUMNS, *by]]
+    # An L2 budget adds up over pixels and may pass 1; an L∞ budget is one pixel's.
+    euclidean = table["attack"].astype(str).str.startswith("L2") if "attack" in table else False
     bad = {
         "missing values": int(used.isna().to_numpy().sum()),
         "infinite margins": int(np.isinf(table["margin"].to_numpy(float)).sum()),
-        "ε outside [0, 1]": int((~table["epsilon"].between(0, 1)).sum()),
+        "ε outside [0, 1]": int((~table["epsilon"].between(0, np.where(euclidean, np.inf, 1))).sum()),
         "images with two labels": int((table.groupby("image_id")["label"].nunique() > 1).sum()),
     }
     found = [f"{count} {what}" for what, count in bad.items() if count]

@@ -34,10 +34,10 @@ class TrendTest:
         (late > early), or at least as far from 0.
     ci_low, ci_high : float or None
         Percentile bootstrap interval (95 %) of rho, where per-image data were given.
-    n_images, n_seeds : int or None
+    n_images, n_seeds, n_subjects : int or None
         What the interval and `p_page` rest on.
     p_page : float or None
-        Page's test over seeds as blocks (late > early), where there are at least two seeds.
+        Page's test (late > early) with subjects as blocks, or with seeds where there is one subject.
     """
 
     regions: tuple[str, ...]
@@ -49,6 +49,7 @@ class TrendTest:
     ci_high: float | None = None
     n_images: int | None = None
     n_seeds: int | None = None
+    n_subjects: int | None = None
     p_page: float | None = None
 
 
@@ -100,12 +101,13 @@ def bootstrap_ci(
 
 
 def resampled_means(values: ArrayLike, n_boot: int = 2000, seed: int = 0) -> np.ndarray:
-    """Means over images and seeds, with both resampled.
+    """Means over images, subjects and seeds, with all of them resampled.
 
     Parameters
     ----------
-    values : array-like (n_images, n_seeds, k)
-        Scores per image, seed and column; images and seeds are drawn with replacement, columns stay paired.
+    values : array-like (n_images, n_seeds, k) or (n_images, n_subjects, n_seeds, k)
+        Scores per image, subject, seed and column. Images, subjects, and within each drawn subject its seeds, are
+        drawn with replacement; columns stay paired.
     n_boot : int
         Resamples.
     seed : int
@@ -122,15 +124,56 @@ def resampled_means(values: ArrayLike, n_boot: int = 2000, seed: int = 0) -> np.
 
     Notes
     -----
-    With few seeds this understates their variance (by 1 − 1/n_seeds); with one seed it has none of it.
+    With few seeds this understates their variance (by 1 − 1/n_seeds); with one seed it has none of it. The same
+    holds for subjects.
     """
-    array = _finite(values, "scores", dims=(3,))
-    n_images, n_seeds, _ = array.shape
+    array = _finite(values, "scores", dims=(3, 4))
+    array = array[:, None] if array.ndim == 3 else array
+    n_images, n_subjects, n_seeds, _ = array.shape
     rng = np.random.default_rng(seed)
-    images = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=n_boot) / n_images
-    seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_boot) / n_seeds
-    per_seed = (images @ array.reshape(n_images, -1)).reshape(n_boot, *array.shape[1:])
-    return np.einsum("bs,bsk->bk", seeds, per_seed)
+    images = _shares(rng, n_images, (n_boot,))
+    seeds = _shares(rng, n_seeds, (n_boot, n_subjects))
+    subjects = _shares(rng, n_subjects, (n_boot,))
+    per_network = (images @ array.reshape(n_images, -1)).reshape(n_boot, *array.shape[1:])
+    return np.einsum("bu,bus,busk->bk", subjects, seeds, per_network)
+
+
+def _shares(rng: np.random.Generator, n: int, size: tuple[int, ...]) -> np.ndarray:
+    """Return how often each of n is drawn with replacement in n draws, as a share: (*size, n)."""
+    return rng.multinomial(n, np.full(n, 1 / n), size=size) / n
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """Adjust p-values for how many there are.
+
+    Parameters
+    ----------
+    p : array-like (n,)
+        Of all comparisons that were made, not of the promising ones.
+
+    Returns
+    -------
+    array (n,)
+        Adjusted p-values in the same order: rejecting those up to 0.05 keeps the chance of any false rejection
+        at 5 %.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one is not between 0 and 1.
+
+    Notes
+    -----
+    Holm (1979): the k-th smallest of n is multiplied by n − k + 1, and none may fall below the one before.
+    """
+    values = np.atleast_1d(np.asarray(p, dtype=float))
+    if values.ndim != 1 or not values.size or not ((values >= 0) & (values <= 1)).all():
+        raise InputError(
+            "these are not p-values", expected="numbers from 0 to 1", got=p, fix="correct only tests that were made"
+        )
+    order = np.argsort(values)
+    adjusted = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return adjusted[np.argsort(order)]
 
 
 def percentile_interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -197,9 +240,9 @@ def trend_over_images(
 
     Parameters
     ----------
-    correct : array-like (n_regions, n_images) or (n_regions, n_images, n_seeds)
+    correct : array-like (n_regions, n_images[[, n_subjects], n_seeds])
         Each network's score of each image, 0 or 1 for accuracy (`robustness.correctness` makes it). All
-        regions share images and seeds: they are resampled together.
+        regions share images, subjects and seeds: they are resampled together.
     regions : sequence of str (n_regions,)
         Names of the rows, early to late.
     n_boot, seed : int
@@ -208,7 +251,8 @@ def trend_over_images(
     Returns
     -------
     TrendTest
-        The exact test of `trend_test` on the means, an interval of rho, and with several seeds Page's test.
+        The exact test of `trend_test` on the means, an interval of rho, and with several subjects or seeds Page's
+        test.
 
     Raises
     ------
@@ -219,24 +263,35 @@ def trend_over_images(
     -----
     The interval says how far rho moves with other images and other seeds, for these regions and predictors.
     Resampling adds noise, which pulls rho towards 0: where regions score alike the interval is wide.
-    Page (1963), `scipy.stats.page_trend_test`: seeds are blocks, so its p speaks of new seeds of the same
-    networks, not of new brains or images.
+    Page (1963), `scipy.stats.page_trend_test`. With subjects as blocks its p speaks of new brains; with one
+    subject seeds are the blocks, and it speaks of new seeds of the same networks only.
     """
-    array = _finite(correct, "scores", dims=(2, 3))
+    array = _finite(correct, "scores", dims=(2, 3, 4))
     array = array[..., None] if array.ndim == 2 else array
+    array = array[:, :, None] if array.ndim == 3 else array
     if len(regions) != len(array):
         raise InputError(
             "regions and rows differ in number",
             expected=f"{len(array)} names, one per row",
             got=f"{len(regions)}: {', '.join(regions)}",
-            fix="give correct as (n_regions, n_images, n_seeds) and its regions in the same order",
+            fix="give correct as (n_regions, n_images, n_subjects, n_seeds) and its regions in the same order",
         )
-    test = trend_test(dict(zip(regions, array.mean(axis=(1, 2)), strict=True)), order=regions)
-    draws = _rank_correlations(resampled_means(array.transpose(1, 2, 0), n_boot, seed))
-    low, high = percentile_interval(draws)
-    n_images, n_seeds = array.shape[1:]
-    page = float(stats.page_trend_test(array.mean(axis=1).T).pvalue) if n_seeds > 1 else None
-    return replace(test, ci_low=float(low), ci_high=float(high), n_images=n_images, n_seeds=n_seeds, p_page=page)
+    test = trend_test(dict(zip(regions, array.mean(axis=(1, 2, 3)), strict=True)), order=regions)
+    draws = _rank_correlations(resampled_means(np.moveaxis(array, 0, -1), n_boot, seed))
+    low, high = map(float, percentile_interval(draws))
+    n_images, n_subjects, n_seeds = array.shape[1:]
+    networks = array.mean(axis=1)  # (n_regions, n_subjects, n_seeds)
+    blocks = (networks.mean(axis=2) if n_subjects > 1 else networks[:, 0]).T
+    page = float(stats.page_trend_test(blocks).pvalue) if len(blocks) > 1 else None
+    return replace(
+        test,
+        ci_low=low,
+        ci_high=high,
+        n_images=n_images,
+        n_seeds=n_seeds,
+        n_subjects=n_subjects,
+        p_page=page,
+    )
 
 
 def describe(trend: TrendTest, alpha: float = 0.05) -> str:
@@ -257,10 +312,15 @@ def describe(trend: TrendTest, alpha: float = 0.05) -> str:
     """
     interval = ""
     if trend.ci_low is not None and trend.ci_high is not None:
-        seeds = f"{trend.n_seeds} seed{'s' if trend.n_seeds != 1 else ''}"
+        networks = f"{trend.n_subjects} subjects, " if (trend.n_subjects or 1) > 1 else ""
+        networks += f"{trend.n_seeds} seed{'s' if trend.n_seeds != 1 else ''}"
         bounds = f"{_signed(trend.ci_low)} to {_signed(trend.ci_high)}"
-        interval = f" (95 % CI {bounds}; {trend.n_images} images, {seeds})"
+        interval = f" (95 % CI {bounds}; {trend.n_images} images, {networks})"
     found = f"ρ = {_signed(trend.rho)}{interval}, {_p_text(trend.p_greater)} one-sided"
+    if trend.p_page is not None:
+        found += (
+            f" (Page's test over {'subjects' if (trend.n_subjects or 1) > 1 else 'seeds'}: {_p_text(trend.p_page)})"
+        )
     return f"{found}: {_verdict(trend, alpha)}"
 
 

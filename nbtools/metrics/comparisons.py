@@ -1,0 +1,160 @@
+"""Differences in robust accuracy: against controls, and at matched clean accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from nbtools.errors import InputError
+from nbtools.metrics.robustness import correctness
+from nbtools.metrics.stats import holm, percentile_interval, resampled_means
+
+
+def compare(
+    decisions: pd.DataFrame,
+    epsilon: float,
+    conditions: Sequence[str],
+    controls: Sequence[str],
+    *,
+    matched: bool = False,
+    n_permutations: int = 10_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare each condition's robust accuracy with each control's, on the same images.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        As `robustness.check_decisions` describes, ε = 0 among them, with ``condition``.
+    epsilon : float
+        Budget, pixel units.
+    conditions, controls : sequence of str
+        Every condition is compared with every control.
+    matched : bool
+        Count only images that both networks classify correctly when clean: their clean accuracy is then 1 and 1,
+        and cannot explain the difference. Which images these are depends on the pair.
+    n_permutations, seed : int
+        Of the test; the bootstrap has the same seed.
+
+    Returns
+    -------
+    DataFrame
+        One row per condition × control: ``condition``, ``control``, ``difference`` (condition − control, a fraction),
+        ``ci_low``, ``ci_high`` (95 %, bootstrap over images, subjects and seeds), ``p`` (two-sided), ``p_holm``
+        (Holm over the table), ``n_images`` (with at least one counted decision).
+
+    Raises
+    ------
+    InputError
+        As `robustness.correctness`, or if a pair has no image that both get right.
+
+    Notes
+    -----
+    p: the sign of each image's difference is flipped at random (Fisher's test for pairs), which asks about other
+    images for these very networks. A difference between *regions* needs other seeds and other subjects.
+    """
+    names = list(dict.fromkeys([*conditions, *controls]))
+    clean, robust = (dict(zip(names, correctness(decisions, e, names), strict=True)) for e in (0.0, epsilon))
+    rows = []
+    for condition, control in product(conditions, controls):
+        both = clean[condition] * clean[control] if matched else np.ones_like(clean[condition])
+        found = _difference((robust[condition] - robust[control]) * both, both, n_permutations, seed)
+        rows.append({"condition": condition, "control": control, **found})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"]))[
+        ["condition", "control", "difference", "ci_low", "ci_high", "p", "p_holm", "n_images"]
+    ]
+
+
+def _difference(gain: np.ndarray, counted: np.ndarray, n_permutations: int, seed: int) -> dict[str, float]:
+    """Mean of the gain over what is counted, with interval and p; both (n_images, n_subjects, n_seeds)."""
+    total = counted.sum()
+    if not total:
+        raise InputError(
+            "two networks have no image in common that both get right",
+            expected="clean images that both classify correctly",
+            got="none",
+            fix="compare trained networks, or attack more images",
+        )
+    draws = resampled_means(np.stack([gain, counted], axis=-1), seed=seed)
+    # a resample without any counted image says nothing
+    low, high = percentile_interval(draws[draws[:, 1] > 0, 0] / draws[draws[:, 1] > 0, 1])
+    per_image = gain.sum(axis=(1, 2))
+    per_image = per_image[per_image != 0]  # flipping a zero changes nothing
+    signs = np.random.default_rng(seed).choice([-1, 1], size=(n_permutations, len(per_image)))
+    extreme = np.abs(signs @ per_image) >= abs(per_image.sum()) - 1e-9
+    return {
+        "difference": float(gain.sum() / total),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "p": float((extreme.sum() + 1) / (n_permutations + 1)),
+        "n_images": int((counted.sum(axis=(1, 2)) > 0).sum()),
+    }
+
+
+def robust_at_clean(decisions: pd.DataFrame, epsilon: float, clean: float, *, seed: int = 0) -> pd.DataFrame:
+    """Read each condition's robust accuracy off its α curve, at one clean accuracy for all.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        As `robustness.check_decisions` describes, with ``condition`` and ``alpha``, ε = 0 among them. Every
+        condition's α are trained networks; a row of α = 0 stands for no guidance and may be shared by hand.
+    epsilon : float
+        Budget, pixel units.
+    clean : float
+        Clean accuracy to compare at, in (0, 1).
+    seed : int
+        Of the bootstrap over images.
+
+    Returns
+    -------
+    DataFrame
+        One row per condition: ``condition``, ``reached`` (whether the curve crosses that clean accuracy),
+        ``accuracy``, ``ci_low``, ``ci_high`` (missing where not reached), ``n_alphas``.
+
+    Raises
+    ------
+    InputError
+        As `robustness.correctness`, or if `clean` is not a fraction.
+
+    Notes
+    -----
+    Linear interpolation between neighbouring points of (clean, robust) accuracy, sorted by clean accuracy; never
+    beyond them. The interval redraws images for curve and level alike, over the draws that reach the level.
+    """
+    if not 0 < clean < 1:
+        raise InputError("not an accuracy", expected="0 < clean < 1", got=clean, fix="for 85 % give 0.85")
+    rows = []
+    for condition, group in decisions.groupby("condition", sort=False):
+        alphas = sorted(group["alpha"].unique())
+        named = group.assign(condition=group["alpha"].map(str))
+        names = [str(alpha) for alpha in alphas]
+        points = np.concatenate([correctness(named, e, names) for e in (0.0, epsilon)])
+        draws = resampled_means(np.moveaxis(points, 0, -1), seed=seed)
+        value = _interpolated(points.mean(axis=(1, 2, 3)), clean)
+        around = np.array([_interpolated(draw, clean) for draw in draws])
+        around = around[~np.isnan(around)]
+        reached = not np.isnan(value)
+        low, high = percentile_interval(around) if reached else (np.nan, np.nan)
+        rows.append(
+            {
+                "condition": condition,
+                "reached": reached,
+                "accuracy": value,
+                "ci_low": float(low),
+                "ci_high": float(high),
+                "n_alphas": len(alphas),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _interpolated(points: np.ndarray, clean: float) -> float:
+    """Robust accuracy at a clean accuracy from (clean …, robust …) points; NaN outside their range."""
+    x, y = np.split(points, 2)
+    order = np.argsort(x, kind="stable")
+    return float(np.interp(clean, x[order], y[order], left=np.nan, right=np.nan))
