@@ -65,8 +65,8 @@ def robust_accuracy(
     -------
     DataFrame
         One row per group × ε: the ``by`` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high``
-        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``. At an accuracy of exactly 0 or 1 a bootstrap interval has no
-        width: read ``n``.
+        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``. At an accuracy of exactly 0 or 1
+        a bootstrap interval has no width: read ``n``.
 
     Raises
     ------
