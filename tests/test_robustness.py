@@ -108,9 +108,9 @@ def test_subjects_have_an_axis_and_are_pooled():
 
 def test_only_a_euclidean_budget_may_pass_one():
     table = decisions(epsilons=(0, 1.5))
-    assert len(robust_accuracy(table.assign(attack="L2PGD"), by=("attack",))) == 2
+    assert len(robust_accuracy(table.assign(attack="L2PGD"), by=("attack", "condition", "seed"))) == 12
     with pytest.raises(InputError, match="outside"):
-        robust_accuracy(table.assign(attack="LinfPGD"), by=("attack",))
+        robust_accuracy(table.assign(attack="LinfPGD"), by=("attack", "condition", "seed"))
 
 
 def test_correctness_of_a_budget_that_was_not_run():
