@@ -1,0 +1,86 @@
+"""Figures of differences, the α ablation and the claims' trends show the numbers they are given."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from nbtools import plots
+from nbtools.conditions import color, symbol
+from nbtools.errors import InputError
+
+EPSILON = 4 / 255
+TITLE = "t (demo study, simulated)"
+
+
+def differences() -> pd.DataFrame:
+    rows = [
+        {"condition": c, "control": k, "difference": d, "ci_low": d - 0.04, "ci_high": d + 0.05, "p_holm": p}
+        for c, d, p in (("TO", 0.1, 0.01), ("V1", -0.02, 0.8))
+        for k in ("none", "TO-shuffle")
+    ]
+    return pd.DataFrame(rows)
+
+
+def accuracy() -> pd.DataFrame:
+    rows = [
+        {"condition": c, "alpha": a, "epsilon": e, "accuracy": v, "ci_low": v - 0.03, "ci_high": v + 0.02}
+        for c, shift in (("V1", 0.0), ("TO", 0.1))
+        for a in (0.0, 0.35, 0.9)
+        for e, v in ((0.0, 0.9 - a / 10), (EPSILON, 0.2 + shift * a))
+    ]
+    return pd.DataFrame(rows)
+
+
+def trends() -> pd.DataFrame:
+    return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], "rho": [0.9, -0.2], "p_holm": [0.004, 0.6]})
+
+
+DRAW = {
+    "differences": (plots.differences, differences),
+    "alpha_ablation": (lambda table, **o: plots.alpha_ablation(table, EPSILON, **o), accuracy),
+    "trends": (plots.trends, trends),
+}
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_figures_have_titles_and_refuse_what_they_cannot_draw(name: str) -> None:
+    draw, table = DRAW[name]
+    fig = draw(table(), title=TITLE)
+    assert fig.layout.title.text == TITLE
+    assert all(axis.title.text for axis in fig.select_xaxes())
+    for bad in (table().iloc[:0], table().drop(columns=table().columns[0])):
+        with pytest.raises(InputError, match="cannot be drawn"):
+            draw(bad, title=TITLE)
+
+
+def test_differences_stand_in_their_controls_panel_filled_where_clear() -> None:
+    fig = plots.differences(differences(), title=TITLE)
+    assert [note.text for note in fig.layout.annotations] == ["minus none", "minus TO-shuffle"]
+    first = [trace for trace in fig.data if trace.xaxis == "x"]
+    assert {trace.name: trace.x[0] for trace in first} == {"TO": 0.1, "V1": -0.02}
+    assert {trace.name: trace.marker.color for trace in first} == {"TO": color("TO"), "V1": "white"}
+    assert first[0].error_x.array[0] == pytest.approx(0.05)
+    assert first[0].error_x.arrayminus[0] == pytest.approx(0.04)
+
+
+def test_alpha_curves_run_over_alpha_in_their_looks() -> None:
+    fig = plots.alpha_ablation(accuracy().sample(frac=1, random_state=0), EPSILON, title=TITLE)
+    path, against = (next(t for t in fig.data if t.name == "TO" and t.xaxis == axis) for axis in ("x", "x2"))
+    assert list(path.x) == pytest.approx([0.9, 0.865, 0.81])
+    assert list(against.x) == [0, 0.35, 0.9]
+    assert list(path.y) == list(against.y) == pytest.approx([0.2, 0.235, 0.29])
+    assert path.marker.symbol == symbol("TO")
+    assert against.error_y.array[1] == pytest.approx(0.02)
+
+
+def test_alpha_curves_of_several_seeds_must_be_pooled() -> None:
+    with pytest.raises(InputError, match="pool seeds"):
+        plots.alpha_ablation(pd.concat([accuracy(), accuracy()]), EPSILON, title=TITLE)
+
+
+def test_trends_are_filled_where_clear() -> None:
+    (points,) = plots.trends(trends(), title=TITLE).data
+    assert list(points.x) == [0.9, -0.2]
+    assert points.marker.color[1] == "white" != points.marker.color[0]
+    assert list(points.text) == ["p = 0.004", "p = 0.600"]
