@@ -32,7 +32,7 @@ ROI_LABELS: dict[str, tuple[int, ...]] = {**VENTRAL, **DORSAL}
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
 BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle", "labels")
 # Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
-DECAYS: tuple[str, ...] = ("decay-0.0001", "decay-0.0003", "decay-0.001", "decay-0.003", "decay-0.01")
+DECAYS: tuple[str, ...] = ("decay-0.003", "decay-0.01", "decay-0.03", "decay-0.1", "decay-0.3")
 CONDITIONS: tuple[str, ...] = (*BASELINES, *DECAYS, *HIERARCHY)
 
 Kind = Literal["none", "random", "shuffle", "labels", "decay", "roi"]

@@ -143,7 +143,7 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_table(table, ("measure", "rho", "p_holm"))
-    fig = new_figure(title, "Spearman ρ with the region's place in the hierarchy (to the right: as the paper says)", "")
+    fig = new_figure(title, "Spearman ρ with hierarchy rank (right: as the paper says)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
     labels = [f"p = {p:.3f}" if p >= 0.001 else "p < 0.001" for p in table["p_holm"]]
     fig.add_scatter(
@@ -157,5 +157,5 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     )
     fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"})
     fig.update_xaxes(range=[-1.15, 1.15])
-    fig.update_yaxes(autorange="reversed", showgrid=True)
+    fig.update_yaxes(range=[len(table) - 0.5, -0.6])
     return fig.update_layout(showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 330})
