@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from nbtools.checks import check_eval, check_pixels
 from nbtools.data.images import ImageSet, to_float
 from nbtools.errors import InputError
 from nbtools.models import fold_batchnorm
@@ -159,13 +160,7 @@ def perturb(
     """
     epsilons = [float(epsilon) for epsilon in epsilons]
     _check_attack(model, epsilons, attack, steps)
-    if not (x.min() >= 0 and x.max() <= 1):  # written so that NaN fails too
-        raise InputError(
-            "pixels outside [0, 1]",
-            expected="floats from 0 to 1",
-            got=f"{float(x.min()):.3g} to {float(x.max()):.3g}",
-            fix="divide uint8 pixels by 255; normalisation belongs to the model",
-        )
+    check_pixels(x)
     return _attacked(model, x, labels, epsilons, attack, steps, seed)[0]
 
 
@@ -295,13 +290,7 @@ def _check_attack(model: nn.Module, epsilons: Sequence[float], attack: str, step
         raise InputError("unknown attack", expected=", ".join(ATTACKS), got=repr(attack), fix="use one of these")
     if steps < 1:
         raise InputError("an attack without a step", expected="steps of 1 or more", got=steps, fix="40 is usual")
-    if model.training:
-        raise InputError(
-            "the model is in training mode",
-            expected="model.eval(): batch statistics would leak between images",
-            got="model.training is True",
-            fix="call nbtools.models.freeze(model)",
-        )
+    check_eval(model)
     ascending = all(smaller < larger for smaller, larger in pairwise(epsilons))
     if not epsilons or not all(0 < epsilon <= 1 for epsilon in epsilons) or not ascending:
         raise InputError(

@@ -19,13 +19,13 @@ MODULES = {
 }
 # What a module may import stands on its own line or above; lines are layers, top to bottom.
 LAYERS = (
-    "errors files",
+    "errors files checks",
     "conditions",
     "data",
     "models checkpoints",
     "loop",
     "training",
-    "attacks",
+    "attacks transfer",
     "metrics",
     "provenance",
     "runs",
@@ -36,7 +36,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
 # Metrics turn tables and tensors into tables: they know the names of conditions, and nothing of files or models.
-METRICS_MAY_USE = {"errors", "conditions", "metrics"}
+METRICS_MAY_USE = {"errors", "checks", "conditions", "metrics"}
 
 
 def imported_by(source: str, module: str = "nbtools.x") -> set[str]:

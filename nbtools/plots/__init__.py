@@ -2,6 +2,7 @@
 
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.comparisons import alpha_ablation, differences, trends
+from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, training_curves
 from nbtools.plots.report import report
@@ -9,16 +10,20 @@ from nbtools.plots.report import report
 __all__ = [
     "alpha_ablation",
     "differences",
+    "equal_smoothness",
     "hierarchy",
     "image_grid",
+    "loss_surfaces",
     "noise_ceilings",
     "perturbations",
     "predictor_scores",
     "regions",
     "report",
     "robustness_curves",
+    "smoothness_curves",
     "trade_off",
     "training_curves",
+    "transfer_heatmap",
     "trends",
     "voxel_scores",
 ]

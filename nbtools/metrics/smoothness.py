@@ -1,0 +1,159 @@
+"""How smooth a network's loss is around an image: input-gradient norms, and the loss over a plane of images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nbtools.checks import check_eval, check_labels, check_pixels
+from nbtools.errors import InputError
+from nbtools.metrics.stats import bootstrap_ci
+
+
+def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 256) -> Tensor:
+    """Return ‖∇ₓ CE(model(x), label)‖² of every image.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+    x : Tensor
+        Pixels, (n, 3, h, w) in [0, 1].
+    labels : Tensor
+        (n,) int64.
+    batch_size : int
+        Images per pass; has no influence on the result.
+
+    Returns
+    -------
+    Tensor
+        (n,) float64, in nats² per unit pixel²: squared L2 norm over all pixel values. Lower is smoother.
+
+    Raises
+    ------
+    InputError
+        If the model is in training mode, pixels leave [0, 1], labels do not fit, or a logit is not finite.
+
+    Notes
+    -----
+    Each image's own loss is differentiated. The gradient of the *batch mean* would be n times smaller, and its
+    square depend on the batch size. The cross-entropy is taken in float64: in float32 the gradient of a confident
+    image is rounded to 0.
+    """
+    check_eval(model)
+    check_pixels(x)
+    batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
+    return torch.cat([_squared(model, *batch) for batch in batches])
+
+
+def _squared(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    return _gradient(model, x, labels).flatten(1).double().square().sum(1)
+
+
+def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """Each image's gradient of its own loss; summing the losses keeps images apart."""
+    here = x.detach().clone().requires_grad_(True)
+    logits = model(here)
+    check_labels(logits.detach(), labels)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits.double(), labels, reduction="sum"), here)
+    return gradient
+
+
+def smoothness(gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "epsilon"), seed: int = 0) -> pd.DataFrame:
+    """Average squared gradients over images, with bootstrap intervals.
+
+    Parameters
+    ----------
+    gradients : DataFrame
+        One row per network × image × ε: ``image_id``, ``gradient`` (from `squared_gradient`) and the `by` columns.
+        Where several networks (seeds) share a group, an image's values are averaged first.
+    by : tuple of str
+        What to average within.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row per group: ``mean`` with ``ci_low``, ``ci_high`` (95 %, over images), ``median``, ``n``. The mean is
+        the paper's score; a few misclassified images carry most of it, so the median is given beside it.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or a value is negative or not finite.
+    """
+    missing = [name for name in ("image_id", "gradient", *by) if name not in gradients]
+    values = gradients["gradient"] if "gradient" in gradients else pd.Series(dtype=float)
+    if missing or not len(gradients) or not (np.isfinite(values) & (values >= 0)).all():
+        raise InputError(
+            "this is not a table of squared gradients",
+            expected=f"rows with image_id, gradient (finite, 0 or more), {', '.join(by)}",
+            got=f"{len(gradients)} rows" + (f", without {', '.join(missing)}" if missing else ", or impossible values"),
+            fix="make it with squared_gradient",
+        )
+    rows = []
+    for key, group in gradients.groupby(list(by), sort=False):
+        per_image = group.groupby("image_id")["gradient"].mean().to_numpy()
+        low, high = bootstrap_ci(per_image, seed=seed)
+        score = {"mean": per_image.mean(), "ci_low": low, "ci_high": high, "median": np.median(per_image)}
+        rows.append({**dict(zip(by, key, strict=True)), **score, "n": len(per_image)})
+    return pd.DataFrame(rows)
+
+
+def loss_surface(
+    model: nn.Module, x: Tensor, labels: Tensor, radius: float, n: int = 21, seed: int = 0
+) -> pd.DataFrame:
+    """Return the loss over a plane of images: along the sign of the gradient, and along a random sign direction.
+
+    Parameters
+    ----------
+    model, x, labels
+        As for `squared_gradient`; the surface is the mean over these images, each in its own plane.
+    radius : float
+        Largest step along either direction, pixel units in (0, 1]: every pixel moves by at most that much.
+    n : int
+        Points along each direction, odd, so that the image itself is one.
+    seed : int
+        Of the random directions, which depend on nothing else: all networks get the same.
+
+    Returns
+    -------
+    DataFrame
+        n² rows: ``along_gradient``, ``along_random`` (pixel units, −radius to radius), ``loss`` (cross-entropy,
+        nats, mean over images).
+
+    Raises
+    ------
+    InputError
+        As `squared_gradient`, or if `radius` is not in (0, 1] or `n` is even or below 3.
+
+    Notes
+    -----
+    Points outside [0, 1] are clipped, as an attack would: the surface is that of images. Both directions move every
+    pixel equally far, so the two axes are alike; the random one is nearly orthogonal to the gradient's.
+    """
+    if not 0 < radius <= 1 or n < 3 or n % 2 == 0:
+        raise InputError(
+            "no surface can be drawn",
+            expected="a radius in (0, 1] pixel units, and an odd number of points, 3 or more",
+            got=f"radius {radius}, {n} points",
+            fix="8/255 and 21 are usual",
+        )
+    check_eval(model)
+    check_pixels(x)
+    uphill = _gradient(model, x, labels).sign()
+    generator = torch.Generator().manual_seed(seed)
+    aside = (torch.randint(0, 2, x.shape, generator=generator) * 2 - 1).to(x)
+    steps = torch.linspace(-radius, radius, n)
+    rows = []
+    with torch.no_grad():
+        for a in steps.tolist():
+            for b in steps.tolist():
+                logits = model((x + a * uphill + b * aside).clamp(0, 1))
+                loss = float(F.cross_entropy(logits.double(), labels))
+                rows.append({"along_gradient": a, "along_random": b, "loss": loss})
+    return pd.DataFrame(rows)

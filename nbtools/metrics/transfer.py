@@ -1,0 +1,177 @@
+"""Scores of transfer attacks: the source × target matrix, each target's robustness, and that at equal smoothness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from nbtools.errors import InputError
+from nbtools.metrics.stats import percentile_interval, resampled_means
+
+COLUMNS = ("source", "target", "image_id", "label", "prediction", "source_clean", "target_clean")
+
+
+def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Accuracy of every target on every source's adversarial images.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        From `nbtools.transfer.transfer`: one row per source × target × image (× seed, if there are several).
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row per source × target: ``accuracy`` with ``ci_low``, ``ci_high`` (95 %, over images), ``n`` (images
+        counted: those that source *and* target classify correctly when clean). Source = target is the white-box
+        attack. A pair without such an image has n = 0 and no accuracy.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or an image stands twice.
+    """
+    _check(decisions)
+    rows = []
+    for (source, target), group in decisions.groupby(["source", "target"], sort=False):
+        rows.append({"source": source, "target": target, **_accuracy(group, seed)})
+    return pd.DataFrame(rows)
+
+
+def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int = 0) -> pd.DataFrame:
+    """Average the matrix over the other networks.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        As for `transfer_matrix`.
+    role : {"target", "source"}
+        ``target``: how well each network stands the others' images (higher: more robust). ``source``: how well
+        the others stand each network's images (lower: its attacks transfer better).
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row per network: ``condition``, ``accuracy``, ``ci_low``, ``ci_high``, ``n`` (image × network pairs).
+
+    Raises
+    ------
+    InputError
+        As `transfer_matrix`, or if the role is unknown.
+    """
+    _check(decisions)
+    if role not in ("target", "source"):
+        raise InputError("unknown role", expected="target or source", got=repr(role), fix="use one of these")
+    others = decisions[decisions["source"] != decisions["target"]]
+    rows = [{"condition": name, **_accuracy(group, seed)} for name, group in others.groupby(role, sort=False)]
+    return pd.DataFrame(rows)
+
+
+def at_equal_smoothness(
+    decisions: pd.DataFrame, smoothness: Mapping[str, float], family: Sequence[str], seed: int = 0
+) -> pd.DataFrame:
+    """Compare each network's transfer robustness with that of weight-decay networks of the same smoothness.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        As for `transfer_matrix`.
+    smoothness : mapping of condition → float
+        Mean squared gradient of each network (above 0).
+    family : sequence of str
+        The weight-decay networks, and where wanted the plain one.
+    seed : int
+        Of the bootstrap over images.
+
+    Returns
+    -------
+    DataFrame
+        One row per network outside the family: ``condition``, ``smoothness``, ``matched`` (whether the family has
+        smoother and rougher members), ``accuracy``, ``family_accuracy`` (interpolated over log smoothness),
+        ``difference`` with ``ci_low``, ``ci_high``; the last four are missing where not matched: nothing is
+        extrapolated.
+
+    Raises
+    ------
+    InputError
+        As `transfer_matrix`; if the family has fewer than two members, or a network has no smoothness above 0.
+
+    Notes
+    -----
+    Only images of sources outside the compared pair's target itself count, as in `transfer_robustness`. Smoothness is
+    taken as known; the interval is that of the images.
+    """
+    _check(decisions)
+    names = list(dict.fromkeys(decisions["target"]))
+    bad = [name for name in names if not smoothness.get(name, 0) > 0]
+    if bad or len(family) < 2 or set(family) - set(names):
+        raise InputError(
+            "networks cannot be matched in smoothness",
+            expected="a smoothness above 0 for every network, and a family of at least two of them",
+            got=f"{', '.join(bad) or 'every network has one'}; family {', '.join(family) or 'empty'}",
+            fix="measure the smoothness of all networks, the weight-decay family among them",
+        )
+    others = decisions[decisions["source"] != decisions["target"]]
+    draws = {name: _draws(others[others["target"] == name], seed) for name in names}
+    ladder = sorted(family, key=lambda name: smoothness[name])
+    x = np.log([smoothness[name] for name in ladder])
+    rows = []
+    for name in (name for name in names if name not in family):
+        here = np.log(smoothness[name])
+        matched = bool(x[0] <= here <= x[-1])
+        row = {"condition": name, "smoothness": smoothness[name], "matched": matched, "accuracy": draws[name][0]}
+        if matched:
+            weights = _weights(x, here)
+            reference = sum(weight * draws[member] for weight, member in zip(weights, ladder, strict=True))
+            low, high = percentile_interval((draws[name] - reference)[1:])
+            found = draws[name][0] - reference[0]
+            row |= {"family_accuracy": reference[0], "difference": found, "ci_low": low, "ci_high": high}
+        rows.append(row)
+    columns = ["condition", "smoothness", "matched", "accuracy", "family_accuracy", "difference", "ci_low", "ci_high"]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def _weights(x: np.ndarray, here: float) -> np.ndarray:
+    """Weights (n,) of linear interpolation at `here` between ascending points x (n,)."""
+    return np.array([np.interp(here, x, unit) for unit in np.eye(len(x))])
+
+
+def _accuracy(group: pd.DataFrame, seed: int) -> dict[str, float]:
+    counted = int((group["source_clean"] & group["target_clean"]).sum())
+    if not counted:
+        return {"accuracy": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n": 0}
+    draws = _draws(group, seed)
+    low, high = percentile_interval(draws[1:][np.isfinite(draws[1:])])
+    return {"accuracy": float(draws[0]), "ci_low": float(low), "ci_high": float(high), "n": counted}
+
+
+def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
+    """Accuracy over counted decisions: as found, then of every resample of images (1 + n_boot,)."""
+    counted = group["source_clean"] & group["target_clean"]
+    right = counted & (group["prediction"] == group["label"])
+    sums = pd.DataFrame({"image": group["image_id"], "right": right, "counted": counted}).groupby("image").sum()
+    values = sums.to_numpy(float)
+    drawn = resampled_means(values[:, None, :], seed=seed)
+    ratios = np.vstack([values.mean(axis=0), drawn])
+    return np.divide(ratios[:, 0], ratios[:, 1], out=np.full(len(ratios), np.nan), where=ratios[:, 1] > 0)
+
+
+def _check(decisions: pd.DataFrame) -> None:
+    missing = [name for name in COLUMNS if name not in decisions]
+    keys = [name for name in ("source", "target", "seed", "subject", "image_id") if name in decisions]
+    doubled = 0 if missing else int(decisions.duplicated(keys).sum())
+    if missing or doubled or not len(decisions):
+        raise InputError(
+            "this is not a table of transfer decisions",
+            expected=f"rows with {', '.join(COLUMNS)}, each image once per pair of networks",
+            got=f"{len(decisions)} rows"
+            + (f", without {', '.join(missing)}" if missing else "")
+            + (f", {doubled} twice" if doubled else ""),
+            fix="make it with nbtools.transfer.transfer",
+        )
