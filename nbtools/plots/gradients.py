@@ -109,7 +109,7 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
         xaxis={"title": "along gradient (1/255)", "nticks": 5},
         yaxis={"title": "random (1/255)", "nticks": 5},
         zaxis={"title": "loss", "range": [0, top]},
-        camera={"eye": {"x": -1.5, "y": -1.6, "z": 0.9}},
+        camera={"eye": {"x": -1.9, "y": -2.0, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.15}},
         aspectmode="cube",
     )
     return fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + 40 + 330 * rows, margin={"l": 10})
