@@ -25,6 +25,7 @@ LAYERS = (
     "models checkpoints",
     "loop",
     "training",
+    "style_transfer",
     "attacks transfer",
     "metrics",
     "provenance",

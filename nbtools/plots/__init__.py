@@ -1,14 +1,17 @@
 """Tables to plotly figures: one function per figure, one look, a colour and marker per condition."""
 
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
-from nbtools.plots.comparisons import alpha_ablation, differences, trends
+from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, training_curves
 from nbtools.plots.report import report
+from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_texture
 
 __all__ = [
     "alpha_ablation",
+    "class_bias",
+    "consistency_heatmap",
     "differences",
     "equal_smoothness",
     "hierarchy",
@@ -20,6 +23,8 @@ __all__ = [
     "regions",
     "report",
     "robustness_curves",
+    "scores_by_condition",
+    "shape_and_texture",
     "smoothness_curves",
     "trade_off",
     "training_curves",

@@ -1,4 +1,4 @@
-"""Figures of differences, of the α ablation, and of every claim's trend."""
+"""Figures of one score per condition, of differences, of the α ablation, and of every claim's trend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nbtools.conditions import color, dash, symbol
+from nbtools.conditions import HIERARCHY, color, dash, symbol
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.plots.style import (
@@ -16,6 +16,7 @@ from nbtools.plots.style import (
     TEMPLATE,
     TOP,
     at_epsilon,
+    axis_places,
     check_table,
     error_bars,
     new_figure,
@@ -23,6 +24,59 @@ from nbtools.plots.style import (
 )
 
 SIGNIFICANT = 0.05
+
+
+def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: str = "", title: str) -> go.Figure:
+    """Show one score per condition with its interval: controls, weight decays, then regions early to late.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per condition: ``condition``, the score, ``ci_low``, ``ci_high``.
+    score : str
+        The score's column.
+    label : str
+        The vertical axis' title, with unit.
+    note : str
+        A sentence above the figure: the trend, as `stats.describe` puts it.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column.
+    """
+    check_table(table, ("condition", score, "ci_low", "ci_high"))
+    fig = new_figure(title, "what guided the network", label)
+    names = ordered(table["condition"])
+    places = axis_places(names)
+    rows = table.set_index("condition")
+    line = [name for name in names if name in HIERARCHY]
+    fig.add_scatter(
+        x=[places[name] for name in line],
+        y=rows.loc[line, score],
+        mode="lines",
+        line={"color": "#cfcfcf", "width": 2},
+        hoverinfo="skip",
+    )
+    if "none" in rows.index:
+        fig.add_hline(y=rows.loc["none", score], line={"color": INK, "width": 1, "dash": "dot"})
+    for name in names:
+        row = rows.loc[name]
+        fig.add_scatter(
+            x=[places[name]],
+            y=[row[score]],
+            name=name,
+            mode="markers",
+            marker={"symbol": symbol(name), "size": 12, "color": color(name), "line": {"width": 1.5}},
+            error_y=error_bars(row[score], row["ci_low"], row["ci_high"], name),
+        )
+    if note:
+        above = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
+        fig.add_annotation(text=note, showarrow=False, font={"size": 13}, **above)
+    fig.update_xaxes(tickvals=list(places.values()), ticktext=[name.replace("-", "-<br>") for name in names])
+    return fig.update_layout(showlegend=False, margin={"t": TOP + 15, "b": BOTTOM + 20})
 
 
 def differences(table: pd.DataFrame, *, title: str) -> go.Figure:

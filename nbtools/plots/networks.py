@@ -21,6 +21,7 @@ from nbtools.plots.style import (
     TEMPLATE,
     TOP,
     at_epsilon,
+    axis_places,
     check_accuracy,
     check_names,
     check_table,
@@ -180,7 +181,7 @@ def hierarchy(
         If a table is empty or lacks a column, or an ε is not in it.
     """
     check_accuracy(accuracy)
-    places = _hierarchy_places(accuracy["condition"])
+    places = axis_places(ordered(accuracy["condition"]))
     spacing = 0.2 / len(epsilons)
     fig = make_subplots(len(epsilons), 1, shared_xaxes=True, vertical_spacing=spacing)
     for row, epsilon in enumerate(epsilons, start=1):
@@ -274,22 +275,6 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
     place_labels(fig, targets, points, list(labelled["condition"]), x_range, y_range)
     fig.update_xaxes(range=x_range, tickformat=".3~p")
     return fig.update_yaxes(range=y_range, tickformat=".3~p").update_layout(showlegend=False)
-
-
-def _hierarchy_places(conditions: pd.Series) -> dict[str, float]:
-    """Return each condition's place on the axis: controls, weight decays, regions, others; a gap between groups."""
-    names = ordered(conditions)
-    groups = (
-        [name for name in names if name in BASELINES],
-        [name for name in names if name in DECAYS],
-        [name for name in names if name in HIERARCHY],
-        [name for name in names if name not in (*BASELINES, *DECAYS, *HIERARCHY)],
-    )
-    places: dict[str, float] = {}
-    for group in filter(None, groups):
-        start = max(places.values()) + 1.6 if places else 0.0
-        places.update({name: start + i for i, name in enumerate(group)})
-    return places
 
 
 def _baseline(fig: go.Figure, accuracy: float, row: int) -> None:

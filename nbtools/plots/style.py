@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import CONDITIONS, color
+from nbtools.conditions import BASELINES, CONDITIONS, DECAYS, HIERARCHY, color
 from nbtools.errors import InputError
 
 WIDTH, HEIGHT = 900, 500
@@ -102,6 +102,18 @@ def ordered(names: pd.Series) -> list[str]:
     """Return the distinct names in the order of `conditions.CONDITIONS`, others after them as they come."""
     found = list(dict.fromkeys(names.astype(str)))
     return sorted(found, key=lambda name: CONDITIONS.index(name) if name in CONDITIONS else len(CONDITIONS))
+
+
+def axis_places(names: Sequence[str]) -> dict[str, float]:
+    """Return each condition's place on an axis: controls, weight decays, regions, others; a gap between groups."""
+    known = (BASELINES, DECAYS, HIERARCHY)
+    groups = [[name for name in names if name in group] for group in known]
+    groups.append([name for name in names if not any(name in group for group in known)])
+    places: dict[str, float] = {}
+    for group in filter(None, groups):
+        start = max(places.values()) + 1.6 if places else 0.0
+        places.update({name: start + i for i, name in enumerate(group)})
+    return places
 
 
 def faded(hex_color: str, opacity: float) -> str:

@@ -1,0 +1,129 @@
+"""Figures of shape bias and error consistency."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from nbtools.conditions import color, symbol
+from nbtools.plots.style import BOTTOM, INK, TOP, check_table, new_figure, ordered
+
+CONSISTENCY_COLORS = "Cividis"
+
+
+def class_bias(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show the shape bias of every class: a row per shape class, a marker per condition, its interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``shape_bias(decisions, by=("condition", "shape"))``.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column.
+    """
+    check_table(table, ("condition", "shape", "shape_bias", "ci_low", "ci_high"))
+    classes = sorted(table["shape"].unique())
+    names = ordered(table["condition"])
+    fig = new_figure(title, "decided by texture ← shape bias → decided by shape", "shape class")
+    for i, name in enumerate(names):
+        part = table[table["condition"] == name].set_index("shape").reindex(classes)
+        offset = (i - (len(names) - 1) / 2) * 0.7 / len(names)
+        fig.add_scatter(
+            x=part["shape_bias"],
+            y=np.arange(len(classes)) + offset,
+            name=name,
+            mode="markers",
+            marker={"symbol": symbol(name), "size": 9, "color": color(name)},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": part["ci_high"] - part["shape_bias"],
+                "arrayminus": part["shape_bias"] - part["ci_low"],
+                "color": color(name),
+                "thickness": 1,
+                "width": 2,
+            },
+        )
+    fig.add_vline(x=0.5, line={"color": INK, "width": 1, "dash": "dot"})
+    fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
+    fig.update_yaxes(tickvals=np.arange(len(classes)), ticktext=classes, autorange="reversed")
+    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
+    height = TOP + BOTTOM + max(12 * len(classes) * len(names), 260)
+    return fig.update_layout(legend=legend, height=height, margin={"l": 110, "r": 150})
+
+
+def shape_and_texture(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show how often each condition names the shape, the texture, or a third class.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``shape_bias``: ``condition``, ``shape_accuracy``, ``texture_accuracy``.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column.
+    """
+    check_table(table, ("condition", "shape_accuracy", "texture_accuracy"))
+    names = ordered(table["condition"])
+    rows = table.set_index("condition").loc[names]
+    parts = {
+        "shape": (rows["shape_accuracy"], "#333333", ""),
+        "texture": (rows["texture_accuracy"], "#9ecae1", "/"),
+        "neither": (1 - rows["shape_accuracy"] - rows["texture_accuracy"], "#eeeeee", ""),
+    }
+    fig = new_figure(title, "what guided the network", "share of cue-conflict images")
+    for part, (values, fill, pattern) in parts.items():
+        marker = {"color": fill, "line": {"color": INK, "width": 1}, "pattern": {"shape": pattern}}
+        fig.add_bar(x=names, y=values, name=f"decided for {part}", marker=marker)
+    fig.update_yaxes(tickformat=".0%", range=[0, 1])
+    return fig.update_layout(barmode="stack", margin={"b": BOTTOM + 30})
+
+
+def consistency_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show the error consistency of every pair of networks.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `metrics.consistency.consistency_matrix`: ``a``, ``b``, ``kappa``, ``ci_low``, ``ci_high``, ``n``.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column.
+    """
+    check_table(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
+    names = ordered(table["a"])
+    words = [f"κ = {r.kappa:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}], {r.n} images" for r in table.itertuples()]
+    cells = table.assign(words=words).pivot(index="a", columns="b", values=["kappa", "words"])
+    kappa = cells["kappa"].loc[names, names].to_numpy(float)
+    kappa[np.eye(len(names), dtype=bool)] = np.nan  # a network agrees with itself: nothing to see
+    fig = new_figure(title, "", "")
+    fig.add_heatmap(
+        x=names,
+        y=names,
+        z=kappa,
+        colorscale=CONSISTENCY_COLORS,
+        text=[["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in kappa],
+        texttemplate="%{text}",
+        textfont={"size": 11},
+        customdata=cells["words"].loc[names, names].to_numpy(),
+        hovertemplate="%{y} and %{x}: %{customdata}<extra></extra>",
+        colorbar={"title": "Cohen's κ"},
+    )
+    fig.update_xaxes(title_text="network")
+    fig.update_yaxes(title_text="network", autorange="reversed", showgrid=False)
+    side = 190 + 42 * len(names)
+    return fig.update_layout(width=max(side + 110, 600), height=side, margin={"l": 130, "b": 110})
