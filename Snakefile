@@ -1,6 +1,7 @@
-"""The study as a graph: world → predictors → guided networks → attacks → summary.
+"""The study as a graph: world → predictors → guided networks → attacks → analyses → summary.
 
-    snakemake --cores all                                    the embedded study, simulated
+    snakemake --cores all                                    `make demo`: the embedded study, simulated
+    snakemake --cores all study                              `make study`: every analysis of it
     snakemake --cores all --config rois="V1 TO" seeds="0 1"  fewer regions, more seeds
     snakemake --cores all --configfile config/nsd.yaml       a study of your own (see data/README.md)
 
@@ -9,60 +10,89 @@ Every job is one notebook run; `nbtools.runs` names its folder from its paramete
 
 import os
 import sys
-from pathlib import Path
 
 from nbtools import provenance, runs
-from nbtools.conditions import HIERARCHY, ROI_LABELS, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, parse_condition
 from nbtools.data.study import study_file
 
 # One thread a job, and as many jobs as cores: small networks gain nothing from a second thread.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", MKL_NUM_THREADS="1")
 
 STUDY = config.get("study", "demo")
-ROIS = str(config.get("rois", " ".join(HIERARCHY))).split()
-CONTROLS = str(config.get("controls", f"none random {ROIS[0]}-shuffle {ROIS[-1]}-shuffle")).split()
-SEEDS = [int(seed) for seed in str(config.get("seeds", 0)).split()]
 SETTINGS = config.get("settings", {})  # notebook → parameter → value, where it differs from the notebook's default
-CONDITIONS = list(dict.fromkeys([*CONTROLS, *ROIS]))
-GUIDES = sorted({parse_condition(name).roi for name in CONDITIONS} - {None}, key=list(ROI_LABELS).index)
-PACKAGE = Path(runs.__file__).parent
 ALPHA = SETTINGS.get("03_guided_training", {}).get("alpha", runs.defaults("03_guided_training")["alpha"])
 
 
-def parameters(notebook, **own):
-    return {"study": STUDY, **SETTINGS.get(notebook, {}), **own}
+def words(key, default):
+    return str(config.get(key, default)).split()
 
 
-def record(notebook, **own):
-    """The file that says a run is finished."""
-    return str(runs.run_folder(notebook, parameters(notebook, **own)) / runs.RECORD)
+ROIS = words("rois", " ".join(HIERARCHY))
+CONDITIONS = list(dict.fromkeys([*words("controls", f"none random {ROIS[0]}-shuffle {ROIS[-1]}-shuffle"), *ROIS]))
+SEEDS = [int(seed) for seed in words("seeds", 0)]
+# What `study` adds: further controls, α of the first and the last region, and these regions' category manifolds.
+DECAYED = words("decays", " ".join(DECAYS))
+CONTROLLED = [*CONDITIONS, *words("further", "labels")]
+ALPHAS = [float(alpha) for alpha in words("alphas", "0.35 0.9")]
+ENDS = list(dict.fromkeys([ROIS[0], ROIS[-1]]))
+
+JOBS = {}  # the record of a run, the file that says it is finished → what makes it
 
 
-def sources(*modules):
-    """The modules whose change makes results old."""
-    return [str(PACKAGE / f"{module}.py") for module in modules]
+def job(name, notebook, after=(), **own):
+    """Plan a notebook's run and return its record."""
+    values = {"study": STUDY, **SETTINGS.get(notebook, {}), **own}
+    record = str(runs.run_folder(notebook, values) / runs.RECORD)
+    file = runs.NOTEBOOKS / f"{notebook}.ipynb"
+    JOBS[record] = {
+        "name": name,
+        "after": list(after),
+        "sources": list(map(str, provenance.sources(file))),  # the modules whose change makes it old
+        "code": provenance.code_digest(file),  # a notebook is old when its code changes, not when it is saved
+        "command": " ".join(
+            [sys.executable, "-m nbtools run", notebook, *(f"-p {key} '{value}'" for key, value in values.items())]
+        ),
+    }
+    return record
 
 
-def code(notebook):
-    """A notebook is old when its code changes, not when it was saved with its outputs."""
-    return provenance.code_digest(runs.NOTEBOOKS / f"{notebook}.ipynb")
+def label(condition, seed, alpha):
+    return f"{condition}_seed{seed}" if alpha == ALPHA else f"{condition}_alpha{alpha:g}_seed{seed}"
 
 
-def command(notebook, **own):
-    flags = " ".join(f"-p {name} '{value}'" for name, value in parameters(notebook, **own).items())
-    return f"{sys.executable} -m nbtools run {notebook} {flags}"
+def predictor(roi, seed):
+    return job(f"predictor_{roi}_seed{seed}", "02_neural_predictors", roi=roi, seed=seed)
 
 
-COMMON = ["conditions", "data/study", "data/images"]
-LOADING = [*COMMON, "data/nsd", "data/betas", "data/design", "data/responses", "metrics/noise_ceiling"]
-TRAINING = ["models", "checkpoints", "loop", "training"]
-SUMMARY = dict(rois=" ".join(CONDITIONS), alpha=ALPHA, seeds=" ".join(map(str, SEEDS)))
+def network(condition, seed, alpha=ALPHA):
+    guide = parse_condition(condition).roi
+    after = [predictor(guide, seed)] if guide else []
+    return job(
+        f"network_{label(condition, seed, alpha)}", "03_guided_training", after, roi=condition, seed=seed, alpha=alpha
+    )
 
 
-rule all:
-    input:
-        record("01_brain_responses"),
-        record("10_summary", **SUMMARY),
+def attack(condition, seed, alpha=ALPHA):
+    after = [network(condition, seed, alpha)]
+    name = f"attack_{label(condition, seed, alpha)}"
+    return job(name, "04_adversarial_attacks", after, roi=condition, seed=seed, alpha=alpha)
+
+
+def networks(conditions):
+    return [network(condition, seed) for condition in conditions for seed in SEEDS]
+
+
+def attacks(conditions):
+    return [attack(condition, seed) for condition in conditions for seed in SEEDS]
+
+
+def compared(conditions):
+    """What every comparison of networks takes."""
+    return {"rois": " ".join(conditions), "alpha": ALPHA, "seeds": " ".join(map(str, SEEDS))}
+
+
+responses = job("responses", "01_brain_responses")
+summary = job("summary", "10_summary", attacks(CONDITIONS), **compared(CONDITIONS))
 
 
 if not STUDY.endswith(".toml"):
@@ -73,86 +103,33 @@ if not STUDY.endswith(".toml"):
         params:
             profile=config.get("profile", "demo"),
             seed=config.get("world_seed", 0),
+            subject=config.get("subject", 1),
             labels="--labels" if config.get("labels", False) else "",
         shell:
-            "{sys.executable} -m nbtools world {STUDY} --profile {params.profile} --seed {params.seed} {params.labels}"
+            "{sys.executable} -m nbtools world {STUDY} --profile {params.profile} --seed {params.seed}"
+            " --subject {params.subject} {params.labels}"
 
 
-rule responses:
+rule all:
+    default_target: True
     input:
-        str(study_file(STUDY)),
-        sources(*LOADING),
-    output:
-        record("01_brain_responses"),
-    params:
-        command=command("01_brain_responses"),
-        code=code("01_brain_responses"),
-    shell:
-        "{params.command}"
+        responses,
+        summary,
 
 
-for seed in SEEDS:
-    for roi in GUIDES:
+for record, planned in JOBS.items():
 
-        rule:
-            name:
-                f"predictor_{roi}_seed{seed}"
-            input:
-                str(study_file(STUDY)),
-                sources(*LOADING, *TRAINING, "metrics/prediction"),
-            output:
-                record("02_neural_predictors", roi=roi, seed=seed),
-            params:
-                command=command("02_neural_predictors", roi=roi, seed=seed),
-                code=code("02_neural_predictors"),
-            shell:
-                "{params.command}"
-
-    for condition in CONDITIONS:
-        guide = parse_condition(condition).roi
-
-        rule:
-            name:
-                f"network_{condition}_seed{seed}"
-            input:
-                str(study_file(STUDY)),
-                [record("02_neural_predictors", roi=guide, seed=seed)] if guide else [],
-                sources(*COMMON, *TRAINING),
-            output:
-                record("03_guided_training", roi=condition, seed=seed),
-            params:
-                command=command("03_guided_training", roi=condition, seed=seed),
-                code=code("03_guided_training"),
-            shell:
-                "{params.command}"
-
-        rule:
-            name:
-                f"attack_{condition}_seed{seed}"
-            input:
-                record("03_guided_training", roi=condition, seed=seed),
-                sources(*COMMON, "models", "attacks"),
-            output:
-                record("04_adversarial_attacks", roi=condition, seed=seed, alpha=ALPHA),
-            params:
-                command=command("04_adversarial_attacks", roi=condition, seed=seed, alpha=ALPHA),
-                code=code("04_adversarial_attacks"),
-            shell:
-                "{params.command}"
-
-
-rule summary:
-    input:
-        [
-            record("04_adversarial_attacks", roi=condition, seed=seed, alpha=ALPHA)
-            for condition in CONDITIONS
-            for seed in SEEDS
-        ],
-        sources("metrics/robustness", "metrics/stats"),
-    output:
-        record("10_summary", **SUMMARY),
-    params:
-        command=command("10_summary", **SUMMARY),
-        code=code("10_summary"),
-    shell:
-        "{params.command}"
+    rule:
+        name:
+            planned["name"]
+        input:
+            study_file=str(study_file(STUDY)),
+            after=planned["after"],
+            sources=planned["sources"],
+        output:
+            record,
+        params:
+            command=planned["command"],
+            code=planned["code"],
+        shell:
+            "{params.command}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import json
@@ -14,7 +15,8 @@ from typing import Any
 
 from nbtools.data.study import home
 
-PROJECT = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parent
+PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
 _PRESENTATION = ("files", "plots", "widgets", "provenance", "runs", "batch", "bench", "__main__")
 _PACKAGES = (
@@ -42,18 +44,46 @@ def short(path: Path) -> str:
     return str(path)
 
 
-def code_files() -> list[Path]:
-    """Return the package's modules in use that shape results."""
-    names = [name for name in sys.modules if name.startswith("nbtools.") and name.split(".")[1] not in _PRESENTATION]
-    files = [sys.modules[name].__file__ for name in names]
-    return sorted(Path(file) for file in files if file)
+def sources(notebook: Path) -> list[Path]:
+    """Return the package's modules that shape a notebook's results: those it imports, and all that they import."""
+    found: dict[str, Path] = {}
+    waiting = _imports("\n".join(_code_cells(notebook)))
+    while waiting:
+        name = waiting.pop()
+        file = _module_file(name)
+        if file and name not in found:
+            found[name] = file
+            waiting |= _imports(file.read_text(encoding="utf-8"))
+    return sorted(found.values())
+
+
+def _imports(code: str) -> set[str]:
+    """Name what a source imports from the package, anywhere in it; names that are no module do no harm."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    parts = [name.split(".") for name in names if name.startswith("nbtools.")]
+    # a module's packages run too: nbtools.data.nsd runs nbtools.data
+    return {".".join(part[:n]) for part in parts if part[1] not in _PRESENTATION for n in range(2, len(part) + 1)}
+
+
+def _module_file(name: str) -> Path | None:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def code_digest(file: Path) -> str:
     """Digest a notebook's code: saving it with its outputs, new values of parameters or better prose change nothing."""
+    return hashlib.sha256(json.dumps(_code_cells(file)).encode()).hexdigest()
+
+
+def _code_cells(file: Path) -> list[str]:
+    """Return the code cells of a notebook, but for its parameters."""
     cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
-    code = ["".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", [])]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+    return ["".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", [])]
 
 
 def stamp(path: Path) -> dict[str, Any]:

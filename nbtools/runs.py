@@ -22,7 +22,7 @@ import pandas as pd
 from nbtools.data.study import home, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import written
-from nbtools.provenance import PROJECT, code_files, short, stamp, surroundings, unchanged
+from nbtools.provenance import PROJECT, short, sources, stamp, surroundings, unchanged
 
 NOTEBOOKS = PROJECT / "notebooks"
 RECORD = "run.json"
@@ -110,7 +110,8 @@ class Run:
         """Record what the results came from; from here on the run counts as finished. A finished run stays."""
         if self.finished:
             return
-        inputs = {short(path): stamp(path) for path in [*code_files(), _notebook_file(self.notebook), *self.inputs]}
+        notebook = _notebook_file(self.notebook)
+        inputs = {short(path): stamp(path) for path in [*sources(notebook), notebook, *self.inputs]}
         study = study_file(self.parameters["study"])
         record = {
             "notebook": self.notebook,
@@ -162,7 +163,7 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
         for file in [folder / RECORD, *folder.glob("*.parquet"), *folder.glob("*.safetensors")]:
             file.unlink(missing_ok=True)
     run = Run(notebook, parameters, folder, finished=False)
-    run._discard_checkpoint_before([*code_files(), study_file(parameters["study"])])
+    run._discard_checkpoint_before([*sources(_notebook_file(notebook)), study_file(parameters["study"])])
     return run
 
 

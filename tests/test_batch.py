@@ -186,10 +186,12 @@ def test_world_makes_the_study_it_was_asked_for(
         nbtools.data.synthetic, "make_study", lambda folder, **options: asked.append((folder, options)) or folder
     )
     assert main(["world"]) == 0
-    assert main(["world", "small", "--profile", "tiny", "--seed", "3", "--labels"]) == 0
+    assert main(["world", "small", "--profile", "tiny", "--seed", "3", "--labels", "--subject", "2"]) == 0
+    usual = {"seed": 0, "profile": "demo", "category_labels": False, "subject": 1}
+    other = {"seed": 3, "profile": "tiny", "category_labels": True, "subject": 2}
     assert asked == [
-        (home / "data/derived/demo", {"seed": 0, "profile": "demo", "category_labels": False, "name": "demo"}),
-        (home / "data/derived/small", {"seed": 3, "profile": "tiny", "category_labels": True, "name": "small"}),
+        (home / "data/derived/demo", {**usual, "name": "demo"}),
+        (home / "data/derived/small", {**other, "name": "small"}),
     ]
     assert str(home / "data/derived/small") in capsys.readouterr().out
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
+from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
-from nbtools.metrics.comparisons import compare, robust_at_clean
+from nbtools.metrics.comparisons import claims, compare, robust_at_clean
 
 EPSILON = 4 / 255
 
@@ -114,3 +115,37 @@ def test_beyond_the_curve_there_is_no_number():
 def test_clean_accuracy_is_a_fraction(clean: float):
     with pytest.raises(InputError, match=r"0\.85"):
         robust_at_clean(curve((0.3, 900, 100)), EPSILON, clean)
+
+
+# --- many measures along the hierarchy ----------------------------------------------------------------------
+
+
+def scored(measure: str, values: list[float], direction: int = 1) -> pd.DataFrame:
+    names = list(HIERARCHY)[: len(values)]
+    return pd.DataFrame({"measure": measure, "condition": names, "score": values, "direction": direction})
+
+
+def test_claims_go_by_the_direction_the_paper_gives_them():
+    rising, falling = np.arange(7.0).tolist(), (-np.arange(7.0)).tolist()
+    scores = pd.concat([scored("robust", rising), scored("radius", falling, -1), scored("other way", rising, -1)])
+    none = scored("robust", [99.0]).assign(condition="none")  # a control is no part of the trend
+    table = claims(pd.concat([scores, none]), HIERARCHY).set_index("measure")
+    assert table["rho"].tolist() == pytest.approx([1, 1, -1])
+    assert table["p"].tolist() == pytest.approx([1 / 5040, 1 / 5040, 1])
+    assert table["p_holm"].tolist() == pytest.approx([3 / 5040, 3 / 5040, 1])
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (scored("robust", [1, 2, 3, 4, 5, 6]), "robust"),  # TO is missing
+        (pd.concat([scored("robust", [1.0] * 7), scored("robust", [1.0] * 7)]), "robust"),
+        (scored("robust", [1.0] * 7, direction=0), "robust"),
+        (scored("robust", [1, 2, 3, 4, 5, 6, np.nan]), "finite"),
+        (scored("robust", [1.0] * 7).drop(columns="direction"), "without direction"),
+        (scored("robust", [1.0] * 7).iloc[:0], "no row"),
+    ],
+)
+def test_claims_refuse_scores_that_do_not_fit(scores: pd.DataFrame, said: str):
+    with pytest.raises(InputError, match=said):
+        claims(scores, HIERARCHY)

@@ -172,7 +172,7 @@ def test_the_check_is_executable() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.stem)
 def test_a_configuration_sets_what_the_notebooks_have(file: Path) -> None:
     config = yaml.safe_load(file.read_text())
-    known = set(re.findall(r'config\.get\("(\w+)"', (ROOT / "Snakefile").read_text()))
+    known = set(re.findall(r'(?:config\.get|words)\("(\w+)"', (ROOT / "Snakefile").read_text()))
     assert config.keys() <= known
     for notebook, settings in config["settings"].items():
         runs.typed(notebook, settings)

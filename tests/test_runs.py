@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,10 @@ from nbtools.errors import InputError
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
 TABLE = pd.DataFrame({"image_id": [3, 1], "r": [0.25, -1.0]})
+CODE = "from nbtools import plots, pretended"
 
 
-def write_notebook(name: str, parameters: str = PARAMETERS, code: str = "1 + 1", **extra: Any) -> Path:
+def write_notebook(name: str, parameters: str = PARAMETERS, code: str = CODE, **extra: Any) -> Path:
     """A notebook as JupyterLab writes it: the source is a list of lines."""
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": ["# Question\n"]},
@@ -262,7 +262,7 @@ def test_a_damaged_record_is_refused(text: str) -> None:
 
 
 def other_code(run: runs.Run) -> str:
-    write_notebook("train", code="1 + 2")
+    write_notebook("train", code=f"{CODE}\n1 + 2")
     return "train.ipynb"
 
 
@@ -273,8 +273,8 @@ def other_study(run: runs.Run) -> str:
 
 
 def other_module(run: runs.Run) -> str:
-    module = Path(sys.modules["nbtools.pretended"].__file__ or "")
-    module.write_text("x = 2")
+    module = provenance.PACKAGE / "conditions.py"  # which the notebook imports by way of another
+    module.write_text("HIERARCHY = (1,)")
     return module.name
 
 
@@ -297,10 +297,12 @@ def more_data(run: runs.Run) -> str:
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
     """A finished run with inputs of every kind: notebook, study, module, upstream table, folder."""
-    module = types.ModuleType("nbtools.pretended")
-    module.__file__ = str(tmp_path / "pretended.py")
-    Path(module.__file__).write_text("x = 1")
-    monkeypatch.setitem(sys.modules, "nbtools.pretended", module)
+    package = tmp_path / "nbtools"
+    package.mkdir()
+    (package / "pretended.py").write_text("from nbtools.conditions import HIERARCHY")
+    (package / "conditions.py").write_text("HIERARCHY = ()")
+    (package / "plots.py").write_text("SHOWN = True")
+    monkeypatch.setattr(provenance, "PACKAGE", package)
     data = runs.home() / "data/raw/betas"
     data.mkdir(parents=True)
     (data / "session1").write_text("old")
@@ -329,7 +331,7 @@ def test_a_change_makes_a_run_stale(
 
 
 def test_touching_files_changes_nothing(built: runs.Run) -> None:
-    for file in [*runs.NOTEBOOKS.iterdir(), *runs.home().rglob("*"), Path(sys.modules["nbtools.pretended"].__file__)]:
+    for file in [*runs.NOTEBOOKS.iterdir(), *runs.home().rglob("*"), *provenance.PACKAGE.iterdir()]:
         os.utime(file, (1e9, 1e9))
     assert runs.stale(built.folder) == []
     assert again(built).finished
@@ -345,8 +347,6 @@ def test_saving_a_notebook_with_its_outputs_changes_nothing(built: runs.Run) -> 
 
 
 def test_presentation_makes_no_run_stale(built: runs.Run) -> None:
-    import nbtools.plots  # noqa: F401
-
     names = [Path(name).stem for name in record(again(built))["inputs"] if name.endswith(".py")]
     assert "pretended" in names
     assert "conditions" in names
@@ -512,7 +512,7 @@ def test_the_record_tells_everything_the_results_came_from(built: runs.Run) -> N
     assert (note["notebook"], note["study"]) == ("train", "tiny")
     study = runs.study_file("tiny")
     assert note["inputs"]["data/derived/tiny/study.toml"]["sha256"] == hashlib.sha256(study.read_bytes()).hexdigest()
-    assert "nbtools/conditions.py" in note["inputs"]
+    assert str(provenance.PACKAGE / "conditions.py") in note["inputs"]
     assert all(len(next(iter(stamp.values()))) == 64 for stamp in note["inputs"].values())
     for package in ("torch", "numpy", "foolbox", "pandas"):
         assert note["packages"][package] == importlib.metadata.version(package)

@@ -1,4 +1,4 @@
-"""Differences in robust accuracy: against controls, and at matched clean accuracy."""
+"""Comparisons of conditions: against controls, at matched clean accuracy, and along the hierarchy for many measures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
-from nbtools.metrics.stats import holm, percentile_interval, resampled_means
+from nbtools.metrics.stats import holm, percentile_interval, resampled_means, trend_test
 
 
 def compare(
@@ -158,3 +158,53 @@ def _interpolated(points: np.ndarray, clean: float) -> float:
     x, y = np.split(points, 2)
     order = np.argsort(x, kind="stable")
     return float(np.interp(clean, x[order], y[order], left=np.nan, right=np.nan))
+
+
+def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
+    """Test the trend along the hierarchy of many measures at once.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per measure × condition: ``measure`` (words), ``condition``, ``score``, ``direction`` (1 where the
+        paper says that it rises from early to late regions, −1 where it falls).
+    regions : sequence of str
+        Early to late; other conditions are left out.
+
+    Returns
+    -------
+    DataFrame
+        One row per measure, in the order they come: ``measure``, ``direction``, ``rho`` (Spearman of hierarchy rank
+        and direction · score: positive where it goes the paper's way), ``p`` (one-sided, exact), ``p_holm`` (Holm
+        over the table), ``n_regions``.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a direction is neither 1 nor −1 or not the measure's only one, a measure has two
+        scores of one region or lacks one, or as `stats.trend_test`.
+    """
+    columns = ["measure", "condition", "score", "direction"]
+    missing = [name for name in columns if name not in scores]
+    kept = pd.DataFrame(columns=columns) if missing else scores[scores["condition"].isin(regions)]
+    groups = list(kept.groupby("measure", sort=False))
+    wrong = [
+        name
+        for name, group in groups
+        if sorted(group["condition"]) != sorted(regions) or set(group["direction"]) not in ({1}, {-1})
+    ]
+    if missing or wrong or not groups:
+        raise InputError(
+            "these scores cannot be tested along the hierarchy",
+            expected=f"{', '.join(columns)}; each measure once for each of {', '.join(regions)}, direction 1 or −1",
+            got=f"without {', '.join(missing)}" if missing else f"otherwise: {', '.join(wrong) or 'no row'}",
+            fix="run the analyses for all the regions that are compared",
+        )
+    rows = []
+    for name, group in groups:
+        direction = int(group["direction"].iloc[0])
+        test = trend_test(dict(zip(group["condition"], direction * group["score"], strict=True)), regions)
+        found = {"rho": test.rho, "p": test.p_greater, "n_regions": len(test.regions)}
+        rows.append({"measure": name, "direction": direction, **found})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"]))

@@ -108,7 +108,7 @@ def consistency_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
     names = ordered(table["a"])
     words = [f"κ = {r.kappa:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}], {r.n} images" for r in table.itertuples()]
     cells = table.assign(words=words).pivot(index="a", columns="b", values=["kappa", "words"])
-    kappa = cells["kappa"].loc[names, names].to_numpy(float)
+    kappa = cells["kappa"].loc[names, names].to_numpy(float, copy=True)
     kappa[np.eye(len(names), dtype=bool)] = np.nan  # a network agrees with itself: nothing to see
     fig = new_figure(title, "", "")
     fig.add_heatmap(
