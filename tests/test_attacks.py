@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nbtools import attacks, bench
-from nbtools.attacks import ATTACKS, perturb, sweep
+from nbtools import bench
+from nbtools.attacks import ATTACKS, gradient, perturb, sweep
 from nbtools.data.images import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
@@ -214,7 +214,7 @@ def test_the_network_itself_confirms_every_fall(monkeypatch: pytest.MonkeyPatch)
     """The faster copy that climbs may be wrong about who fell; the answer stays exact."""
     model, images = Linear(0.1).eval(), grey_images()
     epsilons = between(model.radii(images))
-    monkeypatch.setattr(attacks, "fold_batchnorm", lambda model: Biased(0.1).eval())
+    monkeypatch.setattr(gradient, "fold_batchnorm", lambda model: Biased(0.1).eval())
     found = right(sweep(model, images, epsilons, attack="LinfFGSM"))
     np.testing.assert_array_equal(found, model.radii(images)[:, None] > np.array([0, *epsilons]))
 
@@ -252,13 +252,13 @@ def test_clean_errors_are_not_attacked(trained: tuple[GuidedNet, ImageSet]) -> N
 @pytest.fixture
 def climbs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """ε and number of images of each attack that is run."""
-    climb, seen = attacks._climb, []
+    climb, seen = gradient._climb, []
 
     def spied(method: Any, model: Any, fast: Any, x: Tensor, labels: Tensor, epsilon: float, start: Tensor) -> Any:
         seen.append((epsilon, len(x)))
         return climb(method, model, fast, x, labels, epsilon, start)
 
-    monkeypatch.setattr(attacks, "_climb", spied)
+    monkeypatch.setattr(gradient, "_climb", spied)
     return seen
 
 
@@ -273,8 +273,8 @@ def test_an_image_is_given_up_after_its_tries(climbs: list[tuple[float, int]], a
 
 
 def test_the_steps_stop_once_an_image_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    step, moved = attacks._step, []
-    monkeypatch.setattr(attacks, "_step", lambda *args: moved.append(len(args[1])) or step(*args))
+    step, moved = gradient._step, []
+    monkeypatch.setattr(gradient, "_step", lambda *args: moved.append(len(args[1])) or step(*args))
     model, images = Linear().eval(), grey_images()
     sweep(model, images, [0.2])
     n_correct = int((model.radii(images) > 0).sum())
