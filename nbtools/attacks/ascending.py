@@ -49,7 +49,14 @@ def survivors(
 
 
 def autoattack(
-    norm: str, members: Sequence[str], model: nn.Module, x: Tensor, labels: Tensor, epsilon: float, steps: int, seed: int
+    norm: str,
+    members: Sequence[str],
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    steps: int,
+    seed: int,
 ) -> Tensor:
     """Run members of AutoAttack in its standard settings; an image that none fools comes back clean.
 

@@ -204,7 +204,8 @@ def _check_epsilons(epsilons: Sequence[float], attack: str) -> None:
     if not epsilons or not inside or not ascending:
         raise InputError(
             "ε is in pixel units",
-            expected="different numbers above 0" + (", ascending" if euclidean else " and up to 1, such as 4/255, ascending"),
+            expected="different numbers above 0"
+            + (", ascending" if euclidean else " and up to 1, such as 4/255, ascending"),
             got=list(epsilons),
             fix="divide by 255 if these are grey levels",
         )
