@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
-from typing import Any
+from math import prod, sqrt
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,15 @@ from nbtools.errors import InputError
 
 _MORE = 4  # times as many steps, and as many restarts: enough to show what the given number missed
 TOLERANCE = 0.02
+_EXPLANATIONS = {
+    "unbounded attack": "accuracy when every pixel may change at will",
+    "falls with ε": "largest rise of accuracy from one ε to the next",
+    "more steps": "largest loss of accuracy to {more} times the steps",
+    "more restarts": "largest loss of accuracy to {more} restarts",
+    "black box": "largest lead of Square, which sees no gradient, with {queries} queries",
+    "random noise": "largest lead of the best of {steps} random draws",
+    "transfer": "largest lead of another network's adversarial images",
+}
 
 
 def audit(
@@ -61,56 +69,27 @@ def audit(
 
     Notes
     -----
-    The signs of masked gradients of Athalye, Carlini and Wagner (2018, section 3.1) and Carlini et al. (2019,
-    arXiv 1902.06705). The limit is 2 points of accuracy, or one image where that is more: the same images are compared, so
-    that only chance of the attack's own random numbers counts, and a curve that moves by less says the same. A network
-    can pass every check and still be fooled by an attack made for it.
+    The signs of masked gradients of Athalye, Carlini and Wagner (2018, section 3.1) and Carlini et al. (2019, arXiv
+    1902.06705). The limit is 2 points of accuracy, or one image where that is more: the same images are compared, so
+    that only the attack's own random numbers count, and a curve that moves by less says the same. A network can pass
+    every check and still fall to an attack made for it.
     """
     _check(attack, epsilons)
-    norm = attack.removesuffix("PGD")
     radii = sorted(map(float, epsilons))
-    options = {"steps": steps, "seed": seed}
-    # Each ε apart: in one sweep accuracy cannot rise, and a failure of the attack would go unseen.
-    white = _accuracy(*(sweep(model, images, [radius], attack=attack, **options) for radius in radii))
-    if not white[0] > 0:
-        raise InputError(
-            "the network has nothing to lose",
-            expected="at least one image that is classified correctly",
-            got=f"clean accuracy 0 of {len(images)} images",
-            fix="audit a trained network, on images of its classes",
-        )
-
-    def worst(other: np.ndarray) -> float:
-        """Largest accuracy by which the white box stands above another attack, over ε."""
-        return float((white - other)[1:].max())
-
-    limit = max(TOLERANCE, 1 / len(images))
-    everything = 1.0 if norm == "Linf" else float(np.sqrt(prod(images.pixels.shape[1:])))
-    longer, again, black, noise = (
-        _accuracy(sweep(model, images, radii, attack=name, **{**options, **more}))
-        for name, more in (
-            (attack, {"steps": _MORE * steps}),
-            (attack, {"restarts": _MORE}),
-            (f"{norm}Square", {}),
-            (f"{norm}Noise", {}),
-        )
-    )
-    unbounded = _accuracy(sweep(model, images, [everything], attack=attack, **options))
-    rows = [
-        ("unbounded attack", unbounded[-1], 0.0, "accuracy when every pixel may change at will: must be 0"),
-        ("falls with ε", float(np.diff(white).max()), limit, "largest rise of accuracy from one ε to the next"),
-        ("more steps", worst(longer), limit, f"largest loss of accuracy with {_MORE} times the steps"),
-        ("more restarts", worst(again), limit, f"largest loss of accuracy with {_MORE} restarts"),
-        ("black box", worst(black), limit, f"largest lead of Square, which sees no gradient, in {50 * steps} queries"),
-        ("random noise", worst(noise), limit, f"largest lead of the best of {steps} random draws"),
-    ]
+    found = _accuracies(model, images, radii, attack, steps, seed)
     if surrogate is not None:
-        transferred = _transferred(model, surrogate, images, radii, attack, options)
-        rows.append(("transfer", worst(transferred), limit, "largest lead of another network's adversarial images"))
-    table = pd.DataFrame(rows, columns=["check", "value", "limit", "explanation"])
-    table.insert(3, "passed", table["value"] <= table["limit"] + 1e-9)
-    table.insert(4, "n", len(images))
-    return table
+        found["transfer"] = _transferred(model, surrogate, images, radii, attack, steps, seed)
+    white = found.pop("white box")
+    _check_clean(white[0], len(images))
+    limit = max(TOLERANCE, 1 / len(images))
+    rows = [
+        ("unbounded attack", found.pop("unbounded attack")[-1], 0.0),
+        ("falls with ε", float(np.diff(white).max()), limit),
+        *((name, float((white - other)[1:].max()), limit) for name, other in found.items()),
+    ]
+    table = pd.DataFrame(rows, columns=["check", "value", "limit"])
+    told = [_EXPLANATIONS[name].format(more=_MORE, steps=steps, queries=50 * steps) for name in table["check"]]
+    return table.assign(passed=table["value"] <= table["limit"] + 1e-9, n=len(images), explanation=told)
 
 
 def describe(table: pd.DataFrame) -> str:
@@ -139,34 +118,60 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %".replace("-", "−")
 
 
-def _accuracy(*decisions: pd.DataFrame) -> np.ndarray:
-    """Accuracy at every ε, ascending, clean first."""
-    table = pd.concat(decisions).drop_duplicates(["image_id", "epsilon"])
-    return (table["prediction"] == table["label"]).groupby(table["epsilon"]).mean().to_numpy()
+def _accuracies(
+    model: nn.Module, images: ImageSet, radii: list[float], attack: str, steps: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Accuracy under every attack of the audit: at each ε, ascending, clean first."""
+    norm = attack.removesuffix("PGD")
+    everything = 1.0 if norm == "Linf" else sqrt(prod(images.pixels.shape[1:]))
+
+    def swept(name: str = attack, epsilons: list[float] = radii, steps: int = steps, restarts: int = 1) -> np.ndarray:
+        table = sweep(model, images, epsilons, attack=name, steps=steps, restarts=restarts, seed=seed)
+        return (table["prediction"] == table["label"]).groupby(table["epsilon"]).mean().to_numpy()
+
+    # Each ε apart: in one sweep accuracy cannot rise, and a failure of the attack would go unseen.
+    apart = [swept(epsilons=[radius]) for radius in radii]
+    return {
+        "white box": np.array([apart[0][0], *(pair[1] for pair in apart)]),
+        "unbounded attack": swept(epsilons=[everything]),
+        "more steps": swept(steps=_MORE * steps),
+        "more restarts": swept(restarts=_MORE),
+        "black box": swept(f"{norm}Square"),
+        "random noise": swept(f"{norm}Noise"),
+    }
 
 
-@torch.no_grad()
 def _transferred(
-    model: nn.Module, surrogate: nn.Module, images: ImageSet, radii: list[float], attack: str, options: dict[str, Any]
+    model: nn.Module, surrogate: nn.Module, images: ImageSet, radii: list[float], attack: str, steps: int, seed: int
 ) -> np.ndarray:
-    """Accuracy at every ε on images that fool the surrogate; clean accuracy first."""
+    """Accuracy on images that fool the surrogate: at each ε, clean first."""
     images = images.to(next(model.parameters()).device)
     x = to_float(images.pixels)
-    with torch.enable_grad():
-        points = perturb(surrogate.to(x.device), x, images.labels, radii, attack=attack, **options)
-    return np.array([float((model(point).argmax(1) == images.labels).float().mean()) for point in (x, *points)])
+    points = perturb(surrogate.to(x.device), x, images.labels, radii, attack=attack, steps=steps, seed=seed)
+    with torch.no_grad():
+        right = [model(point).argmax(1) == images.labels for point in (x, *points)]
+    return torch.stack(right).float().mean(1).cpu().numpy()
 
 
 def _check(attack: str, epsilons: Sequence[float]) -> None:
     audited = [name for name in ATTACKS if name.endswith("PGD")]
     if attack not in audited:
-        raise InputError(
-            "cannot audit this attack", expected=" or ".join(audited), got=repr(attack), fix="use one of these"
-        )
+        known = " or ".join(audited)
+        raise InputError("cannot audit this attack", expected=known, got=repr(attack), fix="use one of these")
     if len(epsilons) < 2:
         raise InputError(
             "an audit needs several budgets",
             expected="two ε or more",
             got=list(epsilons),
             fix="add smaller and larger ones: whether accuracy falls with ε is a check",
+        )
+
+
+def _check_clean(accuracy: float, n: int) -> None:
+    if not accuracy > 0:
+        raise InputError(
+            "the network has nothing to lose",
+            expected="at least one image that is classified correctly",
+            got=f"clean accuracy 0 on {n} images",
+            fix="audit a trained network, on images of its classes",
         )

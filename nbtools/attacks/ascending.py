@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import foolbox as fb
-import foolbox.attacks as fa
 import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
@@ -63,9 +62,9 @@ def autoattack(
     Notes
     -----
     Croce and Hein (2020), arXiv 2003.01690. With 100 steps these are the standard settings: 100 iterations of APGD and
-    FAB, 5,000 queries of Square; another number of steps scales all of them. Targeted members go through 9 classes, or all
-    others where there are fewer; the targeted loss of APGD compares the four largest logits, so that APGD-T is left
-    out below four classes.
+    FAB, 5,000 queries of Square; another number of steps scales all of them. Targeted members go through 9 classes, or
+    all others where there are fewer; the targeted loss of APGD compares the four largest logits, so that APGD-T is
+    left out below four classes.
     """
     with torch.no_grad():
         n_classes = model(x[:1]).shape[1]

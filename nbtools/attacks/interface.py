@@ -201,11 +201,11 @@ def _check_epsilons(epsilons: Sequence[float], attack: str) -> None:
     euclidean = ATTACKS[attack].norm == 2
     ascending = all(smaller < larger for smaller, larger in pairwise(epsilons))
     inside = all(epsilon > 0 and isfinite(epsilon) and (euclidean or epsilon <= 1) for epsilon in epsilons)
+    limit = "" if euclidean else " and up to 1, such as 4/255"
     if not epsilons or not inside or not ascending:
         raise InputError(
             "ε is in pixel units",
-            expected="different numbers above 0"
-            + (", ascending" if euclidean else " and up to 1, such as 4/255, ascending"),
+            expected=f"different numbers above 0{limit}, ascending",
             got=list(epsilons),
             fix="divide by 255 if these are grey levels",
         )

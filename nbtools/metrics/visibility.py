@@ -101,13 +101,10 @@ def mean_visibility(table: pd.DataFrame, by: Sequence[str] = ("attack", "epsilon
         )
     rows = []
     for key, group in table.groupby(list(by), sort=False):
-        values = group[list(MEASURES)].to_numpy(float)
-        low, high = bootstrap_ci(values, seed=seed)
-        for measure, mean, *bounds in zip(MEASURES, values.mean(axis=0), low, high, strict=True):
-            interval = dict(zip(("ci_low", "ci_high"), bounds, strict=True))
-            rows.append(
-                {**dict(zip(by, key, strict=True)), "measure": measure, "mean": mean, **interval, "n": len(group)}
-            )
+        named, values = dict(zip(by, key, strict=True)), group[list(MEASURES)].to_numpy(float)
+        columns = (MEASURES, values.mean(axis=0), *bootstrap_ci(values, seed=seed))
+        for measure, mean, low, high in zip(*columns, strict=True):
+            rows.append({**named, "measure": measure, "mean": mean, "ci_low": low, "ci_high": high, "n": len(group)})
     return pd.DataFrame(rows)
 
 
