@@ -58,7 +58,7 @@ def images_of(model: nn.Module, n: int = 40) -> ImageSet:
     return ImageSet(pixels, labels, np.array([f"i{k}" for k in range(n)]), ("a", "b"))
 
 
-EPSILONS = {"LinfPGD": [0.02, 0.05, 0.1, 0.2], "L2PGD": [0.2, 0.5, 1.0, 2.0]}
+EPSILONS = {"LinfPGD": [0.002, 0.005, 0.01, 0.02], "L2PGD": [0.02, 0.05, 0.1, 0.2]}
 
 
 def audited(model: nn.Module, attack: str = "LinfPGD", **options: object) -> pd.DataFrame:

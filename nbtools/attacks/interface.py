@@ -123,7 +123,7 @@ def perturb(
     Tensor
         Shape (n_epsilons, n, 3, h, w): for every ε the adversarial image that was found, or, where none was, the
         attack's last try: of a gradient attack its last image, of a minimum-norm attack its point moved into the ball,
-        of AutoAttack and Square the clean image, of noise its last draw. Every one lies in its ball and in [0, 1].
+        of AutoAttack, Square and noise the clean image. Every one lies in its ball and in [0, 1].
 
     Raises
     ------

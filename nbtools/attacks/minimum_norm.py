@@ -11,9 +11,10 @@ import foolbox.attacks as fa
 import torch
 from torch import Tensor, nn
 
-from nbtools.attacks.points import Attacked, Checked, carried_up, into_ball, logits_of, seeded
+from nbtools.attacks.points import Attacked, Checked, carried_up, into_ball, logits_of, seeded, shrunk
 
 _NOISE_DRAWS, _BLENDS = 50, 50  # of Brendel and Bethge's first try at a starting point
+_BEYOND = 1.05  # from the image through FMN's point: on the boundary itself rounding decides
 
 
 def nearest(
@@ -64,5 +65,6 @@ def _starting_points(judge: Any, x: Tensor, labels: Tensor) -> Tensor:
     start = blend.run(judge, x, labels)
     failed = (judge(start).argmax(1) == labels).nonzero().flatten()
     if len(failed):
-        start[failed] = fa.L2FMNAttack().run(judge, x[failed], labels[failed])
+        near = fa.L2FMNAttack().run(judge, x[failed], labels[failed])
+        start[failed] = shrunk(x[failed], near, _BEYOND)
     return start.detach()

@@ -55,7 +55,7 @@ def length(change: Tensor, norm: float) -> Tensor:
 
 
 def shrunk(x: Tensor, points: Tensor, factor: float) -> Tensor:
-    """Move points straight towards their images, into a smaller ball."""
+    """Scale each point's change: below 1 straight towards its image, into a smaller ball."""
     return (x + (points - x) * factor).clamp(0, 1)
 
 
