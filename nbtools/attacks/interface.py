@@ -80,7 +80,7 @@ def sweep(
     device = best_device()
     model = model.to(device)
     tables, norm = [], ATTACKS[attack].norm
-    with tqdm(total=len(images) * len(radii), desc=attack, unit="decision") as bar:
+    with tqdm(total=len(images) * len(radii), desc=attack, unit="decision", leave=False) as bar:
         for start in range(0, len(images), batch_size):
             rows = images[slice(start, start + batch_size)].to(device)
             x = to_float(rows.pixels)
