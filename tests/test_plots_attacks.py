@@ -67,6 +67,11 @@ def test_an_audit_shows_pass_and_fail_with_numbers() -> None:
     assert "at most 2.0%" in grid.y[0]
 
 
+def test_a_check_that_stands_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="twice"):
+        plots.audit_grid(pd.concat([audit(), audit()]), title=TITLE)
+
+
 @pytest.mark.parametrize(
     ("draw", "table", "column"),
     [

@@ -29,9 +29,8 @@ def visibility(original: Tensor, perturbed: Tensor) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per image: ``rms_contrast`` (root mean square of the luminance difference; 0.01 is where people begin
-        to see a grating under good conditions), ``relative_contrast`` (that over the image's own RMS contrast),
-        ``ssim`` (structural similarity of the luminances: 1 is the same image).
+        One row per image: ``rms_contrast`` (root mean square of the luminance difference), ``relative_contrast`` (that
+        over the image's own RMS contrast), ``ssim`` (structural similarity of the luminances: 1 is the same image).
 
     Raises
     ------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from nbtools.errors import InputError
 from nbtools.plots.style import BOTTOM, INK, TEMPLATE, TOP, check_accuracy, check_table, faded, ordered, thinned
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
@@ -106,12 +107,20 @@ def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
     Raises
     ------
     InputError
-        If the table is empty or lacks a column.
+        If the table is empty, lacks a column, or holds a check of a condition twice.
     """
     check_table(audit, ("condition", "check", "value", "limit", "passed"))
+    doubled = int(audit.duplicated(["condition", "check"]).sum())
+    if doubled:
+        raise InputError(
+            "a check stands twice for one network",
+            expected="one row per condition × check",
+            got=f"{doubled} rows too many",
+            fix="draw one audit of each network",
+        )
     checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"])
     cells = audit.set_index(["check", "condition"])
-    cells = cells[~cells.index.duplicated()].reindex(pd.MultiIndex.from_product([checks, conditions]))
+    cells = cells.reindex(pd.MultiIndex.from_product([checks, conditions]))
     limits = [f"{check}<br><i>at most {cells.loc[check, 'limit'].max():.1%}</i>" for check in checks]
     words = {True: "pass", False: "FAIL"}
     text = [
@@ -152,7 +161,7 @@ def _curve(fig: go.Figure, curve: pd.DataFrame, norm: str, attack: str, value: s
     name = attack.removeprefix(norm)
     shade, shape = _LOOKS.get(name, (INK, "hexagon"))
     curve = curve.sort_values("epsilon")
-    bars: Mapping[str, object] = {
+    bars = {
         "type": "data",
         "symmetric": False,
         "array": curve["ci_high"] - curve[value],
