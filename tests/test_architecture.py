@@ -28,6 +28,7 @@ LAYERS = (
     "style_transfer",
     "attacks transfer",
     "metrics",
+    "audit",
     "provenance",
     "runs",
     "plots",

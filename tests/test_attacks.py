@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from nbtools import attacks, bench
-from nbtools.attacks import ATTACKS, perturb, sweep
+from nbtools import bench
+from nbtools.attacks import ATTACKS, ascending, gradient, perturb, sweep
 from nbtools.data.images import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
@@ -36,7 +37,7 @@ def one_thread() -> Any:
 
 
 class Linear(nn.Module):
-    """Two classes and a known answer: |margin| > ε · ‖w‖₁ decides, away from the borders of [0, 1]."""
+    """Two classes and a known answer: |margin| > ε · ‖w‖₁ (L2: ‖w‖₂) decides, away from the borders of [0, 1]."""
 
     def __init__(self, scale: float = 1.0):
         super().__init__()
@@ -46,11 +47,12 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x.flatten(1) - 0.5) @ self.weight.T
 
-    def radii(self, images: ImageSet) -> np.ndarray:
+    def radii(self, images: ImageSet, attack: str = "LinfPGD") -> np.ndarray:
         """The exact distance of each image to the boundary, negative for one that is on the wrong side."""
         apart = (self.weight[0] - self.weight[1]).double().detach()
         lead = (to_float(images.pixels).flatten(1).double() - 0.5) @ apart
-        return (torch.where(images.labels == 0, lead, -lead) / apart.abs().sum()).numpy()
+        dual = apart.norm() if attack.startswith("L2") else apart.abs().sum()
+        return (torch.where(images.labels == 0, lead, -lead) / dual).numpy()
 
 
 def grey_images(n: int = 60) -> ImageSet:
@@ -101,13 +103,17 @@ def decisions(trained: tuple[GuidedNet, ImageSet]) -> pd.DataFrame:
 # --- the right answer ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale", [0.1, 10.0])  # logits up to 30 apart: a float32 softmax saturates at 17
-@pytest.mark.parametrize("attack", ATTACKS)
+GRADIENT = ("LinfPGD", "LinfFGSM", "L2PGD", "L2FGM")
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0, 1e4])  # logits up to 30,000 apart: a float32 softmax saturates at 17
+@pytest.mark.parametrize("attack", GRADIENT)
 def test_a_linear_network_falls_where_it_must(attack: str, scale: float) -> None:
     model, images = Linear(scale).eval(), grey_images()
-    epsilons = between(model.radii(images))
+    radii = model.radii(images, attack)
+    epsilons = between(radii)
     table = right(sweep(model, images, epsilons, attack=attack))
-    expected = model.radii(images)[:, None] > np.array([0, *epsilons])
+    expected = radii[:, None] > np.array([0, *epsilons])
     np.testing.assert_array_equal(table, expected)
     assert 0.8 < expected[:, 0].mean() < 0.9 > 0.1 > expected[:, -1].mean()
 
@@ -158,23 +164,186 @@ def test_fgsm_is_foolboxs(trained: tuple[GuidedNet, ImageSet]) -> None:
     assert (fallen != fallen[0]).any()
 
 
+# --- minimum-norm attacks, AutoAttack, noise ----------------------------------------------------------------
+
+NEAREST = {"L2DeepFool": 0.025, "L2FMN": 0.02, "LinfFMN": 0.05, "L2CarliniWagner": 0.02, "L2BrendelBethge": 0.02}
+
+
+@pytest.mark.parametrize(("attack", "excess"), NEAREST.items())
+def test_a_minimum_norm_attack_reaches_the_boundary_of_a_linear_network(attack: str, excess: float) -> None:
+    """Each image falls beyond its exact distance, and little beyond it; `excess` is relative."""
+    model, images = Linear().eval(), grey_images(4 if attack == "L2BrendelBethge" else 20)
+    radii = model.radii(images, attack)
+    table = sweep(model, images, [0.99 if attack.startswith("Linf") else 9.9], attack=attack)
+    found = table[table["epsilon"] > 0].set_index("image_id")["distance"].loc[images.ids].to_numpy()
+    assert (found[radii < 0] == 0).all(), "clean errors stay as they are"
+    ratio = found[radii > 0] / radii[radii > 0]
+    assert (ratio > 1 - 1e-5).all()
+    assert (ratio < 1 + excess + 2e-3 / radii[radii > 0]).all(), ratio
+
+
+class Softest(nn.Module):
+    """Five linear classes: the L2 distance is the smallest of four, known in closed form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 3 * SIDE * SIDE, generator=torch.Generator().manual_seed(4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) - 0.5) @ self.weight.T
+
+    def distances(self, x: Tensor) -> np.ndarray:
+        logits, weight = self.forward(x).double().detach(), self.weight.double().detach()
+        own = logits.argmax(1)
+        lead = logits.gather(1, own[:, None]) - logits
+        apart = (weight[own, None] - weight[None]).norm(dim=2)
+        return (lead / apart).nan_to_num(torch.inf).amin(1).numpy()
+
+
+@pytest.mark.parametrize("attack", ["L2DeepFool", "L2FMN", "L2CarliniWagner", "L2AutoAttack", "L2PGD"])
+def test_five_linear_classes(attack: str) -> None:
+    model, images = Softest().eval(), grey_images(12)
+    x = to_float(images.pixels)
+    images = replace(images, labels=model(x).argmax(1), classes=tuple("abcde"))
+    exact = model.distances(x)
+    epsilons = between(exact, 4)
+    steps = 20 if attack == "L2AutoAttack" else None
+    table = right(sweep(model, images, epsilons, attack=attack, steps=steps)).to_numpy()
+    near = np.abs(np.log(exact[:, None] / epsilons)) < 0.03
+    assert ((table[:, 1:] == (exact[:, None] > epsilons)) | near).all()
+    assert (table[:, 1:] >= (exact[:, None] > epsilons)).all(), "nothing falls within its exact distance"
+
+
+@pytest.mark.parametrize(
+    ("attack", "method", "epsilons"),
+    [
+        ("L2DeepFool", fb.attacks.L2DeepFoolAttack(steps=10), [0.1, 0.3, 0.6]),
+        ("L2FMN", fb.attacks.L2FMNAttack(steps=10), [0.1, 0.3, 0.6]),
+        ("LinfFMN", fb.attacks.LInfFMNAttack(steps=10), EPSILONS),
+        ("L2CarliniWagner", fb.attacks.L2CarliniWagnerAttack(steps=10), [0.1, 0.3, 0.6]),
+    ],
+)
+def test_minimum_norm_attacks_are_foolboxs(
+    trained: tuple[GuidedNet, ImageSet], attack: str, method: Any, epsilons: list[float]
+) -> None:
+    network, images = trained[0], trained[1][:30]
+    judge = fb.PyTorchModel(network, bounds=(0, 1), device="cpu")
+    correct = network(to_float(images.pixels)).argmax(1) == images.labels
+    success = method(judge, to_float(images.pixels[correct]), images.labels[correct], epsilons=epsilons)[2]
+    theirs = np.maximum.accumulate(success.numpy(), axis=0).T
+    ours = ~right(sweep(network, images, epsilons, attack=attack, steps=10))[epsilons].to_numpy()[correct.numpy()]
+    assert (ours != theirs).sum() <= 1  # a point on the boundary, and rounding
+    assert theirs[:, 0].mean() < theirs[:, -1].mean()
+
+
+def test_l2_pgd_is_no_weaker_than_foolbox(trained: tuple[GuidedNet, ImageSet]) -> None:
+    epsilons = [0.1, 0.2, 0.4, 0.8]
+    attack = fb.attacks.L2PGD(rel_stepsize=2.5 / STEPS, steps=STEPS)
+    theirs = 1 - foolbox_success(*trained, attack, epsilons).mean(axis=1)
+    ours = right(sweep(*trained, epsilons, attack="L2PGD", steps=STEPS))[epsilons].mean().to_numpy()
+    assert theirs[0] - theirs[-1] > 0.2
+    np.testing.assert_allclose(ours, theirs, atol=0.0201)
+    assert ours.mean() <= theirs.mean()
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", EPSILONS[1]), ("L2", 0.3)])
+def test_autoattack_is_pyautoattacks(trained: tuple[GuidedNet, ImageSet], norm: str, epsilon: float) -> None:
+    """The standard version, run by itself, fools the same images."""
+    network, images = trained[0], trained[1][:12]
+    x, name = to_float(images.pixels), f"{norm}AutoAttack"
+    suite = AutoAttack(network, norm=norm, eps=epsilon, version="standard", seed=0)
+    suite.fab.n_target_classes = suite.apgd_targeted.n_target_classes = min(9, len(images.classes) - 1)
+    with torch.random.fork_rng():
+        theirs = network(suite.run_standard_evaluation(x, images.labels)[0]).argmax(1) == images.labels
+    ours = right(sweep(network, images, [epsilon], attack=name))[epsilon].to_numpy()
+    assert (ours != theirs.numpy()).sum() <= 1
+    assert 0 < theirs.float().mean() < 1
+
+
+def test_autoattack_takes_only_what_the_classes_allow(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    class Spied(AutoAttack):
+        def run_standard_evaluation(self, *args: Any, **options: Any) -> Any:
+            ran.append((self.attacks_to_run, self.apgd_targeted.n_target_classes, self.epsilon, len(args[0])))
+            return super().run_standard_evaluation(*args, **options)
+
+    monkeypatch.setattr(ascending, "AutoAttack", Spied)
+    model, images = Linear().eval(), grey_images(10)
+    radii = model.radii(images)
+    epsilons = between(radii, 3)
+    sweep(model, images, epsilons, attack="LinfAutoAttack", steps=5)
+    assert ran[0][:2] == (["apgd-ce", "fab-t", "square"], 1), "two classes have no targeted DLR loss"
+    standing = [int((radii > epsilon).sum()) for epsilon in (0, *epsilons)]
+    assert [n for *_, n in ran] == standing[: len(ran)], "only survivors are attacked"
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "seems" not in said.err, "its remarks are silenced"
+
+
+def test_noise_is_weaker_and_square_needs_no_gradient() -> None:
+    model, images = Stepped().eval(), grey_images(20)
+    images = replace(images, labels=model(to_float(images.pixels)).argmax(1))
+    accuracy = {
+        name: right(sweep(model, images, [0.03], attack=name, steps=10))[0.03].mean()
+        for name in ("LinfFGSM", "LinfNoise", "LinfSquare")
+    }
+    assert accuracy["LinfSquare"] < accuracy["LinfNoise"] <= accuracy["LinfFGSM"] == 1
+
+
+class Stepped(Linear):
+    """Sees pixels in 32 steps: no gradient gets through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x * 31).round() / 31)
+
+
+@pytest.mark.parametrize("attack", [name for name, kind in ATTACKS.items() if kind.random and "Auto" not in name])
+def test_restarts_are_never_weaker(trained: tuple[GuidedNet, ImageSet], attack: str) -> None:
+    network, images = trained[0], trained[1][: 3 if attack == "L2BrendelBethge" else 20]
+    epsilons = EPSILONS if attack.startswith("Linf") else [0.1, 0.2, 0.4, 0.8]
+    once, often = (
+        right(sweep(network, images, epsilons, attack=attack, steps=2, restarts=n)).to_numpy() for n in (1, 3)
+    )
+    assert (often <= once).all()
+    assert not (np.diff(often.astype(int), axis=1) > 0).any()
+
+
+@pytest.mark.parametrize("attack", ["L2PGD", "L2BrendelBethge", "LinfAutoAttack", "LinfNoise", "L2FMN"])
+def test_a_seed_gives_the_same_points(trained: tuple[GuidedNet, ImageSet], attack: str) -> None:
+    network, images = trained[0], trained[1][:3]
+    x, epsilons = to_float(images.pixels), [0.01, 0.02]
+    first, again, other = (
+        perturb(network, x, images.labels, epsilons, attack=attack, steps=3, seed=seed) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    if attack in ("L2PGD", "L2BrendelBethge"):
+        assert not torch.equal(first, other)
+
+
 # --- honesty ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_point_is_in_its_ball_and_in_range(trained: tuple[GuidedNet, ImageSet], attack: str) -> None:
     network, images = trained
-    images = images[:40]
+    images = images[: 4 if attack == "L2BrendelBethge" else 20]
     pixels = images.pixels.clone()
     pixels[::2, :, ::2] = 0  # at the borders of the range
     pixels[1::2, :, ::2] = 255
-    x = to_float(pixels)
-    points = perturb(network, x, images.labels, EPSILONS, attack=attack, steps=5)
-    assert points.shape == (len(EPSILONS), *x.shape)
+    x, norm = to_float(pixels), ATTACKS[attack].norm
+    labels = network(x).argmax(1)
+    epsilons = EPSILONS if norm == np.inf else [0.2, 0.4, 0.8, 1.6]
+    points = perturb(network, x, labels, epsilons, attack=attack, steps=5)
+    assert points.shape == (len(epsilons), *x.shape)
     assert (points.min() >= 0, points.max() <= 1) == (True, True)
-    for epsilon, point in zip(EPSILONS, points, strict=True):
-        assert (point - x).abs().max() <= epsilon + 1e-6
-    assert (points[-1] - x).abs().max() > EPSILONS[-2]
+    away = torch.linalg.vector_norm((points - x).flatten(2), ord=norm, dim=2).amax(1)
+    assert (away <= torch.tensor(epsilons) * (1 + 1e-6) + 1e-7).all()
+    assert away[-1] > epsilons[0] or attack.endswith("Noise"), "noise may fool nothing"
+    fell = network(points.flatten(0, 1)).argmax(1).reshape(len(epsilons), -1) != labels
+    assert (fell[1:] >= fell[:-1]).all()
 
 
 def test_what_is_reported_holds_for_the_network_itself(
@@ -214,7 +383,7 @@ def test_the_network_itself_confirms_every_fall(monkeypatch: pytest.MonkeyPatch)
     """The faster copy that climbs may be wrong about who fell; the answer stays exact."""
     model, images = Linear(0.1).eval(), grey_images()
     epsilons = between(model.radii(images))
-    monkeypatch.setattr(attacks, "fold_batchnorm", lambda model: Biased(0.1).eval())
+    monkeypatch.setattr(gradient, "fold_batchnorm", lambda model: Biased(0.1).eval())
     found = right(sweep(model, images, epsilons, attack="LinfFGSM"))
     np.testing.assert_array_equal(found, model.radii(images)[:, None] > np.array([0, *epsilons]))
 
@@ -252,13 +421,13 @@ def test_clean_errors_are_not_attacked(trained: tuple[GuidedNet, ImageSet]) -> N
 @pytest.fixture
 def climbs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """ε and number of images of each attack that is run."""
-    climb, seen = attacks._climb, []
+    climb, seen = gradient._climb, []
 
     def spied(method: Any, model: Any, fast: Any, x: Tensor, labels: Tensor, epsilon: float, start: Tensor) -> Any:
         seen.append((epsilon, len(x)))
         return climb(method, model, fast, x, labels, epsilon, start)
 
-    monkeypatch.setattr(attacks, "_climb", spied)
+    monkeypatch.setattr(gradient, "_climb", spied)
     return seen
 
 
@@ -273,8 +442,8 @@ def test_an_image_is_given_up_after_its_tries(climbs: list[tuple[float, int]], a
 
 
 def test_the_steps_stop_once_an_image_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    step, moved = attacks._step, []
-    monkeypatch.setattr(attacks, "_step", lambda *args: moved.append(len(args[1])) or step(*args))
+    step, moved = gradient._step, []
+    monkeypatch.setattr(gradient, "_step", lambda *args: moved.append(len(args[1])) or step(*args))
     model, images = Linear().eval(), grey_images()
     sweep(model, images, [0.2])
     n_correct = int((model.radii(images) > 0).sum())
@@ -354,6 +523,13 @@ class Broken(Linear):
         return torch.where(spoilt[:, None], torch.nan, super().forward(x))
 
 
+class Lonely(Linear):
+    """One class: nothing to confuse it with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, :1]
+
+
 def swept(
     model: nn.Module | None = None, images: ImageSet | None = None, epsilons: Any = (0.1,), **options: Any
 ) -> None:
@@ -399,9 +575,32 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "pixels up to 255": (lambda: perturbed(lambda x: x * 255), r"outside \[0, 1\]"),
     "normalised pixels": (lambda: perturbed(lambda x: x - 0.5), r"outside \[0, 1\]"),
     "NaN pixels": (lambda: perturbed(with_a_nan), r"outside \[0, 1\]"),
+    "an L2 ε of 0": (lambda: swept(epsilons=[0], attack="L2PGD"), "pixel units"),
+    "an infinite L2 ε": (lambda: swept(epsilons=[float("inf")], attack="L2PGD"), "pixel units"),
+    "no restart": (lambda: swept(restarts=0), "started that often"),
+    "restarts of one step": (lambda: swept(attack="LinfFGSM", restarts=2), "deterministic"),
+    "restarts of DeepFool": (lambda: swept(attack="L2DeepFool", restarts=2), "deterministic"),
+    "one class": (
+        lambda: swept(Lonely(), replace(grey_images(), labels=torch.zeros(60, dtype=torch.long), classes=("a",))),
+        "one class only",
+    ),
+    "one class, perturb": (
+        lambda: perturb(Lonely().eval(), to_float(grey_images().pixels), torch.zeros(60, dtype=torch.long), [0.1]),
+        "one class only",
+    ),
+    "labels beyond the classes, perturb": (
+        lambda: perturb(Linear().eval(), to_float(grey_images().pixels), torch.full((60,), 2), [0.1]),
+        "do not fit",
+    ),
     "descending ε, perturb": (lambda: perturbed(torch.clone, epsilons=[0.2, 0.1]), "ascending"),
     "unknown attack, perturb": (lambda: perturbed(torch.clone, attack="CW"), "unknown attack"),
 }
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_attack_gives_a_number_for_nan(attack: str) -> None:
+    with pytest.raises(InputError, match="not finite"):
+        swept(Broken(only_perturbed=True), grey_images(3), attack=attack, steps=2)
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -122,6 +122,7 @@ ACCURACY = pd.DataFrame(
     {"attack": "LinfPGD", "epsilon": [0.0, 2 / 255, 4 / 255], "accuracy": [0.9, 0.6, 0.2], "condition": "TO"}
 )
 VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 49.0, 100.0]})
+LAST = pd.DataFrame({"attack": ["LinfPGD", "L2PGD", "L2FGM"], "accuracy": [0.1, 0.2, 0.4], "condition": "TO"})
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 
 
@@ -134,6 +135,7 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("03_guided_training", {}, 0.0, 0.5),
         ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
+        ("11_attacks_and_audit", {"last": LAST}, "L2PGD", "LinfPGD"),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

@@ -1,5 +1,6 @@
 """Tables to plotly figures: one function per figure, one look, a colour and marker per condition."""
 
+from nbtools.plots.attacks import attack_curves, audit_grid, visibility_curves
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
@@ -10,6 +11,8 @@ from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_textu
 
 __all__ = [
     "alpha_ablation",
+    "attack_curves",
+    "audit_grid",
     "class_bias",
     "consistency_heatmap",
     "differences",
@@ -30,5 +33,6 @@ __all__ = [
     "training_curves",
     "transfer_heatmap",
     "trends",
+    "visibility_curves",
     "voxel_scores",
 ]

@@ -1,0 +1,117 @@
+"""Gradient attacks at fixed ε: Foolbox's steps, one sweep down over every ε."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import eagerpy as ep
+import torch
+from torch import Tensor, nn
+
+from nbtools.attacks.points import Attacked, carried_up, logits_of, seeded, shrunk
+from nbtools.models import fold_batchnorm
+
+
+def descend(
+    make: Callable[[int], Any],
+    patience: float,
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    steps: int,
+    seed: int,
+) -> Attacked:
+    """Attack at the largest ε, then at ever smaller ones.
+
+    Parameters
+    ----------
+    make : callable
+        Number of steps → the Foolbox attack, which gives start, step direction and projection.
+    patience : float
+        An image is given up as robust once the attack has failed at this many ε in a row. The balls lie inside one
+        another, so failing in a larger one speaks for the smaller ones, but an attack can fail by bad luck: PGD is
+        given two tries. One-step attacks fail more in larger balls, so they are run at every ε.
+    model, x, labels, epsilons, steps, seed
+        As in `perturb`.
+
+    Notes
+    -----
+    An attack stops once it succeeds. Where it starts at random, an image that fell starts, at the next smaller ε,
+    from the point that was found, moved into the smaller ball.
+    """
+    method = make(steps)
+    fast = fold_batchnorm(model)
+    points = x.repeat(len(epsilons), 1, 1, 1, 1)
+    attacked = torch.zeros((len(epsilons), len(x)), dtype=torch.bool, device=x.device)
+    correct = logits_of(model, x).argmax(1) == labels  # clean errors need no attack
+    failures = torch.zeros_like(labels)
+    for index in reversed(range(len(epsilons))):
+        attacked[index] = correct & (failures < patience)
+        active = attacked[index].nonzero().flatten()
+        if len(active) == 0:
+            break
+        start = _start(method, x, epsilons[index], seed + index)
+        if method.random_start and index + 1 < len(epsilons):
+            found = attacked[index + 1] & (failures == 0)
+            start[found] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[found]
+        start = start[active]
+        points[index, active], fell = _climb(method, model, fast, x[active], labels[active], epsilons[index], start)
+        failures[active] = torch.where(fell, 0, failures[active] + 1)
+    for index in reversed(range(len(epsilons) - 1)):  # a failed try is shrunk into smaller balls
+        skipped = ~attacked[index]
+        points[index, skipped] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[skipped]
+    return carried_up(model, labels, points)
+
+
+def _start(method: Any, x: Tensor, epsilon: float, seed: int) -> Tensor:
+    """Draw the starting points of the whole batch, whichever images are still attacked."""
+    if not method.random_start:
+        return x
+    with seeded(x, seed):
+        return method.get_random_start(ep.astensor(x), epsilon).raw.clamp(0, 1)
+
+
+def _climb(
+    method: Any, model: nn.Module, fast: nn.Module, x: Tensor, labels: Tensor, epsilon: float, start: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Climb the loss until each image falls or the steps are used up; `model` itself confirms every fall."""
+    point = start.contiguous(memory_format=torch.channels_last)
+    fell = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for step in range(method.steps + 1):
+        active = (~fell).nonzero().flatten()
+        here = point[active].requires_grad_(step < method.steps)
+        logits = fast(here)
+        fell[active] = _confirmed(model, here.detach(), logits.detach(), labels[active])
+        if step == method.steps or fell.all():
+            break
+        (gradient,) = torch.autograd.grad(_lag(logits, labels[active]).sum(), here)
+        moved = _step(method, here.detach(), gradient, x[active], epsilon)
+        point[active] = torch.where(fell[active, None, None, None], here.detach(), moved)
+    return point, fell
+
+
+def _lag(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log-sum-exp of the other classes minus the label's logit (n,).
+
+    An image's gradient of this points where that of its cross-entropy does, which is this one times the other classes'
+    probability; that factor vanishes once a network is sure, in float32 at a lead of about 17.
+    """
+    own = labels[:, None]
+    return logits.scatter(1, own, -torch.inf).logsumexp(1) - logits.gather(1, own)[:, 0]
+
+
+@torch.no_grad()
+def _confirmed(model: nn.Module, x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    wrong = logits.argmax(1) != labels
+    if wrong.any():
+        wrong[wrong.clone()] = logits_of(model, x[wrong]).argmax(1) != labels[wrong]
+    return wrong
+
+
+def _step(method: Any, point: Tensor, gradient: Tensor, x: Tensor, epsilon: float) -> Tensor:
+    """One step of Foolbox's gradient attacks: normalise, move, project into the ball, clip to [0, 1]."""
+    direction = method.normalize(ep.astensor(gradient), x=ep.astensor(point), bounds=(0, 1)).raw
+    moved = ep.astensor(point + method.rel_stepsize * epsilon * direction)
+    return method.project(moved, ep.astensor(x), epsilon).raw.clamp(0, 1)

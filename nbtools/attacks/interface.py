@@ -1,0 +1,235 @@
+"""One interface to every attack: images in, one row per decision out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import isfinite
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from nbtools.attacks.points import Attacked, carried_up, length, logits_of
+from nbtools.attacks.table import ATTACKS
+from nbtools.checks import check_eval, check_labels, check_pixels
+from nbtools.data.images import ImageSet, to_float
+from nbtools.errors import InputError
+from nbtools.training import best_device
+
+_RESTART = 10_000_019  # between the seeds of restarts: farther apart than batches and ε are
+
+
+def sweep(
+    model: nn.Module,
+    images: ImageSet,
+    epsilons: Sequence[float],
+    *,
+    attack: str = "LinfPGD",
+    steps: int | None = None,
+    restarts: int = 1,
+    seed: int = 0,
+    batch_size: int = 512,
+) -> pd.DataFrame:
+    """Attack every image at every ε and return what the model decided.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+    images : ImageSet
+        Labelled images.
+    epsilons : sequence of float
+        Radii in pixel units, e.g. ``4 / 255``: above 0, and for L∞ up to 1. An L2 radius is the length of the whole
+        change and may exceed 1.
+    attack : str
+        A key of `ATTACKS`; its name begins with its norm.
+    steps : int, optional
+        Of an iterative attack: gradient steps; of Carlini and Wagner per search step; of AutoAttack and Square
+        hundredths of the standard budget; of noise, draws. By default the attack's usual number, `Attack.steps`.
+    restarts : int
+        How often to attack, each time with other random numbers, the images that still stand at some ε.
+    seed : int
+        Of all random numbers.
+    batch_size : int
+        Images attacked together.
+
+    Returns
+    -------
+    DataFrame
+        The decisions: one row per image and ε, ε = 0 (clean) included. Columns image_id, label, epsilon,
+        prediction, margin (logit of the label minus the largest other) and distance (norm of the perturbation, at
+        most ε), all measured in float32 on the final image.
+
+    Raises
+    ------
+    InputError
+        If the model is in training mode or gives logits that are not finite, an ε, the attack, its steps or restarts
+        are invalid, there is one class only, or labels and logits do not match.
+
+    Notes
+    -----
+    Images the model gets wrong are not attacked. An image that falls at some ε counts as fallen at every larger one,
+    by the same perturbation. Random numbers are drawn batch by batch: another `batch_size` changes them as another
+    seed would. A distance is at most ε up to float32 rounding: ε · (1 + 1e-6) for L2, ε + 1e-7 for L∞.
+    """
+    radii = sorted(float(epsilon) for epsilon in epsilons)
+    _check_attack(model, radii, attack, steps, restarts)
+    _check_classes(model, images)
+    device = best_device()
+    model = model.to(device)
+    tables, norm = [], ATTACKS[attack].norm
+    with tqdm(total=len(images) * len(radii), desc=attack, unit="decision", leave=False) as bar:
+        for start in range(0, len(images), batch_size):
+            rows = images[slice(start, start + batch_size)].to(device)
+            x = to_float(rows.pixels)
+            points, logits = _attacked(model, x, rows.labels, radii, attack, steps, restarts, seed + start)
+            tables.append(_decisions(rows, 0.0, logits_of(model, x), torch.zeros(len(rows))))
+            for epsilon, point, said in zip(radii, points, logits, strict=True):
+                tables.append(_decisions(rows, epsilon, said, length(point - x, norm)))
+            bar.update(len(rows) * len(radii))
+    return pd.concat(tables, ignore_index=True)
+
+
+def perturb(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    *,
+    attack: str = "LinfPGD",
+    steps: int | None = None,
+    restarts: int = 1,
+    seed: int = 0,
+) -> Tensor:
+    """Return the attacked images.
+
+    Parameters
+    ----------
+    model : nn.Module
+        As in `sweep`.
+    x : Tensor
+        Pixels in [0, 1], shape (n, 3, h, w).
+    labels : Tensor
+        Shape (n,).
+    epsilons : sequence of float
+        Radii in pixel units, ascending.
+    attack, steps, restarts, seed
+        As in `sweep`.
+
+    Returns
+    -------
+    Tensor
+        Shape (n_epsilons, n, 3, h, w): for every ε the adversarial image that was found, or, where none was, the
+        attack's last try: of a gradient attack its last image, of a minimum-norm attack its point moved into the ball,
+        of AutoAttack, Square and noise the clean image. Every one lies in its ball and in [0, 1].
+
+    Raises
+    ------
+    InputError
+        As `sweep`, and if pixels leave [0, 1], labels do not fit or radii are not ascending.
+    """
+    epsilons = [float(epsilon) for epsilon in epsilons]
+    _check_attack(model, epsilons, attack, steps, restarts)
+    check_pixels(x)
+    logits = logits_of(model, x)
+    check_labels(logits, labels)
+    _check_several(logits.shape[1])
+    return _attacked(model, x, labels, epsilons, attack, steps, restarts, seed)[0]
+
+
+def _attacked(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    attack: str,
+    steps: int | None,
+    restarts: int,
+    seed: int,
+) -> Attacked:
+    """Attack, and attack again what still stands at some ε; the first point that fools the model is kept."""
+    kind = ATTACKS[attack]
+    steps = steps or kind.steps
+    points, logits = kind.run(model, x, labels, epsilons, steps, seed)
+    for restart in range(1, restarts):
+        stands = logits.argmax(2) == labels
+        rows, n_epsilons = stands[0].nonzero().flatten(), int(stands.any(1).sum())
+        if not len(rows):
+            break
+        again, said = kind.run(model, x[rows], labels[rows], epsilons[:n_epsilons], steps, seed + restart * _RESTART)
+        better = stands[:n_epsilons, rows] & (said.argmax(2) != labels[rows])
+        points[:n_epsilons, rows] = torch.where(better[..., None, None, None], again, points[:n_epsilons, rows])
+        points, logits = carried_up(model, labels, points)
+    return points, logits
+
+
+def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tensor) -> pd.DataFrame:
+    own = logits.gather(1, images.labels[:, None])[:, 0]
+    others = logits.scatter(1, images.labels[:, None], -torch.inf)
+    columns = {
+        "label": images.labels,
+        "prediction": logits.argmax(1),
+        "margin": own - others.max(1).values,
+        "distance": distance,
+    }
+    table = pd.DataFrame({name: value.cpu().numpy() for name, value in columns.items()})
+    table.insert(0, "image_id", images.ids.astype(str))
+    table.insert(2, "epsilon", epsilon)
+    return table
+
+
+def _check_attack(model: nn.Module, epsilons: Sequence[float], attack: str, steps: int | None, restarts: int) -> None:
+    if attack not in ATTACKS:
+        raise InputError("unknown attack", expected=", ".join(ATTACKS), got=repr(attack), fix="use one of these")
+    if steps is not None and steps < 1:
+        raise InputError("an attack without a step", expected="steps of 1 or more", got=steps, fix="40 is usual")
+    if restarts < 1 or (restarts > 1 and not ATTACKS[attack].random):
+        random = ", ".join(name for name, kind in ATTACKS.items() if kind.random)
+        raise InputError(
+            f"{attack} cannot be started that often",
+            expected=f"1, or more for an attack that draws random numbers ({random})",
+            got=f"restarts = {restarts}",
+            fix="leave restarts at 1: a second run of a deterministic attack finds the same",
+        )
+    check_eval(model)
+    _check_epsilons(epsilons, attack)
+
+
+def _check_epsilons(epsilons: Sequence[float], attack: str) -> None:
+    euclidean = ATTACKS[attack].norm == 2
+    ascending = all(smaller < larger for smaller, larger in pairwise(epsilons))
+    inside = all(epsilon > 0 and isfinite(epsilon) and (euclidean or epsilon <= 1) for epsilon in epsilons)
+    limit = "" if euclidean else " and up to 1, such as 4/255"
+    if not epsilons or not inside or not ascending:
+        raise InputError(
+            "ε is in pixel units",
+            expected=f"different numbers above 0{limit}, ascending",
+            got=list(epsilons),
+            fix="divide by 255 if these are grey levels",
+        )
+
+
+def _check_several(n_classes: int) -> None:
+    if n_classes < 2:
+        raise InputError(
+            "there is one class only",
+            expected="a model of two classes or more",
+            got=f"{n_classes} logit per image",
+            fix="give an output for every class: a lone logit is always the largest",
+        )
+
+
+def _check_classes(model: nn.Module, images: ImageSet) -> None:
+    with torch.no_grad():
+        device = next(model.parameters()).device
+        n_classes = model(to_float(images.pixels[:1].to(device))).shape[1]
+    if n_classes != len(images.classes) or (images.labels < 0).any():
+        raise InputError(
+            "the model's classes are not the images'",
+            expected=f"labelled images of {n_classes} classes",
+            got=f"{len(images.classes)} classes, {int((images.labels < 0).sum())} images without a label",
+            fix="use the images the model was trained for",
+        )
+    _check_several(n_classes)

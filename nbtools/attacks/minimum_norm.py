@@ -1,0 +1,73 @@
+"""Minimum-norm attacks: one run of Foolbox's attack gives the whole curve."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import foolbox as fb
+import foolbox.attacks as fa
+import torch
+from torch import Tensor, nn
+
+from nbtools.attacks.points import Attacked, Checked, carried_up, into_ball, logits_of, seeded, shrunk
+
+_NOISE_DRAWS, _BLENDS = 50, 50  # of Brendel and Bethge's first try at a starting point
+_OUTWARDS = 1.001  # for a point on the boundary that fools the model in one batch and, by rounding, not in another
+_BEYOND = 1.05  # from the image through FMN's point: on the boundary itself rounding decides
+
+
+def nearest(
+    make: Callable[[int], Any],
+    norm: float,
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    steps: int,
+    seed: int,
+) -> Attacked:
+    """Find each image's nearest adversarial point and cut it down to every ε.
+
+    Notes
+    -----
+    An image falls at ε if the point that was found lies within ε, or if the point is still adversarial after it was
+    moved into the ball: for L2 straight towards the image, for L∞ by clipping each pixel, as Foolbox does it.
+    The model itself decides, in float32, about every point.
+    """
+    judge = fb.PyTorchModel(Checked(model), bounds=(0, 1), device=x.device)
+    found = x.clone()
+    rows = (logits_of(model, x).argmax(1) == labels).nonzero().flatten()  # clean errors need no attack
+    with seeded(x, seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba compiles; noise does not fool every network: both are as expected
+        if len(rows):
+            found[rows] = _run(make(steps), judge, x[rows], labels[rows])
+    fell = logits_of(model, found).argmax(1) != labels
+    found = torch.where(fell[:, None, None, None], found, shrunk(x, found, _OUTWARDS))
+    points = torch.stack([into_ball(x, found, epsilon, norm) for epsilon in epsilons])
+    return carried_up(model, labels, points)
+
+
+def _run(method: Any, judge: Any, x: Tensor, labels: Tensor) -> Tensor:
+    """Run Foolbox's attack without a limit; where it finds nothing, its last point or the image itself comes back."""
+    if not isinstance(method, fa.L2BrendelBethgeAttack):
+        return method(judge, x, labels, epsilons=None)[0].detach()
+    start = _starting_points(judge, x, labels)
+    begun = (judge(start).argmax(1) != labels).nonzero().flatten()
+    found = x.clone()
+    if len(begun):
+        options = {"epsilons": None, "starting_points": start[begun]}
+        found[begun] = method(judge, x[begun], labels[begun], **options)[0].detach()
+    return found
+
+
+def _starting_points(judge: Any, x: Tensor, labels: Tensor) -> Tensor:
+    """Return adversarial points far from the images: blended with noise, or else what FMN finds."""
+    blend = fa.LinearSearchBlendedUniformNoiseAttack(directions=_NOISE_DRAWS, steps=_BLENDS)
+    start = blend.run(judge, x, labels)
+    failed = (judge(start).argmax(1) == labels).nonzero().flatten()
+    if len(failed):
+        near = fa.L2FMNAttack().run(judge, x[failed], labels[failed])
+        start[failed] = shrunk(x[failed], near, _BEYOND)
+    return start.detach()

@@ -1,0 +1,86 @@
+"""What all attacks share: logits that are numbers, points in balls, and what nested balls imply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import eagerpy as ep
+import foolbox.distances as fd
+import torch
+from torch import Tensor, nn
+
+from nbtools.errors import InputError
+
+Attacked = tuple[Tensor, Tensor]  # points (n_epsilons, n, 3, h, w) and their logits (n_epsilons, n, n_classes)
+
+
+class Checked(nn.Module):
+    """A model for other libraries to attack: raises `InputError` where a logit is not a number."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (n, n_classes); they are the caller's own, and may be written to."""
+        logits = self.model(x)
+        check_finite(logits)
+        return logits.clone()
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raise `InputError` where a logit is not a number: it is no decision and must not count as one."""
+    if not logits.isfinite().all():
+        raise InputError(
+            "the model's logits are not finite",
+            expected="finite logits for every image",
+            got=f"NaN or infinite for {int((~logits.isfinite().all(1)).sum())} of {len(logits)} images",
+            fix="look for a diverged training or a model in low precision",
+        )
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the model's logits (n, n_classes); raise `InputError` unless they are finite."""
+    logits = model(x)
+    check_finite(logits)
+    return logits
+
+
+def length(change: Tensor, norm: float) -> Tensor:
+    """Return the norm (n,) of each change (n, 3, h, w)."""
+    return torch.linalg.vector_norm(change.flatten(1), ord=norm, dim=1)
+
+
+def shrunk(x: Tensor, points: Tensor, factor: float) -> Tensor:
+    """Scale each point's change: below 1 straight towards its image, into a smaller ball."""
+    return (x + (points - x) * factor).clamp(0, 1)
+
+
+def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
+    """Move points that lie outside the ball of radius ε to its surface (Foolbox's clipping), others not by a bit."""
+    ball = fd.linf if norm == float("inf") else fd.l2
+    inside = length(points - x, norm) <= epsilon
+    clipped = ball.clip_perturbation(ep.astensor(x), ep.astensor(points), epsilon).raw
+    return torch.where(inside[:, None, None, None], points, clipped).clamp(0, 1)
+
+
+def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
+    """Let the model decide; an image that falls at some ε falls at every larger one, by the same point."""
+    logits = torch.stack([logits_of(model, point) for point in points])
+    fell = logits.argmax(2) != labels
+    for index in range(1, len(points)):
+        carried = fell[index - 1] & ~fell[index]
+        points[index, carried], logits[index, carried] = points[index - 1, carried], logits[index - 1, carried]
+        fell[index] |= carried
+    return points, logits
+
+
+@contextmanager
+def seeded(x: Tensor, seed: int) -> Iterator[None]:
+    """Let torch draw from this seed on the images' device; its own generators are left alone."""
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,72 @@
+"""Which attacks there are, and how each is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+
+import foolbox.attacks as fa
+from torch import Tensor, nn
+
+from nbtools.attacks.ascending import STANDARD, autoattack, noise, survivors
+from nbtools.attacks.gradient import descend
+from nbtools.attacks.minimum_norm import nearest
+from nbtools.attacks.points import Attacked
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack of the table below.
+
+    Attributes
+    ----------
+    run : callable
+        (model, x, labels, epsilons, steps, seed) → points and logits at every ε.
+    norm : float
+        Of the ball the perturbation stays in.
+    steps : int
+        The usual number.
+    random : bool
+        Whether it draws random numbers: other seeds and restarts then try something new.
+    """
+
+    run: Callable[[nn.Module, Tensor, Tensor, Sequence[float], int, int], Attacked]
+    norm: float
+    steps: int
+    random: bool
+
+
+# Foolbox's default relative step of PGD is too small to cross the ball; 2.5/steps is the usual choice (Madry et al.).
+_LINF_PGD = partial(descend, lambda steps: fa.LinfPGD(rel_stepsize=2.5 / steps, steps=steps), 2)
+_L2_PGD = partial(descend, lambda steps: fa.L2PGD(rel_stepsize=2.5 / steps, steps=steps), 2)
+_FGSM = partial(descend, lambda steps: fa.LinfFastGradientAttack(), inf)
+_FGM = partial(descend, lambda steps: fa.L2FastGradientAttack(), inf)
+
+_CARLINI_WAGNER = partial(nearest, lambda steps: fa.L2CarliniWagnerAttack(steps=steps), 2)
+_DEEPFOOL = partial(nearest, lambda steps: fa.L2DeepFoolAttack(steps=steps), 2)
+_BRENDEL_BETHGE = partial(nearest, lambda steps: fa.L2BrendelBethgeAttack(steps=steps), 2)
+_LINF_FMN = partial(nearest, lambda steps: fa.LInfFMNAttack(steps=steps), inf)
+_L2_FMN = partial(nearest, lambda steps: fa.L2FMNAttack(steps=steps), 2)
+
+_LINF_NOISE = partial(noise, lambda steps: fa.LinfRepeatedAdditiveUniformNoiseAttack(repeats=steps))
+_L2_NOISE = partial(noise, lambda steps: fa.L2ClippingAwareRepeatedAdditiveGaussianNoiseAttack(repeats=steps))
+
+ATTACKS: dict[str, Attack] = {
+    "LinfPGD": Attack(_LINF_PGD, inf, 40, random=True),
+    "LinfFGSM": Attack(_FGSM, inf, 1, random=False),
+    "LinfFMN": Attack(_LINF_FMN, inf, 100, random=False),
+    "LinfAutoAttack": Attack(partial(survivors, partial(autoattack, "Linf", STANDARD), inf), inf, 100, random=True),
+    "LinfSquare": Attack(partial(survivors, partial(autoattack, "Linf", ("square",)), inf), inf, 100, random=True),
+    "LinfNoise": Attack(partial(survivors, _LINF_NOISE, inf), inf, 100, random=True),
+    "L2PGD": Attack(_L2_PGD, 2, 40, random=True),
+    "L2FGM": Attack(_FGM, 2, 1, random=False),
+    "L2CarliniWagner": Attack(_CARLINI_WAGNER, 2, 200, random=False),
+    "L2DeepFool": Attack(_DEEPFOOL, 2, 50, random=False),
+    "L2BrendelBethge": Attack(_BRENDEL_BETHGE, 2, 1000, random=True),
+    "L2FMN": Attack(_L2_FMN, 2, 100, random=False),
+    "L2AutoAttack": Attack(partial(survivors, partial(autoattack, "L2", STANDARD), 2), 2, 100, random=True),
+    "L2Square": Attack(partial(survivors, partial(autoattack, "L2", ("square",)), 2), 2, 100, random=True),
+    "L2Noise": Attack(partial(survivors, _L2_NOISE, 2), 2, 100, random=True),
+}
