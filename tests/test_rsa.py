@@ -225,7 +225,9 @@ def test_a_spearman_ceiling_is_nilis():
     parts = [rdm(noisy(geometry(0), 1, k), IDS, "V1", "measured") for k in range(3)]
     ranks = np.stack([stats.rankdata(part.dissimilarities[0]) for part in parts])
     upper = np.mean([stats.spearmanr(row, ranks.mean(axis=0)).statistic for row in ranks])
-    lower = np.mean([stats.spearmanr(row, np.delete(ranks, k, 0).mean(axis=0)).statistic for k, row in enumerate(ranks)])
+    lower = np.mean(
+        [stats.spearmanr(row, np.delete(ranks, k, 0).mean(axis=0)).statistic for k, row in enumerate(ranks)]
+    )
     found = noise_ceiling(joined(parts)).iloc[0]
     assert (found["lower"], found["upper"]) == pytest.approx((lower, upper))
 
