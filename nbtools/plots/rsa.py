@@ -15,9 +15,13 @@ from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
 from nbtools.plots.style import (
     BOTTOM,
+    HEIGHT,
     INK,
+    LEFT,
+    RIGHT,
     TEMPLATE,
     TOP,
+    WIDTH,
     axis_places,
     check_names,
     check_table,
@@ -96,7 +100,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     table : DataFrame
         From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
     ceilings : DataFrame
-        From `metrics.rsa.noise_ceiling`: the grey band, ``lower`` to ``upper``.
+        From `metrics.rsa.noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
     label : str
         The similarity.
     title : str
@@ -117,11 +121,6 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     fig = make_subplots(1, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
     for column, region in enumerate(regions, start=1):
-        low, high = bands.loc[region, ["lower", "upper"]]
-        fig.add_vrect(low, high, fillcolor="#e3e3e3", line_width=0, layer="below", row=1, col=column)
-        if region in places:
-            y = places[region]
-            fig.add_hrect(y - 0.5, y + 0.5, fillcolor=faded(color(region), 0.14), line_width=0, row=1, col=column)
         for row in table[table["b"] == region].to_dict("records"):
             shift = 0.26 * (sources.index(row["a_source"]) - (len(sources) - 1) / 2)
             fig.add_scatter(
@@ -136,11 +135,16 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
                 col=column,
             )
         fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
+        low, high = bands.loc[region, ["lower", "upper"]]
+        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", row=1, col=column)
+        if region in places:
+            y, tint = places[region], faded(color(region), 0.16)
+            fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", row=1, col=column)
     _source_legend(fig, sources)
     fig.update_layout(template=TEMPLATE, title_text=title, width=230 + 125 * len(regions))
     fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
-    bounds = pd.concat([table[["ci_low", "ci_high"]].stack(), ceilings[["lower", "upper"]].stack()])
-    fig.update_xaxes(range=padded(bounds.to_frame(), 0.05), nticks=4, title_text=label)
+    bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
+    fig.update_xaxes(range=padded(bounds.to_frame()), nticks=4, title_text=label)
     fig.update_yaxes(tickvals=list(places.values()), ticktext=list(places), range=[max(places.values()) + 0.7, -0.7])
     return fig.update_yaxes(title_text="what guided the network", col=1)
 
@@ -208,6 +212,9 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     check_names(places["source"], list(SOURCES), "source")
     fig = new_figure(f"{title}<br><sup>stress-1 = {places['stress'].iloc[0]:.2f}; axes have no meaning</sup>", "", "")
     sources = [source for source in SOURCES if source in set(places["source"])]
+    for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
+        line = {"color": faded(color(part["name"].iloc[0]), 0.35), "width": 1}
+        fig.add_scatter(x=part["x"], y=part["y"], mode="lines", line=line, hoverinfo="skip", showlegend=False)
     for row in places.to_dict("records"):
         fig.add_scatter(
             x=[row["x"]],
@@ -218,13 +225,23 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
             showlegend=False,
         )
     _source_legend(fig, sources)
-    x_range, y_range = (padded(places[[axis]], 0.1) for axis in "xy")
+    x_range, y_range = _true_to_scale(places[["x", "y"]])
     points = places[["x", "y"]].to_numpy()
     shown = places["source"].isin(["pooled", "measured"]).to_numpy()
     place_labels(fig, points[shown], points, list(places.loc[shown, "name"]), x_range, y_range)
-    blank = {"showticklabels": False, "ticks": "", "showgrid": False}
+    blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
     fig.update_xaxes(blank, range=x_range)
-    return fig.update_yaxes(blank, range=y_range)
+    fig.update_yaxes(blank, range=y_range)
+    return fig.update_layout(height=HEIGHT + 20, margin={"t": TOP + 20})
+
+
+def _true_to_scale(points: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """Ranges of x and y in which a unit is as long on either axis of a figure of the default size."""
+    size = np.array([WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM])
+    low, high = points.min().to_numpy(), points.max().to_numpy()
+    unit = 1.15 * np.max((high - low) / size)
+    x, y = ([float(m - half), float(m + half)] for m, half in zip((low + high) / 2, unit * size / 2, strict=True))
+    return x, y
 
 
 def _marker(name: str, source: str, size: float) -> dict[str, Any]:
