@@ -144,7 +144,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     fig.update_layout(template=TEMPLATE, title_text=title, width=230 + 125 * len(regions))
     fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
-    fig.update_xaxes(range=padded(bounds.to_frame()), nticks=4, title_text=label)
+    fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
     fig.update_yaxes(tickvals=list(places.values()), ticktext=list(places), range=[max(places.values()) + 0.7, -0.7])
     return fig.update_yaxes(title_text="what guided the network", col=1)
 
@@ -232,7 +232,7 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
     fig.update_xaxes(blank, range=x_range)
     fig.update_yaxes(blank, range=y_range)
-    return fig.update_layout(height=HEIGHT + 20, margin={"t": TOP + 20})
+    return fig.update_layout(height=HEIGHT + 20, margin={"t": TOP + 20}, legend={"y": 1.02})
 
 
 def _true_to_scale(points: pd.DataFrame) -> tuple[list[float], list[float]]:
