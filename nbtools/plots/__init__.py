@@ -8,6 +8,7 @@ from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout
 from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, training_curves
 from nbtools.plots.report import report
+from nbtools.plots.rsa import network_region, rdm_grid, rdm_map, similarity_heatmap
 from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_texture
 
 __all__ = [
@@ -24,14 +25,18 @@ __all__ = [
     "manifolds_and_gain",
     "manifolds_by_condition",
     "manifolds_by_readout",
+    "network_region",
     "noise_ceilings",
     "perturbations",
     "predictor_scores",
+    "rdm_grid",
+    "rdm_map",
     "regions",
     "report",
     "robustness_curves",
     "scores_by_condition",
     "shape_and_texture",
+    "similarity_heatmap",
     "smoothness_curves",
     "trade_off",
     "training_curves",
