@@ -25,7 +25,7 @@ LAYERS = (
     "models checkpoints",
     "loop",
     "training",
-    "style_transfer",
+    "style_transfer clouds manifold_guidance",
     "attacks transfer",
     "metrics",
     "provenance",
