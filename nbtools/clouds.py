@@ -204,7 +204,8 @@ def cloud_geometry(features: Tensor, labels: Tensor, manifolds: CategoryManifold
     -------
     DataFrame
         One row per category: category, distance (RMS, to the neural centre), radius (RMS, to the cloud's own
-        centre), neural_radius, variance_inside (share of the cloud's variance in the neural basis).
+        centre), neural_radius, variance_inside (share of the cloud's variance in the neural basis),
+        variance_expected (that share for a cloud that varies alike in all directions).
 
     Raises
     ------
@@ -232,6 +233,7 @@ def cloud_geometry(features: Tensor, labels: Tensor, manifolds: CategoryManifold
                 "radius": float(own.radii[category]),
                 "neural_radius": float(one.radii),
                 "variance_inside": 1 - float(variance_outside(cloud, here, one.bases)),
+                "variance_expected": float(one.dimensions / d),
             }
         )
     return pd.DataFrame(rows)

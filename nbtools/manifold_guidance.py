@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nbtools.checks import check_eval
 from nbtools.clouds import FEWEST, CategoryManifolds, Form, category_manifolds, distance_outside, variance_outside
 from nbtools.data.images import ImageSet, augment, draw_boxes
 from nbtools.errors import InputError
@@ -43,19 +44,44 @@ def neural_manifolds(guide: Guide, images: ImageSet, size: int, seed: int) -> Ca
     InputError
         As `category_manifolds`.
     """
-    manifolds = category_manifolds(guide_responses(guide, images, size), images.labels, len(images.classes))
+    manifolds = category_manifolds(cloud_responses(guide, images, size), images.labels, len(images.classes))
     return manifolds if guide.partner is None else manifolds.of_categories(derangement(len(images.classes), seed))
 
 
 @torch.no_grad()
-def guide_responses(guide: Guide, images: ImageSet, size: int, batch_size: int = 256) -> Tensor:
-    """Return a guide's scaled responses to whole images: float32 (n_images, n_components), on the CPU."""
+def cloud_responses(of: Guide | GuidedNet, images: ImageSet, size: int, batch_size: int = 256) -> Tensor:
+    """Return a guide's scaled responses to whole images, or a frozen network's neural head's.
+
+    Parameters
+    ----------
+    of : Guide or GuidedNet
+        Whose responses; a network has a neural head and is in eval mode.
+    images : ImageSet
+        Seen without augmentation.
+    size : int
+        Side of the views in pixels.
+    batch_size : int
+        Images seen together.
+
+    Returns
+    -------
+    Tensor
+        float32, shape (n_images, n_components), on the CPU.
+
+    Raises
+    ------
+    InputError
+        If a network is in training mode.
+    """
     device = best_device()
-    here = guide.to(device)
+    here = of.to(device)
+    if isinstance(here, GuidedNet):
+        check_eval(here)
     whole = draw_boxes("none", batch_size, torch.Generator())
-    parts = [
-        here.targets(augment(chunk.to(device), whole[: len(chunk)], size)) for chunk in images.pixels.split(batch_size)
-    ]
+    parts = []
+    for chunk in images.pixels.split(batch_size):
+        views = augment(chunk.to(device), whole[: len(chunk)], size)
+        parts.append(here.targets(views) if isinstance(here, Guide) else here.features(views)["neural"])
     return torch.cat(parts).cpu()
 
 

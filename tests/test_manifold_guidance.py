@@ -26,11 +26,11 @@ from nbtools.loop import TrainConfig
 from nbtools.manifold_guidance import (
     PAPER_WEIGHTS,
     ManifoldObjective,
-    guide_responses,
+    cloud_responses,
     neural_manifolds,
     train_manifold_guided,
 )
-from nbtools.models import GuidedNet, RoiPredictor, build
+from nbtools.models import GuidedNet, RoiPredictor, build, freeze
 from nbtools.training import Guide, derangement, make_guide, predict, train_guided
 
 SIDE, D, K, N = 16, 6, 4, 80
@@ -110,8 +110,11 @@ def test_a_guides_manifolds_are_those_of_its_scaled_responses() -> None:
     guide, images = a_guide(), some_images()[SPLITS["train"]]
     manifolds = neural_manifolds(guide, images, SIDE, 0)
     scaled = (predict(guide.predictor, images.pixels) - guide.mean) / guide.scale
-    torch.testing.assert_close(guide_responses(guide, images, SIDE, batch_size=7), scaled)
+    torch.testing.assert_close(cloud_responses(guide, images, SIDE, batch_size=7), scaled)
     torch.testing.assert_close(manifolds.centres, category_manifolds(scaled, images.labels, K).centres)
+    network = freeze(a_network())
+    neural = network.heads(to_float(images.pixels))[1]
+    torch.testing.assert_close(cloud_responses(network, images, SIDE, batch_size=7), neural)
     raw = neural_manifolds(a_guide(target_scale="raw"), images, SIDE, 0)
     torch.testing.assert_close(manifolds.radii, raw.radii / guide.scale)
 
@@ -333,6 +336,9 @@ def test_the_regions_own_clouds_have_its_geometry() -> None:
     np.testing.assert_allclose(table["distance"], table["neural_radius"], rtol=1e-4)
     np.testing.assert_allclose(table["radius"], table["neural_radius"], rtol=1e-4)
     assert table["variance_inside"].between(0.95, 1.0001).all()
+    assert table["variance_expected"].tolist() == [1 / 8, 2 / 8, 3 / 8, 4 / 8]
+    even = cloud_geometry(torch.randn(4000, 8), torch.arange(4000) % K, category_manifolds(responses, labels, K))
+    np.testing.assert_allclose(even["variance_inside"], even["variance_expected"], atol=0.03)
     moved = cloud_geometry(responses + 3, labels, category_manifolds(responses, labels, K))
     np.testing.assert_allclose(moved["radius"], table["radius"], rtol=1e-4)
     np.testing.assert_allclose(moved["distance"] ** 2, table["radius"] ** 2 + 8 * 9, rtol=1e-4)
@@ -391,6 +397,7 @@ BAD: dict[str, tuple[Any, str]] = {
         lambda: cloud_geometry(torch.randn(20, D + 1), torch.arange(20) % K, some_manifolds()),
         "not in the manifolds' space",
     ),
+    "a network in training mode": (lambda: cloud_responses(a_network().train(), some_images(), SIDE), "training mode"),
     "a head of another size": (lambda: guided(a_network(D + 1)), "do not fit"),
     "no neural head": (lambda: guided(a_network(0)), "do not fit"),
     "a network of other classes": (lambda: guided(a_network(D, K + 1)), "do not fit"),

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from nbtools import runs
+from nbtools.clouds import CategoryManifolds
 from nbtools.conditions import VENTRAL
 from nbtools.metrics.noise_ceiling import noise_ceiling
 
@@ -122,6 +124,7 @@ ACCURACY = pd.DataFrame(
     {"attack": "LinfPGD", "epsilon": [0.0, 2 / 255, 4 / 255], "accuracy": [0.9, 0.6, 0.2], "condition": "TO"}
 )
 VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 49.0, 100.0]})
+CLOUDS = CategoryManifolds(torch.zeros(2, 8), torch.ones(2), torch.eye(8)[:2].expand(2, 2, 8))
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 
 
@@ -134,6 +137,7 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("03_guided_training", {}, 0.0, 0.5),
         ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
+        ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, 0.25, 0.5),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

@@ -1,6 +1,7 @@
 """Tables to plotly figures: one function per figure, one look, a colour and marker per condition."""
 
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
+from nbtools.plots.clouds import category_clouds
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
@@ -10,6 +11,7 @@ from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_textu
 
 __all__ = [
     "alpha_ablation",
+    "category_clouds",
     "class_bias",
     "consistency_heatmap",
     "differences",
