@@ -104,7 +104,7 @@ def category_manifolds(
         centres.append(centre)
         radii.append((spread.square().sum() / len(members)).sqrt())
         bases.append(directions[: int((held < variance).sum()) + 1])
-    _check_spread(torch.stack(radii), labels)
+    _check_spread(torch.stack(radii), responses)
     padded = torch.nn.utils.rnn.pad_sequence(bases, batch_first=True)
     return CategoryManifolds(torch.stack(centres).float(), torch.stack(radii).float(), padded.float())
 
@@ -265,11 +265,12 @@ def _check_responses(responses: Tensor, labels: Tensor, n_categories: int, varia
         )
 
 
-def _check_spread(radii: Tensor, labels: Tensor) -> None:
-    if not (radii > 0).all():
+def _check_spread(radii: Tensor, responses: Tensor) -> None:
+    flat = radii <= 1e-6 * responses.abs().max()  # what rounding leaves of no variance
+    if flat.any():
         raise InputError(
             "categories without variance",
             expected="responses that differ within each category",
-            got=f"one response to all images of categories {(radii <= 0).nonzero().flatten().tolist()}",
+            got=f"one response to all images of categories {flat.nonzero().flatten().tolist()}",
             fix="check that the predictor was trained",
         )

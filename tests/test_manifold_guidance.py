@@ -388,7 +388,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "a category without images": (lambda: measured(lambda r, y: (r, y), n_categories=5), r"too few.*\n.*\n.*\[4\]"),
     "a category of one image": (lambda: measured(lambda r, y: (r[:7], y[:7])), r"too few images\n.*\n.*\[3\]"),
     "a category without variance": (
-        lambda: measured(lambda r, y: (torch.where(y[:, None] == 2, 1.0, r), y)),
+        lambda: measured(lambda r, y: (torch.where(y[:, None] == 2, 0.1, r), y)),
         r"without variance\n.*\n.*\[2\]",
     ),
     "a predictor that gives one answer": (one_answer, "without variance"),
