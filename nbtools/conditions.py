@@ -35,7 +35,9 @@ BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle", "lab
 DECAYS: tuple[str, ...] = ("decay-0.003", "decay-0.01", "decay-0.03", "decay-0.1", "decay-0.3")
 CONDITIONS: tuple[str, ...] = (*BASELINES, *DECAYS, *HIERARCHY)
 
-Kind = Literal["none", "random", "shuffle", "labels", "decay", "roi"]
+_MANIFOLD = "-manifold"  # after a guide's name
+
+Kind = Literal["none", "random", "shuffle", "labels", "decay", "roi", "manifold"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class Condition:
     ----------
     name : str
         As it stands in tables and figures.
-    kind : {"none", "random", "shuffle", "labels", "decay", "roi"}
+    kind : {"none", "random", "shuffle", "labels", "decay", "roi", "manifold"}
         No guidance; an untrained predictor; a trained predictor that sees another image; no guidance, but the
-        scanner's images with their labels; no guidance, but weight decay; a trained predictor.
+        scanner's images with their labels; no guidance, but weight decay; a trained predictor; the category
+        manifolds of one of these predictors in place of its responses.
     roi : str or None
         The region whose predictor is used (for ``random``: whose predictor's size is used).
     weight_decay : float
@@ -67,8 +70,8 @@ def parse_condition(name: str) -> Condition:
     Parameters
     ----------
     name : str
-        A region (``"TO"``), ``"none"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"`` or
-        ``"decay-<weight decay>"``.
+        A region (``"TO"``), ``"none"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
+        ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
 
     Raises
     ------
@@ -81,12 +84,15 @@ def parse_condition(name: str) -> Condition:
         return Condition(name, "random", HIERARCHY[-1])
     if name.startswith("decay-") and (weight_decay := _decay(name)):
         return Condition(name, "decay", None, weight_decay)
+    if (guide := name.removesuffix(_MANIFOLD)) != name and guide.removesuffix("-shuffle") in (*ROI_LABELS, "random"):
+        return Condition(name, "manifold", parse_condition(guide).roi)
     roi = name.removesuffix("-shuffle")
     if roi in ROI_LABELS:
         return Condition(name, "roi" if roi == name else "shuffle", roi)
     raise InputError(
         f"unknown condition {name!r}",
-        expected=f"a region ({', '.join(ROI_LABELS)}), none, random, <region>-shuffle, labels or decay-<number>",
+        expected=f"a region ({', '.join(ROI_LABELS)}), none, random, <region>-shuffle, labels, decay-<number> or "
+        "<guide>-manifold",
         got=repr(name),
         fix="check the spelling; names are case-sensitive",
     )
@@ -149,6 +155,7 @@ _DASHES: dict[Kind, str] = {
     "shuffle": "dash",
     "labels": "dashdot",
     "decay": "longdash",
+    "manifold": "longdashdot",
     "roi": "solid",
 }
 # One shape for each member of the family, weakest first; a decay of another strength has the last.
@@ -156,11 +163,11 @@ _DECAY_SYMBOLS = ("arrow-up", "arrow-right", "arrow-down", "arrow-left", "arrow"
 
 
 def color(condition: str) -> str:
-    """Return the condition's fixed colour (hex); a shuffled control has its region's."""
+    """Return the condition's fixed colour (hex); a shuffled control or a manifold has its guide's."""
     parsed = parse_condition(condition)
     if parsed.kind == "decay":
         return _DECAY_COLOR
-    return _COLORS.get(parsed.name) or _COLORS.get(str(parsed.roi)) or _DORSAL_COLOR
+    return _COLORS.get(condition.removesuffix(_MANIFOLD)) or _COLORS.get(str(parsed.roi)) or _DORSAL_COLOR
 
 
 def dash(condition: str) -> str:
@@ -169,12 +176,13 @@ def dash(condition: str) -> str:
 
 
 def symbol(condition: str) -> str:
-    """Return the condition's plotly marker: a shape per region, open for its shuffled control."""
+    """Return the condition's plotly marker: a shape per region, open for its shuffled control, dotted for manifolds."""
     parsed = parse_condition(condition)
     if parsed.kind == "decay":
         return _DECAY_SYMBOLS[DECAYS.index(condition) if condition in DECAYS else -1]
-    shape = _SYMBOLS.get(parsed.name) or _SYMBOLS.get(str(parsed.roi), "hexagon")
-    return f"{shape}-open" if parsed.kind == "shuffle" else shape
+    guide = condition.removesuffix(_MANIFOLD)
+    shape = _SYMBOLS.get(guide) or _SYMBOLS.get(str(parsed.roi), "hexagon")
+    return shape + "-open" * guide.endswith("-shuffle") + "-dot" * (parsed.kind == "manifold")
 
 
 def hierarchy_rank(condition: str) -> int | None:

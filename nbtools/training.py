@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from nbtools.conditions import Condition
 from nbtools.data.images import ImageSet, augment, to_float
 from nbtools.errors import InputError
-from nbtools.loop import Batch, MakeBatch, Objective, TrainConfig, fit
+from nbtools.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
 from nbtools.models import GuidedNet, RoiPredictor, freeze
 
 TargetScale = Literal["raw", "global"]
@@ -121,8 +121,16 @@ def make_guide(
     Raises
     ------
     InputError
-        If `target_scale` is unknown or the predictor gives the same scores for all images.
+        If the condition is of manifold guidance, `target_scale` is unknown, or the predictor gives the same scores
+        for all images.
     """
+    if condition.kind == "manifold":
+        raise InputError(
+            "a guide gives targets, which manifold guidance does without",
+            expected="a region, random or <region>-shuffle",
+            got=condition.name,
+            fix="leave -manifold out, or train with nbtools.manifold_guidance",
+        )
     freeze(predictor.to(best_device()))
     scores = predict(predictor, images.pixels)
     scale = float(scores.var(dim=0).mean().sqrt())
@@ -133,14 +141,14 @@ def make_guide(
             got=f"target_scale={target_scale!r}, standard deviation {scale:.3g}",
             fix="check the spelling, and that the predictor was trained",
         )
-    partner = _derangement(len(images), seed) if condition.kind == "shuffle" else None
+    partner = derangement(len(images), seed) if condition.kind == "shuffle" else None
     if target_scale == "raw":
         return Guide(predictor, partner, torch.zeros(scores.shape[1]), 1.0)
     return Guide(predictor, partner, scores.mean(0), scale)
 
 
-def _derangement(n: int, seed: int) -> Tensor:
-    """Pair every one of n images with another: a random cycle through all of them."""
+def derangement(n: int, seed: int) -> Tensor:
+    """Pair every one of n images or categories with another: a random cycle through all of them."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)
@@ -268,24 +276,32 @@ def train_guided(
             got=model.config["n_components"],
             fix="build the network with the predictor's n_components",
         )
-    side = size or images.pixels.shape[-1]
+    labelled = labelled_views(images, size or images.pixels.shape[-1])
 
     def batches(device: torch.device) -> MakeBatch:
-        pixels, labels = _resident(images.pixels, device), images.labels.to(device)
+        views = labelled(device)
         here = guide.to(device) if guide else None
 
         def batch(rows: Tensor, boxes: Tensor) -> Batch:
-            views = augment(pixels[rows].to(device), boxes, side)
+            seen, labels = views(rows, boxes)
             if here is None:
-                return views, labels[rows]
-            if here.partner is None:
-                return views, labels[rows], here.targets(views)
-            partners = augment(pixels[here.partner[rows]].to(device), boxes, side)
-            return views, labels[rows], here.targets(partners)
+                return seen, labels
+            shown = seen if here.partner is None else views(here.partner[rows], boxes)[0]
+            return seen, labels, here.targets(shown)
 
         return batch
 
     return fit(GuidedObjective(model, alpha), batches, splits, config, checkpoint)
+
+
+def labelled_views(images: ImageSet, size: int) -> Batches:
+    """Return what makes batches of augmented views (n, 3, size, size) and their labels (n,)."""
+
+    def batches(device: torch.device) -> MakeBatch:
+        pixels, labels = _resident(images.pixels, device), images.labels.to(device)
+        return lambda rows, boxes: (augment(pixels[rows].to(device), boxes, size), labels[rows])
+
+    return batches
 
 
 def best_device() -> torch.device:

@@ -27,6 +27,8 @@ LAYERS = (
     "training",
     "style_transfer",
     "attacks transfer features",
+    "style_transfer clouds manifold_guidance",
+    "attacks transfer",
     "metrics",
     "audit",
     "provenance",

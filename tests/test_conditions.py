@@ -28,17 +28,25 @@ def test_atlas_labels_are_those_of_the_paper() -> None:
         ("labels", Condition("labels", "labels", None)),
         ("decay-0.003", Condition("decay-0.003", "decay", None, 0.003)),
         ("decay-1e-05", Condition("decay-1e-05", "decay", None, 1e-5)),
+        ("V4-manifold", Condition("V4-manifold", "manifold", "V4")),
+        ("TO-shuffle-manifold", Condition("TO-shuffle-manifold", "manifold", "TO")),
+        ("random-manifold", Condition("random-manifold", "manifold", "TO")),
     ],
 )
 def test_names_are_read(name: str, expected: Condition) -> None:
     assert parse_condition(name) == expected
 
 
-OTHERS = "v1 TO- TO-shuffled none-shuffle random-shuffle labels-shuffle TO-shuffle-shuffle -shuffle"
+OTHERS = (
+    "v1 TO- TO-shuffled none-shuffle random-shuffle labels-shuffle TO-shuffle-shuffle -shuffle TO-manifolds -manifold"
+)
+NO_MANIFOLDS = (
+    "none-manifold labels-manifold decay-0.1-manifold TO-manifold-manifold TO-manifold-shuffle random-shuffle-manifold"
+)
 NO_DECAYS = "decay decay- decay-0 decay--1 decay-0.0030 decay-1e-5 decay-x"
 
 
-@pytest.mark.parametrize("name", ["", "V1 ", *OTHERS.split(), *NO_DECAYS.split()])
+@pytest.mark.parametrize("name", ["", "V1 ", *OTHERS.split(), *NO_MANIFOLDS.split(), *NO_DECAYS.split()])
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="unknown condition"):
         parse_condition(name)
@@ -53,9 +61,11 @@ def test_regions_are_checked() -> None:
 
 
 def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
-    looks = {name: (conditions.color(name), conditions.dash(name), conditions.symbol(name)) for name in CONDITIONS}
-    assert len(set(looks.values())) == len(CONDITIONS)
-    assert looks["TO-shuffle"][0] == looks["TO"][0]
+    names = [*CONDITIONS, *(f"{guide}-manifold" for guide in ("random", "TO-shuffle", *HIERARCHY))]
+    looks = {name: (conditions.color(name), conditions.dash(name), conditions.symbol(name)) for name in names}
+    assert len(set(looks.values())) == len(names)
+    assert looks["TO-shuffle"][0] == looks["TO"][0] == looks["TO-manifold"][0] == looks["TO-shuffle-manifold"][0]
+    assert looks["random-manifold"][0] == looks["random"][0]
     assert {conditions.color(roi) for roi in DORSAL}.isdisjoint(conditions.color(name) for name in CONDITIONS)
 
 

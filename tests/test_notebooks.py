@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from nbtools import runs
+from nbtools.clouds import CategoryManifolds
 from nbtools.conditions import VENTRAL
 from nbtools.metrics.noise_ceiling import noise_ceiling
 
@@ -125,6 +127,7 @@ VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 4
 LAST = pd.DataFrame({"attack": ["LinfPGD", "L2PGD", "L2FGM"], "accuracy": [0.1, 0.2, 0.4], "condition": "TO"})
 CAPACITY = pd.DataFrame({"measured": [0.2, 0.5], "predicted": [0.9, 0.4]}, index=["V1", "LO"])
 TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
+CLOUDS = CategoryManifolds(torch.zeros(2, 8), torch.ones(2), torch.eye(8)[:2].expand(2, 2, 8))
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 
 
@@ -140,6 +143,7 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
         ("11_attacks_and_audit", {"last": LAST}, "L2PGD", "LinfPGD"),
+        ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, 0.25, 0.5),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

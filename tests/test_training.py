@@ -347,10 +347,10 @@ def test_targets_are_the_predictors_for_the_same_view(condition: str, monkeypatc
 
 @given(st.integers(2, 300), st.integers(0, 2**31))
 def test_a_shuffled_pairing_is_a_derangement(n: int, seed: int) -> None:
-    partner = training._derangement(n, seed)
+    partner = training.derangement(n, seed)
     assert sorted(partner.tolist()) == list(range(n))
     assert not (partner == torch.arange(n)).any()
-    assert torch.equal(partner, training._derangement(n, seed))
+    assert torch.equal(partner, training.derangement(n, seed))
 
 
 def test_another_seed_is_another_pairing() -> None:

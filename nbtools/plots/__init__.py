@@ -2,6 +2,7 @@
 
 from nbtools.plots.attacks import attack_curves, audit_grid, visibility_curves
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
+from nbtools.plots.clouds import category_clouds
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
@@ -15,6 +16,7 @@ __all__ = [
     "alpha_ablation",
     "attack_curves",
     "audit_grid",
+    "category_clouds",
     "class_bias",
     "consistency_heatmap",
     "differences",

@@ -39,6 +39,8 @@ METRIC_LABELS = {
     "loss": "loss",
     "class_loss": "classification loss",
     "neural_loss": "neural loss",
+    "distance_loss": "distance outside spheres",
+    "variance_loss": "variance term",
     "accuracy": "accuracy",
     "neural_r": "neural correlation r",
     "lr": "learning rate",

@@ -1,0 +1,70 @@
+"""Figure of category clouds: how near several networks' clouds are to a region's, in place, size and directions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from nbtools.metrics.stats import bootstrap_ci
+from nbtools.plots.style import BOTTOM, INK, PALE, TEMPLATE, TOP, check_table
+
+_PANELS = {
+    "distance": "distance to the<br>region's centre",
+    "radius": "radius about the<br>cloud's own centre",
+    "variance_inside": "variance inside<br>the region's basis",
+}
+
+
+def category_clouds(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show distance, radius and directions of category clouds: one panel each, a dot per category.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `clouds.cloud_geometry`, one row per ``clouds`` (whose they are, in the order to show) and category:
+        ``distance``, ``radius``, ``neural_radius``, ``variance_inside``, ``variance_expected``. The first two are
+        shown as multiples of the region's radius. Dotted lines: that radius, and the mean variance inside that
+        clouds without any direction of their own would have.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column, or there is but one category.
+    """
+    check_table(
+        table, ("clouds", "category", "distance", "radius", "neural_radius", "variance_inside", "variance_expected")
+    )
+    names = list(dict.fromkeys(table["clouds"]))
+    fig = make_subplots(1, len(_PANELS), subplot_titles=list(_PANELS.values()), horizontal_spacing=0.09)
+    for column, measure in enumerate(_PANELS, start=1):
+        share = measure == "variance_inside"
+        for place, name in enumerate(names):
+            part = table[table["clouds"] == name].sort_values("category")
+            values = part[measure].to_numpy() / (1 if share else part["neural_radius"].to_numpy())
+            _strip(fig, place, values, name, column)
+        reference = table["variance_expected"].mean() if share else 1
+        fig.add_hline(y=reference, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
+        fig.update_yaxes(rangemode="tozero", tickformat=".0%" if share else None, row=1, col=column)
+    fig.update_yaxes(title_text="in units of the region's radius", row=1, col=1)
+    fig.update_yaxes(range=[0, 1.03], row=1, col=len(_PANELS))
+    wrapped = [name.replace(" ", "<br>") for name in names]
+    fig.update_xaxes(tickvals=list(range(len(names))), ticktext=wrapped, range=[-0.6, len(names) - 0.4])
+    fig.update_xaxes(title_text="whose clouds", tickangle=0, tickfont={"size": 12})
+    fig.update_annotations(font_size=14)
+    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
+    return fig.update_layout(margin={"t": TOP + 30, "b": BOTTOM + 30})
+
+
+def _strip(fig: go.Figure, place: int, values: np.ndarray, name: str, column: int) -> None:
+    """Draw a dot per category, and beside them the mean with its 95 % interval over categories."""
+    at = {"row": 1, "col": column}
+    dots = {"size": 6, "color": PALE, "opacity": 0.7}
+    fig.add_scatter(x=np.full(len(values), place - 0.12), y=values, name=name, mode="markers", marker=dots, **at)
+    mean, (low, high) = values.mean(), bootstrap_ci(values)
+    bars = {"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low], "width": 4}
+    look = {"size": 10, "color": INK, "symbol": "diamond"}
+    fig.add_scatter(x=[place + 0.15], y=[mean], name=name, mode="markers", marker=look, error_y=bars, **at)
