@@ -2,6 +2,7 @@
 
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
+from nbtools.plots.decisions import decision_board, decision_path
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, training_curves
@@ -12,6 +13,8 @@ __all__ = [
     "alpha_ablation",
     "class_bias",
     "consistency_heatmap",
+    "decision_board",
+    "decision_path",
     "differences",
     "equal_smoothness",
     "hierarchy",
