@@ -77,36 +77,49 @@ def decision_board(path: pd.DataFrame, bars: pd.DataFrame, level: float, *, x_ti
             got=f"{', '.join(names)} and {', '.join(ordered(bars['condition']))}",
             fix="choose two networks",
         )
-    heads = [_head(path[path["condition"] == name], level) for name in names] + [" "] * (SLOTS - len(names))
     fig = make_subplots(
         2,
         SLOTS,
         specs=[[{}, {}], [{"colspan": SLOTS}, None]],
-        subplot_titles=heads,
-        vertical_spacing=0.19,
+        subplot_titles=[" "] * SLOTS,
+        vertical_spacing=0.22,
         horizontal_spacing=0.14,
         row_heights=[0.55, 0.45],
     )
     positions = _positions(path)
-    for slot in range(SLOTS):
-        name = names[slot] if slot < len(names) else None
+    for slot, name in enumerate([*names, *[None] * SLOTS][:SLOTS]):
         for trace in _bar_traces(bars[bars["condition"] == name], name):
             fig.add_trace(trace, 1, slot + 1)
         for trace in _path_traces(path[path["condition"] == name], slot, positions):
             fig.add_trace(trace, 2, 1)
-    here = {"x": [positions[level]] * 2, "y": [0, 1], "line": {"color": INK, "width": 1.5, "dash": "dash"}}
-    fig.add_scatter(**here, mode="lines", name="ε now", showlegend=False, hoverinfo="skip", row=2, col=1)
-    fig.update_xaxes(**_PROBABILITY, title_text="probability", row=1)
+    line = {"color": INK, "width": 1.5, "dash": "dash"}
+    fig.add_scatter(y=[0, 1], mode="lines", line=line, name=_HERE, showlegend=False, hoverinfo="skip", row=2, col=1)
+    fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4}, row=1)
     fig.update_yaxes(**_class_axis(bars, path), row=1)
     fig.update_xaxes(**_level_axis(path), title_text=x_title, row=2)
     fig.update_yaxes(**_PROBABILITY, title_text="probability", row=2)
-    legend = {"y": 0.43, "font": {"size": 13}}
+    legend = {"y": 0.36, "font": {"size": 13}}
     height = TOP + BOTTOM + 340 + 16 * bars["class_name"].nunique()
-    return fig.update_layout(
-        template=TEMPLATE, title_text=title, legend=legend, barmode="overlay", height=height, width=WIDTH
-    )
+    fig.update_layout(template=TEMPLATE, legend=legend, barmode="overlay", height=height, width=WIDTH)
+    show_level(fig, path, bars, level, title=title)
+    return fig
 
 
+def show_level(board: go.Figure, path: pd.DataFrame, bars: pd.DataFrame, level: float, *, title: str) -> None:
+    """Move a board of `decision_board` to another ε of the same path; arguments as there."""
+    names = list(dict.fromkeys(path["condition"]))
+    heads = [_head(path[path["condition"] == name], level) for name in names]
+    for head, text in zip(board.layout.annotations, [*heads, *[" "] * SLOTS], strict=False):
+        head.text = text
+    moving = [trace for trace in board.data if trace.name == _NOW]
+    for trace, name in zip(moving, names, strict=False):
+        trace.x = bars.loc[bars["condition"] == name, "probability"].to_numpy()
+    (here,) = (trace for trace in board.data if trace.name == _HERE)
+    here.x = [_positions(path)[level]] * 2
+    board.layout.title.text = title
+
+
+_NOW, _HERE = "at ε", "ε now"
 _PROBABILITY = {"range": [-0.02, 1.04], "tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
 
 
@@ -160,8 +173,8 @@ def _bar_traces(bars: pd.DataFrame, name: str | None) -> list[go.Bar]:
     shade = color(name) if name else GHOST
     common = {"y": bars["class_name"], "orientation": "h", "showlegend": False, "hovertemplate": "%{y} %{x:.1%}"}
     return [
-        go.Bar(x=bars["clean"], name="clean", width=0.82, marker={"color": GHOST}, **common),
-        go.Bar(x=bars["probability"], name="at ε", width=0.46, marker={"color": shade}, **common),
+        go.Bar(x=bars["clean"].to_numpy(), name="clean", width=0.82, marker={"color": GHOST}, **common),
+        go.Bar(x=bars["probability"].to_numpy(), name=_NOW, width=0.46, marker={"color": shade}, **common),
     ]
 
 

@@ -19,7 +19,7 @@ from nbtools.data.images import ImageSet
 from nbtools.data.own_image import read_image
 from nbtools.errors import InputError
 from nbtools.models import freeze
-from nbtools.plots.decisions import decision_board
+from nbtools.plots.decisions import decision_board, show_level
 from nbtools.training import best_device
 from nbtools.widgets import attack_html
 from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
@@ -218,19 +218,17 @@ class AttackExplorer(w.VBox):
 
     def _draw(self) -> None:
         choice, seen = self.choice, view(self.bench, self.choice)
-        image = choice.image.removeprefix(OWN)
-        figure = decision_board(
-            seen.path,
-            seen.bars,
-            seen.level,
-            x_title="attack budget ε (1/255" + (", root mean square)" if ATTACKS[choice.attack].norm == 2 else ")"),
-            title=escape(f"{choice.attack} on {image}, ε = {seen.budget} ({self._title})"),
-        )
+        title = f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})"
+        tables = {"path": seen.path, "bars": seen.bars, "level": seen.level, "title": escape(title)}
+        unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
         self.pictures.value = attack_html.pictures(seen)
         if self.board is None:
-            self.board = go.FigureWidget(figure)
+            self.board = go.FigureWidget(decision_board(**tables, x_title=f"attack budget ε ({unit})"))
+        elif replace(choice, level=self._shown.level) == self._shown:
+            with self.board.batch_update():
+                show_level(self.board, **tables)
         else:
-            _redraw(self.board, figure)
+            _redraw(self.board, decision_board(**tables, x_title=f"attack budget ε ({unit})"))
         self.outbox.code = as_code(self.bench, choice, self._origin)
         self.outbox.state = save_state(self.bench, choice)
         self._shown = choice
