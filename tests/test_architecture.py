@@ -26,7 +26,7 @@ LAYERS = (
     "loop",
     "training",
     "style_transfer",
-    "attacks transfer",
+    "attacks transfer targeted",
     "metrics",
     "provenance",
     "runs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -119,3 +120,17 @@ def photographs(size: int, classes: tuple[str, ...]) -> ImageSet:
     labelled = len(classes) == IMAGENET_CLASSES
     labels = torch.tensor(numbers if labelled else [NO_LABEL] * len(files))
     return ImageSet(pixels, labels, np.array([f"foolbox/{file.name}" for file in files]), classes)
+
+
+def with_photographs(images: ImageSet) -> ImageSet:
+    """Add Foolbox's photographs to images that are large enough to recognise one; smaller ones are left alone."""
+    size = int(images.pixels.shape[-1])
+    if size < LARGE:
+        return images
+    photos = photographs(size, images.classes)
+    return replace(
+        images,
+        pixels=torch.cat([images.pixels, photos.pixels]),
+        labels=torch.cat([images.labels, photos.labels]),
+        ids=np.array([*images.ids, *photos.ids]),
+    )

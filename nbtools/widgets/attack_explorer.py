@@ -47,8 +47,8 @@ class AttackExplorer(w.VBox):
         `Study.title`, shown in the figure.
     levels : tuple of float
         ε in 1/255, ascending.
-    steps, seed : int
-        Of the first attack.
+    attack, steps, seed
+        Of the first attack, as in `attacks.perturb`.
 
     Notes
     -----
@@ -64,6 +64,7 @@ class AttackExplorer(w.VBox):
         origin: Origin,
         title: str,
         levels: tuple[float, ...] = LEVELS,
+        attack: str = "LinfPGD",
         steps: int = 20,
         seed: int = 0,
     ):
@@ -71,7 +72,7 @@ class AttackExplorer(w.VBox):
         ready = {name: freeze(network.to(device)) for name, network in networks.items()}
         self.bench = Bench(ready, images, levels)
         middle = levels[len(levels) // 2]
-        self.choice = Choice(str(images.ids[0]), tuple(networks)[:2], steps=steps, seed=seed, level=middle)
+        self.choice = Choice(str(images.ids[0]), tuple(networks)[:2], attack, steps, level=middle, seed=seed)
         self.bench.check(self.choice)
         self._origin, self._title = origin, title
         self._shown = self.choice

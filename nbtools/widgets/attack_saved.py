@@ -94,7 +94,6 @@ def _plain(entries: Mapping[str, object]) -> dict:
 def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
     """Return the lines of Python that compute the pictures of a choice, bit for bit."""
     size = "" if ATTACKS[choice.attack].norm != 2 else " * x.numel() ** 0.5"
-    target = f", target=torch.tensor([{bench.classes.index(choice.target)}])" if choice.target else ""
     picture = f"attacked[levels.index({choice.level})]" if choice.level else "x"
     lines = [
         f"source = open_study({origin.study!r})",
@@ -106,15 +105,22 @@ def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
         "    found = runs.find("
         f'"03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})',
         "    network = load_model(found.folder)",
-        f"    label = {'image.labels' if bench.image(choice.image)[1] >= 0 else 'network(x).argmax(1)'}",
-        "    attacked = perturb("
-        f'network, x, label, radii, attack="{choice.attack}", steps={choice.steps}, seed={choice.seed}{target})',
+        *_attack_lines(bench, choice),
         f"    pictures[name] = {picture}",
         '    print(name, [f"{p:.3f}" for p in network(pictures[name]).softmax(1)[0]])',
         "    shown = [pixels.permute(0, 2, 3, 1).numpy() for pixels in (x, pictures[name])]",
         f'    plots.perturbations(*shown, title=f"{choice.attack} on {{name}} ({{source.title}})").show()',
     ]
     return "\n".join([*_imports("\n".join(lines)), "", *lines]) + "\n"
+
+
+def _attack_lines(bench: Bench, choice: Choice) -> list[str]:
+    settings = f'attack="{choice.attack}", steps={choice.steps}, seed={choice.seed}'
+    if choice.target:
+        target = f"{bench.classes.index(choice.target)}, radii, {settings})  # {choice.target}"
+        return [f"    attacked = perturb_towards(network, x, {target}"]
+    label = "image.labels" if bench.image(choice.image)[1] >= 0 else "network(x).argmax(1)"
+    return [f"    attacked = perturb(network, x, {label}, radii, {settings})"]
 
 
 def _image_lines(name: str) -> list[str]:
@@ -136,7 +142,6 @@ def _imports(code: str) -> list[str]:
     usual = {
         "from pathlib import Path": "Path(",
         "import numpy as np": "np.",
-        "import torch": "torch.",
         "from nbtools import plots, runs": "runs.",
         "from nbtools.attacks import perturb": "perturb(",
         "from nbtools.data.images import load_folder, to_float": "load_folder(",
@@ -145,6 +150,7 @@ def _imports(code: str) -> list[str]:
         "from nbtools.data.own_image import read_image": "read_image(",
         "from nbtools.data.study import open_study": "open_study(",
         "from nbtools.models import load_model": "load_model(",
+        "from nbtools.targeted import perturb_towards": "perturb_towards(",
     }
     needed = [line for line, word in usual.items() if word in code]
     return [line for line in needed if not (line.endswith("import to_float") and "load_folder(" in code)]

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from nbtools.attacks import ATTACKS, perturb
 from nbtools.data.images import ImageSet, to_float
 from nbtools.errors import InputError
+from nbtools.targeted import perturb_towards
 
 # Half steps of a logarithmic scale, rounded: what a slider moves over. In 1/255.
 LEVELS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.0, 16.0)
-STEPS = (1, 5, 10, 20, 40, 100)
+STEPS = (1, 5, 10, 20, 40, 100, 200, 1000)
 OWN = "own/"  # ids of images that were dropped in begin so
 PATHS_KEPT = 64
 
@@ -160,9 +161,12 @@ def attack_path(
     image = x[None]
     own = torch.tensor([label if label >= 0 else int(_logits(watched, image).argmax())], device=x.device)
     radii = [radius(level, attack, x.numel()) for level in levels]
-    goal = {} if target is None else {"target": torch.tensor([target], device=x.device)}
-    points = perturb(watched, image, own, radii, attack=attack, steps=steps, seed=seed, **goal)[:, 0]
-    pixels = torch.cat([image, points.detach()])
+    settings = {"attack": attack, "steps": steps, "seed": seed}
+    if target is None:
+        points = perturb(watched, image, own, radii, **settings)
+    else:
+        points = perturb_towards(watched, image, target, radii, **settings)
+    pixels = torch.cat([image, points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
     logits = torch.cat([_logits(watched, point[None]) for point in pixels])
     return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), logits.softmax(1).cpu(), int(own), target)
@@ -170,7 +174,7 @@ def attack_path(
 
 def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:
     """Wrap a model so that each of its calls ticks; copies that an attack makes of it tick too."""
-    watched = nn.Sequential(model).eval() if not model.training else nn.Sequential(model)
+    watched = nn.Sequential(model).train(model.training)
     watched.register_forward_pre_hook(lambda *_: tick())
     return watched
 
