@@ -123,6 +123,7 @@ ACCURACY = pd.DataFrame(
 )
 VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 49.0, 100.0]})
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
+PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,7 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("02_neural_predictors", {"voxels": VOXELS}, 6 / 7, 0.9),
         ("03_guided_training", {}, 0.0, 0.5),
         ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
+        ("05_attack_explorer", {"path": PATH}, 2.0, 4.0),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
     ],
 )

@@ -47,7 +47,7 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
     InputError
         If it is no image, damaged, animated, too large, or has more than 8 bits per channel.
     """
-    _check_bytes(len(data), name)
+    check_size(len(data), name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -62,9 +62,10 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
     return fitted(v2.pil_to_tensor(Image.alpha_composite(paper, layered).convert("RGB")), size)
 
 
-def _check_bytes(n: int, name: str) -> None:
-    if n > MAX_BYTES:
-        raise _refusal("this file is too large", name, f"{n / 2**20:.1f} MB")
+def check_size(n_bytes: int, name: str) -> None:
+    """Raise `InputError` if a file of this size is larger than `MAX_BYTES`."""
+    if n_bytes > MAX_BYTES:
+        raise _refusal("this file is too large", name, f"{n_bytes / 2**20:.1f} MB")
 
 
 def _check_image(image: Image.Image, name: str) -> None:

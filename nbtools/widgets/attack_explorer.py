@@ -16,7 +16,7 @@ from torch import nn
 
 from nbtools.attacks import ATTACKS
 from nbtools.data.images import ImageSet
-from nbtools.data.own_image import read_image
+from nbtools.data.own_image import check_size, read_image
 from nbtools.errors import InputError
 from nbtools.models import freeze
 from nbtools.plots.decisions import decision_board, show_level
@@ -172,12 +172,14 @@ class AttackExplorer(w.VBox):
         """Take a file that was dropped: an image, or a saved state."""
         name = PurePath(str(content.get("name") or "image").replace("\\", "/")).name[-80:]
         with self._complaints():
-            data = bytes(buffers[0]) if buffers else bytes(int(content.get("size", 0)) and 1)
+            size = content.get("size")
+            check_size(size if isinstance(size, int) else 0, name)  # the page sends no more than it may
+            data = bytes(buffers[0]) if buffers else b""
             if name.lower().endswith(".json"):
                 choice = load_state(self.bench, data.decode(errors="replace"))
             else:
-                size = int(self.bench.images.pixels.shape[-1])
-                own = self.bench.add_image(read_image(data, name, size), name)
+                side = int(self.bench.images.pixels.shape[-1])
+                own = self.bench.add_image(read_image(data, name, side), name)
                 choice = replace(self.choice, image=own)
             self.tray.thumbnails = attack_html.thumbnails(self.bench.images)
             self.select(choice)

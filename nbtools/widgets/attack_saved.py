@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
-from torchvision.transforms.v2 import functional as v2
-
 from nbtools.attacks import ATTACKS
 from nbtools.data.own_image import read_image
 from nbtools.errors import InputError
+from nbtools.plots.images import png_uri
 from nbtools.widgets.attack_state import OWN, Bench, Choice
 
 FORMAT = "nbtools attack explorer 1"
@@ -42,9 +40,8 @@ def save_state(bench: Bench, choice: Choice) -> str:
     """Return a choice as JSON; an image that was dropped in travels inside it."""
     state: dict[str, object] = {"format": FORMAT, "choice": asdict(choice)}
     if choice.image.startswith(OWN):
-        buffer = io.BytesIO()
-        v2.to_pil_image(bench.image(choice.image)[0]).save(buffer, format="png")
-        state["own_image"] = base64.b64encode(buffer.getvalue()).decode()
+        pixels = bench.image(choice.image)[0].permute(1, 2, 0).contiguous().numpy()
+        state["own_image"] = png_uri(pixels).partition(",")[2]
     return json.dumps(state, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -63,7 +60,7 @@ def load_state(bench: Bench, text: str) -> Choice:
         values = {"networks": tuple(state["choice"]["networks"]), **_plain(state["choice"])}
         choice = Choice(**values)
         own = base64.b64decode(state["own_image"], validate=True) if "own_image" in state else None
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise InputError(
             "this is not a saved state of the explorer",
             expected=f"the JSON it saved, {FORMAT!r}",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from nbtools import runs
@@ -15,7 +13,7 @@ IDLE = 3600  # seconds until the kernel of a forgotten page is stopped
 
 
 def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
-    """Run Voila on one notebook until it is stopped; return its exit status.
+    """Run Voila on one notebook until it is stopped; return the exit status.
 
     Parameters
     ----------
@@ -32,7 +30,7 @@ def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
         If there is no such notebook, or the networks it shows have not been trained.
     """
     chosen = runs.defaults(notebook)
-    if "rois" not in chosen:
+    if not {"rois", "alpha", "seed"} <= chosen.keys():
         raise InputError(
             f"{notebook} is no explorer",
             expected="a notebook that shows networks: 05_attack_explorer",
@@ -41,20 +39,16 @@ def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
         )
     for roi in chosen["rois"].split():  # here the reader learns what is missing; the page would not say
         runs.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
-    places = [str(SHARE), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    environment = {**os.environ, "JUPYTER_PATH": os.pathsep.join(places)}
-    try:
-        return subprocess.call(voila_command(notebook, port, open_browser=open_browser), env=environment)
-    except KeyboardInterrupt:
-        return 0
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
+    from voila.app import Voila  # finds its templates when it is imported
+
+    Voila.launch_instance(arguments(notebook, port, open_browser=open_browser))
+    return 0
 
 
-def voila_command(notebook: str, port: int, *, open_browser: bool = True) -> list[str]:
-    """Return the command that serves a notebook, with everything closed that Voila can close."""
+def arguments(notebook: str, port: int, *, open_browser: bool = True) -> list[str]:
+    """Return Voila's arguments to serve a notebook, with everything closed that Voila can close."""
     return [
-        sys.executable,
-        "-m",
-        "voila",
         str(runs.NOTEBOOKS / f"{notebook}.ipynb"),
         f"--port={port}",
         "--Voila.ip=127.0.0.1",
