@@ -2,6 +2,7 @@
 #   make demo                    the whole simulated study, then its summary (ROIS="V1 TO" for less, SEEDS="0 1 2" for more)
 #   make test                    all tests
 #   make lab                     JupyterLab on the notebooks
+#   make explore                 the attack explorer as an app, for this machine only
 #   make clean                   remove results and the simulated study (keeps .venv and data/raw)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ CORES  ?= all
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: demo test lint lab lock clean
+.PHONY: demo test lint lab explore lock clean
 
 demo: .venv/.ready
 	@echo "== the simulated study: $(ROIS); seeds $(SEEDS)"
@@ -30,6 +31,9 @@ lint: .venv/.ready
 
 lab: .venv/.ready
 	$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+
+explore: .venv/.ready
+	$(BIN)/python -m nbtools explore
 
 lock: $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

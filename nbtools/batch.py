@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("study", nargs="?", default="demo")
     summary.set_defaults(command=_summary)
 
+    explore = commands.add_parser("explore", help="serve a notebook's explorer as an app, for this machine only")
+    explore.add_argument("notebook", nargs="?", default="05_attack_explorer", help="(default: 05_attack_explorer)")
+    explore.add_argument("--port", type=int, default=8866)
+    explore.add_argument("--no-browser", action="store_true", help="only print the address")
+    explore.set_defaults(command=_explore)
+
     bench = commands.add_parser("bench", help="measure speed side by side with the usual way")
     bench.add_argument("names", nargs="*", help="comparisons to run (default: all)")
     bench.set_defaults(command=_bench)
@@ -155,6 +161,12 @@ def _summary(chosen: argparse.Namespace) -> int:
     print(table.loc[rows, accuracy["epsilon"].unique()].to_string(float_format="{:.2f}".format))
     print(f"\n{(newest / 'verdict.txt').read_text()}\n\nReport: {newest / 'report.html'}")
     return 0
+
+
+def _explore(chosen: argparse.Namespace) -> int:
+    from nbtools.widgets.serve import serve
+
+    return serve(Path(chosen.notebook).stem, chosen.port, open_browser=not chosen.no_browser)
 
 
 def _bench(chosen: argparse.Namespace) -> int:

@@ -313,7 +313,7 @@ def find(notebook: str, study: str, **parameters: Any) -> Run:
             file=home() / "runs" / study_name(study) / notebook,
             expected="one finished run",
             got=", ".join(Path(folder).name for folder in runs.get("folder", [])) or "none",
-            fix=f"run it: python -m nbtools run notebooks/{notebook}.ipynb {flags}"
+            fix=f"run it: python -m nbtools run notebooks/{notebook}.ipynb {flags}, or the whole study: make demo"
             if not len(runs)
             else "name the parameters they differ in, or delete the folders you do not want",
         )

@@ -129,6 +129,7 @@ CAPACITY = pd.DataFrame({"measured": [0.2, 0.5], "predicted": [0.9, 0.4]}, index
 TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
 CLOUDS = CategoryManifolds(torch.zeros(2, 8), torch.ones(2), torch.eye(8)[:2].expand(2, 2, 8))
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
+PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,7 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
         ("09_manifolds", {"capacity": CAPACITY}, "LO", "V1"),
         ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
+        ("05_attack_explorer", {"path": PATH}, 2.0, 4.0),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
         ("11_attacks_and_audit", {"last": LAST}, "L2PGD", "LinfPGD"),
         ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, 0.25, 0.5),

@@ -260,6 +260,11 @@ def _decode_one(file: Path, size: int) -> Tensor:
             got=error,
             fix="replace, convert or remove the file",
         ) from error
+    return fitted(pixels, size)
+
+
+def fitted(pixels: Tensor, size: int) -> Tensor:
+    """Bring uint8 pixels (3, height, width) to ``size × size``, as `load_folder` says."""
     if pixels.shape[-2:] == (size, size):
         return pixels
     return v2.center_crop(v2.resize(pixels, [round(size * 8 / 7)], antialias=True), [size, size])

@@ -4,6 +4,7 @@ from nbtools.plots.attacks import attack_curves, audit_grid, visibility_curves
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.clouds import category_clouds
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
+from nbtools.plots.decisions import decision_board, decision_path
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout
@@ -19,6 +20,8 @@ __all__ = [
     "category_clouds",
     "class_bias",
     "consistency_heatmap",
+    "decision_board",
+    "decision_path",
     "differences",
     "equal_smoothness",
     "hierarchy",

@@ -123,7 +123,7 @@ def _tiles(
     for image, (x, y), name in zip(images, places, names, strict=True):
         # plotly puts x0, y0 at the middle of the first pixel; zsmooth=False keeps small images crisp.
         fig.add_image(
-            source=_png(image),
+            source=png_uri(image),
             x0=x + dx / 2,
             y0=y + dy / 2,
             dx=dx,
@@ -143,7 +143,7 @@ def _tiles(
     return fig.update_layout(**size, margin={"l": left, "r": right, "t": TOP - 25, "b": 15})
 
 
-def _png(image: np.ndarray) -> str:
+def png_uri(image: np.ndarray) -> str:
     """Return a uint8 image as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png")

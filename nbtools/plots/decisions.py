@@ -1,0 +1,222 @@
+"""Figures of one image under attack: what a network decides at every ε, and how sure it is of every class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from nbtools.conditions import color, symbol
+from nbtools.errors import InputError
+from nbtools.plots.style import BOTTOM, HEIGHT, INK, TEMPLATE, TOP, WIDTH, check_table, ordered
+
+PATH_COLUMNS = ("condition", "level", "label", "probability", "rival", "rival_probability", "prediction", "reached")
+BAR_COLUMNS = ("condition", "class_name", "clean", "probability")
+GHOST = "#dcdcdc"
+SLOTS = 2  # networks side by side
+X_TITLE = "attack budget ε (1/255)"
+
+
+def decision_path(path: pd.DataFrame, *, x_title: str = X_TITLE, title: str) -> go.Figure:
+    """Show how the decision about one image changes with the attack's budget, and where it flips.
+
+    Parameters
+    ----------
+    path : DataFrame
+        One row per condition × ε: ``condition``, ``level`` (ε in 1/255, 0 is clean), ``label``, ``probability``
+        (of the label), ``rival``, ``rival_probability``, ``prediction``, ``reached`` (whether the attack succeeded).
+    x_title : str
+        The unit of ε.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty, lacks a column, or has several rows for one condition and ε.
+    """
+    _check_path(path)
+    fig = go.Figure(layout={"template": TEMPLATE, "title_text": title, "height": HEIGHT})
+    for slot, name in enumerate(dict.fromkeys(path["condition"])):
+        for trace in _path_traces(path[path["condition"] == name], slot, _positions(path)):
+            fig.add_trace(trace)
+    fig.update_xaxes(**_level_axis(path), title_text=x_title)
+    return fig.update_yaxes(**_PROBABILITY, title_text="probability")
+
+
+def decision_board(path: pd.DataFrame, bars: pd.DataFrame, level: float, *, x_title: str, title: str) -> go.Figure:
+    """Show the class probabilities of one or two networks at one ε, above their decision paths.
+
+    The figure has the same traces for any table, so that a widget can put new values into them.
+
+    Parameters
+    ----------
+    path : DataFrame
+        As `decision_path` takes it, of one or two conditions.
+    bars : DataFrame
+        One row per condition × class, in the order to show: ``condition``, ``class_name``, ``clean`` and
+        ``probability`` (of the class, without attack and at ε).
+    level : float
+        The ε of `bars`, in 1/255, marked in the paths.
+    x_title, title : str
+        As in `decision_path`.
+
+    Raises
+    ------
+    InputError
+        If a table cannot be drawn, or there are more than two conditions.
+    """
+    _check_path(path)
+    check_table(bars, BAR_COLUMNS)
+    names = list(dict.fromkeys(path["condition"]))
+    if len(names) > SLOTS or set(bars["condition"]) != set(names):
+        raise InputError(
+            "the board holds one or two networks, the same in both tables",
+            expected="one or two conditions",
+            got=f"{', '.join(names)} and {', '.join(ordered(bars['condition']))}",
+            fix="choose two networks",
+        )
+    fig = make_subplots(
+        2,
+        SLOTS,
+        specs=[[{}, {}], [{"colspan": SLOTS}, None]],
+        subplot_titles=[" "] * SLOTS,
+        vertical_spacing=0.22,
+        horizontal_spacing=0.14,
+        row_heights=[0.55, 0.45],
+    )
+    positions = _positions(path)
+    for slot, name in enumerate([*names, *[None] * SLOTS][:SLOTS]):
+        for trace in _bar_traces(bars[bars["condition"] == name], name):
+            fig.add_trace(trace, 1, slot + 1)
+        for trace in _path_traces(path[path["condition"] == name], slot, positions):
+            fig.add_trace(trace, 2, 1)
+    line = {"color": INK, "width": 1.5, "dash": "dash"}
+    fig.add_scatter(y=[0, 1], mode="lines", line=line, name=_HERE, showlegend=False, hoverinfo="skip", row=2, col=1)
+    fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4}, row=1)
+    fig.update_yaxes(**_class_axis(bars, path), row=1)
+    fig.update_xaxes(**_level_axis(path), title_text=x_title, row=2)
+    fig.update_yaxes(**_PROBABILITY, title_text="probability", row=2)
+    legend = {"y": 0.36, "font": {"size": 13}}
+    height = TOP + BOTTOM + 340 + 16 * bars["class_name"].nunique()
+    fig.update_layout(template=TEMPLATE, legend=legend, barmode="overlay", height=height, width=WIDTH)
+    show_level(fig, path, bars, level, title=title)
+    return fig
+
+
+def show_level(board: go.Figure, path: pd.DataFrame, bars: pd.DataFrame, level: float, *, title: str) -> None:
+    """Move a board of `decision_board` to another ε of the same path; arguments as there."""
+    names = list(dict.fromkeys(path["condition"]))
+    heads = [_head(path[path["condition"] == name], level) for name in names]
+    for head, text in zip(board.layout.annotations, [*heads, *[" "] * SLOTS], strict=False):
+        head.text = text
+    moving = [trace for trace in board.data if trace.name == _NOW]
+    for trace, name in zip(moving, names, strict=False):
+        trace.x = bars.loc[bars["condition"] == name, "probability"].to_numpy()
+    (here,) = (trace for trace in board.data if trace.name == _HERE)
+    here.x = [_positions(path)[level]] * 2
+    board.layout.title.text = title
+
+
+_NOW, _HERE = "at ε", "ε now"
+_PROBABILITY = {"range": [-0.02, 1.04], "tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
+
+
+def _check_path(path: pd.DataFrame) -> None:
+    check_table(path, PATH_COLUMNS)
+    doubled = int(path.duplicated(["condition", "level"]).sum())
+    if doubled:
+        raise InputError(
+            "several decisions stand at one point of the path",
+            expected="one row per condition × ε",
+            got=f"{doubled} rows too many",
+            fix="give the path of one image and one attack",
+        )
+
+
+def _positions(path: pd.DataFrame) -> dict[float, float]:
+    """Place every ε on a logarithmic axis, the clean image one step before the smallest."""
+    levels = sorted(path["level"].unique())
+    first = next((level for level in levels if level > 0), 1.0)
+    return {level: float(np.log2(level if level > 0 else first / 2)) for level in levels}
+
+
+def _level_axis(path: pd.DataFrame) -> dict:
+    positions = _positions(path)
+    levels = [level for level in positions if level > 0]
+    named = levels[:: 1 + (len(levels) > 9)]
+    text = [f"{level:g}" if level in named else "" for level in levels]
+    clean = [level for level in positions if level == 0]
+    ends = (min(positions.values()), max(positions.values()))
+    return {
+        "tickvals": [positions[level] for level in (*clean, *levels)],
+        "ticktext": [*("clean" for _ in clean), *text],
+        "range": [ends[0] - 0.25, ends[1] + 0.25],
+    }
+
+
+def _class_axis(bars: pd.DataFrame, path: pd.DataFrame) -> dict:
+    """Name every class; those an attack starts from are bold."""
+    classes, own = list(dict.fromkeys(bars["class_name"])), set(path["label"])
+    text = [f"<b>{name}</b>" if name in own else str(name) for name in classes]
+    return {"tickvals": classes, "ticktext": text, "range": [len(classes) - 0.4, -0.6], "showgrid": False}
+
+
+def _head(path: pd.DataFrame, level: float) -> str:
+    row = path[np.isclose(path["level"], level)].iloc[0]
+    return f"<b>{row['condition']}</b> says {row['prediction']}" + (" (fooled)" if row["reached"] and level else "")
+
+
+def _bar_traces(bars: pd.DataFrame, name: str | None) -> list[go.Bar]:
+    """Two bars a class: the clean image's, wide and pale, and at ε, narrow and in the network's colour."""
+    shade = color(name) if name else GHOST
+    common = {"y": bars["class_name"], "orientation": "h", "showlegend": False, "hovertemplate": "%{y} %{x:.1%}"}
+    return [
+        go.Bar(x=bars["clean"].to_numpy(), name="clean", width=0.82, marker={"color": GHOST}, **common),
+        go.Bar(x=bars["probability"].to_numpy(), name=_NOW, width=0.46, marker={"color": shade}, **common),
+    ]
+
+
+def _path_traces(path: pd.DataFrame, slot: int, positions: dict[float, float]) -> list[go.Scatter]:
+    """The label's probability, the rival's, and where the decision flips; empty without rows."""
+    path = path.sort_values("level")
+    name, label, rival = path.iloc[0][["condition", "label", "rival"]] if len(path) else (None, "", "")
+    shade, shape = (color(name), symbol(name)) if name else (GHOST, "circle")
+    x = [positions[level] for level in path["level"]]
+    flip = path[path["reached"]].head(1)
+    hover = {"customdata": path["level"], "hovertemplate": "ε = %{customdata:g}/255: %{y:.1%}"}
+    return [
+        go.Scatter(
+            x=x,
+            y=path["probability"],
+            name=f"{name}: {label}",
+            mode="lines+markers",
+            line={"color": shade, "width": 2.5},
+            marker={"symbol": shape, "size": 8},
+            showlegend=bool(name),
+            **hover,
+        ),
+        go.Scatter(
+            x=x,
+            y=path["rival_probability"],
+            name=f"{name}: {rival}",
+            mode="lines+markers",
+            line={"color": shade, "width": 1.8, "dash": "dot"},
+            marker={"symbol": f"{shape}-open", "size": 6},
+            showlegend=bool(name),
+            **hover,
+        ),
+        go.Scatter(
+            x=[positions[level] for level in flip["level"]],
+            y=flip["rival_probability"],
+            text=[f"flips to {said}" for said in flip["prediction"]],
+            mode="markers+text",
+            textposition=("top left", "bottom right")[slot % 2],
+            marker={"symbol": "circle-open", "size": 17, "color": shade, "line": {"width": 2.5}},
+            name="flip",
+            showlegend=False,
+            cliponaxis=False,
+            hoverinfo="text",
+        ),
+    ]

@@ -1,0 +1,283 @@
+"""The attack explorer as a widget: controls that make a choice, and what is drawn for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from html import escape
+from pathlib import PurePath
+from typing import Any
+
+import ipywidgets as w
+import plotly.graph_objects as go
+from torch import nn
+
+from nbtools.attacks import ATTACKS
+from nbtools.data.images import ImageSet
+from nbtools.data.own_image import check_size, read_image
+from nbtools.errors import InputError
+from nbtools.models import freeze
+from nbtools.plots.decisions import decision_board, show_level
+from nbtools.training import best_device
+from nbtools.widgets import attack_html
+from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
+from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice
+from nbtools.widgets.attack_view import view
+from nbtools.widgets.exchange import Outbox, Tray
+from nbtools.widgets.jobs import Background, Tick
+
+NO_SECOND = "—"
+WIDE = {"description_width": "70px"}
+
+
+class AttackExplorer(w.VBox):
+    """Attack an image by hand: drag ε and see what networks decide.
+
+    Parameters
+    ----------
+    networks : mapping of condition → nn.Module
+        Trained on the classes of `images`; the first two are shown first.
+    images : ImageSet
+        To choose from.
+    origin : Origin
+        Where both come from, for the code that makes the same picture.
+    title : str
+        `Study.title`, shown in the figure.
+    levels : tuple of float
+        ε in 1/255, ascending.
+    attack, steps, seed
+        Of the first attack, as in `attacks.perturb`.
+
+    Notes
+    -----
+    The first attack runs before the widget shows, later ones in the background. Results are kept: over what was
+    computed, ε moves at once.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        images: ImageSet,
+        *,
+        origin: Origin,
+        title: str,
+        levels: tuple[float, ...] = LEVELS,
+        attack: str = "LinfPGD",
+        steps: int = 20,
+        seed: int = 0,
+    ):
+        device = best_device()
+        ready = {name: freeze(network.to(device)) for name, network in networks.items()}
+        self.bench = Bench(ready, images, levels)
+        middle = levels[len(levels) // 2]
+        self.choice = Choice(str(images.ids[0]), tuple(networks)[:2], attack, steps, level=middle, seed=seed)
+        self.bench.check(self.choice)
+        self._origin, self._title = origin, title
+        self._shown = self.choice
+        self._working: Choice | None = None
+        self._quiet = False
+        self._background = Background(_running_loop())
+        for name in self.bench.missing(self.choice):
+            self.bench.compute(self.choice, name)
+        self._make_controls()
+        self._make_displays()
+        self._draw()
+        super().__init__([self.tray, self._control_panel(), self.message, self.pictures, self.board, self.outbox])
+        self.add_class("nbtools-explorer")
+
+    # --- parts ------------------------------------------------------------------------------------------------
+
+    def _make_controls(self) -> None:
+        names, chosen = list(self.bench.networks), self.choice
+        self.tray = Tray(thumbnails=attack_html.thumbnails(self.bench.images), chosen=chosen.image)
+        self.first = _dropdown("network", names)
+        self.second = _dropdown("beside", [(NO_SECOND, ""), *((name, name) for name in names)])
+        self.attack = _dropdown("attack", list(ATTACKS))
+        self.steps = _dropdown("steps", sorted({*STEPS, chosen.steps}))
+        self.target = _dropdown("target", [("any other class", ""), *((name, name) for name in self.bench.classes)])
+        self.level = w.SelectionSlider(
+            options=[(f"{level:g}/255" if level else "clean", level) for level in (0.0, *self.bench.levels)],
+            description="ε",
+            style={"description_width": "20px"},
+            layout={"width": "440px"},
+        )
+        self._set_controls(chosen)
+        for control in (self.first, self.second, self.attack, self.steps, self.target, self.level):
+            control.observe(self._chosen, "value")
+        self.tray.observe(self._chosen, "chosen")
+        self.tray.on_msg(self._received)
+
+    def _make_displays(self) -> None:
+        self.progress = w.IntProgress(layout={"width": "160px", "visibility": "hidden"})
+        self.stop = w.Button(description="Cancel", disabled=True, layout={"width": "90px"})
+        self.stop.on_click(lambda _: self.cancel())
+        self.message = w.HTML()
+        self.pictures = w.HTML()
+        self.outbox = Outbox()
+        self.board: go.FigureWidget | None = None
+
+    def _control_panel(self) -> w.Widget:
+        networks = w.HBox([self.first, self.second, self.target])
+        attack = w.HBox([self.attack, self.steps])
+        return w.VBox([networks, attack, w.HBox([self.level, self.progress, self.stop])])
+
+    # --- what the reader does ---------------------------------------------------------------------------------
+
+    def select(self, choice: Choice) -> None:
+        """Show a choice: at once if its attacks have been computed, else when they have.
+
+        Raises
+        ------
+        InputError
+            If it chooses what is not there.
+        """
+        self.bench.check(choice)
+        self.choice = choice
+        self._set_controls(choice)
+        same_work = self._working is not None and replace(choice, level=self._working.level) == self._working
+        if same_work:
+            return
+        self._idle()
+        if self.bench.missing(choice):
+            self._attack(choice)
+        else:
+            self._draw()
+
+    def cancel(self) -> None:
+        """Give up the running attack and go back to what is shown."""
+        self._idle("Cancelled. Back to the last picture.")
+        self.choice = self._shown
+        self._set_controls(self.choice)
+
+    def _chosen(self, _: Any) -> None:
+        if self._quiet:
+            return
+        networks = tuple(dict.fromkeys(name for name in (self.first.value, self.second.value) if name))
+        with self._complaints():
+            self.select(
+                replace(
+                    self.choice,
+                    image=self.tray.chosen,
+                    networks=networks,
+                    attack=self.attack.value,
+                    steps=self.steps.value,
+                    target=self.target.value,
+                    level=self.level.value,
+                )
+            )
+
+    def _received(self, _: Any, content: dict, buffers: list) -> None:
+        """Take a file that was dropped: an image, or a saved state."""
+        name = PurePath(str(content.get("name") or "image").replace("\\", "/")).name[-80:]
+        with self._complaints():
+            size = content.get("size")
+            check_size(size if isinstance(size, int) else 0, name)  # the page sends no more than it may
+            data = bytes(buffers[0]) if buffers else b""
+            if name.lower().endswith(".json"):
+                choice = load_state(self.bench, data.decode(errors="replace"))
+            else:
+                side = int(self.bench.images.pixels.shape[-1])
+                own = self.bench.add_image(read_image(data, name, side), name)
+                choice = replace(self.choice, image=own)
+            self.tray.thumbnails = attack_html.thumbnails(self.bench.images)
+            self.select(choice)
+
+    # --- work -------------------------------------------------------------------------------------------------
+
+    def _attack(self, choice: Choice) -> None:
+        names = self.bench.missing(choice)
+        self._working = choice
+
+        def work(tick: Tick) -> None:
+            for name in names:
+                self.bench.compute(choice, name, tick)
+
+        most = len(names) * (len(self.bench.levels) + 1) * (choice.steps + 2)
+        self.progress.max, self.progress.value = most, 0
+        self.progress.layout.visibility, self.stop.disabled = "visible", False
+        self._say(f"{choice.attack} on {' and '.join(names)} …")
+        self._background.start(work, done=self._done, failed=self._failed, progress=self._progressed)
+
+    def _progressed(self, ticks: int) -> None:
+        self.progress.value = min(ticks, self.progress.max)
+
+    def _done(self, _: None) -> None:
+        self._idle()
+        self._draw()
+
+    def _failed(self, error: Exception) -> None:
+        self.cancel()
+        self._say(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}", alert=True)
+
+    def _idle(self, text: str = "") -> None:
+        self._background.cancel()
+        self._working = None
+        self.progress.layout.visibility, self.stop.disabled = "hidden", True
+        self._say(text)
+
+    # --- drawing ----------------------------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        choice, seen = self.choice, view(self.bench, self.choice)
+        title = f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})"
+        tables = {"path": seen.path, "bars": seen.bars, "level": seen.level, "title": escape(title)}
+        unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
+        self.pictures.value = attack_html.pictures(seen)
+        if self.board is None:
+            self.board = go.FigureWidget(decision_board(**tables, x_title=f"attack budget ε ({unit})"))
+        elif replace(choice, level=self._shown.level) == self._shown:
+            with self.board.batch_update():
+                show_level(self.board, **tables)
+        else:
+            _redraw(self.board, decision_board(**tables, x_title=f"attack budget ε ({unit})"))
+        self.outbox.code = as_code(self.bench, choice, self._origin)
+        self.outbox.state = save_state(self.bench, choice)
+        self._shown = choice
+
+    def _set_controls(self, choice: Choice) -> None:
+        self._quiet = True
+        try:
+            self.tray.chosen = choice.image
+            self.first.value = choice.networks[0]
+            self.second.value = choice.networks[1] if len(choice.networks) > 1 else ""
+            self.attack.value, self.target.value, self.level.value = choice.attack, choice.target, choice.level
+            if choice.steps not in self.steps.options:
+                self.steps.options = sorted({*self.steps.options, choice.steps})
+            self.steps.value = choice.steps
+        finally:
+            self._quiet = False
+
+    def _say(self, text: str, *, alert: bool = False) -> None:
+        self.message.value = attack_html.message(text, alert=alert) if text else ""
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """Show what is wrong with an input instead of failing, and go back to what is shown."""
+        try:
+            yield
+        except InputError as error:
+            self._set_controls(self.choice)
+            self._say(str(error), alert=True)
+
+
+def _dropdown(name: str, options: list) -> w.Dropdown:
+    return w.Dropdown(options=options, description=name, style=WIDE, layout={"width": "230px"})
+
+
+def _redraw(board: go.FigureWidget, figure: go.Figure) -> None:
+    """Put a figure's values into a board with the same traces; only what differs is sent to the page."""
+    with board.batch_update():
+        for old, new in zip(board.data, figure.data, strict=True):
+            old.update(new.to_plotly_json())
+        for part in ("title", "annotations", "xaxis3", "yaxis", "yaxis2", "height"):
+            if board.layout[part] != figure.layout[part]:
+                board.layout[part] = figure.layout[part]
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,153 @@
+"""Keep what the attack explorer shows: as JSON to load again, and as the lines of code that compute the same."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+from nbtools.attacks import ATTACKS
+from nbtools.data.own_image import read_image
+from nbtools.errors import InputError
+from nbtools.plots.images import png_uri
+from nbtools.widgets.attack_state import OWN, Bench, Choice
+
+FORMAT = "nbtools attack explorer 1"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the explorer's networks and images come from: the parameters that find them again.
+
+    Attributes
+    ----------
+    study : str
+        A study by name, or the path of its ``study.toml``.
+    alpha : float
+        Of the guided networks.
+    seed : int
+        Of their training.
+    """
+
+    study: str
+    alpha: float
+    seed: int
+
+
+def save_state(bench: Bench, choice: Choice) -> str:
+    """Return a choice as JSON; an image that was dropped in travels inside it."""
+    state: dict[str, object] = {"format": FORMAT, "choice": asdict(choice)}
+    if choice.image.startswith(OWN):
+        pixels = bench.image(choice.image)[0].permute(1, 2, 0).contiguous().numpy()
+        state["own_image"] = png_uri(pixels).partition(",")[2]
+    return json.dumps(state, indent=1, ensure_ascii=False) + "\n"
+
+
+def load_state(bench: Bench, text: str) -> Choice:
+    """Read what `save_state` wrote; an image inside it is added to the bench.
+
+    Raises
+    ------
+    InputError
+        If it is something else, is damaged, or chooses what is not there.
+    """
+    try:
+        state = json.loads(text)
+        if state["format"] != FORMAT:
+            raise ValueError(f"format {state['format']!r}")
+        values = {"networks": tuple(state["choice"]["networks"]), **_plain(state["choice"])}
+        choice = Choice(**values)
+        own = base64.b64decode(state["own_image"], validate=True) if "own_image" in state else None
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+        raise InputError(
+            "this is not a saved state of the explorer",
+            expected=f"the JSON it saved, {FORMAT!r}",
+            got=f"{type(error).__name__}: {error}",
+            fix="save a state with the button, and load that file",
+        ) from error
+    if own is not None and choice.image.startswith(OWN):
+        size = int(bench.images.pixels.shape[-1])
+        trial = replace(choice, image=str(bench.images.ids[0]))
+        bench.check(trial)  # a state that cannot be shown adds nothing
+        bench.add_image(read_image(own, choice.image, size), choice.image.removeprefix(OWN))
+    bench.check(choice)
+    return choice
+
+
+def _plain(entries: Mapping[str, object]) -> dict:
+    """Return the entries that are plain values, each of its own type."""
+    kinds = {f.name: f.type for f in fields(Choice) if f.name != "networks"}
+    if entries.keys() != {*kinds, "networks"}:
+        raise ValueError(f"entries {', '.join(map(str, entries))}")
+    for name, kind in kinds.items():
+        allowed = {"str": (str,), "int": (int,), "float": (int, float)}[str(kind)]
+        if type(entries[name]) not in allowed:
+            raise ValueError(f"{name} is {entries[name]!r}")
+    return {name: float(entries[name]) if name == "level" else entries[name] for name in kinds}  # type: ignore[arg-type]
+
+
+def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
+    """Return the lines of Python that compute the pictures of a choice, bit for bit."""
+    size = "" if ATTACKS[choice.attack].norm != 2 else " * x.numel() ** 0.5"
+    picture = f"attacked[levels.index({choice.level})]" if choice.level else "x"
+    lines = [
+        f"source = open_study({origin.study!r})",
+        *_image_lines(choice.image),
+        f"levels = {bench.levels}  # in 1/255",
+        f"radii = [level / 255{size} for level in levels]",
+        "pictures = {}",
+        f"for name in {choice.networks}:",
+        "    found = runs.find("
+        f'"03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})',
+        "    network = load_model(found.folder)",
+        *_attack_lines(bench, choice),
+        f"    pictures[name] = {picture}",
+        '    print(name, [f"{p:.3f}" for p in network(pictures[name]).softmax(1)[0]])',
+        "    shown = [pixels.permute(0, 2, 3, 1).numpy() for pixels in (x, pictures[name])]",
+        f'    plots.perturbations(*shown, title=f"{choice.attack} on {{name}} ({{source.title}})").show()',
+    ]
+    return "\n".join([*_imports("\n".join(lines)), "", *lines]) + "\n"
+
+
+def _attack_lines(bench: Bench, choice: Choice) -> list[str]:
+    settings = f'attack="{choice.attack}", steps={choice.steps}, seed={choice.seed}'
+    if choice.target:
+        target = f"{bench.classes.index(choice.target)}, radii, {settings})  # {choice.target}"
+        return [f"    attacked = perturb_towards(network, x, {target}"]
+    label = "image.labels" if bench.image(choice.image)[1] >= 0 else "network(x).argmax(1)"
+    return [f"    attacked = perturb(network, x, {label}, radii, {settings})"]
+
+
+def _image_lines(name: str) -> list[str]:
+    if name.startswith(OWN):
+        file = name.removeprefix(OWN)
+        return [f"x = to_float(read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"]
+    images = 'load_folder(source.classification / "val", source.image_size)'
+    if name.startswith("foolbox/"):
+        images = f"photographs(source.image_size, {images}.classes)"
+    return [
+        f"images = {images}",
+        f"image = images[images.rows(np.array([{name!r}]))]",
+        "x = to_float(image.pixels)",
+    ]
+
+
+def _imports(code: str) -> list[str]:
+    """Return the import lines that a piece of code needs."""
+    usual = {
+        "from pathlib import Path": "Path(",
+        "import numpy as np": "np.",
+        "from nbtools import plots, runs": "runs.",
+        "from nbtools.attacks import perturb": "perturb(",
+        "from nbtools.data.images import load_folder, to_float": "load_folder(",
+        "from nbtools.data.images import to_float": "to_float(",
+        "from nbtools.data.own_image import photographs": "photographs(",
+        "from nbtools.data.own_image import read_image": "read_image(",
+        "from nbtools.data.study import open_study": "open_study(",
+        "from nbtools.models import load_model": "load_model(",
+        "from nbtools.targeted import perturb_towards": "perturb_towards(",
+    }
+    needed = [line for line, word in usual.items() if word in code]
+    return [line for line in needed if not (line.endswith("import to_float") and "load_folder(" in code)]

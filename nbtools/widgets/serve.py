@@ -1,0 +1,63 @@
+"""Serve an explorer as an app: Voila for this machine alone, behind a token, with nothing a visitor could run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nbtools import runs
+from nbtools.errors import InputError
+
+SHARE = Path(__file__).parent / "share"
+IDLE = 3600  # seconds until the kernel of a forgotten page is stopped
+
+
+def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
+    """Run Voila on one notebook until it is stopped; return the exit status.
+
+    Parameters
+    ----------
+    notebook : str
+        Name without ``.ipynb``; its default parameters hold.
+    port : int
+        Of the address, on 127.0.0.1.
+    open_browser : bool
+        Whether to open the page.
+
+    Raises
+    ------
+    InputError
+        If there is no such notebook, or the networks it shows have not been trained.
+    """
+    chosen = runs.defaults(notebook)
+    if not {"rois", "alpha", "seed"} <= chosen.keys():
+        raise InputError(
+            f"{notebook} is no explorer",
+            expected="a notebook that shows networks: 05_attack_explorer",
+            got=notebook,
+            fix="name an explorer",
+        )
+    for roi in chosen["rois"].split():  # here the reader learns what is missing; the page would not say
+        runs.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
+    from voila.app import Voila  # finds its templates when it is imported
+
+    Voila.launch_instance(arguments(notebook, port, open_browser=open_browser))
+    return 0
+
+
+def arguments(notebook: str, port: int, *, open_browser: bool = True) -> list[str]:
+    """Return Voila's arguments to serve a notebook, with everything closed that Voila can close."""
+    return [
+        str(runs.NOTEBOOKS / f"{notebook}.ipynb"),
+        f"--port={port}",
+        "--Voila.ip=127.0.0.1",
+        "--Voila.auto_token=True",  # printed with the address; other users of this machine do not have it
+        "--VoilaConfiguration.strip_sources=True",
+        "--VoilaConfiguration.show_tracebacks=False",
+        "--VoilaConfiguration.file_allowlist=[]",
+        "--VoilaConfiguration.template=nbtools",
+        "--VoilaConfiguration.allow_template_override=NO",
+        f"--MappingKernelManager.cull_idle_timeout={IDLE}",
+        *([] if open_browser else ["--no-browser"]),
+    ]

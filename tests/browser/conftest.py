@@ -1,0 +1,182 @@
+"""What the browser tests share: a copy of the project with two small networks, JupyterLab and Voila on it, a page."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from nbtools import runs
+from nbtools.data.images import load_folder, split_rows
+from nbtools.data.study import open_study
+from nbtools.loop import TrainConfig
+from nbtools.models import GuidedNet, build, save_model
+from nbtools.training import train_guided
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TOKEN = "a-token-of-this-test"
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # keep cells that are out of view in the page
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # no pop-up, no network
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project whose notebooks open the tiny study; its data and runs lie inside."""
+
+    folder: Path
+
+    @property
+    def notebooks(self) -> Path:
+        return self.folder / "notebooks"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "share", "JUPYTER_RUNTIME_DIR": "runtime"}
+        own = {"PYTHONPATH": str(self.folder), "NBTOOLS_HOME": str(self.folder), "OMP_NUM_THREADS": "1"}
+        return {**os.environ, **own, **{name: str(self.folder / to) for name, to in places.items()}}
+
+    @contextmanager
+    def running(self, command: list[str], address: str, log: Path) -> Iterator[None]:
+        """A server, from its first answer to the end of the block."""
+        with log.open("w") as stream:
+            server = subprocess.Popen(command, env=self.environment, stdout=stream, stderr=stream, cwd=self.folder)
+        try:
+            _wait(address, server, log)
+            yield
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab."""
+
+    address: str
+    notebooks: Path
+
+    def url(self, notebook: str) -> str:
+        return f"{self.address}/lab/tree/{notebook}?token={TOKEN}&reset"
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Project:
+    """A copy (JupyterLab saves what it runs) with two quickly trained networks under the names none and TO."""
+    if BROWSER is None:
+        pytest.skip("needs chromium or google-chrome on the PATH")
+    folder = tmp_path_factory.mktemp("browser") / "project"
+    ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for part in ("nbtools", "notebooks"):
+        shutil.copytree(runs.PROJECT / part, folder / part, ignore=ignored)
+    shutil.copytree(tiny_study.parent, folder / "data/derived/tiny")
+    for file in (folder / "notebooks").glob("*.ipynb"):
+        file.write_text(file.read_text().replace(r"study: str = \"demo\"", r"study: str = \"tiny\""))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NBTOOLS_HOME", str(folder))
+        _train(("none", "TO"))
+    return Project(folder)
+
+
+def _train(names: tuple[str, ...]) -> None:
+    source = open_study("tiny")
+    images = load_folder(source.classification / "train", source.image_size)
+    splits = split_rows(len(images), 0.1)
+    for seed, name in enumerate(names):
+        parameters = {**runs.defaults("03_guided_training"), "study": "tiny", "roi": name}
+        run = runs.start("03_guided_training", parameters)
+        model = build(GuidedNet, seed, "small_resnet", len(images.classes), 0)
+        config = TrainConfig(epochs=6, batch_size=32, lr=0.003, schedule="one-cycle", augmentation="none")
+        train_guided(model, images, None, 0.0, splits, config)
+        save_model(model, run.folder)
+        run.finish()
+
+
+@pytest.fixture(scope="session")
+def lab(project: Project) -> Iterator[Lab]:
+    """JupyterLab with settings of its own."""
+    for name, setting in SETTINGS.items():
+        file = project.folder / f"config/lab/user-settings/@jupyterlab/{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(setting))
+    port = free_port()
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", *root]
+    command += [f"--IdentityProvider.token={TOKEN}", f"--notebook-dir={project.notebooks}"]
+    address = f"http://127.0.0.1:{port}"
+    with project.running(command, f"{address}/api?token={TOKEN}", project.folder / "lab.log"):
+        yield Lab(address, project.notebooks)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _wait(address: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+            return
+        except urllib.error.HTTPError:
+            return  # it answers: it wants a token
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.25)
+    pytest.fail(f"the server did not start:\n{log.read_text()[-2000:]}")
+
+
+@dataclass
+class Watch:
+    """What went wrong on a page: failed scripts, errors in the console, requests that leave this machine."""
+
+    errors: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    def attach(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda request: self._note(request.url))
+
+    def _note(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob", "about") and parts.hostname != "127.0.0.1":
+            self.strangers.append(url)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a browser; the test fails if a script on it does, or if it asks another machine for anything."""
+    if BROWSER is None:
+        pytest.skip("needs chromium or google-chrome on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    watch = Watch()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(60_000)
+        watch.attach(page)
+        yield page
+        browser.close()
+    assert watch.errors == []
+    assert watch.strangers == []

@@ -1,0 +1,222 @@
+"""The attack explorer in a real browser, in JupyterLab and as an app: the page shows what the library computes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nbtools.data.images import choose_rows, load_folder
+from nbtools.models import load_model
+from nbtools.widgets.attack_state import LEVELS, Bench, Choice
+from nbtools.widgets.attack_view import View, view
+
+if TYPE_CHECKING:
+    from conftest import Lab, Project
+    from playwright.sync_api import Locator, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+NOTEBOOK = "05_attack_explorer.ipynb"
+
+
+@pytest.fixture(scope="module")
+def bench(project: Project) -> Bench:
+    """What the notebook explores, loaded here."""
+    images = load_folder(project.folder / "data/derived/tiny/classification/val", 32)
+    folders = sorted((project.folder / "runs/tiny/03_guided_training").iterdir(), reverse=True)  # none, TO
+    networks = {folder.name.split("_")[0]: load_model(folder) for folder in folders}
+    return Bench(networks, images[choose_rows(len(images), 24)])
+
+
+@pytest.fixture(scope="module")
+def app(project: Project) -> Iterator[str]:
+    """The address of `python -m nbtools explore`, token included."""
+    from conftest import free_port
+
+    port, log = free_port(), project.folder / "voila.log"
+    command = [sys.executable, "-m", "nbtools", "explore", f"--port={port}", "--no-browser"]
+    with project.running(command, f"http://127.0.0.1:{port}/", log):
+        (token,) = set(re.findall(r"token=(\w{20,})", log.read_text()))
+        yield f"http://127.0.0.1:{port}/?token={token}"
+
+
+def expected(bench: Bench, **changes: object) -> View:
+    choice = replace(Choice(str(bench.images.ids[0]), ("none", "TO")), **changes)
+    for name in bench.missing(choice):
+        bench.compute(choice, name)
+    return view(bench, choice)
+
+
+def check(explorer: Locator, seen: View) -> None:
+    """The page shows this view: ε, sentences, heads of the bars, and the pictures to within a grey level."""
+    from playwright.sync_api import expect
+
+    expect(explorer.locator(".gtitle")).to_contain_text(f"ε = {seen.budget} (")
+    expect(explorer.locator(".gtitle")).to_contain_text("simulated")
+    expect(explorer.locator(".nbtools-verdict")).to_have_text([panel.verdict for panel in seen.panels])
+    expect(explorer.locator(".nbtools-flip")).to_have_text([panel.flip for panel in seen.panels])
+    pictures = [picture for panel in seen.panels for picture in (panel.before, panel.after, panel.difference)]
+    shown = [pixels(image.get_attribute("src")) for image in explorer.locator(".nbtools-pictures img").all()]
+    for there, here in zip(shown, pictures, strict=True):
+        assert np.abs(there.astype(int) - here).max() <= 1
+    bars = explorer.locator(".barlayer .bars .point path").all()
+    assert len(bars) == 2 * len(seen.bars), "clean and at ε"
+
+
+def pixels(source: str | None) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(str(source).split(",")[1]))))
+
+
+def drag(page: Page, explorer: Locator, places: int) -> None:
+    """Drag ε's handle by this many places with the mouse."""
+    handle, track = explorer.get_by_role("slider"), explorer.locator(".noUi-base")
+    box, rail = handle.bounding_box(), track.bounding_box()
+    assert box
+    assert rail
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + places * rail["width"] / len(LEVELS), y, steps=8)
+    page.mouse.up()
+
+
+def drop(page: Page, explorer: Locator, name: str, data: bytes) -> None:
+    transfer = page.evaluate_handle(
+        """([name, data]) => {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name));
+            return transfer;
+        }""",
+        [name, base64.b64encode(data).decode()],
+    )
+    explorer.locator(".nbtools-drop").dispatch_event("drop", {"dataTransfer": transfer})
+
+
+def png(colors: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(colors).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def explore(page: Page, explorer: Locator, bench: Bench, pictures: Path) -> None:
+    """Everything a reader does, in JupyterLab and in the app alike."""
+    from playwright.sync_api import expect
+
+    check(explorer, expected(bench, level=2.0))
+    page.screenshot(path=pictures / "start.png")
+
+    drag(page, explorer, 3)
+    check(explorer, expected(bench, level=5.7))
+    explorer.get_by_role("slider").press("ArrowRight")
+    check(explorer, expected(bench, level=8.0))
+
+    second = explorer.get_by_label("beside", exact=True)
+    second.select_option("—")
+    check(explorer, expected(bench, level=8.0, networks=("none",)))
+    explorer.get_by_label("network", exact=True).select_option("TO")
+    check(explorer, expected(bench, level=8.0, networks=("TO",)))
+    second.select_option("none")
+    check(explorer, expected(bench, level=8.0, networks=("TO", "none")))
+
+    explorer.get_by_label("attack", exact=True).select_option("LinfFGSM")  # works in the background
+    fooled = {"attack": "LinfFGSM", "networks": ("TO", "none")}
+    check(explorer, expected(bench, level=8.0, **fooled))
+    explorer.get_by_role("radio").first.press("ArrowRight")
+    check(explorer, expected(bench, level=8.0, image=str(bench.images.ids[1]), **fooled))
+
+    drop(page, explorer, "holiday.png", b"\x89PNG\r\n\x1a\n and then nothing")
+    expect(explorer.get_by_role("alert")).to_contain_text("this file cannot be read as an image")
+    check(explorer, expected(bench, level=8.0, image=str(bench.images.ids[1]), **fooled))
+    page.screenshot(path=pictures / "broken.png")
+    own = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+    drop(page, explorer, "<b>mine.png", png(own))
+    expect(explorer.locator(".gtitle")).to_contain_text("<b>mine.png")
+    expect(explorer.get_by_role("alert")).to_have_count(0)
+
+    explorer.get_by_role("button", name="Copy as code").click()
+    expect(explorer.locator(".nbtools-outbox pre")).to_contain_text("perturb(network, x")
+    with page.expect_download() as saved:
+        explorer.get_by_role("button", name="Save state").click()
+    state = Path(saved.value.path()).read_bytes()
+    explorer.get_by_role("radio").first.click()
+    check(explorer, expected(bench, level=8.0, **fooled))
+    drop(page, explorer, "state.json", state)
+    expect(explorer.locator(".gtitle")).to_contain_text("<b>mine.png")
+
+
+def test_the_explorer_in_jupyterlab(lab: Lab, page: Page, bench: Bench, tmp_path: Path) -> None:
+    page.goto(lab.url(NOTEBOOK))
+    page.get_by_text("| Idle").first.wait_for(timeout=90_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    explorer = page.locator(".nbtools-explorer")
+    explorer.locator(".gtitle").wait_for(timeout=120_000)
+    page.get_by_text("| Idle").first.wait_for()
+    explorer.scroll_into_view_if_needed()
+    explore(page, explorer, bench, tmp_path)
+
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    page.get_by_text("Theme", exact=True).click()
+    page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
+    page.locator('body[data-jp-theme-light="false"]').wait_for()
+    explorer.scroll_into_view_if_needed()
+    page.screenshot(path=tmp_path / "dark.png")
+
+
+def test_the_explorer_as_an_app(app: str, page: Page, bench: Bench, project: Project, tmp_path: Path) -> None:
+    page.goto(app, timeout=120_000)
+    explorer = page.locator(".nbtools-explorer")
+    explorer.locator(".gtitle").wait_for(timeout=120_000)
+    page.screenshot(path=tmp_path / "app.png", full_page=True)
+    explore(page, explorer, bench, tmp_path)
+
+    visible = page.locator("[cell-index]:visible")
+    assert visible.count() == 2, "the explorer and the words before it"
+    assert "runs.start" not in page.content(), "no source"
+    target = project.folder / "a-visitor-was-here"
+    replies = page.evaluate(RUN_CODE, f"open({str(target)!r}, 'w').close()")
+    assert "kernel_info_reply" in replies, "the channel is open, and still nothing runs"
+    assert "execute_reply" not in replies
+    assert not target.exists()
+
+
+def test_the_app_answers_nobody_without_the_token(app: str) -> None:
+    address = app.split("?")[0]
+    with urllib.request.urlopen(address) as answer:
+        assert "/login" in answer.url
+        assert b"nbtools-explorer" not in answer.read()
+    for path in ("api/kernels", "api/contents", "voila/files/notebooks/05_attack_explorer.ipynb", "api/terminals"):
+        with pytest.raises(urllib.error.HTTPError, match=r"40[345]"):
+            urllib.request.urlopen(urllib.request.Request(f"{address}{path}", data=b"{}"))
+
+
+# A visitor who writes to the kernel's channel by hand.
+RUN_CODE = """async (code) => {
+    const { kernelId, baseUrl } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+    const socket = new WebSocket(`ws://${location.host}${baseUrl}api/kernels/${kernelId}/channels?session_id=visitor`);
+    const replies = [];
+    socket.onmessage = ({ data }) => typeof data === "string" && replies.push(JSON.parse(data).header.msg_type);
+    await new Promise((open) => (socket.onopen = open));
+    const send = (kind, content) => socket.send(JSON.stringify({
+        header: { msg_id: kind, msg_type: kind, session: "visitor", username: "", version: "5.3", date: "" },
+        parent_header: {}, metadata: {}, buffers: [], channel: "shell", content,
+    }));
+    const flags = { silent: false, store_history: false, user_expressions: {}, allow_stdin: false };
+    send("execute_request", { code, ...flags });
+    send("kernel_info_request", {});
+    await new Promise((done) => setTimeout(done, 3000));
+    socket.close();
+    return replies;
+}"""
