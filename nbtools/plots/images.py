@@ -123,7 +123,7 @@ def _tiles(
     for image, (x, y), name in zip(images, places, names, strict=True):
         # plotly puts x0, y0 at the middle of the first pixel; zsmooth=False keeps small images crisp.
         fig.add_image(
-            source=_png(image),
+            source=data_uri(image),
             x0=x + dx / 2,
             y0=y + dy / 2,
             dx=dx,
@@ -143,8 +143,8 @@ def _tiles(
     return fig.update_layout(**size, margin={"l": left, "r": right, "t": TOP - 25, "b": 15})
 
 
-def _png(image: np.ndarray) -> str:
-    """Return a uint8 image as a data URI."""
+def data_uri(image: np.ndarray) -> str:
+    """Return a uint8 image (height, width, 3) as a data URI of a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,80 @@
+"""What the explorers share: figures that change in place, captions in words, rows of images with alternative texts."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+import numpy as np
+import plotly.graph_objects as go
+
+from nbtools.plots.images import data_uri
+
+_DESCRIBED = {"style": {"description_width": "initial"}}
+FULL = widgets.Layout(width="100%")
+WRAPPED = widgets.Layout(flex_flow="row wrap")
+
+
+def live(figure: go.Figure) -> go.FigureWidget:
+    """Turn a figure into a widget; its layout goes in with it, as Voila loses what is set afterwards."""
+    return go.FigureWidget(figure)
+
+
+def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
+    """Show another figure in a widget. Where the traces are of the same kinds they are changed, not replaced."""
+    same = [t.type for t in widget.data] == [t.type for t in figure.data]
+    with widget.batch_update():
+        if same:
+            for old, new in zip(widget.data, figure.data, strict=True):
+                old.update({k: v for k, v in new.to_plotly_json().items() if k != "type"}, overwrite=True)
+        else:
+            widget.data = ()
+            widget.add_traces(figure.data)
+        widget.layout.update(figure.layout.to_plotly_json(), overwrite=True)
+
+
+def caption(text: str = "") -> widgets.HTML:
+    """Return a caption: it says in words what a figure shows, for those who cannot see it too."""
+    made = widgets.HTML(layout=FULL)
+    say(made, text)
+    return made
+
+
+def say(made: widgets.HTML, text: str) -> None:
+    """Put another text into a caption; screen readers read it out (`aria-live`)."""
+    made.value = f'<p role="status" aria-live="polite" style="max-width:56em;line-height:1.4">{html.escape(text)}</p>'
+
+
+def choice(name: str, options: Sequence, value: object = None) -> widgets.Dropdown:
+    """Return a drop-down list with its name."""
+    return widgets.Dropdown(options=options, value=options[0] if value is None else value, description=name, **_DESCRIBED)
+
+
+def slider(name: str, top: int, value: int) -> widgets.IntSlider:
+    """Return a slider from 0 to `top`; arrow keys move it."""
+    return widgets.IntSlider(value=value, min=0, max=top, description=name, **_DESCRIBED)
+
+
+def image_row(head: str, images: np.ndarray, notes: Sequence[str], side: int = 84) -> str:
+    """Return HTML for a row of images, a note below each, which is its alternative text too.
+
+    Parameters
+    ----------
+    head : str
+        Above the row.
+    images : uint8 array (n, height, width, 3)
+        RGB pixels; shown crisp.
+    notes : sequence of str (n,)
+        A note per image.
+    side : int
+        Of an image on the screen, in pixels.
+    """
+    tiles = "".join(
+        f'<figure style="margin:0 8px 8px 0;width:{side}px;display:inline-block;vertical-align:top">'
+        f'<img src="{data_uri(image)}" alt="{html.escape(note, quote=True)}" width="{side}" height="{side}" '
+        'style="image-rendering:pixelated;display:block">'
+        f'<figcaption style="font-size:11px;line-height:1.3">{html.escape(note)}</figcaption></figure>'
+        for image, note in zip(images, notes, strict=True)
+    )
+    return f'<div><p style="margin:4px 0"><b>{html.escape(head)}</b></p>{tiles}</div>'
