@@ -1,0 +1,294 @@
+"""Representational similarity: RDMs of features and responses, how alike they are, and how alike noise lets them be.
+
+RDMs are rsatoolbox's, over images in the order of their ids. What the similarities say is `metrics.similarity`'s part.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from rsatoolbox.data import Dataset
+from rsatoolbox.inference import boot_noise_ceiling
+from rsatoolbox.rdm import RDMs, calc_rdm, concat
+from rsatoolbox.rdm import compare as compare_rdms
+from tqdm.auto import tqdm
+
+from nbtools.errors import InputError
+
+# Our name → rsatoolbox's; docs/methods.md says which is apt where.
+METHODS = {
+    "spearman": "spearman",
+    "rho-a": "rho-a",
+    "tau-a": "tau-a",
+    "tau-b": "kendall",
+    "corr": "corr",
+    "corr_cov": "corr_cov",
+    "cosine_cov": "cosine_cov",
+}
+WHITENED = ("corr_cov", "cosine_cov")
+_FLAT = 1e-9  # correlation distances that differ by less are rounding
+
+
+def rdm(features: ArrayLike, image_ids: ArrayLike, name: str, source: str) -> RDMs:
+    """Correlation distances between the images' feature patterns.
+
+    Parameters
+    ----------
+    features : array-like (n_images, n_features)
+        Features of a network or responses of a region.
+    image_ids : array-like (n_images,)
+        Which image each row belongs to; each once, in any order.
+    name : str
+        Condition or region.
+    source : str
+        What the features are, such as ``"pooled"``, ``"neural"`` or ``"measured"``.
+
+    Returns
+    -------
+    RDMs
+        One RDM over the images in the order of their ids (``pattern_descriptors["image_id"]``); ``name`` and
+        ``source`` are among its ``rdm_descriptors``.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than three images, ids do not fit or repeat, a value is not finite, an image's features
+        are constant (their correlation does not exist), or all images have the same pattern.
+
+    Notes
+    -----
+    1 − Pearson r, as in the paper. It ignores the scale and shift of each image's pattern, not those of a feature.
+    It is half the squared Euclidean distance of patterns centred and scaled to unit length.
+    """
+    values, ids = np.asarray(features, dtype=float), np.asarray(image_ids)
+    _check_patterns(values, ids, f"{source} {name}")
+    order = np.argsort(ids)
+    found = calc_rdm(Dataset(values[order], obs_descriptors={"image_id": ids[order]}), "correlation", "image_id")
+    if not np.ptp(found.dissimilarities) > _FLAT:
+        raise InputError(
+            f"{source} {name}: all images are equally far apart",
+            expected="features that tell images apart",
+            got=f"distances from {found.dissimilarities.min():.3g} to {found.dissimilarities.max():.3g}",
+            fix="look for a diverged network, or one whose features do not depend on the image",
+        )
+    return RDMs(
+        found.dissimilarities,
+        dissimilarity_measure="correlation",
+        rdm_descriptors={"name": [name], "source": [source]},
+        pattern_descriptors={"image_id": ids[order]},
+    )
+
+
+def repeat_rdms(responses: ArrayLike, image_ids: ArrayLike, repeats: ArrayLike, name: str) -> RDMs:
+    """One RDM for each repeat of the images: what a region's noise ceiling rests on.
+
+    Parameters
+    ----------
+    responses : array-like (n_trials, n_voxels)
+        Single trials.
+    image_ids, repeats : array-like (n_trials,)
+        Which image each trial showed, and which repeat of it the trial is (1, 2, 3).
+    name : str
+        Region.
+
+    Returns
+    -------
+    RDMs
+        One RDM per repeat, all over the same images; ``source`` is ``"measured"``.
+
+    Raises
+    ------
+    InputError
+        As `rdm`, or if an image lacks a repeat.
+    """
+    values, ids, numbers = np.asarray(responses), np.asarray(image_ids), np.asarray(repeats)
+    if ids.shape != (len(values),) or numbers.shape != ids.shape:
+        raise InputError(
+            f"{name}: trials and their labels differ in number",
+            expected=f"{len(values)} image ids and repeats, one per trial",
+            got=f"{ids.shape} and {numbers.shape}",
+            fix="select rows of responses, image_ids and repeats together",
+        )
+    parts = [rdm(values[numbers == n], ids[numbers == n], name, "measured") for n in np.unique(numbers)]
+    return joined(parts)
+
+
+def joined(parts: Sequence[RDMs]) -> RDMs:
+    """Put RDMs together by image id.
+
+    Raises
+    ------
+    InputError
+        If there is none, or they are not over the same images.
+    """
+    if not parts:
+        raise InputError("there is no RDM", expected="at least one", got="none", fix="make them with rdm")
+    for other in parts[1:]:
+        _check_images(parts[0], other)
+    return concat(list(parts), target_pdesc="image_id")
+
+
+def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, seed: int = 0) -> pd.DataFrame:
+    """How alike the RDMs of two lists are, over all images and over resampled ones.
+
+    Parameters
+    ----------
+    a, b : RDMs
+        From `rdm`, `repeat_rdms` and `joined`. Several RDMs of one name and source (repeats) count as one: their
+        similarities are averaged, as rsatoolbox averages over subjects.
+    method : {"spearman", "rho-a", "tau-a", "tau-b", "corr", "corr_cov", "cosine_cov"}
+        The last two are whitened: RDM entries that share an image err together.
+    n_boot, seed : int
+        Resamples of the images, and their seed. All pairs see the same resamples, so differences are paired.
+
+    Returns
+    -------
+    DataFrame
+        One row per pair and draw: ``draw`` (0: all images; 1 …: resamples), ``a``, ``a_source``, ``b``,
+        ``b_source``, ``similarity``, ``n_images``, ``method``.
+
+    Raises
+    ------
+    InputError
+        If the method is unknown, the two lists are not over the same images, or resamples are asked of fewer than
+        ten images.
+
+    Notes
+    -----
+    Bootstrap over images, as `rsatoolbox.inference.eval_bootstrap_pattern` (Schütt et al. 2023): an image drawn twice
+    has no distance to itself in the sample. Whitening assumes that images are measured independently, which copies
+    are not; whitened similarities are resampled by halves drawn without replacement, whose spread is that of the
+    whole (delete-half jackknife: Shao & Wu 1989).
+    """
+    _check_method(method)
+    _check_images(a, b)
+    if n_boot and a.n_cond < 10:
+        raise InputError(
+            "too few images to resample", expected="ten or more", got=a.n_cond, fix="show more images, or n_boot=0"
+        )
+    rng = np.random.default_rng(seed)
+    labels = pd.MultiIndex.from_product([_names(a), _names(b)])
+    rows = [_grouped(a, b, method)]
+    for _ in tqdm(range(n_boot), "resamples", leave=False, disable=None):
+        chosen = _resample(rng, a.n_cond, method)
+        rows.append(_grouped(*(part.subsample_pattern("index", chosen) for part in (a, b)), method))
+    pairs = [(draw, *first, *second) for draw in range(n_boot + 1) for first, second in labels]
+    table = pd.DataFrame(pairs, columns=["draw", "a_source", "a", "b_source", "b"])
+    return table.assign(similarity=np.concatenate([row.ravel() for row in rows]), n_images=a.n_cond, method=method)
+
+
+def noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
+    """Between which bounds the similarity of a perfect model with single repeats would lie.
+
+    Parameters
+    ----------
+    regions : RDMs
+        Several RDMs (repeats) of each name and source.
+    method : str
+        As `similarities`.
+
+    Returns
+    -------
+    DataFrame
+        One row per region: ``region``, ``source``, ``lower``, ``upper``, ``n_repeats``, ``n_images``, ``method``.
+
+    Raises
+    ------
+    InputError
+        If the method is unknown or a region has one RDM only.
+
+    Notes
+    -----
+    Nili et al. (2014): upper, the mean similarity of each repeat with the mean of all (itself among them); lower, with
+    the mean of the others. It holds for `similarities` with the same repeats, not with their mean, which is less noisy.
+    """
+    _check_method(method)
+    rows = []
+    for source, name in _names(regions):
+        part = regions.subset("name", name).subset("source", source)
+        if part.n_rdm < 2:
+            raise InputError(
+                f"{name}: one RDM has no noise ceiling",
+                expected="two repeats or more",
+                got=part.n_rdm,
+                fix="make an RDM of each repeat with repeat_rdms",
+            )
+        with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
+            warnings.filterwarnings("ignore", "Noise ceiling for tau")
+            lower, upper = boot_noise_ceiling(part, method=METHODS[method])
+        found = {"region": name, "source": source, "lower": float(lower), "upper": float(upper)}
+        rows.append({**found, "n_repeats": part.n_rdm, "n_images": part.n_cond, "method": method})
+    return pd.DataFrame(rows)
+
+
+def _labels(rdms: RDMs) -> list[tuple[str, str]]:
+    """Source and name of each RDM."""
+    return list(zip(rdms.rdm_descriptors["source"], rdms.rdm_descriptors["name"], strict=True))
+
+
+def _names(rdms: RDMs) -> list[tuple[str, str]]:
+    """Return the distinct (source, name), in their order."""
+    return list(dict.fromkeys(_labels(rdms)))
+
+
+def _resample(rng: np.random.Generator, n: int, method: str) -> np.ndarray:
+    return rng.permutation(n)[: n // 2] if method in WHITENED else rng.integers(n, size=n)
+
+
+def _grouped(a: RDMs, b: RDMs, method: str) -> np.ndarray:
+    """Similarities (n_names of a, n_names of b), averaged over the RDMs of a name."""
+    each = compare_rdms(a, b, METHODS[method])
+    left, right = (_averaging(part) for part in (a, b))
+    return left @ each @ right.T
+
+
+def _averaging(rdms: RDMs) -> np.ndarray:
+    """Weights (n_names, n_rdms) that average the RDMs of each name."""
+    member = np.array([[label == name for label in _labels(rdms)] for name in _names(rdms)], dtype=float)
+    return member / member.sum(axis=1, keepdims=True)
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        raise InputError("unknown similarity", expected=", ".join(METHODS), got=repr(method), fix="use one of these")
+
+
+def _check_images(a: RDMs, b: RDMs) -> None:
+    first, second = (np.asarray(part.pattern_descriptors["image_id"]) for part in (a, b))
+    if not np.array_equal(first, second):
+        raise InputError(
+            "RDMs are not over the same images",
+            expected=f"{len(first)} images, the same for both",
+            got=f"{len(second)} images, {len(np.intersect1d(first, second))} of them in common",
+            fix="choose the images by id before making RDMs",
+        )
+
+
+def _check_patterns(values: np.ndarray, ids: np.ndarray, what: str) -> None:
+    """Raise unless there is one finite pattern that varies for each of three or more images."""
+    if values.ndim != 2 or len(values) < 3 or values.shape[1] < 2 or ids.shape != (len(values),):
+        raise InputError(
+            f"{what}: no RDM can be made",
+            expected="features (n_images, n_features) of three images or more, and an id for each",
+            got=f"features {values.shape}, ids {ids.shape}",
+            fix="flatten the features of each image, and give its id",
+        )
+    n_unique = len(np.unique(ids))
+    n_broken = int((~np.isfinite(values)).any(axis=1).sum())
+    n_flat = int((values.std(axis=1) <= 1e-12 * np.abs(values).max(axis=1)).sum()) if not n_broken else 0
+    found = {
+        "ids that repeat": len(ids) - n_unique,
+        "images with NaN or infinity": n_broken,
+        "images with constant features": n_flat,
+    }
+    if any(found.values()):
+        raise InputError(
+            f"{what}: no RDM can be made",
+            expected="each image once, with finite features that are not all equal",
+            got="; ".join(f"{count} {problem}" for problem, count in found.items() if count),
+            fix="average repeats, drop dead images by id, or look for a diverged network",
+        )

@@ -1,0 +1,343 @@
+"""RSA: RDMs agree with SciPy, planted geometry is found, resampling with rsatoolbox, bad input gives no number."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from rsatoolbox.inference import eval_bootstrap_pattern
+from rsatoolbox.model import ModelFixed
+from scipy import stats
+from scipy.spatial.distance import pdist
+
+from nbtools.errors import InputError
+from nbtools.metrics.rsa import METHODS, WHITENED, joined, noise_ceiling, rdm, repeat_rdms, similarities
+from nbtools.metrics.similarity import differences, intervals, mds, own_region
+
+N = 24
+IDS = np.arange(100, 100 + N)
+
+
+def geometry(seed: int, n: int = N, width: int = 12) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, width))
+
+
+def noisy(signal: np.ndarray, sd: float, seed: int) -> np.ndarray:
+    return signal + sd * np.random.default_rng(seed).normal(size=signal.shape)
+
+
+@pytest.fixture(scope="module")
+def planted() -> pd.DataFrame:
+    """Three regions of different geometry, and a network that has each, and one that has none."""
+    regions = {name: geometry(seed) for seed, name in enumerate(("V1", "V4", "TO"))}
+    networks = [rdm(noisy(x, 0.5, 9), IDS, name, "pooled") for name, x in regions.items()]
+    networks.append(rdm(geometry(7), IDS, "none", "pooled"))
+    measured = [rdm(noisy(x, 0.3, k), IDS, name, "measured") for name, x in regions.items() for k in (1, 2)]
+    return similarities(joined(networks), joined(measured), n_boot=100)
+
+
+# --- RDMs -----------------------------------------------------------------------------------------------------
+
+
+def test_an_rdm_is_scipys_correlation_distance_in_the_order_of_ids():
+    x, order = geometry(0), np.random.default_rng(1).permutation(N)
+    found = rdm(x[order], IDS[order], "TO", "pooled")
+    np.testing.assert_allclose(found.dissimilarities[0], pdist(x, "correlation"), atol=1e-12)
+    assert list(found.pattern_descriptors["image_id"]) == list(IDS)
+    assert (found.rdm_descriptors["name"], found.rdm_descriptors["source"]) == (["TO"], ["pooled"])
+
+
+def test_it_ignores_scale_and_shift_of_each_image_and_the_order_of_features():
+    x, rng = geometry(0), np.random.default_rng(1)
+    changed = (rng.uniform(0.1, 9, (N, 1)) * x + rng.normal(size=(N, 1)))[:, rng.permutation(x.shape[1])]
+    same, other = (rdm(values, IDS, "a", "pooled").dissimilarities for values in (changed, x * np.arange(1, 13)))
+    np.testing.assert_allclose(same, rdm(x, IDS, "a", "pooled").dissimilarities, atol=1e-12)
+    assert not np.allclose(other, same), "scaling a feature is another geometry"
+
+
+def test_repeats_have_an_rdm_each_joined_by_image():
+    trials = [geometry(k) for k in range(3)]
+    order = np.random.default_rng(3).permutation(3 * N)
+    stacked, ids, repeats = np.concatenate(trials), np.tile(IDS, 3), np.repeat([1, 2, 3], N)
+    found = repeat_rdms(stacked[order], ids[order], repeats[order], "V1")
+    for k, x in enumerate(trials):
+        np.testing.assert_allclose(found.dissimilarities[k], pdist(x, "correlation"), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("features", "ids", "said"),
+    [
+        (np.where(np.arange(N)[:, None] == 3, 2.5, geometry(0)), IDS, "1 images with constant features"),
+        (np.where(geometry(0) > 2, np.nan, geometry(0)), IDS, "NaN or infinity"),
+        (np.where(geometry(0) > 2, np.inf, geometry(0)), IDS, "NaN or infinity"),
+        (geometry(0), np.where(IDS == 101, 100, IDS), "1 ids that repeat"),
+        (geometry(0), IDS[:-1], "an id for each"),
+        (geometry(0)[:1], IDS[:1], "three images or more"),
+        (geometry(0)[:, :1], IDS, "no RDM can be made"),
+        (np.tile(geometry(0)[:1], (N, 1)), IDS, "all images are equally far apart"),
+        (geometry(0)[0], IDS, "no RDM can be made"),
+    ],
+)
+def test_bad_features_give_no_rdm(features, ids, said):
+    with pytest.raises(InputError, match=said):
+        rdm(features, ids, "TO", "pooled")
+
+
+def test_other_images_are_not_compared():
+    a, b = rdm(geometry(0), IDS, "a", "pooled"), rdm(geometry(0), IDS + 1, "b", "pooled")
+    for attempt in (lambda: joined([a, b]), lambda: similarities(a, b)):
+        with pytest.raises(InputError, match="23 of them in common"):
+            attempt()
+    with pytest.raises(InputError, match="no RDM"):
+        joined([])
+
+
+def test_a_missing_repeat_is_noticed():
+    x, ids, repeats = geometry(0, 2 * N), np.tile(IDS, 2), np.repeat([1, 2], N)
+    with pytest.raises(InputError, match="not over the same images"):
+        repeat_rdms(x[:-1], ids[:-1], repeats[:-1], "V1")
+    with pytest.raises(InputError, match="differ in number"):
+        repeat_rdms(x, ids[:-1], repeats, "V1")
+
+
+# --- similarities ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "reference"),
+    [
+        ("spearman", lambda x, y: stats.spearmanr(x, y).statistic),
+        ("corr", lambda x, y: stats.pearsonr(x, y).statistic),
+        ("tau-b", lambda x, y: stats.kendalltau(x, y).statistic),
+    ],
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_similarities_are_scipys(method, reference, ties):
+    x, y = geometry(0), geometry(1)
+    if ties:  # every image twice: many dissimilarities are equal
+        x[N // 2 :] = x[: N // 2]
+    a, b = rdm(x, IDS, "a", "pooled"), rdm(y, IDS, "b", "pooled")
+    if ties:  # equal but for rounding
+        a.dissimilarities = a.dissimilarities.round(9)
+    found = similarities(a, b, method, n_boot=0)["similarity"].item()
+    assert found == pytest.approx(reference(a.dissimilarities[0], b.dissimilarities[0]), abs=1e-10)
+
+
+def test_tie_aware_similarities_do_not_reward_ties():
+    """rho-a is the mean of Spearman's ρ over all ways to break ties; tau-a counts a tied pair as no agreement."""
+    a, b = (rdm(geometry(seed, 3), IDS[:3], "a", "pooled") for seed in (0, 1))
+    a.dissimilarities, b.dissimilarities = np.array([[1.0, 1.0, 2.0]]), np.array([[1.0, 2.0, 3.0]])
+    broken = np.mean([stats.spearmanr([*tied, 3], [1, 2, 3]).statistic for tied in permutations([1, 2])])
+    assert similarities(a, b, "rho-a", n_boot=0)["similarity"].item() == pytest.approx(broken)
+    assert similarities(a, b, "tau-a", n_boot=0)["similarity"].item() == pytest.approx(2 / 3)
+    assert similarities(a, b, "spearman", n_boot=0)["similarity"].item() > broken
+
+
+def test_whitened_cosine_is_linear_cka():
+    """Whitened cosine of squared distances equals linear CKA (Diedrichsen et al. 2021)."""
+    x, y = (stats.zscore(geometry(seed), axis=1) for seed in (0, 1))
+    centred = [part - part.mean(axis=0) for part in (x, y)]
+    gram = [part @ part.T for part in centred]
+    cka = np.sum(gram[0] * gram[1]) / np.sqrt(np.sum(gram[0] ** 2) * np.sum(gram[1] ** 2))
+    a, b = rdm(x, IDS, "a", "pooled"), rdm(y, IDS, "b", "pooled")
+    assert similarities(a, b, "cosine_cov", n_boot=0)["similarity"].item() == pytest.approx(cka, abs=1e-8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_a_geometry_in_itself_and_repeats_with_its_seed(method):
+    same, other = rdm(geometry(0), IDS, "a", "pooled"), rdm(geometry(1), IDS, "b", "pooled")
+    table = similarities(same, joined([same, other]), method, n_boot=3, seed=5)
+    first = table[table["draw"] == 0].set_index("b")["similarity"]
+    assert first["a"] == pytest.approx(1)
+    assert first["b"] < 0.9
+    pd.testing.assert_frame_equal(table, similarities(same, joined([same, other]), method, n_boot=3, seed=5))
+    assert not table.equals(similarities(same, joined([same, other]), method, n_boot=3, seed=6))
+    assert np.isfinite(table["similarity"]).all()
+
+
+@pytest.mark.parametrize("method", WHITENED)
+def test_whitened_similarities_are_resampled_of_many_images_too(method):
+    """rsatoolbox's own bootstrap of whitened similarities fails from 100 images on."""
+    a, b = (rdm(geometry(seed, 120), np.arange(120), "a", "pooled") for seed in (0, 1))
+    assert np.isfinite(similarities(a, b, method, n_boot=2)["similarity"]).all()
+
+
+def test_repeats_of_a_region_count_as_one():
+    model = rdm(geometry(0), IDS, "TO", "pooled")
+    repeats = [rdm(noisy(geometry(0), 1, k), IDS, "TO", "measured") for k in (1, 2)]
+    together = similarities(model, joined(repeats), n_boot=0)["similarity"]
+    apart = [similarities(model, repeat, n_boot=0)["similarity"].item() for repeat in repeats]
+    assert together.item() == pytest.approx(np.mean(apart))
+
+
+def test_resampling_is_rsatoolboxs():
+    """Same spread as rsatoolbox's bootstrap, and no image's distance to itself: these would raise every ρ."""
+    a, b = rdm(geometry(0), IDS, "a", "pooled"), rdm(noisy(geometry(0), 1, 1), IDS, "b", "measured")
+    draws = similarities(a, b, n_boot=300)["similarity"].to_numpy()
+    state = np.random.get_state()  # noqa: NPY002 — rsatoolbox draws from the global generator
+    np.random.seed(0)  # noqa: NPY002
+    theirs = eval_bootstrap_pattern(ModelFixed("a", a), b, method="spearman", N=300, boot_noise_ceil=False).evaluations
+    np.random.set_state(state)  # noqa: NPY002
+    assert draws[1:].std() == pytest.approx(np.std(theirs), rel=0.2)
+    assert draws[1:].mean() == pytest.approx(np.mean(theirs), abs=0.02)
+
+
+def test_halves_without_replacement_spread_as_resamples_do():
+    a, b = (rdm(noisy(geometry(0, 60), 1, k), np.arange(60), "a", "pooled") for k in (1, 2))
+    spread = {m: similarities(a, b, m, n_boot=200)["similarity"][1:].std() for m in ("corr", "corr_cov")}
+    assert spread["corr_cov"] == pytest.approx(spread["corr"], rel=0.4)
+
+
+def test_unknown_methods_and_few_images_are_refused():
+    few = rdm(geometry(0, 9), IDS[:9], "a", "pooled")
+    with pytest.raises(InputError, match="unknown similarity"):
+        similarities(few, few, "pearson")
+    with pytest.raises(InputError, match="unknown similarity"):
+        noise_ceiling(few, "pearson")
+    with pytest.raises(InputError, match="too few images"):
+        similarities(few, few)
+    assert len(similarities(few, few, n_boot=0)) == 1
+
+
+# --- noise ceilings -------------------------------------------------------------------------------------------
+
+
+def test_the_ceiling_bounds_what_the_true_geometry_reaches():
+    signal = geometry(0, 60, 40)
+    repeats = joined([rdm(noisy(signal, 1, k), np.arange(60), "V1", "measured") for k in range(3)])
+    for method in METHODS:
+        ceiling = noise_ceiling(repeats, method).iloc[0]
+        truth = similarities(rdm(signal, np.arange(60), "V1", "pooled"), repeats, method, n_boot=0)
+        assert ceiling["lower"] < truth["similarity"].item() < ceiling["upper"], method
+    assert (ceiling["region"], ceiling["n_repeats"], ceiling["n_images"]) == ("V1", 3, 60)
+
+
+def test_without_noise_the_ceiling_is_one_and_with_noise_alone_it_is_low():
+    sure = joined([rdm(geometry(0), IDS, "V1", "measured")] * 3)
+    assert noise_ceiling(sure)[["lower", "upper"]].iloc[0].to_list() == pytest.approx([1, 1])
+    blind = joined([rdm(geometry(k), IDS, "V1", "measured") for k in range(3)])
+    assert abs(noise_ceiling(blind)["lower"].item()) < 0.2
+
+
+def test_a_spearman_ceiling_is_nilis():
+    parts = [rdm(noisy(geometry(0), 1, k), IDS, "V1", "measured") for k in range(3)]
+    ranks = np.stack([stats.rankdata(part.dissimilarities[0]) for part in parts])
+    upper = np.mean([stats.spearmanr(row, ranks.mean(axis=0)).statistic for row in ranks])
+    lower = np.mean([stats.spearmanr(row, np.delete(ranks, k, 0).mean(axis=0)).statistic for k, row in enumerate(ranks)])
+    found = noise_ceiling(joined(parts)).iloc[0]
+    assert (found["lower"], found["upper"]) == pytest.approx((lower, upper))
+
+
+def test_one_repeat_has_no_ceiling():
+    with pytest.raises(InputError, match="one RDM has no noise ceiling"):
+        noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
+
+
+# --- what similarities say ------------------------------------------------------------------------------------
+
+
+def test_intervals_hold_their_similarity_and_do_not_depend_on_the_order_of_rows(planted: pd.DataFrame):
+    table = intervals(planted)
+    assert len(table) == 4 * 3
+    own = table[table["a"] == table["b"]]
+    assert (own["similarity"] > 0.6).all()
+    assert (own["ci_low"] < own["similarity"]).all()
+    assert (own["similarity"] < own["ci_high"]).all()
+    keys = ["a", "b"]
+    shuffled = intervals(planted.sample(frac=1, random_state=0)).sort_values(keys, ignore_index=True)
+    pd.testing.assert_frame_equal(shuffled, table.sort_values(keys, ignore_index=True))
+
+
+def test_a_planted_difference_is_found_and_corrected(planted: pd.DataFrame):
+    table = differences(planted)
+    assert len(table) == 3 * 6
+    assert (table["p_holm"] >= table["p"]).all()
+    row = table.query("region == 'V1' and first == 'V1' and second == 'none'").iloc[0]
+    assert row["difference"] > row["ci_low"] > 0
+    assert row["p_holm"] < 0.001
+    null = table.query("region == 'V1' and first == 'V4' and second == 'TO'").iloc[0]
+    assert null["ci_low"] < 0 < null["ci_high"]
+    at_zero = planted[planted["draw"] == 0].set_index(["a", "b"])["similarity"]
+    assert row["difference"] == pytest.approx(at_zero["V1", "V1"] - at_zero["none", "V1"])
+
+
+def test_a_network_does_not_differ_from_its_copy():
+    x = rdm(geometry(0), IDS, "V1", "pooled")
+    copy = rdm(geometry(0), IDS, "V2", "pooled")
+    table = differences(similarities(joined([x, copy]), rdm(geometry(1), IDS, "V1", "measured"), n_boot=20))
+    assert table[["difference", "p"]].iloc[0].to_list() == pytest.approx([0, 1])
+
+
+def test_own_regions_are_found_where_they_are_planted(planted: pd.DataFrame):
+    row = own_region(planted).iloc[0]
+    assert row["ci_low"] > 0.3
+    assert row["p"] == row["p_least"] == pytest.approx(1 / 6)
+    assert (row["n_regions"], row["n_closest"]) == (3, 3)
+    swapped = own_region(planted.replace({"a": {"V1": "V4", "V4": "TO", "TO": "V1"}})).iloc[0]
+    assert (swapped["p"], swapped["n_closest"]) == (1, 0)
+
+
+def test_a_network_or_region_that_is_like_all_gains_nothing():
+    names = [("pooled", a, "measured", b) for a in ("V1", "V4", "TO") for b in ("V1", "V4", "TO")]
+    table = pd.DataFrame(names, columns=["a_source", "a", "b_source", "b"])
+    general = table["a"].map({"V1": 0.1, "V4": 0.2, "TO": 0.3}) + table["b"].map({"V1": 0.3, "V4": 0.0, "TO": 0.1})
+    draws = pd.concat([table.assign(similarity=general, draw=k, n_images=50, method="spearman") for k in range(3)])
+    row = own_region(draws).iloc[0]
+    assert (row["advantage"], row["p"]) == pytest.approx((0, 1))
+
+
+def test_networks_without_a_region_and_single_regions_are_left_out(planted: pd.DataFrame):
+    assert own_region(planted.query("b == 'V1'")).empty
+    assert own_region(planted.query("a == 'none'")).empty
+    assert differences(planted.query("a == 'none'")).empty
+
+
+def test_draws_are_checked(planted: pd.DataFrame):
+    for function in (intervals, differences, own_region):
+        with pytest.raises(InputError, match="without similarity"):
+            function(planted.drop(columns="similarity"))
+        with pytest.raises(InputError, match="1 draws"):
+            function(planted[planted["draw"] == 0])
+    names = [("pooled", str(a), "measured", str(b)) for a in range(10) for b in range(10)]
+    many = pd.DataFrame(names, columns=["a_source", "a", "b_source", "b"])
+    many = pd.concat([many.assign(similarity=0.1, draw=k, n_images=50, method="spearman") for k in range(3)])
+    with pytest.raises(InputError, match="too many regions"):
+        own_region(many)
+
+
+def square(distance: np.ndarray) -> pd.DataFrame:
+    rows = [("pooled", str(i), "pooled", str(j), 1 - d) for (i, j), d in np.ndenumerate(distance)]
+    return pd.DataFrame(rows, columns=["a_source", "a", "b_source", "b", "similarity"])
+
+
+def test_a_planar_geometry_is_mapped_without_stress():
+    points = np.random.default_rng(0).uniform(size=(7, 2))
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    found = mds(square(distance), seed=1)
+    np.testing.assert_allclose(pdist(found[["x", "y"]]), pdist(points), atol=0.01)
+    assert found["stress"].iloc[0] < 0.01
+    assert list(found["name"]) == [str(i) for i in range(7)]
+    pd.testing.assert_frame_equal(found, mds(square(distance), seed=1))
+
+
+def test_the_stress_is_kruskals():
+    distance = 1 - np.eye(6)  # six points equally far apart fit no plane
+    found = mds(square(distance))
+    placed = pdist(found[["x", "y"]])
+    assert found["stress"].iloc[0] == pytest.approx(np.sqrt(np.sum((placed - 1) ** 2) / np.sum(placed**2)), abs=1e-3)
+    assert found["stress"].iloc[0] > 0.1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda table: table.iloc[:-1],
+        lambda table: table.assign(similarity=table["similarity"].where(table.index > 0)),
+        lambda table: table.query("a in ['0', '1'] and b in ['0', '1']"),
+    ],
+)
+def test_an_incomplete_table_makes_no_map(broken):
+    with pytest.raises(InputError, match="make no map"):
+        mds(broken(square(1 - np.eye(4))))
