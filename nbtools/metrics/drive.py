@@ -101,8 +101,10 @@ def extremes(table: pd.DataFrame, k: int = 6) -> pd.DataFrame:
     for end, sign in (("most", -1), ("least", 1)):
         mean = wide.mean(axis=1)
         chosen = mean.iloc[np.argsort(sign * mean.to_numpy(), kind="stable")[:k]]
-        others = {repeat: wide.drop(columns=repeat).mean(axis=1).to_numpy() for repeat in wide}
-        held_out = [wide[repeat].to_numpy()[np.argsort(sign * m, kind="stable")[:k]].mean() for repeat, m in others.items()]
+        held_out = []
+        for repeat in wide:
+            others = wide.drop(columns=repeat).mean(axis=1).to_numpy()
+            held_out.append(wide[repeat].to_numpy()[np.argsort(sign * others, kind="stable")[:k]].mean())
         rows = {"end": end, "image_id": chosen.index, "response": chosen.to_numpy(), "held_out": np.mean(held_out)}
         ends.append(pd.DataFrame(rows))
     return pd.concat(ends, ignore_index=True)

@@ -17,6 +17,7 @@ from nbtools.plots.style import INK, PALE, TEMPLATE, check_table, faded
 
 _AXES = {"sagittal": ("back → front", "down → up"), "coronal": ("left → right", "down → up")}
 _AXES["axial"] = ("left → right", "back → front")
+_NAMED = "%{text}<extra></extra>"
 _UNDER = [[0, "white"], [1, "#b5b5b5"]]
 TRACES_PER_SLICE = 4  # what is below, the regions, the cross, the names
 _SMALLEST_NAMED = 8  # voxels of a patch in a slice that has room for its region's name
@@ -58,12 +59,12 @@ def region_view(
     InputError
         If a table lacks a column or the region.
     """
-    parts = {}
-    columns = (("noise_ceiling",), ("r", "noise_ceiling"), ("pattern_r", "control"))
-    for name, table, wanted in zip(("ceilings", "voxels", "pattern"), (ceilings, voxels, pattern), columns, strict=True):
-        check_table(table, ("roi", *wanted))
-        parts[name] = table[table["roi"] == roi]
-        check_table(parts[name], wanted)
+    of_region = []
+    wanted = (("noise_ceiling",), ("r", "noise_ceiling"), ("pattern_r", "control"))
+    for table, columns in zip((ceilings, voxels, pattern), wanted, strict=True):
+        check_table(table, ("roi", *columns))
+        of_region.append(table[table["roi"] == roi])
+        check_table(of_region[-1], columns)
     heads = ["sagittal", "coronal", "axial", "noise ceilings", "prediction by voxel", "prediction by image"]
     fig = make_subplots(
         2, 3, subplot_titles=heads, row_heights=[0.56, 0.44], vertical_spacing=0.2, horizontal_spacing=0.1
@@ -76,9 +77,8 @@ def region_view(
         square = {"scaleanchor": "x" + str(column) * (column > 1)}
         fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], **bare, row=1, col=column)
         fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], **square, **bare, row=1, col=column)
-    _ceilings(fig, parts["ceilings"]["noise_ceiling"], roi)
-    _voxels(fig, parts["voxels"], roi)
-    _images(fig, parts["pattern"], roi)
+    for draw, part in zip((_ceilings, _voxels, _images), of_region, strict=True):
+        draw(fig, part, roi)
     fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False, bargap=0.05)
     return fig.update_layout(height=680, margin={"t": 90, "b": 60, "l": 70})
 
@@ -124,7 +124,8 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
     )
     fig = go.Figure(drawn.figure)
     fig.data[0].update(
-        text=[surface.names[label - 1] if label else "" for label in surface.labels], hovertemplate="%{text}<extra></extra>"
+        text=[surface.names[label - 1] if label else "" for label in surface.labels],
+        hovertemplate=_NAMED,
     )
     for roi in surface.names:
         marker = {"symbol": "square", "size": 12, "color": color(roi)}
@@ -140,7 +141,13 @@ def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], column: int) -> Non
     steps = [[(i + end) / n, color(roi)] for i, roi in enumerate(names) for end in (0, 1)]
     shown = np.where(cut.labels > 0, cut.labels, np.nan).astype(float)
     said = np.array(["", *names], object)[cut.labels]
-    look = {"colorscale": steps, "zmin": 0.5, "zmax": n + 0.5, "showscale": False, "hovertemplate": "%{text}<extra></extra>"}
+    look = {
+        "colorscale": steps,
+        "zmin": 0.5,
+        "zmax": n + 0.5,
+        "showscale": False,
+        "hovertemplate": _NAMED,
+    }
     fig.add_heatmap(z=shown, text=said, **look, **at)
     rows, columns = cut.labels.shape
     h, v = cut.cross
@@ -172,16 +179,17 @@ def _readable(fill: str) -> str:
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "black"
 
 
-def _ceilings(fig: go.Figure, values: pd.Series, roi: str) -> None:
+def _ceilings(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
     bins = {"start": 0, "end": 100, "size": 5}
     look = {"marker": {"color": faded(color(roi), 0.6), "line": {"width": 1, "color": color(roi)}}}
-    fig.add_histogram(x=values, xbins=bins, name=roi, **look, row=2, col=1)
+    fig.add_histogram(x=table["noise_ceiling"], xbins=bins, name=roi, **look, row=2, col=1)
     fig.update_xaxes(title_text="noise ceiling (% of variance)", range=[0, 100], row=2, col=1)
     fig.update_yaxes(title_text="voxels", row=2, col=1)
 
 
 def _voxels(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
-    fig.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": PALE, "width": 1.5}, hoverinfo="skip", row=2, col=2)
+    identity = {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": {"color": PALE, "width": 1.5}}
+    fig.add_scatter(**identity, hoverinfo="skip", row=2, col=2)
     ceiling = np.sqrt(table["noise_ceiling"].clip(lower=0) / 100)
     marker = {"color": color(roi), "size": 5, "opacity": 0.5}
     fig.add_scatter(x=ceiling, y=table["r"], mode="markers", name=roi, marker=marker, row=2, col=2)

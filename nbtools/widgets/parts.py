@@ -46,14 +46,40 @@ def say(made: widgets.HTML, text: str) -> None:
     made.value = f'<p role="status" aria-live="polite" style="max-width:56em;line-height:1.4">{html.escape(text)}</p>'
 
 
-def choice(name: str, options: Sequence, value: object = None) -> widgets.Dropdown:
+def choice(name: str, options: Sequence, value: object) -> widgets.Dropdown:
     """Return a drop-down list with its name."""
-    return widgets.Dropdown(options=options, value=options[0] if value is None else value, description=name, **_DESCRIBED)
+    return widgets.Dropdown(options=options, value=value, description=name, **_DESCRIBED)
 
 
 def slider(name: str, top: int, value: int) -> widgets.IntSlider:
     """Return a slider from 0 to `top`; arrow keys move it."""
     return widgets.IntSlider(value=value, min=0, max=top, description=name, **_DESCRIBED)
+
+
+def number(name: str, top: int, value: int) -> widgets.BoundedIntText:
+    """Return a field for a whole number from 0 to `top`."""
+    return widgets.BoundedIntText(value=value, min=0, max=top, description=name, **_DESCRIBED)
+
+
+def words_field(name: str, hint: str) -> widgets.Text:
+    """Return a field for words; it counts when Enter is pressed or the field is left."""
+    return widgets.Text(description=name, placeholder=hint, continuous_update=False, **_DESCRIBED)
+
+
+def several(name: str, options: Sequence, value: Sequence) -> widgets.SelectMultiple:
+    """Return a list to choose several from (with Ctrl and Shift, or Space)."""
+    rows = max(1, min(len(options), 6))
+    return widgets.SelectMultiple(options=options, value=tuple(value), description=name, rows=rows, **_DESCRIBED)
+
+
+def table_html(inner: str) -> str:
+    """Wrap an HTML table so that it reads in light and dark themes: it takes the page's own colours."""
+    look = (
+        ".nbtools-table table{border-collapse:collapse;font-size:13px}"
+        ".nbtools-table td,.nbtools-table th{padding:3px 10px;text-align:right;border-bottom:1px solid #8884}"
+        ".nbtools-table td:first-child,.nbtools-table th:first-child{text-align:left}"
+    )
+    return f'<style>{look}</style><div class="nbtools-table" style="overflow:auto;max-height:420px">{inner}</div>'
 
 
 def image_row(head: str, images: np.ndarray, notes: Sequence[str], side: int = 84) -> str:
@@ -77,4 +103,5 @@ def image_row(head: str, images: np.ndarray, notes: Sequence[str], side: int = 8
         f'<figcaption style="font-size:11px;line-height:1.3">{html.escape(note)}</figcaption></figure>'
         for image, note in zip(images, notes, strict=True)
     )
-    return f'<div><p style="margin:4px 0"><b>{html.escape(head)}</b></p>{tiles}</div>'
+    above = f'<p style="margin:4px 0"><b>{html.escape(head)}</b></p>' if head else ""
+    return f"<div>{above}{tiles}</div>"
