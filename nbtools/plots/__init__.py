@@ -4,6 +4,7 @@ from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
+from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout
 from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, training_curves
 from nbtools.plots.report import report
 from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_texture
@@ -17,6 +18,9 @@ __all__ = [
     "hierarchy",
     "image_grid",
     "loss_surfaces",
+    "manifolds_and_gain",
+    "manifolds_by_condition",
+    "manifolds_by_readout",
     "noise_ceilings",
     "perturbations",
     "predictor_scores",

@@ -1,0 +1,317 @@
+"""Geometry of class manifolds: mean-field capacity, radius and dimension, centre correlation, linear separability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.optimize import nnls
+
+from nbtools.errors import InputError
+from nbtools.metrics.stats import bootstrap_ci
+
+MEASURES: tuple[str, ...] = ("capacity", "radius", "dimension", "centre_correlation")
+SEPARABILITY = "separability"
+_FOLDS = 5
+
+
+def manifold_geometry(features: ArrayLike, labels: ArrayLike, *, n_samples: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Estimate the mean-field geometry of every class's points.
+
+    Parameters
+    ----------
+    features : array-like or CPU tensor (n_images, n_features)
+        Responses or activations, any unit; their scale has no influence but on ``centre_norm``.
+    labels : array-like or CPU tensor (n_images,)
+        The class of each image; the images of one class make one manifold.
+    n_samples : int
+        Gaussian vectors T over which a manifold's quantities are averaged.
+    seed : int
+        Of these vectors.
+
+    Returns
+    -------
+    DataFrame
+        One row per manifold: ``label``; ``capacity`` α, the number of such manifolds per feature that a hyperplane
+        can still divide as labels at random demand (2 for points, 2 / n_points at worst); ``radius`` relative to
+        the centre's length; ``dimension``; ``centre_norm``, in the features' unit; ``centre_correlation``, the mean
+        absolute cosine with the other centres, about the mean of all centres; ``n_points``; ``n_removed``, how many
+        directions common to the centres were projected out (the same for all manifolds).
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, a value is not finite, there is one class, a class has one point or points that do not
+        differ, a centre lies at the mean of all centres, or `n_samples` is below 1.
+
+    Notes
+    -----
+    Chung, Lee & Sompolinsky (2018), PRX 8, 031003, margin κ = 0. A point of a manifold is S = (s, 1): s its offset from
+    the centre in units of the centre's length. For each T ~ N(0, I), V(T) is the vector nearest to T with V·S ≥ 0
+    for every point, so V = T + Σ λ S with λ ≥ 0: a non-negative least-squares problem. Then
+
+    - 1/α = ⟨‖V − T‖²⟩;
+    - the anchor S̃ = Σ λ S / Σ λ, or the point of least T·S where T needs no change (λ = 0), with offset s̃;
+    - R² = ⟨‖s̃‖²⟩, D = ⟨(t·s̃/‖s̃‖)²⟩, t being T without its last entry.
+
+    Before, as Cohen, Chung, Lee & Sompolinsky (2020), Nat. Commun. 11, 746, do, directions that centres have in common
+    are projected out; which ones is found more simply (docs/methods.md). With few points D and R are those of the
+    sample: compare manifolds of equally many points only (`repeated_geometry`).
+    """
+    x, y = _checked(features, labels)
+    if n_samples < 1:
+        raise InputError("no vector T was asked for", expected="n_samples >= 1", got=n_samples, fix="200 are usual")
+    names = np.unique(y)
+    clouds = [x[y == name] for name in names]
+    correlation, n_removed, clouds = _uncorrelated(clouds)
+    rng = np.random.default_rng(seed)
+    rows = [_mean_field(cloud, n_samples, rng) for cloud in clouds]
+    return pd.DataFrame(rows).assign(
+        label=names, centre_correlation=correlation, n_points=list(map(len, clouds)), n_removed=n_removed
+    )[["label", "capacity", "radius", "dimension", "centre_norm", "centre_correlation", "n_points", "n_removed"]]
+
+
+def repeated_geometry(
+    features: ArrayLike, labels: ArrayLike, *, n_points: int, n_samples: int = 200, n_draws: int = 5
+) -> pd.DataFrame:
+    """Estimate the geometry several times, each with other points of every class and other Gaussian vectors.
+
+    Parameters
+    ----------
+    features, labels, n_samples
+        As for `manifold_geometry`.
+    n_points : int
+        Images of each class per draw, without replacement: as many for every class, 2 or more.
+    n_draws : int
+        Draws, seeded 0, 1, …; equal labels get equal draws, so that spaces are compared on the same images.
+
+    Returns
+    -------
+    DataFrame
+        One row per draw × manifold: ``draw`` and the columns of `manifold_geometry`.
+
+    Raises
+    ------
+    InputError
+        As `manifold_geometry`, or if a class has fewer than `n_points` images or `n_draws` is below 1.
+    """
+    x, y = _checked(features, labels)
+    fewest = int(np.unique(y, return_counts=True)[1].min())
+    if not 2 <= n_points <= fewest or n_draws < 1:
+        raise InputError(
+            "these draws cannot be made",
+            expected=f"n_points from 2 to {fewest}, the images of the smallest class, and n_draws >= 1",
+            got=f"n_points {n_points}, n_draws {n_draws}",
+            fix="ask for fewer points, or add images of that class",
+        )
+    parts = []
+    for draw in range(n_draws):
+        rng = np.random.default_rng(draw)
+        rows = np.concatenate([rng.permutation(np.flatnonzero(y == name))[:n_points] for name in np.unique(y)])
+        found = manifold_geometry(x[rows], y[rows], n_samples=n_samples, seed=draw)
+        parts.append(found.assign(draw=draw))
+    return pd.concat(parts, ignore_index=True)
+
+
+def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Average over manifolds, with an interval over the draws of the estimator.
+
+    Parameters
+    ----------
+    manifolds : DataFrame
+        From `repeated_geometry`, with the `by` columns. Rows that share a group and a draw (manifolds; networks of
+        several seeds) are averaged.
+    by : sequence of str
+        What tells spaces apart.
+
+    Returns
+    -------
+    DataFrame
+        One row per group × measure of `MEASURES`: the `by` columns, ``measure``, ``value``, ``ci_low``, ``ci_high``
+        (95 %, Student's t over draws), ``n_draws``. Capacities are averaged harmonically, as the theory adds them.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or a group has fewer than two draws.
+
+    Notes
+    -----
+    Draws share images, so the interval says how well this estimator knows the geometry of *these* images and
+    networks; other networks and other brains differ by more.
+    """
+    missing = [name for name in (*by, "draw", *MEASURES) if name not in manifolds]
+    if missing or not len(manifolds):
+        raise InputError(
+            "this is not a table of manifolds",
+            expected=f"rows with {', '.join((*by, 'draw', *MEASURES))}",
+            got=f"{len(manifolds)} rows" + (f", without {', '.join(missing)}" if missing else ""),
+            fix="make it with repeated_geometry",
+        )
+    keys = list(by)
+    inverse = manifolds.assign(capacity=1 / manifolds["capacity"])
+    means = inverse.groupby([*keys, "draw"], sort=False)[list(MEASURES)].mean()
+    means["capacity"] = 1 / means["capacity"]
+    long = means.melt(ignore_index=False, var_name="measure").groupby([*keys, "measure"], sort=False)["value"]
+    table = long.agg(["mean", "sem", "count"]).reset_index()
+    if table["count"].min() < 2:
+        raise InputError(
+            "one draw has no interval",
+            expected="at least two draws in every group",
+            got=f"{int(table['count'].min())}",
+            fix="call repeated_geometry with n_draws=5 or so",
+        )
+    half = stats.t.ppf(0.975, table["count"] - 1) * table["sem"]
+    bounds = {"ci_low": table["mean"] - half, "ci_high": table["mean"] + half}
+    named = table.rename(columns={"mean": "value", "count": "n_draws"}).assign(**bounds)
+    return named[[*keys, "measure", "value", "ci_low", "ci_high", "n_draws"]]
+
+
+def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[str, object]:
+    """Classify held-out images linearly.
+
+    Parameters
+    ----------
+    features, labels
+        As for `manifold_geometry`; features are z-scored by each fold's training images.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    dict
+        ``measure`` ("separability"), ``value`` (accuracy, a fraction), ``ci_low``, ``ci_high`` (95 %, bootstrap over
+        images), so that it is a row beside those of `summarise`.
+
+    Raises
+    ------
+    InputError
+        As `manifold_geometry`, or if a class has fewer than 5 images.
+
+    Notes
+    -----
+    scikit-learn's logistic regression, L2 penalty, C = 1 / n_features, five stratified folds.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = _checked(features, labels)
+    if np.unique(y, return_counts=True)[1].min() < _FOLDS:
+        raise InputError(
+            "a class has too few images for a held-out test",
+            expected=f"at least {_FOLDS} images of each class",
+            got=f"{np.unique(y, return_counts=True)[1].min()}",
+            fix="add images, or leave that class out",
+        )
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    # C falls with the number of z-scored features, so that wide and narrow spaces are penalised alike.
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / x.shape[1], max_iter=1000))
+    correct = (cross_val_predict(classifier, x, y, cv=folds) == y).astype(float)
+    low, high = bootstrap_ci(correct, seed=seed)
+    return {"measure": SEPARABILITY, "value": correct.mean(), "ci_low": float(low), "ci_high": float(high)}
+
+
+def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.ndarray]]:
+    """Project out the directions that the centres share.
+
+    Returns each centre's mean |cosine| with the others before, how many directions went, and the clouds after, the
+    mean of the centres at 0. The directions are leading right singular vectors of the unit-length centres; as many
+    as leave the smallest mean squared cosine, and at most half as many as there are manifolds.
+    """
+    centres = np.stack([cloud.mean(axis=0) for cloud in clouds])
+    origin = centres.mean(axis=0)
+    spread = np.sqrt(np.mean([cloud.var(axis=0).sum() for cloud in clouds]))
+    lengths = np.linalg.norm(centres - origin, axis=1)
+    if (lengths <= 1e-9 * (spread + np.linalg.norm(origin))).any():
+        raise InputError(
+            "a manifold's centre lies at the mean of all centres: its radius has no unit",
+            expected="class means that differ",
+            got=f"{int((lengths <= 1e-9 * (spread + np.linalg.norm(origin))).sum())} of {len(clouds)} without a length",
+            fix="look for features that say nothing about the class",
+        )
+    unit = (centres - origin) / lengths[:, None]
+    directions = np.linalg.svd(unit, full_matrices=False)[2]
+    cosines = [_cosines(unit - unit @ directions[:k].T @ directions[:k]) for k in range(len(clouds) // 2 + 1)]
+    k = int(np.argmin([np.mean(c**2) for c in cosines]))
+    shared = directions[:k]
+    moved = [cloud - origin for cloud in clouds]
+    return np.abs(cosines[0]).mean(axis=1), k, [cloud - cloud @ shared.T @ shared for cloud in moved]
+
+
+def _cosines(centres: np.ndarray) -> np.ndarray:
+    """Cosines (n, n − 1) of each row with the others; 1 where a row has lost all its length."""
+    lengths = np.linalg.norm(centres, axis=1, keepdims=True)
+    if (lengths < 1e-6).any():
+        return np.ones((len(centres), len(centres) - 1))
+    unit = centres / lengths
+    return (unit @ unit.T)[~np.eye(len(unit), dtype=bool)].reshape(len(unit), -1)
+
+
+def _mean_field(cloud: np.ndarray, n_samples: int, rng: np.random.Generator) -> dict[str, float]:
+    """Capacity, radius and dimension of one manifold's points (n_points, n_features), about the common origin."""
+    centre = cloud.mean(axis=0)
+    length = np.linalg.norm(centre)
+    # Only the points' own subspace matters: QR turns n_features into at most n_points coordinates, exactly. With a
+    # positive diagonal they depend on the points' inner products alone: a rotation changes no number.
+    triangle: np.ndarray = np.linalg.qr(((cloud - centre) / length).T, mode="r")  # type: ignore[assignment]
+    triangle *= np.where(np.diag(triangle) < 0, -1, 1)[:, None]
+    points = np.column_stack([triangle.T, np.ones(len(cloud))])
+    targets = rng.standard_normal((n_samples, points.shape[1]))
+    moves, anchors = (np.stack(part) for part in zip(*(_anchor(points, t) for t in targets), strict=True))
+    radii = np.linalg.norm(anchors[:, :-1], axis=1)
+    along = np.einsum("ij,ij->i", targets[:, :-1], anchors[:, :-1]) / radii
+    return {
+        "capacity": float(1 / np.mean(np.sum(moves**2, axis=1))),
+        "radius": float(np.sqrt(np.mean(radii**2))),
+        "dimension": float(np.mean(along**2)),
+        "centre_norm": float(length),
+    }
+
+
+def _anchor(points: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return V − T and the anchor point S̃ for one T; points (n_points, n_coordinates) with last coordinate 1."""
+    weights, _ = nnls(points.T, -target)
+    move = weights @ points
+    total = weights.sum()
+    return move, move / total if total > 0 else points[np.argmin(points @ target)]
+
+
+def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (n, d) as float64 and labels (n,)."""
+    x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
+    if x.ndim != 2 or y.shape != x.shape[:1] or 0 in x.shape:
+        raise InputError(
+            "features and labels do not fit",
+            expected="features (n_images, n_features), labels (n_images,)",
+            got=f"{x.shape} and {y.shape}",
+            fix="one row of features and one label per image, in the same order",
+        )
+    if not np.isfinite(x).all():
+        raise InputError(
+            "the features are not finite",
+            expected="finite numbers",
+            got=f"NaN or infinite for {int((~np.isfinite(x)).any(axis=1).sum())} of {len(x)} images",
+            fix="drop dead voxels when loading; look for a diverged network",
+        )
+    names, counts = np.unique(y, return_counts=True)
+    if len(names) < 2 or counts.min() < 2:
+        raise InputError(
+            "these are no manifolds",
+            expected="at least two classes with at least two images each",
+            got=f"{len(names)} classes, the smallest with {counts.min()}",
+            fix="take more images, or images of more classes",
+        )
+    flat = [name for name in names if not np.ptp(x[y == name], axis=0).any()]
+    if flat:
+        raise InputError(
+            "the features are constant within a class",
+            expected="images of a class that differ in at least one feature",
+            got=f"no difference in {', '.join(map(str, flat[:5]))}",
+            fix="look for a dead layer, or for one image given many times",
+        )
+    return x, y

@@ -1,0 +1,193 @@
+"""Figures of manifold geometry: by region, along a network's read-outs, and against what guidance gained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from nbtools.conditions import HIERARCHY, color, dash, symbol
+from nbtools.plots.style import INK, PALE, TEMPLATE, axis_places, check_names, check_table, error_bars, ordered
+
+# What a panel is called; capacity and separability are better high, the others low.
+PANELS: dict[str, str] = {
+    "capacity": "capacity α (manifolds per feature)",
+    "radius": "radius (of the centre's length)",
+    "dimension": "dimension",
+    "centre_correlation": "centre correlation |cos|",
+    "separability": "linear separability (accuracy)",
+}
+READOUT_ORDER = ("layer1", "layer2", "layer3", "layer4", "pooled", "neural", "logits")
+_COLUMNS = ("condition", "measure", "value", "ci_low", "ci_high")
+_WIDTH, _HEIGHT = 1000, 640
+
+
+def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show every measure of every condition, a panel each: early to late, one marker per space.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per condition × space × measure: ``condition``, ``space`` (as "measured" and "predicted"; the first is
+        drawn filled, others open), ``measure`` (of `PANELS`), ``value``, ``ci_low``, ``ci_high``.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty, lacks a column or holds an unknown measure.
+    """
+    check_table(table, (*_COLUMNS, "space"))
+    fig, places_of = _panels(table, title)
+    spaces = list(dict.fromkeys(table["space"]))
+    names = ordered(table["condition"])
+    places = axis_places(names)
+    for measure, place in places_of.items():
+        for i, space in enumerate(spaces):
+            rows = table[(table["measure"] == measure) & (table["space"] == space)].set_index("condition")
+            shift = (i - (len(spaces) - 1) / 2) * 0.3
+            line = [name for name in HIERARCHY if name in rows.index]
+            x = [places[name] + shift for name in line]
+            style = {"color": PALE, "width": 1.5, "dash": "solid" if i == 0 else "dot"}
+            fig.add_scatter(
+                x=x, y=rows.loc[line, "value"], mode="lines", line=style, showlegend=False, hoverinfo="skip", **place
+            )
+            for name, row in rows.iterrows():
+                fig.add_scatter(
+                    x=[places[name] + shift],
+                    y=[row["value"]],
+                    name=f"{name}, {space}",
+                    mode="markers",
+                    marker={**_marker(name), "color": color(name) if i == 0 else "white"},
+                    error_y=error_bars(row["value"], row["ci_low"], row["ci_high"], name),
+                    showlegend=False,
+                    **place,
+                )
+        fig.update_xaxes(tickvals=list(places.values()), ticktext=names, **place)
+    for i, space in enumerate(spaces):  # a key in grey, since colours name the regions
+        fill = {"color": PALE if i == 0 else "white", "size": 10, "line": {"width": 2, "color": PALE}}
+        fig.add_scatter(x=[None], y=[None], mode="markers", name=space, marker=fill, row=1, col=1)
+    return fig.update_xaxes(title_text="region")
+
+
+def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show how every measure changes from read-out to read-out, one line per condition.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per condition × read-out × measure: ``condition``, ``readout``, ``measure`` (of `PANELS`), ``value``,
+        ``ci_low``, ``ci_high``.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty, lacks a column or holds an unknown measure or read-out.
+    """
+    check_table(table, (*_COLUMNS, "readout"))
+    check_names(table["readout"], READOUT_ORDER, "readout")
+    fig, places_of = _panels(table, title)
+    names = ordered(table["condition"])
+    readouts = [name for name in READOUT_ORDER if name in set(table["readout"])]
+    for measure, place in places_of.items():
+        for i, name in enumerate(names):
+            part = table[(table["measure"] == measure) & (table["condition"] == name)].set_index("readout")
+            part = part.loc[[readout for readout in readouts if readout in part.index]]
+            nudge = (i - (len(names) - 1) / 2) * 0.03  # so that bars do not hide one another
+            arms = {"array": part["ci_high"] - part["value"], "arrayminus": part["value"] - part["ci_low"]}
+            fig.add_scatter(
+                x=[readouts.index(readout) + nudge for readout in part.index],
+                y=part["value"],
+                name=name,
+                mode="lines+markers",
+                line={"color": color(name), "dash": dash(name), "width": 1.5},
+                marker={"symbol": symbol(name), "size": 8},
+                error_y={
+                    **bars,
+                    "array": part["ci_high"] - part["value"],
+                    "arrayminus": part["value"] - part["ci_low"],
+                },
+                showlegend=place == {"row": 1, "col": 1},
+                **place,
+            )
+        ends = [-0.35, len(readouts) - 0.65]
+        fig.update_xaxes(tickvals=list(range(len(readouts))), ticktext=readouts, range=ends, **place)
+    return fig.update_xaxes(title_text="read-out")
+
+
+def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show what each network gained against each measure of geometry, with the correlation above each panel.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per condition × measure: ``condition``, ``measure`` (of `PANELS`), ``value``, ``ci_low``, ``ci_high``,
+        ``gain``, ``gain_low``, ``gain_high`` (fractions).
+    statistics : DataFrame
+        From `metrics.gain.correlate_with_gain`: ``measure``, ``rho``, ``ci_low``, ``ci_high``, ``p_holm``.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If a table is empty, lacks a column or holds an unknown measure.
+    """
+    check_table(table, (*_COLUMNS, "gain", "gain_low", "gain_high"))
+    check_table(statistics, ("measure", "rho", "ci_low", "ci_high", "p_holm"))
+    found = statistics.set_index("measure").loc[list(dict.fromkeys(table["measure"]))]
+    fig, places_of = _panels(table, title, {name: _found(row) for name, row in found.iterrows()})
+    for measure, place in places_of.items():
+        for row in table[table["measure"] == measure].to_dict("records"):
+            name = row["condition"]
+            fig.add_scatter(
+                x=[row["value"]],
+                y=[row["gain"]],
+                name=name,
+                mode="markers",
+                marker=_marker(name),
+                error_x=error_bars(row["value"], row["ci_low"], row["ci_high"], name, cross=True),
+                error_y=error_bars(row["gain"], row["gain_low"], row["gain_high"], name, cross=True),
+                showlegend=place == {"row": 1, "col": 1},
+                **place,
+            )
+        fig.add_hline(y=0, line={"color": INK, "width": 1, "dash": "dot"}, **place)
+        fig.update_xaxes(title_text=PANELS[measure], **place)
+    fig.update_yaxes(tickformat="+.0%", matches="y")
+    return fig.update_yaxes(title_text="gain in robust accuracy", col=1)
+
+
+def _panels(
+    table: pd.DataFrame, title: str, headings: Mapping[Any, str] = PANELS
+) -> tuple[go.Figure, dict[str, dict[str, int]]]:
+    """Return an empty figure, a panel per measure with the legend in the last place, and each measure's place."""
+    check_names(table["measure"], tuple(PANELS), "measure")
+    measures = [name for name in PANELS if name in set(table["measure"])]
+    fig = make_subplots(
+        2,
+        3,
+        subplot_titles=[headings[name] for name in measures],
+        horizontal_spacing=0.09,
+        vertical_spacing=0.21,
+        specs=[[{}, {}, {}], [{}, {}, None]],
+    )
+    legend = {"orientation": "v", "x": 0.74, "xanchor": "left", "y": 0.41, "yanchor": "top"}
+    fig.update_layout(template=TEMPLATE, title_text=title, width=_WIDTH, height=_HEIGHT, legend=legend)
+    fig.update_annotations(font_size=13)
+    return fig, {name: {"row": 1 + i // 3, "col": 1 + i % 3} for i, name in enumerate(measures)}
+
+
+def _marker(condition: object) -> dict[str, object]:
+    name = str(condition)
+    return {"symbol": symbol(name), "size": 10, "color": color(name), "line": {"width": 2, "color": color(name)}}
+
+
+def _found(row: pd.Series) -> str:
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
+    return f"ρ = {row['rho']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}], {p}".replace("-", "−")
