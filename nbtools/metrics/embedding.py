@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from nbtools.errors import InputError
+from nbtools.metrics.manifolds import manifold_geometry
 
 N_COMPONENTS = 3
 
@@ -118,6 +121,70 @@ def top_components(features: ArrayLike, image_ids: ArrayLike, labels: ArrayLike)
     scores = (u * s * signs)[:, :N_COMPONENTS]
     table = pd.DataFrame(scores, columns=["c1", "c2", "c3"])
     return table.assign(image_id=ids, label=names, share=np.square(s[:N_COMPONENTS]).sum() / np.square(s).sum())
+
+
+def rdm_tables(
+    spaces: Mapping[str, NDArray[np.floating]], image_ids: NDArray, order: NDArray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compute the RDM of every space, and the map of its images.
+
+    Parameters
+    ----------
+    spaces : mapping of name → (n_images, n_features) array
+        Responses or features.
+    image_ids : (n_images,) array
+        Their images.
+    order : (n_chosen,) array
+        Ids of the images to take, in the order to show them.
+
+    Returns
+    -------
+    rdms, maps : DataFrame
+        From `pairs` and `image_map`, with a column ``space``. Distances are 1 − Pearson r (`metrics.rsa.rdm`).
+
+    Raises
+    ------
+    InputError
+        As `metrics.rsa.rdm`, `image_map`.
+    """
+    from nbtools.metrics.rsa import rdm  # rsatoolbox takes a while to import
+
+    rdms, maps = [], []
+    chosen, ids = np.isin(image_ids, order), np.sort(order)
+    for name, values in spaces.items():
+        table = pairs(rdm(values[chosen], image_ids[chosen], name, "space").get_matrices()[0], ids)
+        rdms.append(table.assign(space=name))
+        maps.append(image_map(square(table, order), order).assign(space=name))
+    return pd.concat(rdms, ignore_index=True), pd.concat(maps, ignore_index=True)
+
+
+def manifold_tables(
+    spaces: Mapping[str, NDArray[np.floating]], image_ids: NDArray, labels: NDArray, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compute the top components of every space, and the geometry of its class manifolds.
+
+    Parameters
+    ----------
+    spaces : mapping of name → (n_images, n_features) array
+        Responses or features.
+    image_ids, labels : (n_images,) arrays
+        Ids and class names.
+    seed : int
+        Of the geometry's Gaussian vectors.
+
+    Returns
+    -------
+    components, manifolds : DataFrame
+        From `top_components` and `metrics.manifolds.manifold_geometry`, with a column ``space``.
+
+    Raises
+    ------
+    InputError
+        As these two.
+    """
+    parts = {name: top_components(values, image_ids, labels).assign(space=name) for name, values in spaces.items()}
+    found = {name: manifold_geometry(v, labels, seed=seed).assign(space=name) for name, v in spaces.items()}
+    return pd.concat(parts.values(), ignore_index=True), pd.concat(found.values(), ignore_index=True)
 
 
 def _classical(matrix: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -1,17 +1,22 @@
 """Tables to plotly figures: one function per figure, one look, a colour and marker per condition."""
 
+from nbtools.plots.anatomy import region_view, surface_view
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
+from nbtools.plots.curves import compared_curves
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout
 from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, training_curves
 from nbtools.plots.report import report
 from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_texture
+from nbtools.plots.spaces import class_manifolds, rdms_and_maps
 
 __all__ = [
     "alpha_ablation",
     "class_bias",
+    "class_manifolds",
+    "compared_curves",
     "consistency_heatmap",
     "differences",
     "equal_smoothness",
@@ -24,12 +29,15 @@ __all__ = [
     "noise_ceilings",
     "perturbations",
     "predictor_scores",
+    "rdms_and_maps",
+    "region_view",
     "regions",
     "report",
     "robustness_curves",
     "scores_by_condition",
     "shape_and_texture",
     "smoothness_curves",
+    "surface_view",
     "trade_off",
     "training_curves",
     "transfer_heatmap",

@@ -20,7 +20,7 @@ _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "circle-open", "square-
 _TILE = 0.075  # an image's side on a map, as a share of the map's
 
 
-def spaces(
+def rdms_and_maps(
     rdms: Mapping[str, np.ndarray],
     maps: Mapping[str, pd.DataFrame],
     images: np.ndarray,
@@ -69,7 +69,9 @@ def spaces(
     return fig.update_layout(margin={"t": 90, "b": 20, "l": 20, "r": 100})
 
 
-def manifolds(components: Mapping[str, pd.DataFrame], geometry: Mapping[str, pd.DataFrame], *, title: str) -> go.Figure:
+def class_manifolds(
+    components: Mapping[str, pd.DataFrame], geometry: Mapping[str, pd.DataFrame], *, title: str
+) -> go.Figure:
     """Show class manifolds of spaces side by side, in their top three components; each can be turned.
 
     Parameters

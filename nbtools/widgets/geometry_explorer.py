@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,10 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from nbtools.data.images import ImageSet
-from nbtools.plots.spaces import manifolds, spaces
+from nbtools.plots.spaces import class_manifolds, rdms_and_maps
 from nbtools.widgets import geometry_state
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables
-from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, image_row, live, number, redraw, say, table_html
+from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, fill, image_row, live, number, redraw, say, table_html
 
 
 class GeometryExplorer(widgets.VBox):
@@ -45,15 +46,14 @@ class GeometryExplorer(widgets.VBox):
         top = len(tables.image_ids) - 1
         self.first, self.second = number("first image", top, state.first), number("second image", top, state.second)
         self.figure = live(self._drawn())
-        self.manifolds = live(self._clouds()) if self._classed() else None
+        self.manifolds = widgets.Box(layout=FULL)
         self.pair, self.pair_words, self.words = widgets.HTML(), caption(), caption()
         self.radii = widgets.HTML(layout=FULL)
         self._say_pair()
         self._say_spaces()
         self._listen()
         choose = widgets.HBox([self.left, self.right, self.first, self.second], layout=WRAPPED)
-        clouds = [self.manifolds] if self.manifolds else []
-        shown = [choose, self.pair_words, self.pair, self.figure, self.words, *clouds, self.radii]
+        shown = [choose, self.pair_words, self.pair, self.figure, self.words, self.manifolds, self.radii]
         super().__init__(shown, layout=FULL)
 
     def show(self, state: GeometryState) -> None:
@@ -65,8 +65,6 @@ class GeometryExplorer(widgets.VBox):
         self._say_pair()
         if (old.left, old.right) != (state.left, state.right):
             redraw(self.figure, self._drawn())
-            if self.manifolds and self._classed():
-                redraw(self.manifolds, self._clouds())
             self._say_spaces()
 
     def _chosen(self) -> dict[str, str]:
@@ -78,7 +76,7 @@ class GeometryExplorer(widgets.VBox):
         chosen, tables = self._chosen(), self.tables
         rdms = {panel: tables.rdm(space) for panel, space in chosen.items()}
         maps = {panel: tables.of("maps", space) for panel, space in chosen.items()}
-        return spaces(rdms, maps, self.pixels, self.notes, title=self.title)
+        return rdms_and_maps(rdms, maps, self.pixels, self.notes, title=self.title)
 
     def _classed(self) -> dict[str, str]:
         return {panel: space for panel, space in self._chosen().items() if len(self.tables.of("manifolds", space))}
@@ -86,7 +84,7 @@ class GeometryExplorer(widgets.VBox):
     def _clouds(self) -> go.Figure:
         components = {panel: self.tables.of("components", space) for panel, space in self._classed().items()}
         geometry = {panel: self.tables.of("manifolds", space) for panel, space in self._classed().items()}
-        return manifolds(components, geometry, title=self.title)
+        return class_manifolds(components, geometry, title=self.title)
 
     def _say_pair(self) -> None:
         chosen = [self.state.first, self.state.second]
@@ -94,6 +92,7 @@ class GeometryExplorer(widgets.VBox):
         say(self.pair_words, geometry_state.describe_pair(self.tables, self.state))
 
     def _say_spaces(self) -> None:
+        fill(self.manifolds, self._clouds() if self._classed() else None)
         say(self.words, geometry_state.describe_spaces(self.tables, self.state))
         self.radii.value = table_html(geometry_state.manifold_table(self.tables, self.state))
 
@@ -106,7 +105,7 @@ class GeometryExplorer(widgets.VBox):
 
     def _set(self, name: str, change: Any) -> None:
         if change.new != getattr(self.state, name):
-            self.show(geometry_state.replace(self.state, **{name: change.new}))
+            self.show(replace(self.state, **{name: change.new}))
 
     def _pointed(self, _trace: object, points: Any, _event: object) -> None:
         if points.xs:

@@ -131,9 +131,10 @@ def describe_spaces(tables: SpaceTables, state: GeometryState) -> str:
     left, right = (tables.of("rdms", space)["dissimilarity"] for space in (state.left, state.right))
     rho = left.rank().corr(right.reset_index(drop=True).set_axis(left.index).rank())
     stress = [f"{tables.of('maps', space)['stress'].iloc[0]:.2f} ({space})" for space in (state.left, state.right)]
+    n = len(tables.image_ids)
     return (
-        f"Above, the dissimilarity of every pair of {len(tables.image_ids)} images in {state.left} and in {state.right}: "
-        f"dark is alike. The two agree with Spearman ρ = {rho:.2f}. Below, the images laid out so that distance follows "
+        f"Above, the dissimilarity of every pair of {n} images in {state.left} and in {state.right}: dark is alike. "
+        f"The two agree with Spearman ρ = {rho:.2f}. Below, the images laid out so that distance follows "
         f"dissimilarity, as well as a plane allows: stress {' and '.join(stress)}, 0 being perfect."
     )
 

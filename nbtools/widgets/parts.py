@@ -34,6 +34,16 @@ def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
         widget.layout.update(figure.layout.to_plotly_json(), overwrite=True)
 
 
+def fill(box: widgets.Box, figure: go.Figure | None) -> None:
+    """Show a figure in a box, in the figure widget that is there or in a new one; None empties the box."""
+    if figure is not None and box.children:
+        redraw(box.children[0], figure)
+        return
+    for old in box.children:
+        old.close()
+    box.children = [] if figure is None else [live(figure)]
+
+
 def caption(text: str = "") -> widgets.HTML:
     """Return a caption: it says in words what a figure shows, for those who cannot see it too."""
     made = widgets.HTML(layout=FULL)

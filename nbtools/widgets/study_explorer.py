@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
@@ -14,7 +13,7 @@ from nbtools.metrics.stats import describe
 from nbtools.plots.curves import compared_curves
 from nbtools.plots.networks import METRIC_LABELS, hierarchy
 from nbtools.widgets import study_state
-from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, live, redraw, say, several, table_html, words_field
+from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, fill, say, several, table_html, words_field
 from nbtools.widgets.study_state import ALL, NETWORKS, HierarchyChoice
 
 _FIRST = ("accuracy", "neural_r")
@@ -85,9 +84,10 @@ class StudyExplorer(widgets.VBox):
                 curves, metrics, title=f"Training of {curves['folder'].nunique()} networks ({self.title})"
             )
         except InputError as error:
-            self._hide(self.curves, self.curves_words, error)
+            fill(self.curves, None)
+            say(self.curves_words, study_state.failure(error))
             return
-        self._draw(self.curves, figure)
+        fill(self.curves, figure)
         say(self.curves_words, study_state.describe_curves(curves, metrics))
 
     def _show_hierarchy(self, _change: Any = None) -> None:
@@ -97,24 +97,10 @@ class StudyExplorer(widgets.VBox):
             title = f"{chosen.attack}, α = {chosen.alpha:g} ({self.title})"
             figure = hierarchy(accuracy, trends, [0.0, chosen.epsilon], title=title)
         except InputError as error:
-            self._hide(self.hierarchy, self.hierarchy_words, error)
+            fill(self.hierarchy, None)
+            say(self.hierarchy_words, study_state.failure(error))
             return
-        self._draw(self.hierarchy, figure)
+        fill(self.hierarchy, figure)
         said = study_state.describe_hierarchy(accuracy, chosen)
         tested = [f"{epsilon_label(e)}: {describe(trend)}" for e, trend in trends.items()]
         say(self.hierarchy_words, " ".join([said, *tested]))
-
-    @staticmethod
-    def _draw(box: widgets.Box, figure: go.Figure) -> None:
-        """Show a figure in its box: in the widget that is there, or in a new one."""
-        if box.children:
-            redraw(box.children[0], figure)
-        else:
-            box.children = [live(figure)]
-
-    @staticmethod
-    def _hide(box: widgets.Box, words: widgets.HTML, error: InputError) -> None:
-        for figure in box.children:
-            figure.close()
-        box.children = []
-        say(words, study_state.failure(error))

@@ -195,8 +195,8 @@ def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
     n = int(accuracy["n"].max())
     return (
         f"{len(at)} conditions at α = {chosen.alpha:g}, seeds {', '.join(map(str, chosen.seeds))}, {n} images; "
-        f"bars are 95 % intervals. At ε = {epsilon_label(chosen.epsilon)} accuracy goes from {at.min():.1%} ({at.idxmin()}) "
-        f"to {at.max():.1%} ({at.idxmax()})."
+        f"bars are 95 % intervals. At ε = {epsilon_label(chosen.epsilon)} accuracy goes from "
+        f"{at.min():.1%} ({at.idxmin()}) to {at.max():.1%} ({at.idxmax()})."
     )
 
 
