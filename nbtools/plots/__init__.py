@@ -1,10 +1,12 @@
 """Tables to plotly figures: one function per figure, one look, a colour and marker per condition."""
 
 from nbtools.plots.attacks import attack_curves, audit_grid, visibility_curves
+from nbtools.plots.anatomy import region_view, surface_view
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.clouds import category_clouds
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
 from nbtools.plots.decisions import decision_board, decision_path
+from nbtools.plots.curves import compared_curves
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout
@@ -12,6 +14,7 @@ from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, trai
 from nbtools.plots.report import report
 from nbtools.plots.rsa import network_region, rdm_grid, rdm_map, similarity_heatmap
 from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_texture
+from nbtools.plots.spaces import class_manifolds, rdms_and_maps
 
 __all__ = [
     "alpha_ablation",
@@ -19,6 +22,8 @@ __all__ = [
     "audit_grid",
     "category_clouds",
     "class_bias",
+    "class_manifolds",
+    "compared_curves",
     "consistency_heatmap",
     "decision_board",
     "decision_path",
@@ -36,6 +41,8 @@ __all__ = [
     "predictor_scores",
     "rdm_grid",
     "rdm_map",
+    "rdms_and_maps",
+    "region_view",
     "regions",
     "report",
     "robustness_curves",
@@ -43,6 +50,7 @@ __all__ = [
     "shape_and_texture",
     "similarity_heatmap",
     "smoothness_curves",
+    "surface_view",
     "trade_off",
     "training_curves",
     "transfer_heatmap",

@@ -144,7 +144,7 @@ def _tiles(
 
 
 def png_uri(image: np.ndarray) -> str:
-    """Return a uint8 image as a data URI."""
+    """Return a uint8 image (height, width, 3) as a data URI of a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,207 @@
+"""Figures of regions in the brain: three slices with one region's scores below them, and inflated surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from scipy import ndimage
+
+from nbtools.conditions import color
+from nbtools.data.anatomy import PLANES, Slice, Surface
+from nbtools.errors import InputError
+from nbtools.plots.style import INK, PALE, TEMPLATE, check_table, faded
+
+_AXES = {"sagittal": ("back → front", "down → up"), "coronal": ("left → right", "down → up")}
+_AXES["axial"] = ("left → right", "back → front")
+_NAMED = "%{text}<extra></extra>"
+_UNDER = [[0, "white"], [1, "#b5b5b5"]]
+TRACES_PER_SLICE = 4  # what is below, the regions, the cross, the names
+_SMALLEST_NAMED = 8  # voxels of a patch in a slice that has room for its region's name
+
+
+def region_view(
+    slices: Mapping[str, Slice],
+    names: Sequence[str],
+    roi: str,
+    ceilings: pd.DataFrame,
+    voxels: pd.DataFrame,
+    pattern: pd.DataFrame,
+    *,
+    title: str,
+) -> go.Figure:
+    """Show three slices through the regions, and below them one region's noise ceilings and predictor's scores.
+
+    The traces are the same, in number and order, whatever is shown: `widgets.brain_view` updates them in place.
+
+    Parameters
+    ----------
+    slices : mapping of plane → Slice
+        From `nbtools.data.anatomy.slices`.
+    names : sequence of str
+        The regions, in the order of their labels.
+    roi : str
+        The region whose scores are shown.
+    ceilings : DataFrame
+        ``roi``, ``voxel``, ``noise_ceiling`` (percent of variance).
+    voxels : DataFrame
+        ``roi``, ``voxel``, ``r``, ``noise_ceiling``: the predictor's score in each voxel.
+    pattern : DataFrame
+        ``roi``, ``pattern_r``, ``control`` (``trained`` or ``shuffled``): the predictor's score for each image.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If a table lacks a column or the region.
+    """
+    of_region = []
+    wanted = (("noise_ceiling",), ("r", "noise_ceiling"), ("pattern_r", "control"))
+    for table, columns in zip((ceilings, voxels, pattern), wanted, strict=True):
+        check_table(table, ("roi", *columns))
+        of_region.append(table[table["roi"] == roi])
+        check_table(of_region[-1], columns)
+    heads = ["sagittal", "coronal", "axial", "noise ceilings", "prediction by voxel", "prediction by image"]
+    fig = make_subplots(
+        2, 3, subplot_titles=heads, row_heights=[0.56, 0.44], vertical_spacing=0.2, horizontal_spacing=0.1
+    )
+    for column, plane in enumerate(PLANES, start=1):
+        _slice(fig, slices[plane], names, column)
+        across, up = _AXES[plane]
+        rows, columns = slices[plane].labels.shape
+        bare = {"constrain": "domain", "showticklabels": False, "ticks": "", "showgrid": False, "showline": False}
+        square = {"scaleanchor": "x" + str(column) * (column > 1)}
+        fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], **bare, row=1, col=column)
+        fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], **square, **bare, row=1, col=column)
+    for draw, part in zip((_ceilings, _voxels, _images), of_region, strict=True):
+        draw(fig, part, roi)
+    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False, bargap=0.05)
+    return fig.update_layout(height=680, margin={"t": 90, "b": 60, "l": 70})
+
+
+def surface_view(surface: Surface, *, title: str) -> go.Figure:
+    """Show one hemisphere's inflated surface with its regions in their fixed colours; it can be turned.
+
+    Parameters
+    ----------
+    surface : Surface
+        From `nbtools.data.anatomy.load_surfaces`.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If no vertex belongs to a region.
+    """
+    from matplotlib.colors import ListedColormap  # these two take a second to import
+    from nilearn import plotting
+
+    if not (surface.labels > 0).any():
+        raise InputError(
+            "the surface has none of the regions",
+            expected=f"a vertex in {', '.join(surface.names)}",
+            got="none",
+            fix="check that atlas and mesh belong together",
+        )
+    palette = ListedColormap([color(roi) for roi in surface.names])
+    roi_map = np.where(surface.labels > 0, surface.labels, np.nan).astype(float)
+    drawn = plotting.plot_surf_roi(
+        [surface.coordinates, surface.faces],
+        roi_map,
+        bg_map=surface.sulc,
+        hemi=surface.hemisphere,
+        view="ventral",
+        engine="plotly",
+        cmap=palette,
+        vmin=0.5,
+        vmax=len(surface.names) + 0.5,
+        colorbar=False,
+    )
+    fig = go.Figure(drawn.figure)
+    fig.data[0].update(
+        text=[surface.names[label - 1] if label else "" for label in surface.labels],
+        hovertemplate=_NAMED,
+    )
+    for roi in surface.names:
+        marker = {"symbol": "square", "size": 12, "color": color(roi)}
+        fig.add_scatter3d(x=[None], y=[None], z=[None], mode="markers", name=roi, marker=marker, showlegend=True)
+    fig.update_layout(template=TEMPLATE, title_text=f"{title}: {surface.hemisphere} hemisphere, from below")
+    return fig.update_layout(width=600, height=480, margin={"l": 10, "r": 10, "t": 70, "b": 10})
+
+
+def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], column: int) -> None:
+    at = {"row": 1, "col": column}
+    fig.add_heatmap(z=cut.underlay, colorscale=_UNDER, zmin=0, zmax=1, showscale=False, hoverinfo="skip", **at)
+    n = len(names)
+    steps = [[(i + end) / n, color(roi)] for i, roi in enumerate(names) for end in (0, 1)]
+    shown = np.where(cut.labels > 0, cut.labels, np.nan).astype(float)
+    said = np.array(["", *names], object)[cut.labels]
+    look = {
+        "colorscale": steps,
+        "zmin": 0.5,
+        "zmax": n + 0.5,
+        "showscale": False,
+        "hovertemplate": _NAMED,
+    }
+    fig.add_heatmap(z=shown, text=said, **look, **at)
+    rows, columns = cut.labels.shape
+    h, v = cut.cross
+    cross = {"x": [h, h, None, -0.5, columns - 0.5], "y": [-0.5, rows - 0.5, None, v, v]}
+    fig.add_scatter(**cross, mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, hoverinfo="skip", **at)
+    x, y, text = _patches(cut.labels, names)
+    # a name on every patch, so that no one needs the colours
+    inks = [_readable(color(roi)) for roi in text]
+    fig.add_scatter(x=x, y=y, text=text, mode="text", textfont={"size": 10, "color": inks}, hoverinfo="skip", **at)
+
+
+def _patches(labels: np.ndarray, names: Sequence[str]) -> tuple[list[float], list[float], list[str]]:
+    """Return the middle (x, y) and region of every connected patch that has room for a name."""
+    x, y, text = [], [], []
+    for number, roi in enumerate(names, start=1):
+        patches, n = ndimage.label(labels == number)
+        for patch in range(1, n + 1):
+            rows, columns = np.nonzero(patches == patch)
+            if len(rows) >= _SMALLEST_NAMED:
+                x.append(float(columns.mean()))
+                y.append(float(rows.mean()))
+                text.append(roi)
+    return x, y, text
+
+
+def _readable(fill: str) -> str:
+    """Return black or white, whichever stands out on a hex colour."""
+    red, green, blue = (int(fill[i : i + 2], 16) for i in (1, 3, 5))
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "black"
+
+
+def _ceilings(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
+    bins = {"start": 0, "end": 100, "size": 5}
+    look = {"marker": {"color": faded(color(roi), 0.6), "line": {"width": 1, "color": color(roi)}}}
+    fig.add_histogram(x=table["noise_ceiling"], xbins=bins, name=roi, **look, row=2, col=1)
+    fig.update_xaxes(title_text="noise ceiling (% of variance)", range=[0, 100], row=2, col=1)
+    fig.update_yaxes(title_text="voxels", row=2, col=1)
+
+
+def _voxels(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
+    identity = {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": {"color": PALE, "width": 1.5}}
+    fig.add_scatter(**identity, hoverinfo="skip", row=2, col=2)
+    ceiling = np.sqrt(table["noise_ceiling"].clip(lower=0) / 100)
+    marker = {"color": color(roi), "size": 5, "opacity": 0.5}
+    fig.add_scatter(x=ceiling, y=table["r"], mode="markers", name=roi, marker=marker, row=2, col=2)
+    fig.update_xaxes(title_text="ceiling of r, √(NC/100)", range=[-0.03, 1.03], row=2, col=2)
+    fig.update_yaxes(title_text="r over images", range=[-0.4, 1.05], row=2, col=2)
+
+
+def _images(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
+    for control in ("trained", "shuffled"):
+        values = table.loc[table["control"] == control, "pattern_r"]
+        line = color(roi) if control == "trained" else PALE
+        fill = faded(color(roi), 0.35) if control == "trained" else "white"
+        look = {"boxmean": True, "boxpoints": False, "line": {"color": line}, "fillcolor": fill}
+        fig.add_box(y=values, name=control, **look, row=2, col=3)
+    fig.update_yaxes(title_text="pattern r", range=[-0.6, 1.05], row=2, col=3)

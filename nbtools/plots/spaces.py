@@ -1,0 +1,153 @@
+"""Figures of two spaces side by side: their RDMs, maps of their images, and their class manifolds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from scipy.stats import rankdata
+
+from nbtools.errors import InputError
+from nbtools.plots.images import data_uri
+from nbtools.plots.style import TEMPLATE, check_table
+
+# Okabe and Ito's palette, which colour-blind eyes tell apart, and a marker besides: 56 classes before a look repeats.
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000")
+_SYMBOLS = ("circle", "square", "diamond", "cross", "x", "circle-open", "square-open", "diamond-open")
+_TILE = 0.075  # an image's side on a map, as a share of the map's
+
+
+def rdms_and_maps(
+    rdms: Mapping[str, np.ndarray],
+    maps: Mapping[str, pd.DataFrame],
+    images: np.ndarray,
+    notes: Sequence[str],
+    *,
+    title: str,
+) -> go.Figure:
+    """Show spaces side by side: the RDM of each above, the map of its images below.
+
+    Parameters
+    ----------
+    rdms : mapping of space → (n_images, n_images) array
+        Shown as ranks among the pairs, from 0 to 1, so that colours can be compared.
+    maps : mapping of space → DataFrame
+        From `metrics.embedding.image_map`, rows in the order of the images.
+    images : uint8 array (n_images, height, width, 3)
+        RGB pixels.
+    notes : sequence of str (n_images,)
+        What a hover says of each image.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If RDMs, maps, images and notes do not fit.
+    """
+    n = len(images)
+    fits = len(notes) == n and rdms.keys() == maps.keys() and all(m.shape == (n, n) for m in rdms.values())
+    if not fits or not all(len(part) == n for part in maps.values()):
+        raise InputError(
+            "RDMs, maps and images do not fit",
+            expected=f"an RDM ({n}, {n}) and a map of {n} rows for each space, {n} notes",
+            got=f"RDMs {[m.shape for m in rdms.values()]}, maps {list(map(len, maps.values()))}, {len(notes)} notes",
+            fix="take all of them over the same images",
+        )
+    heads = [f"<b>{name}</b>" for name in rdms]
+    heads += [f"stress {part['stress'].iloc[0]:.2f}" for part in maps.values()]
+    fig = make_subplots(2, len(rdms), subplot_titles=heads, vertical_spacing=0.07, horizontal_spacing=0.04)
+    sources = [data_uri(image) for image in images]
+    for column, name in enumerate(rdms, start=1):
+        _rdm(fig, rdms[name], notes, column)
+    for column, name in enumerate(rdms, start=1):
+        _map(fig, maps[name], sources, notes, column, len(rdms) + column)
+    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False, height=940)
+    return fig.update_layout(margin={"t": 90, "b": 20, "l": 20, "r": 100})
+
+
+def class_manifolds(
+    components: Mapping[str, pd.DataFrame], geometry: Mapping[str, pd.DataFrame], *, title: str
+) -> go.Figure:
+    """Show class manifolds of spaces side by side, in their top three components; each can be turned.
+
+    Parameters
+    ----------
+    components : mapping of space → DataFrame
+        From `metrics.embedding.top_components`.
+    geometry : mapping of space → DataFrame
+        ``label``, ``radius``, ``dimension``; their means stand above.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If a table is empty or lacks a column.
+    """
+    heads = []
+    for name in components:
+        check_table(components[name], ("label", "c1", "c2", "c3", "share"))
+        check_table(geometry[name], ("label", "radius", "dimension"))
+        means = geometry[name][["radius", "dimension"]].mean()
+        share = components[name]["share"].iloc[0]
+        text = f"mean radius {means['radius']:.2f}, dimension {means['dimension']:.1f}"
+        heads.append(f"<b>{name}</b>: {text}<br>{share:.0%} of the variance")
+    scenes = [[{"type": "scene"}] * len(heads)]
+    fig = make_subplots(1, len(heads), specs=scenes, subplot_titles=heads, horizontal_spacing=0.02)
+    labels = sorted({str(label) for part in components.values() for label in part["label"]})
+    for column, part in enumerate(components.values(), start=1):
+        for i, label in enumerate(labels):
+            points = part[part["label"].astype(str) == label]
+            marker = {"size": 4, "color": _COLORS[i % len(_COLORS)], "symbol": _SYMBOLS[i % len(_SYMBOLS)]}
+            look = {"name": label, "legendgroup": label, "showlegend": column == 1, "marker": marker}
+            hover = "%{text}<extra>" + label + "</extra>"
+            text = [f"image {name}" for name in points["image_id"]]
+            xyz = {"x": points["c1"], "y": points["c2"], "z": points["c3"]}
+            fig.add_scatter3d(**xyz, mode="markers", text=text, hovertemplate=hover, **look, row=1, col=column)
+    axis = {"showticklabels": False, "backgroundcolor": "white", "gridcolor": "#d9d9d9", "showspikes": False}
+    axes = {f"{a}axis": {**axis, "title": {"text": f"component {k}"}} for k, a in enumerate("xyz", start=1)}
+    fig.update_scenes(**axes, aspectmode="cube", camera={"eye": {"x": 1.5, "y": 1.5, "z": 1.0}})
+    fig.update_layout(template=TEMPLATE, title_text=title, height=560, margin={"t": 120, "b": 70, "l": 10, "r": 10})
+    return fig.update_layout(legend={"x": 0.5, "xanchor": "center", "y": -0.02, "yanchor": "top"})
+
+
+def ranked(rdm: np.ndarray) -> np.ndarray:
+    """Turn an RDM (n, n) into ranks among its pairs, from 0 (the most alike) to 1; the diagonal is NaN."""
+    n = len(rdm)
+    first, second = np.triu_indices(n, k=1)
+    ranks = np.full((n, n), np.nan)
+    ranks[first, second] = ranks[second, first] = (rankdata(rdm[first, second]) - 1) / max(len(first) - 1, 1)
+    return ranks
+
+
+def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], column: int) -> None:
+    bar = {"title": {"text": "rank of<br>dissimilarity"}, "len": 0.42, "y": 0.78, "thickness": 14}
+    said = np.array([[f"{a} · {b}" for b in notes] for a in notes], object)
+    hover = "%{text}<br>dissimilarity %{customdata:.2f}<extra></extra>"
+    look = {"colorscale": "Cividis", "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": column == 1}
+    fig.add_heatmap(z=ranked(rdm), text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
+    bare = {"showticklabels": False, "ticks": "", "showline": False, "showgrid": False, "constrain": "domain"}
+    fig.update_xaxes(**bare, row=1, col=column)
+    square = {"scaleanchor": f"x{column if column > 1 else ''}", "autorange": "reversed"}
+    fig.update_yaxes(**bare, **square, row=1, col=column)
+
+
+def _map(
+    fig: go.Figure, part: pd.DataFrame, sources: Sequence[str], notes: Sequence[str], column: int, axis: int
+) -> None:
+    middle = part[["x", "y"]].to_numpy().mean(axis=0)
+    reach = 1.08 * float(np.abs(part[["x", "y"]].to_numpy() - middle).max())
+    marker = {"size": 24, "opacity": 0}
+    look = {"mode": "markers", "marker": marker, "text": notes, "hovertemplate": "%{text}<extra></extra>"}
+    fig.add_scatter(x=part["x"], y=part["y"], **look, row=2, col=column)
+    side = {"sizex": 2 * reach * _TILE, "sizey": 2 * reach * _TILE, "xanchor": "center", "yanchor": "middle"}
+    for source, x, y in zip(sources, part["x"], part["y"], strict=True):
+        fig.add_layout_image(source=source, x=x, y=y, xref=f"x{axis}", yref=f"y{axis}", **side, layer="above")
+    bare = {"visible": False, "constrain": "domain"}
+    fig.update_xaxes(range=[middle[0] - reach, middle[0] + reach], **bare, row=2, col=column)
+    up = {"range": [middle[1] - reach, middle[1] + reach], "scaleanchor": f"x{axis}"}
+    fig.update_yaxes(**up, **bare, row=2, col=column)

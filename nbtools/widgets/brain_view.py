@@ -1,0 +1,122 @@
+"""The brain view: click a region, see its noise ceilings, its predictor's scores and the images that drive it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from nbtools.data.anatomy import PLANES, RegionVolume, Surface, slices
+from nbtools.data.images import ImageSet
+from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
+from nbtools.widgets import brain_state
+from nbtools.widgets.brain_state import BrainState, BrainTables
+from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, image_row, live, redraw, say, slider
+
+_NO_SURFACE = "This study has no cortical surface (nsddata/freesurfer): the slices are all there is."
+_AXES = ("left → right", "back → front", "down → up")
+
+
+class BrainView(widgets.VBox):
+    """Show the regions on three slices (and surfaces), and what is known about the one chosen.
+
+    A click on a slice or a surface chooses a voxel and its region; so do, from the keyboard, the list of regions and
+    the three sliders.
+
+    Parameters
+    ----------
+    volume : RegionVolume
+        From `nbtools.data.anatomy.load_volume`.
+    tables : BrainTables
+        What the notebooks found out about its regions.
+    images : ImageSet
+        The images of ``tables.drive``.
+    surfaces : sequence of Surface
+        From `nbtools.data.anatomy.load_surfaces`; without any a note says so.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If a table lacks a region, or an image is missing.
+    """
+
+    def __init__(
+        self,
+        volume: RegionVolume,
+        tables: BrainTables,
+        images: ImageSet,
+        surfaces: Sequence[Surface] = (),
+        *,
+        title: str,
+    ):
+        brain_state.check_tables(volume, tables)
+        self.volume, self.tables, self.images, self.title = volume, tables, images, title
+        self.state = state = brain_state.pick_region(volume, volume.names[-1])
+        self.region = choice("region", volume.names, state.roi)
+        sizes = zip(_AXES, volume.labels.shape, state.at, strict=True)
+        self.sliders = [slider(name, n - 1, c) for name, n, c in sizes]
+        self.figure = live(self._drawn())
+        self.surfaces = [live(surface_view(surface, title=title)) for surface in surfaces]
+        self.words, self.driven = caption(), widgets.HTML(layout=FULL)
+        self._say()
+        self._listen(surfaces)
+        controls = widgets.HBox([self.region, *self.sliders], layout=WRAPPED)
+        under = widgets.HBox(self.surfaces, layout=WRAPPED) if surfaces else caption(_NO_SURFACE)
+        super().__init__([controls, self.figure, self.words, self.driven, under], layout=FULL)
+
+    def show(self, state: BrainState) -> None:
+        """Bring every part to a state."""
+        if state == self.state:
+            return  # so that controls, which call back when they are set here, end the round
+        self.state = state
+        self.region.value = state.roi
+        for control, coordinate in zip(self.sliders, state.at, strict=True):
+            control.value = coordinate
+        redraw(self.figure, self._drawn())
+        self._say()
+
+    def _drawn(self) -> go.Figure:
+        tables, state = self.tables, self.state
+        cut = slices(self.volume, state.at)
+        return region_view(
+            cut, self.volume.names, state.roi, tables.ceilings, tables.voxels, tables.pattern, title=self.title
+        )
+
+    def _say(self) -> None:
+        say(self.words, brain_state.describe(self.volume, self.tables, self.state))
+        ends = brain_state.driving(self.tables, self.images, self.state.roi)
+        rows = [image_row(end.head, self.images[end.rows].to_numpy(), end.notes) for end in ends]
+        self.driven.value = "".join(rows)
+
+    def _listen(self, surfaces: Sequence[Surface]) -> None:
+        self.region.observe(lambda change: self._to_region(change.new), "value")
+        for axis, control in enumerate(self.sliders):
+            control.observe(partial(self._slid, axis), "value")
+        for plane in range(len(PLANES)):
+            for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
+                trace.on_click(partial(self._clicked, plane))
+        for surface, figure in zip(surfaces, self.surfaces, strict=True):
+            figure.data[0].on_click(partial(self._clicked_surface, surface))
+
+    def _to_region(self, roi: str) -> None:
+        if roi != self.state.roi:
+            self.show(brain_state.pick_region(self.volume, roi))
+
+    def _slid(self, axis: int, change: Any) -> None:
+        at = tuple(change.new if other == axis else None for other in range(3))
+        if change.new != self.state.at[axis]:
+            self.show(brain_state.pick_voxel(self.volume, self.state, at))
+
+    def _clicked(self, plane: int, _trace: object, points: Any, _event: object) -> None:
+        if points.xs:
+            at = brain_state.clicked(plane, points.xs[0], points.ys[0])
+            self.show(brain_state.pick_voxel(self.volume, self.state, at))
+
+    def _clicked_surface(self, surface: Surface, _trace: object, points: Any, _event: object) -> None:
+        if points.point_inds and (label := surface.labels[points.point_inds[0]]):
+            self._to_region(surface.names[label - 1])

@@ -1,0 +1,117 @@
+"""What the explorers share: figures that change in place, captions in words, rows of images with alternative texts."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+import numpy as np
+import plotly.graph_objects as go
+
+from nbtools.plots.images import data_uri
+
+_DESCRIBED = {"style": {"description_width": "initial"}}
+FULL = widgets.Layout(width="100%")
+WRAPPED = widgets.Layout(flex_flow="row wrap")
+
+
+def live(figure: go.Figure) -> go.FigureWidget:
+    """Turn a figure into a widget; its layout goes in with it, as Voila loses what is set afterwards."""
+    return go.FigureWidget(figure)
+
+
+def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
+    """Show another figure in a widget. Where the traces are of the same kinds they are changed, not replaced."""
+    same = [t.type for t in widget.data] == [t.type for t in figure.data]
+    with widget.batch_update():
+        if same:
+            for old, new in zip(widget.data, figure.data, strict=True):
+                old.update({k: v for k, v in new.to_plotly_json().items() if k != "type"}, overwrite=True)
+        else:
+            widget.data = ()
+            widget.add_traces(figure.data)
+        widget.layout.update(figure.layout.to_plotly_json(), overwrite=True)
+
+
+def fill(box: widgets.Box, figure: go.Figure | None) -> None:
+    """Show a figure in a box, in the figure widget that is there or in a new one; None empties the box."""
+    if figure is not None and box.children:
+        redraw(box.children[0], figure)
+        return
+    for old in box.children:
+        old.close()
+    box.children = [] if figure is None else [live(figure)]
+
+
+def caption(text: str = "") -> widgets.HTML:
+    """Return a caption: it says in words what a figure shows, for those who cannot see it too."""
+    made = widgets.HTML(layout=FULL)
+    say(made, text)
+    return made
+
+
+def say(made: widgets.HTML, text: str) -> None:
+    """Put another text into a caption; screen readers read it out (`aria-live`)."""
+    made.value = f'<p role="status" aria-live="polite" style="max-width:56em;line-height:1.4">{html.escape(text)}</p>'
+
+
+def choice(name: str, options: Sequence, value: object) -> widgets.Dropdown:
+    """Return a drop-down list with its name."""
+    return widgets.Dropdown(options=options, value=value, description=name, **_DESCRIBED)
+
+
+def slider(name: str, top: int, value: int) -> widgets.IntSlider:
+    """Return a slider from 0 to `top`; arrow keys move it."""
+    return widgets.IntSlider(value=value, min=0, max=top, description=name, **_DESCRIBED)
+
+
+def number(name: str, top: int, value: int) -> widgets.BoundedIntText:
+    """Return a field for a whole number from 0 to `top`."""
+    return widgets.BoundedIntText(value=value, min=0, max=top, description=name, **_DESCRIBED)
+
+
+def words_field(name: str, hint: str) -> widgets.Text:
+    """Return a field for words; it counts when Enter is pressed or the field is left."""
+    return widgets.Text(description=name, placeholder=hint, continuous_update=False, **_DESCRIBED)
+
+
+def several(name: str, options: Sequence, value: Sequence) -> widgets.SelectMultiple:
+    """Return a list to choose several from (with Ctrl and Shift, or Space)."""
+    rows = max(1, min(len(options), 6))
+    return widgets.SelectMultiple(options=options, value=tuple(value), description=name, rows=rows, **_DESCRIBED)
+
+
+def table_html(inner: str) -> str:
+    """Wrap an HTML table so that it reads in light and dark themes: it takes the page's own colours."""
+    look = (
+        ".nbtools-table table{border-collapse:collapse;font-size:13px}"
+        ".nbtools-table td,.nbtools-table th{padding:3px 10px;text-align:right;border-bottom:1px solid #8884}"
+        ".nbtools-table td:first-child,.nbtools-table th:first-child{text-align:left}"
+    )
+    return f'<style>{look}</style><div class="nbtools-table" style="overflow:auto;max-height:420px">{inner}</div>'
+
+
+def image_row(head: str, images: np.ndarray, notes: Sequence[str], side: int = 84) -> str:
+    """Return HTML for a row of images, a note below each, which is its alternative text too.
+
+    Parameters
+    ----------
+    head : str
+        Above the row.
+    images : uint8 array (n, height, width, 3)
+        RGB pixels; shown crisp.
+    notes : sequence of str (n,)
+        A note per image.
+    side : int
+        Of an image on the screen, in pixels.
+    """
+    tiles = "".join(
+        f'<figure style="margin:0 8px 8px 0;width:{side}px;display:inline-block;vertical-align:top">'
+        f'<img src="{data_uri(image)}" alt="{html.escape(note, quote=True)}" width="{side}" height="{side}" '
+        'style="image-rendering:pixelated;display:block">'
+        f'<figcaption style="font-size:11px;line-height:1.3">{html.escape(note)}</figcaption></figure>'
+        for image, note in zip(images, notes, strict=True)
+    )
+    above = f'<p style="margin:4px 0"><b>{html.escape(head)}</b></p>' if head else ""
+    return f"<div>{above}{tiles}</div>"

@@ -1,0 +1,235 @@
+"""The study explorer without its widgets: all finished runs, a filter, their metrics, curves and the hierarchy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nbtools import runs
+from nbtools.conditions import HIERARCHY
+from nbtools.errors import InputError
+from nbtools.metrics.robustness import correctness, epsilon_label, robust_accuracy
+from nbtools.metrics.stats import TrendTest, trend_over_images
+from nbtools.plots.networks import METRIC_LABELS
+
+PREDICTORS, NETWORKS, ATTACKS = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+ALL = "all"
+_SHOWN = ("notebook", "roi", "alpha", "seed")
+_LAST = ("seconds", "finished")
+
+
+@dataclass(frozen=True)
+class HierarchyChoice:
+    """Which attacked networks the hierarchy figure shows.
+
+    Attributes
+    ----------
+    alpha : float
+        α of the networks.
+    seeds : tuple of int
+        Their seeds.
+    attack : str
+        The attack.
+    epsilon : float
+        The budget, pixel units; clean images are shown beside it.
+    """
+
+    alpha: float
+    seeds: tuple[int, ...]
+    attack: str
+    epsilon: float
+
+
+def all_runs(study: str) -> pd.DataFrame:
+    """Collect the finished runs of all notebooks: one row each, with what it reached.
+
+    Parameters
+    ----------
+    study : str
+        A study by name, or the path of its ``study.toml``.
+
+    Returns
+    -------
+    DataFrame
+        ``notebook``, all parameters, ``seconds``, ``finished``, ``folder``, and, where a run has them, ``pattern r``,
+        ``validation accuracy``, ``neural r`` (last epoch) and the accuracy at each ε of each attack.
+
+    Raises
+    ------
+    InputError
+        If the study has no finished run.
+    """
+    notebooks = [file.stem for file in sorted(runs.NOTEBOOKS.glob("[0-9]*.ipynb"))]
+    parts = [runs.collect(name, study).assign(notebook=name) for name in notebooks]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        raise InputError(
+            "the study has no finished run",
+            expected="at least one",
+            got="none",
+            fix="run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)",
+        )
+    table = pd.concat(parts, ignore_index=True)
+    reached = [_reached(row["notebook"], Path(row["folder"])) for _, row in table.iterrows()]
+    return pd.concat([table, pd.DataFrame(reached)], axis=1)
+
+
+def metrics_of(table: pd.DataFrame) -> list[str]:
+    """Return the names of the metrics that any of the runs has."""
+    first = ["pattern r", "validation accuracy", "neural r"]
+    return [name for name in table if name in first or " at " in str(name)]
+
+
+def filtered(table: pd.DataFrame, notebook: str, words: str) -> pd.DataFrame:
+    """Keep a notebook's runs (or ``"all"``) that hold every word, in a name, a parameter or as ``alpha=0.65``."""
+    rows = table if notebook == ALL else table[table["notebook"] == notebook]
+    said = rows.apply(_said, axis=1) if len(rows) else pd.Series(dtype=str)
+    for word in words.casefold().split():
+        rows = rows[[word in tokens for tokens in said.loc[rows.index]]]
+    return rows
+
+
+def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> str:
+    """Return the runs as an HTML table: what they are, the chosen metrics, how long they took."""
+    columns = [name for name in (*_SHOWN, *metrics, *_LAST) if name in table and table[name].notna().any()]
+    shown = table[columns].rename(columns={"roi": "condition or region"})
+    body = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
+    return f"<p>{len(table)} {'run' if len(table) == 1 else 'runs'}</p>{body}"
+
+
+def histories(table: pd.DataFrame) -> pd.DataFrame:
+    """Read the training histories of the runs that have one, with ``condition`` and ``run`` (words) of each.
+
+    Raises
+    ------
+    InputError
+        If none has.
+    """
+    parts = []
+    for _, row in table.iterrows():
+        file = Path(row["folder"]) / "history.parquet"
+        if file.exists():
+            name = f"{row['roi']}" + (f", α {row['alpha']:g}" if row["notebook"] == NETWORKS else ", predictor")
+            run = f"{name}, seed {row['seed']:.0f}"
+            parts.append(pd.read_parquet(file).assign(condition=row["roi"], run=run, folder=row["folder"]))
+    if not parts:
+        raise InputError(
+            "none of these runs was a training",
+            expected=f"a run of {PREDICTORS} or {NETWORKS}",
+            got=f"{len(table)} other runs",
+            fix="widen the filter",
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def hierarchy_options(table: pd.DataFrame) -> dict[str, list]:
+    """Return what there is to choose from: α, seeds, attacks and ε (pixel units) of the attacked networks."""
+    attacked = table[table["notebook"] == ATTACKS]
+    if not len(attacked):
+        return {}
+    decisions = pd.concat(
+        [_decisions(folder)[["attack", "epsilon"]].drop_duplicates() for folder in attacked["folder"]]
+    )
+    return {
+        "alpha": sorted(attacked["alpha"].unique()),
+        "seeds": sorted(int(seed) for seed in attacked["seed"].unique()),
+        "attack": list(dict.fromkeys(decisions["attack"])),
+        "epsilon": sorted(e for e in decisions["epsilon"].unique() if e > 0),
+    }
+
+
+def usual_alpha(table: pd.DataFrame) -> float:
+    """Return the α at which most networks were attacked."""
+    return float(table.loc[table["notebook"] == ATTACKS, "alpha"].mode().iloc[0])
+
+
+def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataFrame, dict[float, TrendTest]]:
+    """Compute robust accuracy by condition, and the trend along the hierarchy where there are three regions.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `all_runs`.
+    chosen : HierarchyChoice
+        Which networks. Where runs differ in other parameters, those with the defaults count.
+
+    Returns
+    -------
+    accuracy : DataFrame
+        From `metrics.robustness.robust_accuracy`.
+    trends : dict of ε → TrendTest
+
+    Raises
+    ------
+    InputError
+        If no network fits, or as `robust_accuracy`.
+    """
+    fits = (table["notebook"] == ATTACKS) & (table["alpha"] == chosen.alpha) & table["seed"].isin(chosen.seeds)
+    found = runs.prefer_defaults(table[fits], ATTACKS, by=("roi", "alpha", "seed"))
+    decisions = runs.tables(found, "decisions", columns=())
+    decisions = decisions[decisions["attack"] == chosen.attack]
+    accuracy = robust_accuracy(decisions, by=("condition",))
+    regions = [roi for roi in HIERARCHY if roi in set(decisions["condition"])]
+    tested = (0.0, chosen.epsilon) if len(regions) > 2 else ()  # two points are no trend
+    return accuracy, {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
+
+
+def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:
+    """Say in words what the curves show: where each metric ended."""
+    last = curves[curves["split"] == "validation"].sort_values("epoch").groupby("folder").last().set_index("run")
+    said = []
+    for metric in metrics:
+        values = last[metric].dropna()
+        ends = f"from {values.min():.3g} ({values.idxmin()}) to {values.max():.3g} ({values.idxmax()})"
+        said.append(f"{METRIC_LABELS[metric]} ends {ends}")
+    return f"On validation images, over {len(last)} trainings: {'; '.join(said)}."
+
+
+def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
+    """Say in words what the hierarchy figure shows."""
+    at = accuracy[np.isclose(accuracy["epsilon"], chosen.epsilon)].set_index("condition")["accuracy"]
+    n = int(accuracy["n"].max())
+    return (
+        f"{len(at)} conditions at α = {chosen.alpha:g}, seeds {', '.join(map(str, chosen.seeds))}, {n} images; "
+        f"bars are 95 % intervals. At ε = {epsilon_label(chosen.epsilon)} accuracy goes from "
+        f"{at.min():.1%} ({at.idxmin()}) to {at.max():.1%} ({at.idxmax()})."
+    )
+
+
+def _reached(notebook: str, folder: Path) -> dict[str, float]:
+    """What a run reached, by name of the metric."""
+    if notebook == PREDICTORS:
+        pattern = pd.read_parquet(folder / "pattern_r.parquet")
+        return {"pattern r": pattern.loc[pattern["control"] == "trained", "pattern_r"].mean()}
+    if notebook == NETWORKS:
+        history = pd.read_parquet(folder / "history.parquet")
+        last = history[(history["split"] == "validation") & (history["epoch"] == history["epoch"].max())].iloc[0]
+        return {"validation accuracy": last["accuracy"], "neural r": last.get("neural_r", np.nan)}
+    if notebook == ATTACKS:
+        decisions = _decisions(str(folder))
+        right = (decisions["prediction"] == decisions["label"]).groupby([decisions["attack"], decisions["epsilon"]])
+        return {f"{attack} at {epsilon_label(epsilon)}": value for (attack, epsilon), value in right.mean().items()}
+    return {}
+
+
+def _decisions(folder: str) -> pd.DataFrame:
+    return pd.read_parquet(Path(folder) / "decisions.parquet")
+
+
+def _said(row: pd.Series) -> set[str]:
+    """Words a run can be found by."""
+    words: set[str] = set()
+    for name, value in row.dropna().items():
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        words |= {text.casefold(), f"{name}={text}".casefold()}
+    return words
+
+
+def failure(error: InputError) -> str:
+    """Return an error's first sentence and what to do about it, for a caption."""
+    lines = str(error).splitlines()
+    return f"{lines[0]}: {lines[-1].split('to do:')[-1].strip()}."
