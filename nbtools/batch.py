@@ -1,4 +1,4 @@
-"""The command line: run notebooks in batch, make the simulated study, measure speed."""
+"""The command line: run notebooks in batch, make the simulated study, copy notebooks for a class, measure speed."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     summary = commands.add_parser("summary", help="print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
     summary.set_defaults(command=_summary)
+
+    student = commands.add_parser("student", help="copy the notebooks for students: without the instructor's answers")
+    student.add_argument("folder", help="a new or empty folder, anywhere")
+    student.set_defaults(command=_student)
 
     bench = commands.add_parser("bench", help="measure speed side by side with the usual way")
     bench.add_argument("names", nargs="*", help="comparisons to run (default: all)")
@@ -154,6 +158,14 @@ def _summary(chosen: argparse.Namespace) -> int:
     print(f"\nRobust accuracy, {open_study(chosen.study).title}\n")
     print(table.loc[rows, accuracy["epsilon"].unique()].to_string(float_format="{:.2f}".format))
     print(f"\n{(newest / 'verdict.txt').read_text()}\n\nReport: {newest / 'report.html'}")
+    return 0
+
+
+def _student(chosen: argparse.Namespace) -> int:
+    from nbtools.teaching import student_copies
+
+    copies = student_copies(Path(chosen.folder))
+    print(f"{len(copies)} notebooks without answers: {copies[0].parent}")
     return 0
 
 

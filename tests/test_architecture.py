@@ -32,6 +32,7 @@ LAYERS = (
     "runs",
     "plots",
     "widgets",
+    "teaching",
     "batch bench",
     "__main__",
 )
