@@ -1,4 +1,4 @@
-"""The command line: run notebooks in batch, make the simulated study, measure speed."""
+"""The command line: run notebooks in batch, make the simulated study, copy notebooks for a class, measure speed."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--port", type=int, default=8866)
     explore.add_argument("--no-browser", action="store_true", help="only print the address")
     explore.set_defaults(command=_explore)
+
+    student = commands.add_parser("student", help="copy the notebooks for students: without the instructor's answers")
+    student.add_argument("folder", help="a new or empty folder, anywhere")
+    student.set_defaults(command=_student)
 
     bench = commands.add_parser("bench", help="measure speed side by side with the usual way")
     bench.add_argument("names", nargs="*", help="comparisons to run (default: all)")
@@ -167,6 +171,14 @@ def _explore(chosen: argparse.Namespace) -> int:
     from nbtools.widgets.serve import serve
 
     return serve(Path(chosen.notebook).stem, chosen.port, open_browser=not chosen.no_browser)
+
+
+def _student(chosen: argparse.Namespace) -> int:
+    from nbtools.teaching import student_copies
+
+    copies = student_copies(Path(chosen.folder))
+    print(f"{len(copies)} notebooks without answers: {copies[0].parent}")
+    return 0
 
 
 def _bench(chosen: argparse.Namespace) -> int:

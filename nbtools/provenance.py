@@ -81,9 +81,10 @@ def code_digest(file: Path) -> str:
 
 
 def _code_cells(file: Path) -> list[str]:
-    """Return the code cells of a notebook, but for its parameters."""
+    """Return the code cells of a notebook, but for its parameters and the one that installs the project."""
     cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
-    return ["".join(cell["source"]) for cell in cells if "parameters" not in cell["metadata"].get("tags", [])]
+    others = {"parameters", "install"}
+    return ["".join(cell["source"]) for cell in cells if others.isdisjoint(cell["metadata"].get("tags", []))]
 
 
 def stamp(path: Path) -> dict[str, Any]:

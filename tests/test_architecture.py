@@ -33,6 +33,7 @@ LAYERS = (
     "runs",
     "plots",
     "widgets",
+    "teaching",
     "batch bench",
     "__main__",
 )

@@ -30,8 +30,9 @@ from nbtools.errors import InputError
 from nbtools.models import GuidedNet, build, freeze, save_model
 from nbtools.plots import decision_board, decision_path
 from nbtools.targeted import Towards, perturb_towards
-from nbtools.widgets import AttackExplorer, Origin, attack_html
-from nbtools.widgets.attack_saved import as_code, load_state, save_state
+from nbtools.widgets import attack_html
+from nbtools.widgets.attack_explorer import AttackExplorer
+from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
 from nbtools.widgets.attack_state import LEVELS, PATHS_KEPT, Bench, Cancelled, Choice, attack_path, radius
 from nbtools.widgets.attack_view import budget, decision_table, view
 from nbtools.widgets.jobs import Background

@@ -1,12 +1,12 @@
 """Tables to plotly figures: one function per figure, one look, a colour and marker per condition."""
 
-from nbtools.plots.attacks import attack_curves, audit_grid, visibility_curves
 from nbtools.plots.anatomy import region_view, surface_view
+from nbtools.plots.attacks import attack_curves, audit_grid, visibility_curves
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.clouds import category_clouds
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
-from nbtools.plots.decisions import decision_board, decision_path
 from nbtools.plots.curves import compared_curves
+from nbtools.plots.decisions import decision_board, decision_path
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout

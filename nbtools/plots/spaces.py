@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from scipy.stats import rankdata
 
 from nbtools.errors import InputError
-from nbtools.plots.images import data_uri
+from nbtools.plots.images import png_uri
 from nbtools.plots.style import TEMPLATE, check_table
 
 # Okabe and Ito's palette, which colour-blind eyes tell apart, and a marker besides: 56 classes before a look repeats.
@@ -60,7 +60,7 @@ def rdms_and_maps(
     heads = [f"<b>{name}</b>" for name in rdms]
     heads += [f"stress {part['stress'].iloc[0]:.2f}" for part in maps.values()]
     fig = make_subplots(2, len(rdms), subplot_titles=heads, vertical_spacing=0.07, horizontal_spacing=0.04)
-    sources = [data_uri(image) for image in images]
+    sources = [png_uri(image) for image in images]
     for column, name in enumerate(rdms, start=1):
         _rdm(fig, rdms[name], notes, column)
     for column, name in enumerate(rdms, start=1):

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
 
-from nbtools.plots.images import data_uri
+from nbtools.plots.images import png_uri
 
 _DESCRIBED = {"style": {"description_width": "initial"}}
 FULL = widgets.Layout(width="100%")
@@ -108,7 +108,7 @@ def image_row(head: str, images: np.ndarray, notes: Sequence[str], side: int = 8
     """
     tiles = "".join(
         f'<figure style="margin:0 8px 8px 0;width:{side}px;display:inline-block;vertical-align:top">'
-        f'<img src="{data_uri(image)}" alt="{html.escape(note, quote=True)}" width="{side}" height="{side}" '
+        f'<img src="{png_uri(image)}" alt="{html.escape(note, quote=True)}" width="{side}" height="{side}" '
         'style="image-rendering:pixelated;display:block">'
         f'<figcaption style="font-size:11px;line-height:1.3">{html.escape(note)}</figcaption></figure>'
         for image, note in zip(images, notes, strict=True)
