@@ -2,6 +2,7 @@
 
     snakemake --cores all                                    `make demo`: the embedded study, simulated
     snakemake --cores all study                              `make study`: every analysis of it
+    snakemake --cores all explorers                          what the explorers of notebooks 05, 14 and 15 show first
     snakemake --cores all --config rois="V1 TO" seeds="0 1"  fewer regions, more seeds
     snakemake --cores all --configfile config/nsd.yaml       a study of your own (see data/README.md)
 
@@ -30,10 +31,10 @@ def words(key, default):
 ROIS = words("rois", " ".join(HIERARCHY))
 CONDITIONS = list(dict.fromkeys([*words("controls", f"none random {ROIS[0]}-shuffle {ROIS[-1]}-shuffle"), *ROIS]))
 SEEDS = [int(seed) for seed in words("seeds", 0)]
-# What `study` adds: further controls, α of the first and the last region, and these regions' category manifolds.
-DECAYED = words("decays", " ".join(DECAYS))
-CONTROLLED = [*CONDITIONS, *words("further", "labels")]
-ALPHAS = [float(alpha) for alpha in words("alphas", "0.35 0.9")]
+# What `study` adds: further controls, and other weights of guidance for the first and the last region.
+EVERY = list(dict.fromkeys([*words("further", " ".join(["labels", *DECAYS])), *CONDITIONS]))
+PLAIN = [name for name in EVERY if parse_condition(name).kind != "decay"]
+ALPHAS = sorted({ALPHA, *map(float, words("alphas", "0.35 0.9"))})
 ENDS = list(dict.fromkeys([ROIS[0], ROIS[-1]]))
 
 JOBS = {}  # the record of a run, the file that says it is finished → what makes it
@@ -78,21 +79,63 @@ def attack(condition, seed, alpha=ALPHA):
     return job(name, "04_adversarial_attacks", after, roi=condition, seed=seed, alpha=alpha)
 
 
-def networks(conditions):
-    return [network(condition, seed) for condition in conditions for seed in SEEDS]
-
-
-def attacks(conditions):
-    return [attack(condition, seed) for condition in conditions for seed in SEEDS]
+def of_all(plan, conditions):
+    return [plan(condition, seed) for condition in conditions for seed in SEEDS]
 
 
 def compared(conditions):
-    """What every comparison of networks takes."""
+    """What notebooks that compare networks of several seeds take."""
     return {"rois": " ".join(conditions), "alpha": ALPHA, "seeds": " ".join(map(str, SEEDS))}
 
 
-responses = job("responses", "01_brain_responses")
-summary = job("summary", "10_summary", attacks(CONDITIONS), **compared(CONDITIONS))
+def one_seed(conditions):
+    """What notebooks that compare networks of one seed take."""
+    return {"rois": " ".join(conditions), "alpha": ALPHA, "seed": SEEDS[0]}
+
+
+DEMO = [
+    job("responses", "01_brain_responses"),
+    job("summary", "10_summary", of_all(attack, CONDITIONS), **compared(CONDITIONS)),
+]
+CLAIMS = {
+    "06_smoothness_and_transfer": of_all(network, EVERY),
+    "07_shape_bias": of_all(network, EVERY),
+    "09_manifolds": of_all(attack, EVERY) + of_all(predictor, ROIS),
+}
+ANALYSES = [job(notebook, notebook, after, **compared(EVERY)) for notebook, after in CLAIMS.items()]
+SUMMARY = {"analyses": " ".join(CLAIMS), **compared(EVERY)}
+STUDY_RUNS = [
+    DEMO[0],
+    *ANALYSES,
+    job("summary_of_all", "10_summary", of_all(attack, EVERY) + ANALYSES, **SUMMARY),
+    job("08_rsa", "08_rsa", of_all(network, PLAIN), **one_seed(PLAIN)),
+    job(
+        "12_alpha",
+        "12_alpha",
+        [*of_all(attack, ["none"]), *(attack(roi, seed, alpha) for roi in ENDS for seed in SEEDS for alpha in ALPHAS)],
+        alphas=" ".join(f"{alpha:g}" for alpha in ALPHAS),
+        **compared(ENDS),
+    ),
+    job(
+        "13_manifold_guidance",
+        "13_manifold_guidance",
+        [network("none", SEEDS[0]), network(ENDS[-1], SEEDS[0])],
+        roi=ENDS[-1],
+        alpha=ALPHA,
+        seed=SEEDS[0],
+    ),
+    job(
+        "11_attacks_and_audit",
+        "11_attacks_and_audit",
+        of_all(network, ["none", *ENDS]),
+        **one_seed(["none", *ENDS]),
+    ),
+]
+EXPLORERS = [
+    job("05_attack_explorer", "05_attack_explorer", of_all(network, ["none", ENDS[-1]]), **one_seed(["none", ENDS[-1]])),
+    job("14_brain_and_geometry", "14_brain_and_geometry", [DEMO[0], *of_all(network, ["none", *ROIS])], **one_seed(ROIS)),
+    job("15_study_explorer", "15_study_explorer", DEMO, alpha=ALPHA, seed=SEEDS[0]),
+]
 
 
 if not STUDY.endswith(".toml"):
@@ -113,8 +156,17 @@ if not STUDY.endswith(".toml"):
 rule all:
     default_target: True
     input:
-        responses,
-        summary,
+        DEMO,
+
+
+rule study:
+    input:
+        STUDY_RUNS,
+
+
+rule explorers:
+    input:
+        EXPLORERS,
 
 
 for record, planned in JOBS.items():

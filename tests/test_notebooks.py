@@ -165,6 +165,10 @@ def test_an_exercise_knows_right_from_wrong(
 GRAPH = [pytest.mark.notebook, pytest.mark.xdist_group("graph")]
 CONFIG = yaml.safe_load((runs.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
+EVERY = [*CONFIG["further"].split(), *CONDITIONS]
+TARGETS = ("all", "study", "explorers")
+DECISIONS = {"image_id", "label", "epsilon", "prediction", "margin", "condition", "seed"}
+SCORES = {"measure", "condition", "score", "direction"}
 EXPECTED = {
     "01_brain_responses": (1, {"noise_ceilings": {"roi", "voxel", "noise_ceiling"}}),
     "02_neural_predictors": (
@@ -175,12 +179,19 @@ EXPECTED = {
             "voxels": {"roi", "voxel", "r", "noise_ceiling"},
         },
     ),
-    "03_guided_training": (4, {"history": {"epoch", "split", "loss", "accuracy"}}),
-    "04_adversarial_attacks": (
-        4,
-        {"decisions": {"image_id", "label", "attack", "epsilon", "prediction", "margin", "condition", "seed"}},
-    ),
-    "10_summary": (1, {"accuracy": {"condition", "epsilon", "accuracy", "ci_low", "ci_high", "n"}}),
+    "03_guided_training": (len(EVERY), {"history": {"epoch", "split", "loss", "accuracy"}}),
+    "04_adversarial_attacks": (len(EVERY), {"decisions": {"attack", *DECISIONS}}),
+    "05_attack_explorer": (1, {"path": {"network", "epsilon"}}),
+    "06_smoothness_and_transfer": (1, {"scores": SCORES, "matched": {"condition", "difference"}}),
+    "07_shape_bias": (1, {"scores": SCORES, "consistency": {"a", "b", "kappa"}}),
+    "08_rsa": (1, {"model_region": set(), "mds": set()}),
+    "09_manifolds": (1, {"scores": SCORES, "regions": {"condition", "measure", "value"}}),
+    "10_summary": (2, {"accuracy": {"condition", "epsilon", "accuracy", "ci_low", "ci_high", "n"}}),
+    "11_attacks_and_audit": (1, {"decisions": {"attack", *DECISIONS}, "audit": {"check", "passed"}}),
+    "12_alpha": (1, {"matched": {"condition", "reached", "accuracy"}}),
+    "13_manifold_guidance": (1, {"decisions": DECISIONS, "clouds": {"category", "radius"}}),
+    "14_brain_and_geometry": (1, {"drive": {"roi"}, "rdms": set()}),
+    "15_study_explorer": (1, {"runs": {"notebook"}}),
 }
 
 
@@ -209,7 +220,7 @@ class Graph:
         return {file: file.stat().st_mtime_ns for file in sorted((self.project / "runs").rglob("run.json"))}
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, *arguments], **where(self.project), capture_output=True, timeout=500)
+        return subprocess.run([sys.executable, *arguments], **where(self.project), capture_output=True, timeout=1500)
 
     def snakemake(self, *arguments: str) -> str:
         done = self.python("-m", "snakemake", "--cores", "2", "--configfile", "config/tiny.yaml", *arguments)
@@ -234,7 +245,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
     for folder in ("nbtools", "notebooks", "config"):
         shutil.copytree(runs.PROJECT / folder, project / folder, ignore=ignored)
     shutil.copy(runs.PROJECT / "Snakefile", project)
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/tiny.yaml"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/tiny.yaml", "--", *TARGETS]
     first = subprocess.Popen(
         command, **where(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -251,9 +262,9 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
     first.wait()
     graph = Graph(project, {}, reported, "")
     killed = graph.records()
-    locked = graph.snakemake("--rerun-incomplete")
+    locked = graph.snakemake("--rerun-incomplete", "--", *TARGETS)
     graph.snakemake("--unlock")
-    resumed = graph.snakemake("--rerun-incomplete")
+    resumed = graph.snakemake("--rerun-incomplete", "--", *TARGETS)
     assert resumed.startswith("status 0"), resumed
     yield Graph(project, killed, reported, locked)
     shutil.rmtree(project)
@@ -284,10 +295,10 @@ class TestGraph:
     def test_every_condition_has_its_decisions(self, graph: Graph) -> None:
         files = (graph.project / "runs/tiny/04_adversarial_attacks").glob("*/decisions.parquet")
         decisions = pd.concat(map(pd.read_parquet, files))
-        assert set(decisions.condition) == set(CONDITIONS)
+        assert set(decisions.condition) == set(EVERY)
         counts = decisions.groupby(["condition", "attack", "epsilon"]).image_id.nunique()
         assert (counts == CONFIG["settings"]["04_adversarial_attacks"]["n_images"]).all()
-        assert len(counts) == len(CONDITIONS) * 2 * 3, "two attacks, and two ε beside the clean images"
+        assert len(counts) == len(EVERY) * 2 * 3, "two attacks, and two ε beside the clean images"
 
     def test_executed_notebooks_show_figures_and_no_errors(self, graph: Graph) -> None:
         files = sorted((graph.project / "runs").rglob("notebook.ipynb"))
@@ -304,25 +315,27 @@ class TestGraph:
             assert all("simulated" in title for title in titles), titles
 
     def test_the_report_opens_offline_and_says_simulated(self, graph: Graph) -> None:
-        (report,) = (graph.project / "runs").rglob("report.html")
-        page = report.read_text()
-        assert "study, simulated" in page
-        assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?https?:", page)
-        assert page.count("Plotly.newPlot(") >= 3
-        for condition in CONDITIONS:
-            assert condition in page
+        pages = [file.read_text() for file in (graph.project / "runs").rglob("report.html")]
+        assert len(pages) == 2, "of the demo, and of the whole study"
+        for page in pages:
+            assert "study, simulated" in page
+            assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?https?:", page)
+            assert page.count("Plotly.newPlot(") >= 5
+            for condition in CONDITIONS:
+                assert condition in page
 
     def test_the_summary_prints(self, graph: Graph) -> None:
         shown = graph.python("-m", "nbtools", "summary", "tiny")
         assert shown.returncode == 0, shown.stderr
         assert "tiny study, simulated" in shown.stdout
         table = [line.split() for line in shown.stdout.splitlines()]
-        assert [row[0] for row in table if row and row[0] in CONDITIONS] == CONDITIONS
+        shown_rows = [row[0] for row in table if row and row[0] in EVERY]
+        assert shown_rows in (CONDITIONS, EVERY), "of the summary that finished last"
         assert ["epsilon", "clean", "2/255", "4/255"] in table
 
     def test_a_second_start_does_nothing(self, graph: Graph) -> None:
         before, began = graph.records(), time.monotonic()
-        assert "Nothing to be done" in graph.snakemake()
+        assert "Nothing to be done" in graph.snakemake("--", *TARGETS)
         assert time.monotonic() - began < 20
         assert graph.records() == before
 
