@@ -1,5 +1,6 @@
 # Each target installs what it needs first. Nothing is installed outside this folder.
-#   make demo                    the whole simulated study, then its summary (ROIS="V1 TO" for less, SEEDS="0 1 2" for more)
+#   make demo                    the simulated study, then its summary (ROIS="V1 TO" for less, SEEDS="0 1 2" for more)
+#   make study                   every analysis of it, then its summary
 #   make test                    all tests
 #   make lab                     JupyterLab on the notebooks
 #   make explore                 the attack explorer as an app, for this machine only
@@ -12,15 +13,23 @@ CORES  ?= all
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: demo test lint lab explore lock clean
+.PHONY: demo study test lint lab explore lock clean
+
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete \
+	--config rois="$(ROIS)" seeds="$(SEEDS)" --
 
 demo: .venv/.ready
 	@echo "== the simulated study: $(ROIS); seeds $(SEEDS)"
-	$(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete --config rois="$(ROIS)" seeds="$(SEEDS)"
+	$(SNAKEMAKE) all
+	@$(BIN)/python -m nbtools summary
+
+study: .venv/.ready
+	@echo "== every analysis of the simulated study: $(ROIS); seeds $(SEEDS)"
+	$(SNAKEMAKE) study explorers
 	@$(BIN)/python -m nbtools summary
 
 test: .venv/.ready
-	@echo "== tests, the notebooks among them (about seven minutes on two cores)"
+	@echo "== tests, the notebooks among them (about ten minutes on two cores)"
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: .venv/.ready

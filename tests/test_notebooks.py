@@ -181,7 +181,7 @@ EXPECTED = {
     ),
     "03_guided_training": (len(EVERY), {"history": {"epoch", "split", "loss", "accuracy"}}),
     "04_adversarial_attacks": (len(EVERY), {"decisions": {"attack", *DECISIONS}}),
-    "05_attack_explorer": (1, {"path": {"network", "epsilon"}}),
+    "05_attack_explorer": (1, {"path": {"condition", "epsilon"}}),
     "06_smoothness_and_transfer": (1, {"scores": SCORES, "matched": {"condition", "difference"}}),
     "07_shape_bias": (1, {"scores": SCORES, "consistency": {"a", "b", "kappa"}}),
     "08_rsa": (1, {"model_region": set(), "mds": set()}),
