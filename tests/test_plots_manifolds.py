@@ -27,7 +27,7 @@ def scores(column: str, values: tuple[str, ...]) -> pd.DataFrame:
 
 
 def gains() -> pd.DataFrame:
-    table = scores("space", ("pooled",))
+    table = scores("space", ("pooled",)).drop(columns="space")
     return table.assign(gain=table.value / 10, gain_low=table.value / 10 - 0.02, gain_high=table.value / 10 + 0.03)
 
 
