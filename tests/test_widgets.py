@@ -176,7 +176,7 @@ def test_anything_else_is_computed_anew(change: dict) -> None:
 def test_the_oldest_are_forgotten() -> None:
     there = bench()
     there.levels = (1.0,)
-    choices = [replace(CHOICE, networks=("none",), steps=1, seed=seed) for seed in range(PATHS_KEPT + 1)]
+    choices = [replace(CHOICE, networks=("none",), steps=1, level=1.0, seed=seed) for seed in range(PATHS_KEPT + 1)]
     for choice in choices:
         computed(there, choice)
     assert there.missing(choices[0]) == ["none"]

@@ -168,8 +168,9 @@ def page() -> Iterator[Page]:
     """A page of a browser; the test fails if a script on it does, or if it asks another machine for anything."""
     if BROWSER is None:
         pytest.skip("needs chromium or google-chrome on the PATH")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # of a busy machine
     watch = Watch()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
