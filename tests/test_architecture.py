@@ -26,7 +26,7 @@ LAYERS = (
     "loop",
     "training",
     "style_transfer",
-    "attacks transfer",
+    "attacks transfer features",
     "metrics",
     "provenance",
     "runs",

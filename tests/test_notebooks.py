@@ -122,6 +122,7 @@ ACCURACY = pd.DataFrame(
     {"attack": "LinfPGD", "epsilon": [0.0, 2 / 255, 4 / 255], "accuracy": [0.9, 0.6, 0.2], "condition": "TO"}
 )
 VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 49.0, 100.0]})
+TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 
 
@@ -133,6 +134,7 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("02_neural_predictors", {"voxels": VOXELS}, 6 / 7, 0.9),
         ("03_guided_training", {}, 0.0, 0.5),
         ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
+        ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
     ],
 )

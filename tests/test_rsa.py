@@ -12,6 +12,7 @@ from rsatoolbox.model import ModelFixed
 from scipy import stats
 from scipy.spatial.distance import pdist
 
+from nbtools import plots
 from nbtools.errors import InputError
 from nbtools.metrics.rsa import METHODS, WHITENED, joined, noise_ceiling, rdm, repeat_rdms, similarities
 from nbtools.metrics.similarity import differences, intervals, mds, own_region
@@ -225,7 +226,9 @@ def test_a_spearman_ceiling_is_nilis():
     parts = [rdm(noisy(geometry(0), 1, k), IDS, "V1", "measured") for k in range(3)]
     ranks = np.stack([stats.rankdata(part.dissimilarities[0]) for part in parts])
     upper = np.mean([stats.spearmanr(row, ranks.mean(axis=0)).statistic for row in ranks])
-    lower = np.mean([stats.spearmanr(row, np.delete(ranks, k, 0).mean(axis=0)).statistic for k, row in enumerate(ranks)])
+    lower = np.mean(
+        [stats.spearmanr(row, np.delete(ranks, k, 0).mean(axis=0)).statistic for k, row in enumerate(ranks)]
+    )
     found = noise_ceiling(joined(parts)).iloc[0]
     assert (found["lower"], found["upper"]) == pytest.approx((lower, upper))
 
@@ -341,3 +344,58 @@ def test_the_stress_is_kruskals():
 def test_an_incomplete_table_makes_no_map(broken):
     with pytest.raises(InputError, match="make no map"):
         mds(broken(square(1 - np.eye(4))))
+
+
+# --- figures --------------------------------------------------------------------------------------------------
+
+TITLE = "Figure (demo study, simulated)"
+
+
+def test_the_figure_of_networks_and_regions_shows_every_similarity_and_band(planted: pd.DataFrame):
+    table = intervals(planted)
+    ceilings = pd.DataFrame({"region": ["V1", "V4", "TO"], "lower": 0.4, "upper": 0.8})
+    figure = plots.network_region(table, ceilings, title=TITLE)
+    drawn = sorted(trace.x[0] for trace in figure.data if trace.x[0] is not None)
+    assert drawn == pytest.approx(sorted(table["similarity"]))
+    bands = [shape for shape in figure.layout.shapes if (shape.x0, shape.x1) == (0.4, 0.8)]
+    own = [shape for shape in figure.layout.shapes if shape.type == "rect" and shape not in bands]
+    assert (len(bands), len(own)) == (3, 3)
+    assert figure.layout.title.text == TITLE
+    with pytest.raises(InputError, match="unknown names"):
+        plots.network_region(table, ceilings.iloc[:2], title=TITLE)
+    with pytest.raises(InputError, match="unknown names"):
+        plots.network_region(table.assign(a_source="layer3"), ceilings, title=TITLE)
+
+
+def test_rdms_are_shown_as_percentiles_sorted_by_category():
+    matrix = np.abs(np.subtract.outer([0, 10, 1], [0, 10, 1])).astype(float)
+    figure = plots.rdm_grid({"a": matrix, "b": 5 * matrix + 1}, ["disk", "star", "disk"], title=TITLE)
+    expected = np.array([[0, 1, 3], [1, 0, 2], [3, 2, 0]]) * 100 / 3
+    for trace in figure.data:
+        np.testing.assert_allclose(trace.z, expected)
+    assert list(figure.layout.yaxis.ticktext) == ["disk", "star"]
+    assert list(figure.layout.yaxis.tickvals) == [0.5, 2]
+
+
+@pytest.mark.parametrize(
+    ("rdms", "categories"),
+    [({}, None), ({"a": np.eye(3), "b": np.eye(4)}, None), ({"a": np.ones((3, 2))}, None), ({"a": np.eye(3)}, ["x"])],
+)
+def test_rdms_that_do_not_go_together_are_not_drawn(rdms, categories):
+    with pytest.raises(InputError, match="cannot be drawn together"):
+        plots.rdm_grid(rdms, categories, title=TITLE)
+
+
+def test_the_heat_map_and_the_map_show_what_their_tables_hold():
+    names = [("pooled", "TO"), ("measured", "V1"), ("pooled", "none")]
+    rows = [(*a, *b, 1.0 if a == b else 0.1 * (i + j)) for i, a in enumerate(names) for j, b in enumerate(names)]
+    table = pd.DataFrame(rows, columns=["a_source", "a", "b_source", "b", "similarity"]).assign(ci_low=0, ci_high=1)
+    heat = plots.similarity_heatmap(table, title=TITLE).data[0].z
+    np.testing.assert_allclose(heat, [[np.nan, 0.2, 0.3], [0.2, np.nan, 0.1], [0.3, 0.1, np.nan]])
+    places = mds(table)
+    figure = plots.rdm_map(places, title=TITLE)
+    markers = {trace.name: trace for trace in figure.data if trace.mode == "markers" and trace.x[0] is not None}
+    assert markers["region, measured: V1"].x[0] == places.set_index("name").loc["V1", "x"]
+    assert f"stress-1 = {places['stress'].iloc[0]:.2f}" in figure.layout.title.text
+    spans = [np.ptp(axis.range) for axis in (figure.layout.xaxis, figure.layout.yaxis)]
+    assert spans[0] / spans[1] == pytest.approx((900 - 80 - 30) / (500 - 80 - 70)), "a unit is as long on either axis"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -67,16 +68,17 @@ def rdm(features: ArrayLike, image_ids: ArrayLike, name: str, source: str) -> RD
     values, ids = np.asarray(features, dtype=float), np.asarray(image_ids)
     _check_patterns(values, ids, f"{source} {name}")
     order = np.argsort(ids)
-    found = calc_rdm(Dataset(values[order], obs_descriptors={"image_id": ids[order]}), "correlation", "image_id")
-    if not np.ptp(found.dissimilarities) > _FLAT:
+    dataset = Dataset(values[order], obs_descriptors={"image_id": ids[order]})
+    distances = cast(RDMs, calc_rdm(dataset, "correlation", "image_id")).get_vectors()
+    if not np.ptp(distances) > _FLAT:
         raise InputError(
             f"{source} {name}: all images are equally far apart",
             expected="features that tell images apart",
-            got=f"distances from {found.dissimilarities.min():.3g} to {found.dissimilarities.max():.3g}",
+            got=f"distances from {distances.min():.3g} to {distances.max():.3g}",
             fix="look for a diverged network, or one whose features do not depend on the image",
         )
     return RDMs(
-        found.dissimilarities,
+        distances,
         dissimilarity_measure="correlation",
         rdm_descriptors={"name": [name], "source": [source]},
         pattern_descriptors={"image_id": ids[order]},
@@ -132,6 +134,11 @@ def joined(parts: Sequence[RDMs]) -> RDMs:
     return concat(list(parts), target_pdesc="image_id")
 
 
+def labels_of(rdms: RDMs) -> list[tuple[str, str]]:
+    """Return source and name of each RDM."""
+    return list(zip(rdms.rdm_descriptors["source"], rdms.rdm_descriptors["name"], strict=True))
+
+
 def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, seed: int = 0) -> pd.DataFrame:
     """How alike the RDMs of two lists are, over all images and over resampled ones.
 
@@ -175,7 +182,7 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     rows = [_grouped(a, b, method)]
     for _ in tqdm(range(n_boot), "resamples", leave=False, disable=None):
         chosen = _resample(rng, a.n_cond, method)
-        rows.append(_grouped(*(part.subsample_pattern("index", chosen) for part in (a, b)), method))
+        rows.append(_grouped(a.subsample_pattern("index", chosen), b.subsample_pattern("index", chosen), method))
     pairs = [(draw, *first, *second) for draw in range(n_boot + 1) for first, second in labels]
     table = pd.DataFrame(pairs, columns=["draw", "a_source", "a", "b_source", "b"])
     return table.assign(similarity=np.concatenate([row.ravel() for row in rows]), n_images=a.n_cond, method=method)
@@ -225,14 +232,9 @@ def noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _labels(rdms: RDMs) -> list[tuple[str, str]]:
-    """Source and name of each RDM."""
-    return list(zip(rdms.rdm_descriptors["source"], rdms.rdm_descriptors["name"], strict=True))
-
-
 def _names(rdms: RDMs) -> list[tuple[str, str]]:
     """Return the distinct (source, name), in their order."""
-    return list(dict.fromkeys(_labels(rdms)))
+    return list(dict.fromkeys(labels_of(rdms)))
 
 
 def _resample(rng: np.random.Generator, n: int, method: str) -> np.ndarray:
@@ -248,7 +250,7 @@ def _grouped(a: RDMs, b: RDMs, method: str) -> np.ndarray:
 
 def _averaging(rdms: RDMs) -> np.ndarray:
     """Weights (n_names, n_rdms) that average the RDMs of each name."""
-    member = np.array([[label == name for label in _labels(rdms)] for name in _names(rdms)], dtype=float)
+    member = np.array([[label == name for label in labels_of(rdms)] for name in _names(rdms)], dtype=float)
     return member / member.sum(axis=1, keepdims=True)
 
 

@@ -9,6 +9,7 @@ from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout
 from nbtools.plots.networks import hierarchy, robustness_curves, trade_off, training_curves
 from nbtools.plots.report import report
+from nbtools.plots.rsa import network_region, rdm_grid, rdm_map, similarity_heatmap
 from nbtools.plots.shape import class_bias, consistency_heatmap, shape_and_texture
 from nbtools.plots.spaces import class_manifolds, rdms_and_maps
 
@@ -31,11 +32,18 @@ __all__ = [
     "predictor_scores",
     "rdms_and_maps",
     "region_view",
+    "network_region",
+    "noise_ceilings",
+    "perturbations",
+    "predictor_scores",
+    "rdm_grid",
+    "rdm_map",
     "regions",
     "report",
     "robustness_curves",
     "scores_by_condition",
     "shape_and_texture",
+    "similarity_heatmap",
     "smoothness_curves",
     "surface_view",
     "trade_off",

@@ -1,0 +1,294 @@
+"""Figures of representational similarity: RDMs, networks against regions, everything against everything, a map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from scipy.stats import rankdata
+
+from nbtools.conditions import color, symbol
+from nbtools.errors import InputError
+from nbtools.plots.style import (
+    BOTTOM,
+    HEIGHT,
+    INK,
+    LEFT,
+    RIGHT,
+    TEMPLATE,
+    TOP,
+    WIDTH,
+    axis_places,
+    check_names,
+    check_table,
+    error_bars,
+    faded,
+    new_figure,
+    ordered,
+    padded,
+    place_labels,
+)
+
+# What the features are, in words, in the order of legends.
+SOURCES = {
+    "pooled": "network, pooled features",
+    "neural": "network, neural head",
+    "predicted": "region's predictor",
+    "measured": "region, measured",
+}
+_SHOWN_IMAGES = 200  # an RDM of more images is finer than a panel's pixels
+
+
+def rdm_grid(
+    rdms: Mapping[str, np.ndarray], categories: Sequence[str] | None = None, columns: int = 4, *, title: str
+) -> go.Figure:
+    """Show RDMs side by side, each as percentiles of its own distances: what a rank correlation sees.
+
+    Parameters
+    ----------
+    rdms : mapping of str to array (n_images, n_images)
+        Panel title → distances.
+    categories : sequence of str (n_images,), optional
+        Of the images, which are then sorted by it.
+    columns : int
+        Panels in a row.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If there is no RDM, they differ in size, are not square, or categories do not fit.
+    """
+    shapes = {np.shape(matrix) for matrix in rdms.values()}
+    n = len(next(iter(rdms.values()))) if rdms else 0
+    if shapes != {(n, n)} or (categories is not None and len(categories) != n):
+        raise InputError(
+            "these RDMs cannot be drawn together",
+            expected="square RDMs of the same images, and a category for each image or none",
+            got=f"{', '.join(map(str, shapes)) or 'no RDM'}, {len(categories) if categories is not None else 'no'} "
+            "categories",
+            fix="give the matrices of one RDMs object: dict(zip(names, rdms.get_matrices()))",
+        )
+    order = np.argsort(categories, kind="stable") if categories is not None else np.arange(n)
+    order = order[np.linspace(0, n - 1, min(n, _SHOWN_IMAGES)).round().astype(int)]
+    rows = -(-len(rdms) // columns)
+    fig = make_subplots(rows, columns, subplot_titles=list(rdms), horizontal_spacing=0.03, vertical_spacing=0.13 / rows)
+    for k, matrix in enumerate(rdms.values()):
+        z = _percentiles(np.asarray(matrix, dtype=float))[np.ix_(order, order)]
+        fig.add_heatmap(z=z, coloraxis="coloraxis", hoverinfo="skip", row=k // columns + 1, col=k % columns + 1)
+    bar = {"title": "percentile of<br>distance", "ticksuffix": " %"}
+    fig.update_layout(template=TEMPLATE, title_text=title, coloraxis={"colorscale": "Cividis", "colorbar": bar})
+    ticks = _category_ticks(np.asarray(categories)[order]) if categories is not None else {"showticklabels": False}
+    fig.update_xaxes(showticklabels=False, ticks="", showline=False)
+    fig.update_yaxes(showticklabels=False, ticks="", showline=False, autorange="reversed", showgrid=False)
+    fig.update_yaxes(ticks, col=1)
+    shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
+    fig.update_yaxes(title_text=shown, col=1)
+    return fig.update_layout(height=TOP + 30 + 205 * rows, width=160 + 205 * columns, margin={"b": 20, "l": 110})
+
+
+def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Spearman ρ", *, title: str) -> go.Figure:
+    """Show how like each region every network is: a panel per region, a row per condition.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
+    ceilings : DataFrame
+        From `metrics.rsa.noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
+    label : str
+        The similarity.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If a table is empty or lacks a column, a source is unknown, or a region has no ceiling.
+    """
+    check_table(table, ("a_source", "a", "b", "similarity", "ci_low", "ci_high"))
+    check_table(ceilings, ("region", "lower", "upper"))
+    check_names(table["a_source"], list(SOURCES), "a_source")
+    regions, names = ordered(table["b"]), ordered(table["a"])
+    check_names(table["b"], list(ceilings["region"]), "b")
+    bands, places = ceilings.set_index("region"), axis_places(names)
+    titles = [f"<b>{region}</b>" for region in regions]
+    fig = make_subplots(1, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
+    sources = [source for source in SOURCES if source in set(table["a_source"])]
+    for column, region in enumerate(regions, start=1):
+        for row in table[table["b"] == region].to_dict("records"):
+            shift = 0.26 * (sources.index(row["a_source"]) - (len(sources) - 1) / 2)
+            fig.add_scatter(
+                x=[row["similarity"]],
+                y=[places[row["a"]] + shift],
+                mode="markers",
+                marker=_marker(row["a"], row["a_source"], 8),
+                error_x=error_bars(row["similarity"], row["ci_low"], row["ci_high"], row["a"], cross=True),
+                name=f"{SOURCES[row['a_source']]}: {row['a']}",
+                showlegend=False,
+                row=1,
+                col=column,
+            )
+        fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
+        low, high = bands.loc[region, ["lower", "upper"]]
+        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", row=1, col=column)
+        if region in places:
+            y, tint = places[region], faded(color(region), 0.16)
+            fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", row=1, col=column)
+    _source_legend(fig, sources)
+    fig.update_layout(template=TEMPLATE, title_text=title, width=230 + 125 * len(regions))
+    fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
+    bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
+    fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
+    fig.update_yaxes(tickvals=list(places.values()), ticktext=list(places), range=[max(places.values()) + 0.7, -0.7])
+    return fig.update_yaxes(title_text="what guided the network", col=1)
+
+
+def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title: str) -> go.Figure:
+    """Show the similarity of every two RDMs, grouped by what the features are.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `metrics.similarity.intervals`, of a list of RDMs with itself.
+    label : str
+        The similarity.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column, or a source is unknown.
+    """
+    check_table(table, ("a_source", "a", "b_source", "b", "similarity", "ci_low", "ci_high"))
+    check_names(table["a_source"], list(SOURCES), "a_source")
+    groups = {source: ordered(table.loc[table["a_source"] == source, "a"]) for source in SOURCES}
+    keys = [(source, name) for source, names in groups.items() for name in names]
+    words = [f"{label} = {r.similarity:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}]" for r in table.itertuples()]
+    labelled = table.assign(words=words).set_index(["a_source", "a", "b_source", "b"])
+    pairs = [(*first, *second) for first in keys for second in keys]
+    cells = labelled.reindex(pairs)
+    z = cells["similarity"].to_numpy(float, copy=True).reshape(len(keys), len(keys))
+    np.fill_diagonal(z, np.nan)  # an RDM is like itself: nothing to see
+    fig = new_figure(title, "", "")
+    fig.add_heatmap(
+        z=z,
+        colorscale="Cividis",
+        text=np.array([f"{SOURCES[s]}: {name}" for s, name in keys])[:, None].repeat(len(keys), 1),
+        customdata=cells["words"].to_numpy().reshape(z.shape),
+        hovertemplate="%{text} with %{x}: %{customdata}<extra></extra>",
+        colorbar={"title": label},
+    )
+    ticks = {"tickvals": np.arange(len(keys)), "ticktext": [name for _, name in keys], "tickfont": {"size": 11}}
+    fig.update_xaxes(ticks, tickangle=-90, showline=False)
+    fig.update_yaxes(ticks, autorange="reversed", showgrid=False, showline=False)
+    _group_marks(fig, groups)
+    side = 250 + 17 * len(keys)
+    return fig.update_layout(width=side + 100, height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
+
+
+def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
+    """Show RDMs as points of a plane; near points are like geometries. The title says how true the plane is.
+
+    Parameters
+    ----------
+    places : DataFrame
+        From `metrics.similarity.mds`: ``source`` (among `SOURCES`), ``name``, ``x``, ``y``, ``stress``.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column, or a source is unknown.
+    """
+    check_table(places, ("source", "name", "x", "y", "stress"))
+    check_names(places["source"], list(SOURCES), "source")
+    fig = new_figure(f"{title}<br><sup>stress-1 = {places['stress'].iloc[0]:.2f}; axes have no meaning</sup>", "", "")
+    sources = [source for source in SOURCES if source in set(places["source"])]
+    for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
+        line = {"color": faded(color(part["name"].iloc[0]), 0.35), "width": 1}
+        fig.add_scatter(x=part["x"], y=part["y"], mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    for row in places.to_dict("records"):
+        fig.add_scatter(
+            x=[row["x"]],
+            y=[row["y"]],
+            mode="markers",
+            marker=_marker(row["name"], row["source"], 11),
+            name=f"{SOURCES[row['source']]}: {row['name']}",
+            showlegend=False,
+        )
+    _source_legend(fig, sources)
+    x_range, y_range = _true_to_scale(places[["x", "y"]])
+    points = places[["x", "y"]].to_numpy()
+    shown = places["source"].isin(["pooled", "measured"]).to_numpy()
+    place_labels(fig, points[shown], points, list(places.loc[shown, "name"]), x_range, y_range)
+    blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
+    fig.update_xaxes(blank, range=x_range)
+    fig.update_yaxes(blank, range=y_range)
+    return fig.update_layout(height=HEIGHT + 20, margin={"t": TOP + 20}, legend={"y": 1.02})
+
+
+def _true_to_scale(points: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """Ranges of x and y in which a unit is as long on either axis of a figure of the default size."""
+    size = np.array([WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM])
+    low, high = points.min().to_numpy(), points.max().to_numpy()
+    unit = 1.15 * np.max((high - low) / size)
+    x, y = ([float(m - half), float(m + half)] for m, half in zip((low + high) / 2, unit * size / 2, strict=True))
+    return x, y
+
+
+def _marker(name: str, source: str, size: float) -> dict[str, Any]:
+    """Condition's colour and symbol; what the features are shows in size, fill and outline."""
+    shape, ink = symbol(name), color(name)
+    if source == "measured":
+        return {"symbol": shape, "color": ink, "size": 1.6 * size, "line": {"width": 2.5, "color": INK}}
+    if source == "pooled":
+        return {"symbol": shape, "color": ink, "size": size, "line": {"width": 1.5, "color": ink}}
+    base = shape.removesuffix("-open")
+    opened = f"{base}-open" if source == "neural" else f"{base}-open-dot"
+    return {"symbol": opened, "color": ink, "size": 0.8 * size, "line": {"width": 1.5, "color": ink}}
+
+
+def _source_legend(fig: go.Figure, sources: Sequence[str]) -> None:
+    for source in sources:
+        marker = {**_marker("V1", source, 10), "color": "#777777"}
+        if source != "measured":
+            marker["line"] = {"width": 1.5, "color": "#777777"}
+        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=SOURCES[source])
+
+
+def _percentiles(matrix: np.ndarray) -> np.ndarray:
+    """Replace distances by their percentile among those above the diagonal; the diagonal is 0."""
+    upper = np.triu_indices(len(matrix), 1)
+    shown = np.zeros_like(matrix)
+    shown[upper] = 100 * rankdata(matrix[upper]) / len(upper[0])
+    return shown + shown.T
+
+
+def _category_ticks(categories: np.ndarray) -> dict[str, Any]:
+    """Tick in the middle of each run of sorted categories."""
+    names, first, counts = np.unique(categories, return_index=True, return_counts=True)
+    return {"tickvals": first + (counts - 1) / 2, "ticktext": names, "showticklabels": True, "tickfont": {"size": 11}}
+
+
+def _group_marks(fig: go.Figure, groups: Mapping[str, Sequence[str]]) -> None:
+    """Draw lines between the sources of a heat map, and their names above."""
+    start = -0.5
+    for source, names in groups.items():
+        end = start + len(names)
+        if names:
+            text = SOURCES[source].replace(", ", ",<br>").replace("'s ", "'s<br>")
+            fig.add_annotation(
+                x=(start + end) / 2, y=1, yref="paper", yanchor="bottom", text=text, showarrow=False, font={"size": 12}
+            )
+        if 0 < end < sum(map(len, groups.values())) - 0.5:
+            for line in (fig.add_vline, fig.add_hline):
+                line(end, line={"color": "white", "width": 3})
+        start = end

@@ -1,0 +1,32 @@
+"""Read-outs come in batches as they do at once, and only those a model has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nbtools.data.images import to_float
+from nbtools.errors import InputError
+from nbtools.features import read_out
+from nbtools.models import GuidedNet, build, freeze
+
+PIXELS = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_batches_give_what_all_images_at_once_give():
+    model = freeze(build(GuidedNet, 0, "small_resnet", 10, 5))
+    found, whole = read_out(model, PIXELS, ["pooled", "neural"], batch_size=3), model.features(to_float(PIXELS))
+    assert list(found) == ["pooled", "neural"]
+    for name, values in found.items():
+        torch.testing.assert_close(values, whole[name], atol=1e-5, rtol=1e-4)
+
+
+def test_what_a_model_lacks_is_left_out():
+    assert list(read_out(freeze(build(GuidedNet, 0, "small_resnet", 10, 0)), PIXELS, ["pooled", "neural"])) == [
+        "pooled"
+    ]
+
+
+def test_a_model_in_training_is_refused():
+    with pytest.raises(InputError, match="training mode"):
+        read_out(build(GuidedNet, 0, "small_resnet", 10, 5), PIXELS, ["pooled"])
