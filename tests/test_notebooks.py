@@ -123,6 +123,7 @@ ACCURACY = pd.DataFrame(
 )
 VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 49.0, 100.0]})
 TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
+CAPACITY = pd.DataFrame({"measured": [0.2, 0.5], "predicted": [0.9, 0.4]}, index=["V1", "LO"])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 
 
@@ -135,6 +136,7 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("03_guided_training", {}, 0.0, 0.5),
         ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
         ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
+        ("09_manifolds", {"capacity": CAPACITY}, "LO", "V1"),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
     ],
 )

@@ -108,11 +108,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
                 mode="lines+markers",
                 line={"color": color(name), "dash": dash(name), "width": 1.5},
                 marker={"symbol": symbol(name), "size": 8},
-                error_y={
-                    **bars,
-                    "array": part["ci_high"] - part["value"],
-                    "arrayminus": part["value"] - part["ci_low"],
-                },
+                error_y={"type": "data", "symmetric": False, "color": color(name), "thickness": 1, "width": 2, **arms},
                 showlegend=place == {"row": 1, "col": 1},
                 **place,
             )

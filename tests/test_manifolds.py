@@ -1,0 +1,335 @@
+"""Manifold geometry: balls of known radius and dimension, simulated capacity, published numbers, invariances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from scipy.optimize import linprog, minimize
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from nbtools.errors import InputError
+from nbtools.metrics.gain import correlate_with_gain
+from nbtools.metrics.manifolds import (
+    MEASURES,
+    _anchor,
+    manifold_geometry,
+    repeated_geometry,
+    separability,
+    summarise,
+)
+
+
+def planted(shape: np.ndarray, radius: float = 1.0, n: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Put a shape (n_points, d) at n centres whose length is 1 after their mean is taken away: its radius is exact."""
+    centres = np.eye(n) / np.sqrt(1 - 1 / n)
+    points = [np.hstack([np.tile(centre, (len(shape), 1)), radius * shape]) for centre in centres]
+    return np.concatenate(points), np.repeat(np.arange(n), len(shape))
+
+
+def ball(dimension: int) -> np.ndarray:
+    """Points all over the unit sphere: a segment's ends, a polygon of 100 corners, a spiral of 400 points."""
+    if dimension == 1:
+        return np.array([[1.0], [-1.0]])
+    if dimension == 2:
+        angle = np.linspace(0, 2 * np.pi, 100, endpoint=False)
+        return np.column_stack([np.cos(angle), np.sin(angle)])
+    z = np.linspace(-1, 1, 402)[1:-1]
+    angle = np.arange(400) * np.pi * (3 - np.sqrt(5))
+    return np.column_stack([np.sqrt(1 - z**2) * np.cos(angle), np.sqrt(1 - z**2) * np.sin(angle), z])
+
+
+def ball_theory(radius: float, dimension: int) -> tuple[float, float]:
+    """Capacity and effective radius of a ball: V lies in a round cone, so that T = (t, u) is projected in closed form.
+
+    Chung, Lee & Sompolinsky (2018), capacity of balls at κ = 0: T is left alone for u > R‖t‖, goes to the cone's apex
+    for u < −‖t‖/R, and is touched by the ball's surface between them. Sums over a fine grid of ‖t‖ and u.
+    """
+    u, t = np.linspace(-10, 10, 2001)[:, None], np.linspace(0.005, 8, 800)[None]
+    weight = stats.norm.pdf(u) * stats.chi(dimension).pdf(t)
+    apex, alone = u < -t / radius, u > radius * t
+    distance = np.where(apex, u**2 + t**2, (radius * t - u) ** 2 / (1 + radius**2)) * ~alone
+    squared = np.where(apex, t / np.minimum(u, -1e-9), radius) ** 2
+    return weight.sum() / (weight * distance).sum(), np.sqrt((weight * squared).sum() / weight.sum())
+
+
+def clouds(n: int = 4, n_points: int = 12, d: int = 30, spread: float = 0.5, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    x = np.repeat(rng.normal(size=(n, d)), n_points, axis=0) + spread * rng.normal(size=(n * n_points, d))
+    return x, np.repeat(np.arange(n), n_points)
+
+
+# --- planted truth --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("radius", [0.5, 2.0])
+def test_balls_have_the_capacity_radius_and_dimension_of_the_theory(dimension: int, radius: float) -> None:
+    found = manifold_geometry(*planted(ball(dimension), radius), n_samples=1500)
+    capacity, effective = ball_theory(radius, dimension)
+    assert 1 / np.mean(1 / found.capacity) == pytest.approx(capacity, rel=0.08)
+    assert found.radius.mean() == pytest.approx(effective, rel=0.04)
+    assert found.dimension.mean() == pytest.approx(dimension, rel=0.1)
+    np.testing.assert_allclose(found.centre_norm, 1)
+    np.testing.assert_allclose(found.centre_correlation, 0.5)  # three centres about their mean: cos = −1/2
+    assert (found.n_points == len(ball(dimension))).all()
+
+
+def test_points_have_the_perceptrons_capacity() -> None:
+    found = manifold_geometry(*planted(ball(2), 1e-4), n_samples=2000)
+    assert 1 / np.mean(1 / found.capacity) == pytest.approx(2, rel=0.05)  # Cover (1965), Gardner (1988)
+
+
+def test_gaussian_clouds_have_the_published_numbers() -> None:
+    """Of the authors' README (schung039/neural_manifolds_replicaMFT): 0.04, 1.48, 36.17 for 50 points in 5000-D."""
+    x = np.random.default_rng(0).normal(size=(20 * 50, 5000))
+    found = manifold_geometry(x, np.repeat(np.arange(20), 50), n_samples=40)
+    assert 1 / np.mean(1 / found.capacity) == pytest.approx(0.04, abs=0.003)
+    assert found.radius.mean() == pytest.approx(1.48, rel=0.04)
+    assert found.dimension.mean() == pytest.approx(36.17, rel=0.04)
+
+
+def test_capacity_is_where_linear_programmes_stop_finding_a_hyperplane() -> None:
+    """Random labels of n clouds of 5 points in 40-D are separable for n / 40 well below α, and not well above."""
+    d, spread, rng = 40, 0.12, np.random.default_rng(0)
+
+    def manifolds(n: int) -> np.ndarray:
+        centres = rng.normal(size=(n, 1, d)) / np.sqrt(d)
+        return centres + spread * rng.normal(size=(n, 5, d))
+
+    sample = manifolds(60)
+    found = manifold_geometry(sample.reshape(-1, d), np.repeat(np.arange(60), 5), n_samples=60)
+    capacity = 1 / np.mean(1 / found.capacity)
+    separable = {}
+    for factor in (0.7, 1.4):
+        n = round(factor * capacity * d)
+        trials = [manifolds(n) * rng.choice([-1, 1], n)[:, None, None] for _ in range(20)]
+        solved = [linprog(np.zeros(d), -t.reshape(-1, d), -np.ones(5 * n), bounds=(None, None)) for t in trials]
+        separable[factor] = np.mean([result.status == 0 for result in solved])
+    assert separable[0.7] > 0.8, "below capacity nearly every labelling is separable"
+    assert separable[1.4] < 0.2, "above it nearly none"
+
+
+def test_the_dual_solves_the_quadratic_programme() -> None:
+    rng = np.random.default_rng(0)
+    points = np.column_stack([rng.normal(size=(8, 4)), np.ones(8)])
+    touched = 0
+    for target in rng.normal(size=(20, 5)):
+        move, anchor = _anchor(points, target)
+        direct = minimize(
+            lambda v, t=target: np.sum((v - t) ** 2),
+            target,
+            jac=lambda v, t=target: 2 * (v - t),
+            constraints={"type": "ineq", "fun": lambda v: points @ v, "jac": lambda v: points},
+            method="SLSQP",
+            options={"ftol": 1e-12, "maxiter": 500},
+        )
+        np.testing.assert_allclose(target + move, direct.x, atol=1e-5)
+        assert anchor[-1] == pytest.approx(1)
+        if np.any(move):
+            touched += 1
+            np.testing.assert_allclose(move, np.linalg.norm(move) / np.linalg.norm(anchor) * anchor, atol=1e-9)
+        else:
+            np.testing.assert_allclose(anchor, points[np.argmin(points @ target)])
+    assert 0 < touched < 20, "both cases were seen"
+
+
+def test_a_direction_common_to_the_centres_is_found_and_taken_out() -> None:
+    x, y = clouds(n=8, d=60)
+    apart = manifold_geometry(x, y)
+    side = np.where(y % 2, 1.0, -1.0)
+    common = np.column_stack([x, 100 * side])
+    together = manifold_geometry(common, y)
+    assert (together.centre_correlation > 0.95).all()
+    assert (together.n_removed == 1).all()
+    for measure in ("capacity", "radius", "dimension"):
+        np.testing.assert_allclose(together[measure].mean(), apart[measure].mean(), rtol=0.1)
+
+
+# --- properties -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: 7.3 * x,
+        lambda x: x + np.arange(x.shape[1]),
+        lambda x: x @ np.linalg.qr(np.random.default_rng(1).normal(size=(x.shape[1],) * 2))[0],
+        lambda x: np.column_stack([x, np.zeros((len(x), 3))]),
+    ],
+    ids=["scale", "shift", "rotation", "silent features"],
+)
+def test_scale_shift_rotation_and_silent_features_change_nothing(change: Callable) -> None:
+    x, y = clouds()
+    before, after = manifold_geometry(x, y, n_samples=50), manifold_geometry(change(x), y, n_samples=50)
+    pd.testing.assert_frame_equal(before.drop(columns="centre_norm"), after.drop(columns="centre_norm"), rtol=1e-6)
+
+
+def test_capacity_falls_as_the_radius_grows() -> None:
+    shape = np.random.default_rng(0).normal(size=(15, 10))
+    shape -= shape.mean(axis=0)
+    found = [manifold_geometry(*planted(shape, radius), n_samples=100) for radius in (0.03, 0.1, 0.3, 1.0)]
+    capacities = [table.capacity.mean() for table in found]
+    assert capacities == sorted(capacities, reverse=True)
+    assert all(2 / 15 * 0.8 < capacity < 2 * 1.2 for capacity in capacities)
+    assert [table.radius.mean() for table in found] == sorted(table.radius.mean() for table in found)
+
+
+def test_the_same_seed_gives_the_same_table_and_labels_may_be_words() -> None:
+    x, y = clouds()
+    words = np.array(["ant", "bee", "cat", "dog"])[y]
+    first, second = (manifold_geometry(x, words, n_samples=20, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    assert list(first.label) == ["ant", "bee", "cat", "dog"]
+    assert not first.capacity.equals(manifold_geometry(x, words, n_samples=20, seed=4).capacity)
+
+
+def test_draws_are_balanced_and_their_mean_has_an_interval() -> None:
+    x, y = clouds()
+    table = repeated_geometry(x, y, n_points=8, n_samples=20, n_draws=3).assign(condition="TO")
+    assert len(table) == 3 * 4
+    assert (table.n_points == 8).all()
+    summary = summarise(table, by=("condition",)).set_index("measure")
+    assert list(summary.index) == list(MEASURES)
+    per_draw = [1 / np.mean(1 / part.capacity) for _, part in table.groupby("draw")]
+    low, high = stats.t.interval(0.95, 2, np.mean(per_draw), stats.sem(per_draw))
+    assert summary.loc["capacity", ["value", "ci_low", "ci_high"]].tolist() == pytest.approx(
+        [np.mean(per_draw), low, high]
+    )
+    assert summary.loc["radius", "value"] == pytest.approx(table.radius.mean())
+    assert (summary.n_draws == 3).all()
+
+
+# --- separability ---------------------------------------------------------------------------------------------
+
+
+def test_separability_is_scikit_learns_held_out_accuracy() -> None:
+    x, y = clouds(spread=2.5)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / 30, max_iter=1000))
+    expected = cross_val_score(classifier, x, y, cv=StratifiedKFold(5, shuffle=True, random_state=2))
+    found = separability(x, y, seed=2)
+    sizes = [10, 10, 10, 9, 9]
+    assert found["value"] == pytest.approx(np.average(expected, weights=sizes))
+    assert found["ci_low"] < found["value"] < found["ci_high"]
+
+
+def test_far_clouds_are_separable_and_labels_at_random_are_not() -> None:
+    x, y = clouds(spread=0.1)
+    assert separability(x, y)["value"] == 1
+    shuffled = separability(x, np.random.default_rng(0).permutation(y))
+    assert shuffled["ci_low"] < 0.25 < shuffled["ci_high"] + 0.1
+
+
+# --- correlation with the gain --------------------------------------------------------------------------------
+
+
+def gains(n: int = 6) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"measure": "radius", "value": rng.normal(size=n), "gain": rng.normal(size=n)})
+
+
+def test_the_correlation_is_spearmans_and_its_p_exact() -> None:
+    from itertools import permutations
+
+    table = gains()
+    (row,) = correlate_with_gain(table).to_dict("records")
+    assert row["rho"] == pytest.approx(stats.spearmanr(table.value, table.gain).statistic)
+    null = [stats.spearmanr(order, table.gain).statistic for order in permutations(table.value)]
+    assert row["p"] == pytest.approx(np.mean(np.abs(null) >= abs(row["rho"]) - 1e-9))
+    assert row["ci_low"] < row["rho"] < row["ci_high"]
+    assert row["n"] == 6
+
+
+def test_measures_are_corrected_for_each_other() -> None:
+    rising = pd.DataFrame({"measure": "capacity", "value": np.arange(6.0), "gain": np.arange(6.0) ** 3})
+    table = correlate_with_gain(pd.concat([rising, gains()])).set_index("measure")
+    assert table.rho["capacity"] == 1
+    assert table.p["capacity"] == pytest.approx(2 / 720)
+    assert table.p_holm["capacity"] == pytest.approx(4 / 720)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(60, 6, 2))
+    parts = [pd.DataFrame(pair, columns=["value", "gain"]).assign(measure=i) for i, pair in enumerate(pairs)]
+    found = correlate_with_gain(pd.concat(parts))
+    assert np.mean((found.ci_low < 0) & (found.ci_high > 0)) > 0.85
+    assert np.mean(found.p < 0.05) < 0.15
+
+
+# --- bad input ------------------------------------------------------------------------------------------------
+
+
+def spoiled(what: str) -> tuple[np.ndarray, np.ndarray]:
+    x, y = clouds()
+    if what == "NaN":
+        x[3, 2] = np.nan
+    elif what == "one class":
+        y[:] = 0
+    elif what == "one image":
+        y = np.r_[y[:-1], 9]
+    elif what == "constant":
+        x[y == 1] = 0.5
+    elif what == "no centre":
+        x = np.concatenate([x[y == 0]] * 2)
+        y = np.repeat([0, 1], len(x) // 2)
+    elif what == "lengths":
+        y = y[:-1]
+    return x, y
+
+
+@pytest.mark.parametrize("function", [manifold_geometry, separability])
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("NaN", "not finite"),
+        ("one class", "no manifolds"),
+        ("one image", "no manifolds"),
+        ("constant", "constant within a class"),
+        ("lengths", "do not fit"),
+    ],
+)
+def test_bad_input_never_yields_a_number(function: Callable, what: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        function(*spoiled(what))
+
+
+def test_what_has_no_radius_no_draws_or_no_interval() -> None:
+    x, y = clouds()
+    with pytest.raises(InputError, match="centre lies at the mean"):
+        manifold_geometry(*spoiled("no centre"))
+    with pytest.raises(InputError, match="no vector T"):
+        manifold_geometry(x, y, n_samples=0)
+    for bad in ({"n_points": 13}, {"n_points": 1}, {"n_points": 5, "n_draws": 0}):
+        with pytest.raises(InputError, match="cannot be made"):
+            repeated_geometry(x, y, **bad)
+    one = repeated_geometry(x, y, n_points=5, n_samples=5, n_draws=1).assign(condition="TO")
+    with pytest.raises(InputError, match="no interval"):
+        summarise(one, by=("condition",))
+    with pytest.raises(InputError, match="not a table of manifolds"):
+        summarise(one.drop(columns="radius"), by=("condition",))
+    with pytest.raises(InputError, match="too few images"):
+        separability(x[::3], y[::3])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        gains().drop(columns="gain"),
+        gains(3),
+        gains().assign(value=1.0),
+        gains().assign(gain=np.nan),
+        gains().iloc[:0],
+    ],
+    ids=["no gain", "three networks", "constant", "NaN", "empty"],
+)
+def test_no_correlation_of_too_little(bad: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="cannot be correlated"):
+        correlate_with_gain(bad)
