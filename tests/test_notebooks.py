@@ -124,6 +124,8 @@ ACCURACY = pd.DataFrame(
 VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 49.0, 100.0]})
 TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
 CAPACITY = pd.DataFrame({"measured": [0.2, 0.5], "predicted": [0.9, 0.4]}, index=["V1", "LO"])
+HELD = pd.DataFrame({("response", "most"): [0.5, 0.3], ("held_out", "most"): [0.1, 0.2]}, index=["V1", "LO"])
+PREDICTORS = pd.DataFrame({"roi": ["V1", "TO"], "pattern r": [0.3, 0.4]}, index=[4, 2])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 
 
@@ -138,6 +140,8 @@ TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "T
         ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
         ("09_manifolds", {"capacity": CAPACITY}, "LO", "V1"),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
+        ("14_brain_and_geometry", {"held": HELD}, "LO", "V1"),
+        ("15_study_explorer", {"predictors": PREDICTORS}, "TO", "V1"),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(
