@@ -128,6 +128,8 @@ LAST = pd.DataFrame({"attack": ["LinfPGD", "L2PGD", "L2FGM"], "accuracy": [0.1, 
 CAPACITY = pd.DataFrame({"measured": [0.2, 0.5], "predicted": [0.9, 0.4]}, index=["V1", "LO"])
 TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
 CLOUDS = CategoryManifolds(torch.zeros(2, 8), torch.ones(2), torch.eye(8)[:2].expand(2, 2, 8))
+HELD = pd.DataFrame({("response", "most"): [0.5, 0.3], ("held_out", "most"): [0.1, 0.2]}, index=["V1", "LO"])
+PREDICTORS = pd.DataFrame({"roi": ["V1", "TO"], "pattern r": [0.3, 0.4]}, index=[4, 2])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -146,6 +148,8 @@ PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.
         ("10_summary", {"table": TABLE}, "TO", "V1"),
         ("11_attacks_and_audit", {"last": LAST}, "L2PGD", "LinfPGD"),
         ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, 0.25, 0.5),
+        ("14_brain_and_geometry", {"held": HELD}, "LO", "V1"),
+        ("15_study_explorer", {"predictors": PREDICTORS}, "TO", "V1"),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

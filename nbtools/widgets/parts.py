@@ -31,7 +31,8 @@ def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
         else:
             widget.data = ()
             widget.add_traces(figure.data)
-        widget.layout.update(figure.layout.to_plotly_json(), overwrite=True)
+        layout = {name: value for name, value in figure.layout.to_plotly_json().items() if name != "template"}
+        widget.layout.update(layout, overwrite=True)
 
 
 def fill(box: widgets.Box, figure: go.Figure | None) -> None:
