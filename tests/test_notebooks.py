@@ -65,10 +65,11 @@ def test_it_opens_with_the_question_and_what_it_takes(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
 def test_its_parameters_are_annotated_scalars(file: Path) -> None:
-    first, *rest = code_cells(file)
-    assert first["metadata"].get("tags") == ["parameters"]
+    install, parameters, *rest = code_cells(file)
+    assert install["metadata"].get("tags") == ["install"]
+    assert parameters["metadata"].get("tags") == ["parameters"]
     assert not [cell for cell in rest if cell["metadata"].get("tags")]
-    for line in ast.parse(source(first)).body:
+    for line in ast.parse(source(parameters)).body:
         assert isinstance(line, ast.AnnAssign), f"not `name: type = value`: {ast.unparse(line)}"
         assert isinstance(line.annotation, ast.Name)
         assert line.value is not None, f"no value: {ast.unparse(line)}"
@@ -97,12 +98,13 @@ def test_it_starts_and_finishes_its_own_run(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
 def test_it_ends_with_exercises_that_wait_for_an_answer(file: Path) -> None:
-    exercises, check = read(file)[-2:]
+    exercises, check, answers = read(file)[-3:]
     assert source(exercises).startswith("## Try it yourself")
     assert "1. " in source(exercises)
     assert "`answer`" in source(exercises)
     assert source(check).startswith("answer = None\nif answer is not None:\n")
     assert 'print("right' in source(check)
+    assert answers["metadata"].get("tags") == ["answer"], "then the instructor's section"
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
@@ -155,7 +157,7 @@ PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.
 def test_an_exercise_knows_right_from_wrong(
     name: str, known: dict[str, Any], right: object, wrong: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check = source(read(runs.NOTEBOOKS / f"{name}.ipynb")[-1])
+    check = source(code_cells(runs.NOTEBOOKS / f"{name}.ipynb")[-1])
     exec(check, dict(known))
     assert capsys.readouterr().out == "", "unanswered, it is silent"
     exec(check.replace("answer = None", f"answer = {right!r}", 1), dict(known))
