@@ -26,6 +26,7 @@ from nbtools import runs
 from nbtools.clouds import CategoryManifolds
 from nbtools.conditions import VENTRAL
 from nbtools.metrics.noise_ceiling import noise_ceiling
+from nbtools.metrics.robustness import epsilon_label
 
 FILES = sorted(runs.NOTEBOOKS.glob("*.ipynb"))
 NAMES = [file.stem for file in FILES]
@@ -133,7 +134,14 @@ CLOUDS = CategoryManifolds(torch.zeros(2, 8), torch.ones(2), torch.eye(8)[:2].ex
 HELD = pd.DataFrame({("response", "most"): [0.5, 0.3], ("held_out", "most"): [0.1, 0.2]}, index=["V1", "LO"])
 PREDICTORS = pd.DataFrame({"roi": ["V1", "TO"], "pattern r": [0.3, 0.4]}, index=[4, 2])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
+ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0.9], "accuracy": [0.9, 0.1, 0.2]})
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
+
+
+def potency(_: None, role: str) -> pd.DataFrame:
+    """What the others' accuracy on each network's adversarial images could be."""
+    assert role == "source"
+    return pd.DataFrame({"condition": ["TO", "V1"], "accuracy": [0.8, 0.5]})
 
 
 @pytest.mark.parametrize(
@@ -144,11 +152,14 @@ PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.
         ("02_neural_predictors", {"voxels": VOXELS}, 6 / 7, 0.9),
         ("03_guided_training", {}, 0.0, 0.5),
         ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
-        ("09_manifolds", {"capacity": CAPACITY}, "LO", "V1"),
-        ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
         ("05_attack_explorer", {"path": PATH}, 2.0, 4.0),
+        ("06_smoothness_and_transfer", {"transfer_robustness": potency, "decisions": None}, "V1", "TO"),
+        ("07_shape_bias", {"by_condition": TO_LAST}, "TO", "none"),
+        ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
+        ("09_manifolds", {"capacity": CAPACITY}, "LO", "V1"),
         ("10_summary", {"table": TABLE}, "TO", "V1"),
         ("11_attacks_and_audit", {"last": LAST}, "L2PGD", "LinfPGD"),
+        ("12_alpha", {"accuracy": ALPHAS, "budget": 4 / 255, "epsilon_label": epsilon_label}, 0.9, 0.0),
         ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, 0.25, 0.5),
         ("14_brain_and_geometry", {"held": HELD}, "LO", "V1"),
         ("15_study_explorer", {"predictors": PREDICTORS}, "TO", "V1"),
