@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -221,4 +222,4 @@ def test_the_lesson_takes_ninety_minutes() -> None:
     spans = [(int(a), int(b)) for a, b in re.findall(r"^\| (\d+)–(\d+) \|", text, re.MULTILINE)]
     assert spans[0][0] == 0
     assert spans[-1][1] == 90
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
