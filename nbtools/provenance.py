@@ -80,6 +80,18 @@ def code_digest(file: Path) -> str:
     return hashlib.sha256(json.dumps(_code_cells(file)).encode()).hexdigest()
 
 
+def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
+    """Stamp a notebook by the cells that ran: as `stamp` does if its own did, up to the one that finishes the run.
+
+    A copy with other code, or a cell that is not saved, gives another stamp: what came out is not the file's.
+    """
+    own = _code_cells(notebook)
+    last = next((i for i, cell in enumerate(own) if "run.finish()" in cell), len(own))
+    if {cell.strip() for cell in own[: last + 1]} <= {cell.strip() for cell in ran}:
+        return stamp(notebook)
+    return {"code_sha256": hashlib.sha256(json.dumps(ran).encode()).hexdigest()}
+
+
 def _code_cells(file: Path) -> list[str]:
     """Return the code cells of a notebook, but for its parameters and the one that installs the project."""
     cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]

@@ -22,7 +22,7 @@ import pandas as pd
 from nbtools.data.study import home, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import written
-from nbtools.provenance import PROJECT, short, sources, stamp, surroundings, unchanged
+from nbtools.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
 
 NOTEBOOKS = PROJECT / "notebooks"
 RECORD = "run.json"
@@ -53,6 +53,7 @@ class Run:
     finished: bool
     started: float = field(default_factory=time.time, repr=False)
     inputs: list[Path] = field(default_factory=list, repr=False)
+    ran: list[str] | None = field(default=None, repr=False)  # the cells that ran, where IPython keeps them
 
     @property
     def checkpoint(self) -> Path:
@@ -112,6 +113,9 @@ class Run:
             return
         notebook = _notebook_file(self.notebook)
         inputs = {short(path): stamp(path) for path in [*sources(notebook), notebook, *self.inputs]}
+        if self.ran is not None and (ran := ran_stamp(notebook, self.ran)) != inputs[short(notebook)]:
+            inputs[short(notebook)] = ran
+            print(f"note: other cells ran than {short(notebook)} has: to that notebook, this run is not finished")
         study = study_file(self.parameters["study"])
         record = {
             "notebook": self.notebook,
@@ -162,7 +166,7 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
         print(f"{', '.join(changed)} changed since this ran: redoing {short(folder)}")
         for file in [folder / RECORD, *folder.glob("*.parquet"), *folder.glob("*.safetensors")]:
             file.unlink(missing_ok=True)
-    run = Run(notebook, parameters, folder, finished=False)
+    run = Run(notebook, parameters, folder, finished=False, ran=values.get("In"))
     run._discard_checkpoint_before([*sources(_notebook_file(notebook)), study_file(parameters["study"])])
     return run
 

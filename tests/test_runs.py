@@ -353,6 +353,37 @@ def test_presentation_makes_no_run_stale(built: runs.Run) -> None:
     assert not {"plots", "widgets", "runs", "batch"} & set(names)
 
 
+def ran(*cells: str) -> runs.Run:
+    """Run to the end in a kernel that ran these cells, as IPython notes them."""
+    run = runs.start("train", {**DEFAULTS, "In": ["", *cells]})
+    run.save_table("scores", TABLE)
+    run.finish()
+    return run
+
+
+def test_cells_of_its_own_among_others_are_its_own() -> None:
+    run = ran(PARAMETERS, f"{CODE}\n", "scores.plot()  # a reader's look at them")
+    assert again(run).finished
+
+
+@pytest.mark.parametrize("cells", [[PARAMETERS], ["from nbtools import plots, pretended  # and other code"]])
+def test_what_other_cells_made_is_not_taken_for_the_notebooks(
+    cells: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A student's copy with other code, or a cell that was edited and not saved."""
+    run = ran(*cells)
+    assert "other cells ran than" in capsys.readouterr().out
+    assert not again(run).finished
+
+
+def test_cells_after_the_finish_need_not_have_run() -> None:
+    file = write_notebook("train", code="run.finish()")
+    notebook = json.loads(file.read_text())
+    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": ["answer = None"]})
+    file.write_text(json.dumps(notebook))
+    assert again(ran("run.finish()")).finished
+
+
 # --- checkpoints --------------------------------------------------------------------------------------------
 
 
