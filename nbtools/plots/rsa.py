@@ -74,7 +74,7 @@ def rdm_grid(
             "categories",
             fix="give the matrices of one RDMs object: dict(zip(names, rdms.get_matrices()))",
         )
-    order = np.argsort(categories, kind="stable") if categories is not None else np.arange(n)
+    order = np.arange(n) if categories is None else np.argsort(np.asarray(categories), kind="stable")
     order = order[np.linspace(0, n - 1, min(n, _SHOWN_IMAGES)).round().astype(int)]
     rows = -(-len(rdms) // columns)
     fig = make_subplots(rows, columns, subplot_titles=list(rdms), horizontal_spacing=0.03, vertical_spacing=0.13 / rows)
