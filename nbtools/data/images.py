@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ Augmentation = Literal["none", "shift", "crop-flip"]
 STIMULI = Path("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
 NO_LABEL = -1
+_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def load_stimuli(nsd: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     try:
         with h5py.File(file, "r") as store:
             brick = _image_brick(store, file, ids)
-            for row in tqdm(np.argsort(ids), desc="scanner images", leave=False, disable=None):  # in file order
+            for row in tqdm(np.argsort(ids), desc="scanner images", leave=False, disable=_QUIET):  # in file order
                 pixels[row] = _resized(torch.from_numpy(brick[ids[row]]).permute(2, 0, 1), size)
     except OSError as error:
         raise InputError(
@@ -273,7 +275,7 @@ def fitted(pixels: Tensor, size: int) -> Tensor:
 def _decoded(files: list[Path], size: int) -> Iterator[Tensor]:
     with ThreadPoolExecutor() as pool:
         decoded = pool.map(lambda file: _decode_one(file, size), files)
-        yield from tqdm(decoded, total=len(files), desc="images", unit="image", leave=False, disable=None)
+        yield from tqdm(decoded, total=len(files), desc="images", unit="image", leave=False, disable=_QUIET)
 
 
 def _decode(files: list[Path], size: int) -> Tensor:

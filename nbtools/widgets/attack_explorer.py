@@ -29,6 +29,10 @@ from nbtools.widgets.exchange import Outbox, Tray
 from nbtools.widgets.jobs import Background, Tick
 
 NO_SECOND = "—"
+HINT = (
+    "<b>Attack explorer.</b> Choose an image, networks and an attack, then drag ε (Tab reaches every control, arrow "
+    "keys move the sliders). Grey bars: what a network says to the clean image. Circles: where its decision flips."
+)
 WIDE = {"description_width": "70px"}
 
 
@@ -84,7 +88,8 @@ class AttackExplorer(w.VBox):
         self._make_controls()
         self._make_displays()
         self._draw()
-        super().__init__([self.tray, self._control_panel(), self.message, self.pictures, self.board, self.outbox])
+        hint = w.HTML(f'<div class="nbtools-message">{HINT}</div>')
+        super().__init__([hint, self.tray, self._control_panel(), self.message, self.pictures, self.board, self.outbox])
         self.add_class("nbtools-explorer")
 
     # --- parts ------------------------------------------------------------------------------------------------

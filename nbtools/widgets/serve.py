@@ -9,6 +9,8 @@ from nbtools import runs
 from nbtools.errors import InputError
 
 SHARE = Path(__file__).parent / "share"
+# Voila's page has no place for finished progress bars, nor for plotly's figures outside widgets.
+QUIET = {"TQDM_DISABLE": "1", "PLOTLY_RENDERER": "json"}
 IDLE = 3600  # seconds until the kernel of a forgotten page is stopped
 
 
@@ -40,6 +42,7 @@ def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
     for roi in chosen["rois"].split():  # here the reader learns what is missing; the page would not say
         runs.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
+    os.environ |= QUIET
     from voila.app import Voila  # finds its templates when it is imported
 
     Voila.launch_instance(arguments(notebook, port, open_browser=open_browser))
@@ -55,9 +58,10 @@ def arguments(notebook: str, port: int, *, open_browser: bool = True) -> list[st
         "--Voila.auto_token=True",  # printed with the address; other users of this machine do not have it
         "--VoilaConfiguration.strip_sources=True",
         "--VoilaConfiguration.show_tracebacks=False",
-        "--VoilaConfiguration.file_allowlist=[]",
+        "--VoilaConfiguration.file_allowlist=(?!)",  # the name of no file
         "--VoilaConfiguration.template=nbtools",
         "--VoilaConfiguration.allow_template_override=NO",
+        "--KernelManager.transport_encryption=auto",
         f"--MappingKernelManager.cull_idle_timeout={IDLE}",
         *([] if open_browser else ["--no-browser"]),
     ]
