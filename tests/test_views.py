@@ -505,7 +505,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_all_runs_say_what_they_reached(study):
     table = study_state.all_runs(study)
     assert len(table) == 10
-    rows = table.set_index(["notebook", "roi", "alpha"])
+    rows = table.set_index(["notebook", "roi", "alpha"]).sort_index()
     assert rows.loc[("02_neural_predictors", "TO"), "pattern r"].iloc[0] == pytest.approx(0.2)
     assert rows.loc[("03_guided_training", "V4", 0.65), "validation accuracy"] == 0.8
     expected = decisions("TO", 0.1).query("attack == 'LinfPGD' and epsilon > 0").prediction.mean()
@@ -595,6 +595,14 @@ def test_logic_knows_no_widgets(module):
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not {name for name in imported if name.split(".")[0] in ("ipywidgets", "plotly")}
+
+
+def test_figures_hold_what_json_can_say(brain, geometry):
+    """A NaN in a table of two axes breaks the message to the browser."""
+    for figure in (brain.figure, geometry.figure):
+        for trace in figure.data:
+            values = np.asarray(trace.z, object).ravel() if trace.type == "heatmap" else np.array([])
+            assert not [value for value in values if value is not None and not np.isfinite(value)]
 
 
 def test_nothing_is_fetched_at_run_time(brain, geometry):

@@ -129,7 +129,9 @@ def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], column: int) -> 
     said = np.array([[f"{a} · {b}" for b in notes] for a in notes], object)
     hover = "%{text}<br>dissimilarity %{customdata:.2f}<extra></extra>"
     look = {"colorscale": "Cividis", "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": column == 1}
-    fig.add_heatmap(z=ranked(rdm), text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
+    ranks = ranked(rdm)
+    shown = np.where(np.isnan(ranks), None, ranks)  # widgets cannot send NaN
+    fig.add_heatmap(z=shown, text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
     bare = {"showticklabels": False, "ticks": "", "showline": False, "showgrid": False, "constrain": "domain"}
     fig.update_xaxes(**bare, row=1, col=column)
     square = {"scaleanchor": f"x{column if column > 1 else ''}", "autorange": "reversed"}
