@@ -532,9 +532,7 @@ def test_the_explorer_follows_its_filter(study):
     view = StudyExplorer(study)
     assert view.notebook.value == "03_guided_training"
     assert "3 runs" in view.table.value
-    assert [trace.name for trace in view.curves.children[0].data[:3]] == [
-        f"{r}, α 0.65, seed 0" for r in ("V1", "V4", "TO")
-    ]
+    assert [trace.name for trace in view.curves.children[0].data[:3]] == ["V1", "V4", "TO"]
     assert "neural correlation r ends from 0 (V1" in view.curves_words.value
     view.words.value = "TO"
     assert len(view.curves.children[0].data) == 2, "two metrics of one network"
@@ -582,6 +580,7 @@ def test_a_study_without_runs_says_so(study, tmp_path):
 def test_curves_have_the_conditions_look(study):
     figure = compared_curves(study_state.histories(study_state.all_runs(study)), ["accuracy"], title=TITLE)
     assert [trace.line.color for trace in figure.data] == [color(roi) for roi in ("V1", "V4", "TO")]
+    assert figure.layout.annotations[0].text == "accuracy"
     with pytest.raises(InputError):
         compared_curves(study_state.histories(study_state.all_runs(study)), [], title=TITLE)
 

@@ -20,7 +20,7 @@ _AXES["axial"] = ("left → right", "back → front")
 _NAMED = "%{text}<extra></extra>"
 _UNDER = [[0, "white"], [1, "#b5b5b5"]]
 TRACES_PER_SLICE = 4  # what is below, the regions, the cross, the names
-_SMALLEST_NAMED = 8  # voxels of a patch in a slice that has room for its region's name
+_SMALLEST_NAMED = 5  # voxels of a patch in a slice that has room for its region's name
 
 
 def region_view(
