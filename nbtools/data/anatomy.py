@@ -1,8 +1,8 @@
 """What lies under the regions: slices of the labelled volume, and cortical surfaces where the study has them.
 
-    nsddata/ppdata/subjXX/func1pt8mm/T1_to_func1pt8mm.nii.gz              anatomy in the space of the betas (optional)
-    nsddata/freesurfer/<subjXX or fsaverage>/surf/{lh,rh}.{inflated,sulc}  meshes (optional)
-    nsddata/freesurfer/<subjXX or fsaverage>/label/{lh,rh}.Kastner2015.mgz atlas labels of their vertices (optional)
+nsddata/ppdata/subjXX/func1pt8mm/T1_to_func1pt8mm.nii.gz              anatomy in the space of the betas (optional)
+nsddata/freesurfer/<subjXX or fsaverage>/surf/{lh,rh}.{inflated,sulc}  meshes (optional)
+nsddata/freesurfer/<subjXX or fsaverage>/label/{lh,rh}.Kastner2015.mgz atlas labels of their vertices (optional)
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _AXES["axial"] = ("left → right", "back → front")
 _NAMED = "%{text}<extra></extra>"
 _UNDER = [[0, "white"], [1, "#b5b5b5"]]
 TRACES_PER_SLICE = 4  # what is below, the regions, the cross, the names
-_SMALLEST_NAMED = 8  # voxels of a patch in a slice that has room for its region's name
+_SMALLEST_NAMED = 5  # voxels of a patch in a slice that has room for its region's name
 
 
 def region_view(
@@ -139,7 +139,7 @@ def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], column: int) -> Non
     fig.add_heatmap(z=cut.underlay, colorscale=_UNDER, zmin=0, zmax=1, showscale=False, hoverinfo="skip", **at)
     n = len(names)
     steps = [[(i + end) / n, color(roi)] for i, roi in enumerate(names) for end in (0, 1)]
-    shown = np.where(cut.labels > 0, cut.labels, np.nan).astype(float)
+    shown = np.where(cut.labels > 0, cut.labels, None)  # widgets cannot send NaN
     said = np.array(["", *names], object)[cut.labels]
     look = {
         "colorscale": steps,

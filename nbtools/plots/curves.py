@@ -34,7 +34,8 @@ def compared_curves(histories: pd.DataFrame, metrics: Sequence[str], *, title: s
     check_table(histories, ("run", "condition", "folder", "epoch", "split", *metrics))
     check_names(pd.Series(list(metrics) or [""]), tuple(METRIC_LABELS), "metrics")
     validation = histories[histories["split"] == "validation"]
-    fig = make_subplots(1, len(metrics), horizontal_spacing=0.3 / (len(metrics) + 1))
+    heads = [METRIC_LABELS[metric] for metric in metrics]
+    fig = make_subplots(1, len(metrics), subplot_titles=heads, horizontal_spacing=0.2 / (len(metrics) + 1))
     named: set[str] = set()
     for column, metric in enumerate(metrics, start=1):
         for _, part in validation[validation[metric].notna()].groupby("folder", sort=False):
@@ -54,7 +55,7 @@ def compared_curves(histories: pd.DataFrame, metrics: Sequence[str], *, title: s
             )
             named.add(run)
         fig.update_xaxes(title_text="epoch", row=1, col=column)
-        fig.update_yaxes(title_text=f"{METRIC_LABELS[metric]} (validation)", row=1, col=column)
+    fig.update_yaxes(title_text="on validation images", row=1, col=1)
     legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top", "font": {"size": 12}}
-    fig.update_layout(template=TEMPLATE, title_text=title, legend=legend, margin={"t": TOP - 20, "r": 10})
-    return fig.update_layout(height=TOP + BOTTOM + max(250, 19 * len(named)))
+    fig.update_layout(template=TEMPLATE, title_text=title, legend=legend, margin={"r": 10})
+    return fig.update_layout(height=TOP + BOTTOM + max(250, 25 * len(named)))

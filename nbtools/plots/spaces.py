@@ -95,7 +95,7 @@ def class_manifolds(
         means = geometry[name][["radius", "dimension"]].mean()
         share = components[name]["share"].iloc[0]
         text = f"mean radius {means['radius']:.2f}, dimension {means['dimension']:.1f}"
-        heads.append(f"<b>{name}</b>: {text}<br>{share:.0%} of the variance")
+        heads.append(f"<b>{name}</b>: {text}<br>these components hold {share:.0%} of the variance")
     scenes = [[{"type": "scene"}] * len(heads)]
     fig = make_subplots(1, len(heads), specs=scenes, subplot_titles=heads, horizontal_spacing=0.02)
     labels = sorted({str(label) for part in components.values() for label in part["label"]})
@@ -112,7 +112,9 @@ def class_manifolds(
     axes = {f"{a}axis": {**axis, "title": {"text": f"component {k}"}} for k, a in enumerate("xyz", start=1)}
     fig.update_scenes(**axes, aspectmode="cube", camera={"eye": {"x": 1.5, "y": 1.5, "z": 1.0}})
     fig.update_layout(template=TEMPLATE, title_text=title, height=560, margin={"t": 120, "b": 70, "l": 10, "r": 10})
-    return fig.update_layout(legend={"x": 0.5, "xanchor": "center", "y": -0.02, "yanchor": "top"})
+    return fig.update_layout(
+        legend={"itemsizing": "constant", "x": 0.5, "xanchor": "center", "y": -0.02, "yanchor": "top"}
+    )
 
 
 def ranked(rdm: np.ndarray) -> np.ndarray:
@@ -129,7 +131,9 @@ def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], column: int) -> 
     said = np.array([[f"{a} · {b}" for b in notes] for a in notes], object)
     hover = "%{text}<br>dissimilarity %{customdata:.2f}<extra></extra>"
     look = {"colorscale": "Cividis", "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": column == 1}
-    fig.add_heatmap(z=ranked(rdm), text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
+    ranks = ranked(rdm)
+    shown = np.where(np.isnan(ranks), None, ranks)  # widgets cannot send NaN
+    fig.add_heatmap(z=shown, text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
     bare = {"showticklabels": False, "ticks": "", "showline": False, "showgrid": False, "constrain": "domain"}
     fig.update_xaxes(**bare, row=1, col=column)
     square = {"scaleanchor": f"x{column if column > 1 else ''}", "autorange": "reversed"}

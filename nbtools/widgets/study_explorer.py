@@ -67,7 +67,7 @@ class StudyExplorer(widgets.VBox):
         self.alpha = choice("α", [(f"{alpha:g}", alpha) for alpha in of["alpha"]], study_state.usual_alpha(self.runs))
         self.seed = choice("seed", seeds, seeds[0][1])
         self.attack = choice("attack", of["attack"], of["attack"][0])
-        self.epsilon = choice("ε", levels, levels[-1][1])
+        self.epsilon = choice("ε", levels, levels[len(levels) // 2][1])
         controls = (self.alpha, self.seed, self.attack, self.epsilon)
         self._show_hierarchy()
         for control in controls:
@@ -102,5 +102,5 @@ class StudyExplorer(widgets.VBox):
             return
         fill(self.hierarchy, figure)
         said = study_state.describe_hierarchy(accuracy, chosen)
-        tested = [f"{epsilon_label(e)}: {describe(trend)}" for e, trend in trends.items()]
+        tested = [f"Trend, {epsilon_label(e)}: {describe(trend)}." for e, trend in trends.items()]
         say(self.hierarchy_words, " ".join([said, *tested]))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools import runs
-from nbtools.conditions import HIERARCHY
+from nbtools.conditions import CONDITIONS, HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness, epsilon_label, robust_accuracy
 from nbtools.metrics.stats import TrendTest, trend_over_images
@@ -97,6 +97,7 @@ def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> str:
     """Return the runs as an HTML table: what they are, the chosen metrics, how long they took."""
     columns = [name for name in (*_SHOWN, *metrics, *_LAST) if name in table and table[name].notna().any()]
     shown = table[columns].rename(columns={"roi": "condition or region"})
+    shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
     body = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
     return f"<p>{len(table)} {'run' if len(table) == 1 else 'runs'}</p>{body}"
 
@@ -109,13 +110,13 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
     InputError
         If none has.
     """
+    trainings = table[[(Path(folder) / "history.parquet").exists() for folder in table["folder"]]]
+    rank = {name: place for place, name in enumerate(CONDITIONS)}
+    trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
     parts = []
-    for _, row in table.iterrows():
-        file = Path(row["folder"]) / "history.parquet"
-        if file.exists():
-            name = f"{row['roi']}" + (f", α {row['alpha']:g}" if row["notebook"] == NETWORKS else ", predictor")
-            run = f"{name}, seed {row['seed']:.0f}"
-            parts.append(pd.read_parquet(file).assign(condition=row["roi"], run=run, folder=row["folder"]))
+    for (_, row), name in zip(trainings.iterrows(), _names(trainings), strict=True):
+        history = pd.read_parquet(Path(row["folder"]) / "history.parquet")
+        parts.append(history.assign(condition=row["roi"], run=name, folder=row["folder"]))
     if not parts:
         raise InputError(
             "none of these runs was a training",
@@ -178,6 +179,19 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
     return accuracy, {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
 
 
+def _names(trainings: pd.DataFrame) -> list[str]:
+    """Name each run by its condition, and by whatever else differs between the runs."""
+    own = {
+        "notebook": ["predictor" if name == PREDICTORS else "network" for name in trainings["notebook"]],
+        "alpha": [
+            f"α {value:g}" if value == value else "" for value in trainings.get("alpha", [np.nan] * len(trainings))
+        ],
+        "seed": [f"seed {value:.0f}" for value in trainings["seed"]],
+    }
+    telling = [texts for texts in own.values() if len(set(texts) - {""}) > 1]
+    return [", ".join(filter(None, words)) for words in zip(trainings["roi"], *telling, strict=True)]
+
+
 def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:
     """Say in words what the curves show: where each metric ended."""
     last = curves[curves["split"] == "validation"].sort_values("epoch").groupby("folder").last().set_index("run")
@@ -185,8 +199,8 @@ def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:
     for metric in metrics:
         values = last[metric].dropna()
         ends = f"from {values.min():.3g} ({values.idxmin()}) to {values.max():.3g} ({values.idxmax()})"
-        said.append(f"{METRIC_LABELS[metric]} ends {ends}")
-    return f"On validation images, over {len(last)} trainings: {'; '.join(said)}."
+        said.append(f"{METRIC_LABELS[metric]} ends {ends if len(values) > 1 else f'at {values.iloc[0]:.3g}'}")
+    return f"On validation images, {len(last)} {'training' if len(last) == 1 else 'trainings'}: {'; '.join(said)}."
 
 
 def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
