@@ -57,8 +57,8 @@ def _run(method: Any, judge: Any, x: Tensor, labels: Tensor) -> Tensor:
     begun = (judge(start).argmax(1) != labels).nonzero().flatten()
     found = x.clone()
     if len(begun):
-        options = {"epsilons": None, "starting_points": start[begun]}
-        found[begun] = method(judge, x[begun], labels[begun], **options)[0].detach()
+        here = start[begun]
+        found[begun] = method(judge, x[begun], labels[begun], epsilons=None, starting_points=here)[0].detach()
     return found
 
 

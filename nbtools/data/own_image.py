@@ -72,10 +72,10 @@ def _check_image(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS or min(width, height) < 1:
         raise _refusal("this image is too large", name, f"{width} × {height} pixels")
-    if getattr(image, "n_frames", 1) > 1:
-        raise _refusal("this image is animated", name, f"{image.n_frames} frames")
+    if (n_frames := getattr(image, "n_frames", 1)) > 1:
+        raise _refusal("this image is animated", name, f"{n_frames} frames")
     # 16-bit colour has an 8-bit mode in Pillow; only the decoder's arguments tell
-    if image.mode[0] in "IF" or ";16" in str(image.tile):
+    if image.mode[0] in "IF" or ";16" in str(getattr(image, "tile", "")):
         raise _refusal("this image has more than 8 bits per channel", name, f"mode {image.mode}")
 
 

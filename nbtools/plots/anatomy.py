@@ -139,7 +139,8 @@ def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], column: int) -> Non
     fig.add_heatmap(z=cut.underlay, colorscale=_UNDER, zmin=0, zmax=1, showscale=False, hoverinfo="skip", **at)
     n = len(names)
     steps = [[(i + end) / n, color(roi)] for i, roi in enumerate(names) for end in (0, 1)]
-    shown = np.where(cut.labels > 0, cut.labels, None)  # widgets cannot send NaN
+    shown = cut.labels.astype(object)
+    shown[cut.labels == 0] = None  # widgets cannot send NaN
     said = np.array(["", *names], object)[cut.labels]
     look = {
         "colorscale": steps,

@@ -105,9 +105,9 @@ def class_manifolds(
             marker = {"size": 4, "color": _COLORS[i % len(_COLORS)], "symbol": _SYMBOLS[i % len(_SYMBOLS)]}
             look = {"name": label, "legendgroup": label, "showlegend": column == 1, "marker": marker}
             hover = "%{text}<extra>" + label + "</extra>"
-            text = [f"image {name}" for name in points["image_id"]]
+            names = [f"image {name}" for name in points["image_id"]]
             xyz = {"x": points["c1"], "y": points["c2"], "z": points["c3"]}
-            fig.add_scatter3d(**xyz, mode="markers", text=text, hovertemplate=hover, **look, row=1, col=column)
+            fig.add_scatter3d(**xyz, mode="markers", text=names, hovertemplate=hover, **look, row=1, col=column)
     axis = {"showticklabels": False, "backgroundcolor": "white", "gridcolor": "#d9d9d9", "showspikes": False}
     axes = {f"{a}axis": {**axis, "title": {"text": f"component {k}"}} for k, a in enumerate("xyz", start=1)}
     fig.update_scenes(**axes, aspectmode="cube", camera={"eye": {"x": 1.5, "y": 1.5, "z": 1.0}})
@@ -132,7 +132,8 @@ def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], column: int) -> 
     hover = "%{text}<br>dissimilarity %{customdata:.2f}<extra></extra>"
     look = {"colorscale": "Cividis", "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": column == 1}
     ranks = ranked(rdm)
-    shown = np.where(np.isnan(ranks), None, ranks)  # widgets cannot send NaN
+    shown = ranks.astype(object)
+    shown[np.isnan(ranks)] = None  # widgets cannot send NaN
     fig.add_heatmap(z=shown, text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
     bare = {"showticklabels": False, "ticks": "", "showline": False, "showgrid": False, "constrain": "domain"}
     fig.update_xaxes(**bare, row=1, col=column)

@@ -161,11 +161,10 @@ def attack_path(
     image = x[None]
     own = torch.tensor([label if label >= 0 else int(_logits(watched, image).argmax())], device=x.device)
     radii = [radius(level, attack, x.numel()) for level in levels]
-    settings = {"attack": attack, "steps": steps, "seed": seed}
     if target is None:
-        points = perturb(watched, image, own, radii, **settings)
+        points = perturb(watched, image, own, radii, attack=attack, steps=steps, seed=seed)
     else:
-        points = perturb_towards(watched, image, target, radii, **settings)
+        points = perturb_towards(watched, image, target, radii, attack=attack, steps=steps, seed=seed)
     pixels = torch.cat([image, points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
     logits = torch.cat([_logits(watched, point[None]) for point in pixels])
