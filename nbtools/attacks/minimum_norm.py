@@ -15,18 +15,27 @@ from torch import Tensor, nn
 from nbtools.attacks.points import Attacked, Checked, carried_up, into_ball, logits_of, seeded, shrunk
 
 _NOISE_DRAWS, _BLENDS = 50, 50  # of Brendel and Bethge's first try at a starting point
+_HAIR = 1.0001
 _OUTWARDS = 1.001  # for a point on the boundary that fools the model in one batch and, by rounding, not in another
 _BEYOND = 1.05  # from the image through FMN's point: on the boundary itself rounding decides
 
 
 class L2FMN(fa.L2FMNAttack):
-    """Foolbox's FMN with its projection mended: in 3.3.4 a norm is divided by itself, and no point ever moves."""
+    """Foolbox's FMN with its projection mended: 3.3.4 divides a norm by itself there, and no point ever moves."""
 
     def project(self, x: Any, x0: Any, epsilon: Any) -> Any:
-        """Move points (n, …) into the balls of radii ε (n,) around x0."""
+        """Move points (n, …) into balls around x0 a hair larger than ε (n,), so that they cross a flat boundary."""
         norms = (x - x0).flatten(start=1).norms.l2(axis=-1)
-        factor = ep.minimum(1, epsilon / ep.maximum(norms, 1e-12))
+        factor = ep.minimum(1, _HAIR * epsilon / ep.maximum(norms, 1e-12))
         return x0 + (x - x0) * factor.reshape((len(x), *[1] * (x.ndim - 1)))
+
+
+class LinfFMN(fa.LInfFMNAttack):
+    """Foolbox's FMN, whose first step onto a flat boundary would stop on it and count as no find."""
+
+    def project(self, x: Any, x0: Any, epsilon: Any) -> Any:
+        """Clip points (n, …) to a hair more than ε (n,)."""
+        return super().project(x, x0, _HAIR * epsilon)
 
 
 def nearest(
