@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import eagerpy as ep
 import foolbox as fb
 import foolbox.attacks as fa
 import torch
@@ -14,8 +15,27 @@ from torch import Tensor, nn
 from nbtools.attacks.points import Attacked, Checked, carried_up, into_ball, logits_of, seeded, shrunk
 
 _NOISE_DRAWS, _BLENDS = 50, 50  # of Brendel and Bethge's first try at a starting point
+_HAIR = 1.0001
 _OUTWARDS = 1.001  # for a point on the boundary that fools the model in one batch and, by rounding, not in another
 _BEYOND = 1.05  # from the image through FMN's point: on the boundary itself rounding decides
+
+
+class L2FMN(fa.L2FMNAttack):
+    """Foolbox's FMN with its projection mended: 3.3.4 divides a norm by itself there, and no point ever moves."""
+
+    def project(self, x: Any, x0: Any, epsilon: Any) -> Any:
+        """Move points (n, …) into balls around x0 a hair larger than ε (n,), so that they cross a flat boundary."""
+        norms = (x - x0).flatten(start=1).norms.l2(axis=-1)
+        factor = ep.minimum(1, _HAIR * epsilon / ep.maximum(norms, 1e-12))
+        return x0 + (x - x0) * factor.reshape((len(x), *[1] * (x.ndim - 1)))
+
+
+class LinfFMN(fa.LInfFMNAttack):
+    """Foolbox's FMN, whose first step onto a flat boundary would stop on it and count as no find."""
+
+    def project(self, x: Any, x0: Any, epsilon: Any) -> Any:
+        """Clip points (n, …) to a hair more than ε (n,)."""
+        return super().project(x, x0, _HAIR * epsilon)
 
 
 def nearest(
@@ -57,8 +77,7 @@ def _run(method: Any, judge: Any, x: Tensor, labels: Tensor) -> Tensor:
     begun = (judge(start).argmax(1) != labels).nonzero().flatten()
     found = x.clone()
     if len(begun):
-        here = start[begun]
-        found[begun] = method(judge, x[begun], labels[begun], epsilons=None, starting_points=here)[0].detach()
+        found[begun] = method(judge, x[begun], labels[begun], epsilons=None, starting_points=start[begun])[0].detach()
     return found
 
 
@@ -68,6 +87,6 @@ def _starting_points(judge: Any, x: Tensor, labels: Tensor) -> Tensor:
     start = blend.run(judge, x, labels)
     failed = (judge(start).argmax(1) == labels).nonzero().flatten()
     if len(failed):
-        near = fa.L2FMNAttack().run(judge, x[failed], labels[failed])
+        near = L2FMN().run(judge, x[failed], labels[failed])
         start[failed] = shrunk(x[failed], near, _BEYOND)
     return start.detach()

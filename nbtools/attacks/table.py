@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nbtools.attacks.ascending import STANDARD, autoattack, noise, survivors
 from nbtools.attacks.gradient import descend
-from nbtools.attacks.minimum_norm import nearest
+from nbtools.attacks.minimum_norm import L2FMN, LinfFMN, nearest
 from nbtools.attacks.points import Attacked
 
 
@@ -47,8 +47,8 @@ _FGM = partial(descend, lambda steps: fa.L2FastGradientAttack(), inf)
 _CARLINI_WAGNER = partial(nearest, lambda steps: fa.L2CarliniWagnerAttack(steps=steps), 2)
 _DEEPFOOL = partial(nearest, lambda steps: fa.L2DeepFoolAttack(steps=steps), 2)
 _BRENDEL_BETHGE = partial(nearest, lambda steps: fa.L2BrendelBethgeAttack(steps=steps), 2)
-_LINF_FMN = partial(nearest, lambda steps: fa.LInfFMNAttack(steps=steps), inf)
-_L2_FMN = partial(nearest, lambda steps: fa.L2FMNAttack(steps=steps), 2)
+_LINF_FMN = partial(nearest, lambda steps: LinfFMN(steps=steps), inf)
+_L2_FMN = partial(nearest, lambda steps: L2FMN(steps=steps), 2)
 
 _LINF_NOISE = partial(noise, lambda steps: fa.LinfRepeatedAdditiveUniformNoiseAttack(repeats=steps))
 _L2_NOISE = partial(noise, lambda steps: fa.L2ClippingAwareRepeatedAdditiveGaussianNoiseAttack(repeats=steps))
