@@ -105,9 +105,9 @@ def class_manifolds(
             marker = {"size": 4, "color": _COLORS[i % len(_COLORS)], "symbol": _SYMBOLS[i % len(_SYMBOLS)]}
             look = {"name": label, "legendgroup": label, "showlegend": column == 1, "marker": marker}
             hover = "%{text}<extra>" + label + "</extra>"
-            text = [f"image {name}" for name in points["image_id"]]
+            said = [f"image {name}" for name in points["image_id"]]
             xyz = {"x": points["c1"], "y": points["c2"], "z": points["c3"]}
-            fig.add_scatter3d(**xyz, mode="markers", text=text, hovertemplate=hover, **look, row=1, col=column)
+            fig.add_scatter3d(**xyz, mode="markers", text=said, hovertemplate=hover, **look, row=1, col=column)
     axis = {"showticklabels": False, "backgroundcolor": "white", "gridcolor": "#d9d9d9", "showspikes": False}
     axes = {f"{a}axis": {**axis, "title": {"text": f"component {k}"}} for k, a in enumerate("xyz", start=1)}
     fig.update_scenes(**axes, aspectmode="cube", camera={"eye": {"x": 1.5, "y": 1.5, "z": 1.0}})
