@@ -23,8 +23,8 @@ _AXES = ("left → right", "back → front", "down → up")
 class BrainView(widgets.VBox):
     """Show the regions on three slices (and surfaces), and what is known about the one chosen.
 
-    A click on a slice or a surface chooses a voxel and its region; so do, from the keyboard, the list of regions and
-    the three sliders.
+    A click on a slice or a surface chooses a voxel and its region; so do, from the keyboard, the sliders of the
+    regions and of the three slices.
 
     Parameters
     ----------

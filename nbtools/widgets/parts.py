@@ -57,9 +57,10 @@ def say(made: widgets.HTML, text: str) -> None:
     made.value = f'<p role="status" aria-live="polite" style="max-width:56em;line-height:1.4">{html.escape(text)}</p>'
 
 
-def choice(name: str, options: Sequence, value: object) -> widgets.Dropdown:
-    """Return a drop-down list with its name."""
-    return widgets.Dropdown(options=options, value=value, description=name, **_DESCRIBED)
+def choice(name: str, options: Sequence, value: object) -> widgets.SelectionSlider | widgets.Dropdown:
+    """Return a slider over named options, moved by the arrow keys; JupyterLab keeps those keys from drop-down lists."""
+    kind = widgets.SelectionSlider if len(options) > 1 else widgets.Dropdown  # a slider needs two ends
+    return kind(options=options, value=value, description=name, **_DESCRIBED)
 
 
 def slider(name: str, top: int, value: int) -> widgets.IntSlider:
