@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from scipy.stats import rankdata
 
 from nbtools.errors import InputError
-from nbtools.plots.images import data_uri
+from nbtools.plots.images import png_uri
 from nbtools.plots.style import TEMPLATE, check_table
 
 # Okabe and Ito's palette, which colour-blind eyes tell apart, and a marker besides: 56 classes before a look repeats.
@@ -60,7 +60,7 @@ def rdms_and_maps(
     heads = [f"<b>{name}</b>" for name in rdms]
     heads += [f"stress {part['stress'].iloc[0]:.2f}" for part in maps.values()]
     fig = make_subplots(2, len(rdms), subplot_titles=heads, vertical_spacing=0.07, horizontal_spacing=0.04)
-    sources = [data_uri(image) for image in images]
+    sources = [png_uri(image) for image in images]
     for column, name in enumerate(rdms, start=1):
         _rdm(fig, rdms[name], notes, column)
     for column, name in enumerate(rdms, start=1):
@@ -132,7 +132,8 @@ def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], column: int) -> 
     hover = "%{text}<br>dissimilarity %{customdata:.2f}<extra></extra>"
     look = {"colorscale": "Cividis", "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": column == 1}
     ranks = ranked(rdm)
-    shown = np.where(np.isnan(ranks), None, ranks)  # widgets cannot send NaN
+    shown = ranks.astype(object)
+    shown[np.isnan(ranks)] = None  # widgets cannot send NaN
     fig.add_heatmap(z=shown, text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
     bare = {"showticklabels": False, "ticks": "", "showline": False, "showgrid": False, "constrain": "domain"}
     fig.update_xaxes(**bare, row=1, col=column)
