@@ -166,7 +166,7 @@ def test_fgsm_is_foolboxs(trained: tuple[GuidedNet, ImageSet]) -> None:
 
 # --- minimum-norm attacks, AutoAttack, noise ----------------------------------------------------------------
 
-NEAREST = {"L2DeepFool": 0.025, "L2FMN": 0.02, "LinfFMN": 0.05, "L2CarliniWagner": 0.04, "L2BrendelBethge": 0.02}
+NEAREST = {"L2DeepFool": 0.025, "L2FMN": 0.02, "LinfFMN": 0.05, "L2CarliniWagner": 0.02, "L2BrendelBethge": 0.02}
 
 
 @pytest.mark.parametrize(("attack", "excess"), NEAREST.items())
@@ -179,9 +179,8 @@ def test_a_minimum_norm_attack_reaches_the_boundary_of_a_linear_network(attack: 
     assert (found[radii < 0] == 0).all(), "clean errors stay as they are"
     ratio = found[radii > 0] / radii[radii > 0]
     assert (found[radii > 0] > radii[radii > 0] * (1 - 1e-5) - 1e-7).all()
-    far = radii[radii > 0] > 0.4 * np.median(radii[radii > 0])  # Adam's and FMN's steps have a length of their own
-    assert far.sum() > len(far) / 2
-    assert (ratio[far] < 1 + excess).all(), ratio
+    assert np.median(ratio) < 1 + excess, ratio
+    assert (found - radii < 0.02)[radii > 0].all(), "Adam's steps have a length of their own: near images fare worst"
 
 
 class Softest(nn.Module):
@@ -202,7 +201,7 @@ class Softest(nn.Module):
         return (lead / apart).nan_to_num(torch.inf).amin(1).numpy()
 
 
-@pytest.mark.parametrize("attack", ["L2DeepFool", "L2FMN", "L2AutoAttack", "L2PGD"])
+@pytest.mark.parametrize("attack", ["L2DeepFool", "L2FMN", "L2AutoAttack"])
 def test_five_linear_classes(attack: str) -> None:
     model, images = Softest().eval(), grey_images(12)
     x = to_float(images.pixels)
