@@ -104,7 +104,7 @@ def _train(names: tuple[str, ...]) -> None:
         parameters = {**runs.defaults("03_guided_training"), "study": "tiny", "roi": name}
         run = runs.start("03_guided_training", parameters)
         model = build(GuidedNet, seed, "small_resnet", len(images.classes), 0)
-        config = TrainConfig(epochs=6, batch_size=32, lr=0.003, schedule="one-cycle", augmentation="none")
+        config = TrainConfig(epochs=3, batch_size=32, lr=0.003, schedule="one-cycle", augmentation="none")
         train_guided(model, images, None, 0.0, splits, config)
         save_model(model, run.folder)
         run.finish()
@@ -132,7 +132,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def _wait(address: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 400) -> None:
+def _wait(address: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -170,12 +170,12 @@ def page() -> Iterator[Page]:
         pytest.skip("needs chromium or google-chrome on the PATH")
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=90_000)  # of a busy machine
+    expect.set_options(timeout=30_000)  # of a busy machine
     watch = Watch()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(200_000)
+        page.set_default_timeout(60_000)
         watch.attach(page)
         yield page
         browser.close()

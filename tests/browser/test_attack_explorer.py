@@ -70,8 +70,8 @@ def check(explorer: Locator, seen: View) -> None:
     shown = [pixels(image.get_attribute("src")) for image in explorer.locator(".nbtools-pictures img").all()]
     for there, here in zip(shown, pictures, strict=True):
         assert np.abs(there.astype(int) - here).max() <= 1
-    bars = explorer.locator(".barlayer .bars .point path").all()
-    assert len(bars) == 2 * len(seen.bars), "clean and at ε"
+    bars = explorer.locator(".barlayer .bars .point path")
+    expect(bars).to_have_count(2 * len(seen.bars))  # clean and at ε
 
 
 def pixels(source: str | None) -> np.ndarray:
@@ -81,6 +81,7 @@ def pixels(source: str | None) -> np.ndarray:
 def drag(page: Page, explorer: Locator, places: int) -> None:
     """Drag ε's handle by this many places with the mouse."""
     handle, track = explorer.get_by_role("slider"), explorer.locator(".noUi-base")
+    handle.scroll_into_view_if_needed()
     box, rail = handle.bounding_box(), track.bounding_box()
     assert box
     assert rail
