@@ -133,10 +133,12 @@ def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: 
     Raises
     ------
     InputError
-        If a table is empty, lacks a column or holds an unknown measure.
+        If a table is empty or lacks a column, or a measure is unknown or not among the statistics.
     """
     check_table(table, (*_COLUMNS, "gain", "gain_low", "gain_high"))
     check_table(statistics, ("measure", "rho", "ci_low", "ci_high", "p_holm"))
+    tested = set(statistics["measure"])
+    check_names(table["measure"], [name for name in PANELS if name in tested], "measure")
     found = statistics.set_index("measure").loc[list(dict.fromkeys(table["measure"]))]
     fig, places_of = _panels(table, title, {name: _found(row) for name, row in found.iterrows()})
     for measure, place in places_of.items():
