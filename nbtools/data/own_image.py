@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
@@ -56,6 +56,8 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
         layered = ImageOps.exif_transpose(image).convert("RGBA")
     except InputError:
         raise
+    except UnidentifiedImageError as error:
+        raise _refusal("this file cannot be read as an image", name, "bytes of no such format") from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         raise _refusal("this file cannot be read as an image", name, error or type(error).__name__) from error
     paper = Image.new("RGBA", layered.size, "white")

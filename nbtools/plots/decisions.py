@@ -164,8 +164,9 @@ def _class_axis(bars: pd.DataFrame, path: pd.DataFrame) -> dict:
 
 
 def _head(path: pd.DataFrame, level: float) -> str:
-    row = path[np.isclose(path["level"], level)].iloc[0]
-    return f"<b>{row['condition']}</b> says {row['prediction']}" + (" (fooled)" if row["reached"] and level else "")
+    row, clean = (path[np.isclose(path["level"], at)].iloc[0] for at in (level, 0))
+    fooled = row["reached"] and not clean["reached"]  # what was wrong from the start was not fooled
+    return f"<b>{row['condition']}</b> says {row['prediction']}" + (" (fooled)" if fooled else "")
 
 
 def _bar_traces(bars: pd.DataFrame, name: str | None) -> list[go.Bar]:

@@ -27,6 +27,7 @@ from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice
 from nbtools.widgets.attack_view import view
 from nbtools.widgets.exchange import Outbox, Tray
 from nbtools.widgets.jobs import Background, Tick
+from nbtools.widgets.parts import live, redraw
 
 NO_SECOND = "—"
 HINT = (
@@ -231,12 +232,12 @@ class AttackExplorer(w.VBox):
         unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
         self.pictures.value = attack_html.pictures(seen)
         if self.board is None:
-            self.board = go.FigureWidget(decision_board(**tables, x_title=f"attack budget ε ({unit})"))
+            self.board = live(decision_board(**tables, x_title=f"attack budget ε ({unit})"))
         elif replace(choice, level=self._shown.level) == self._shown:
             with self.board.batch_update():
                 show_level(self.board, **tables)
         else:
-            _redraw(self.board, decision_board(**tables, x_title=f"attack budget ε ({unit})"))
+            redraw(self.board, decision_board(**tables, x_title=f"attack budget ε ({unit})"))
         self.outbox.code = as_code(self.bench, choice, self._origin)
         self.outbox.state = save_state(self.bench, choice)
         self._shown = choice
@@ -269,16 +270,6 @@ class AttackExplorer(w.VBox):
 
 def _dropdown(name: str, options: list) -> w.Dropdown:
     return w.Dropdown(options=options, description=name, style=WIDE, layout={"width": "230px"})
-
-
-def _redraw(board: go.FigureWidget, figure: go.Figure) -> None:
-    """Put a figure's values into a board with the same traces; only what differs is sent to the page."""
-    with board.batch_update():
-        for old, new in zip(board.data, figure.data, strict=True):
-            old.update(new.to_plotly_json())
-        for part in ("title", "annotations", "xaxis3", "yaxis", "yaxis2", "height"):
-            if board.layout[part] != figure.layout[part]:
-                board.layout[part] = figure.layout[part]
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

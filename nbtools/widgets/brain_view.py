@@ -68,6 +68,7 @@ class BrainView(widgets.VBox):
         controls = widgets.HBox([self.region, *self.sliders], layout=WRAPPED)
         under = widgets.HBox(self.surfaces, layout=WRAPPED) if surfaces else caption(_NO_SURFACE)
         super().__init__([controls, self.figure, self.words, self.driven, under], layout=FULL)
+        self.add_class("nbtools-explorer")
 
     def show(self, state: BrainState) -> None:
         """Bring every part to a state."""

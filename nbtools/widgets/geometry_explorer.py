@@ -55,6 +55,7 @@ class GeometryExplorer(widgets.VBox):
         choose = widgets.HBox([self.left, self.right, self.first, self.second], layout=WRAPPED)
         shown = [choose, self.pair_words, self.pair, self.figure, self.words, self.manifolds, self.radii]
         super().__init__(shown, layout=FULL)
+        self.add_class("nbtools-explorer")
 
     def show(self, state: GeometryState) -> None:
         """Bring every part to a state."""

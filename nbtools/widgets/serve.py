@@ -12,6 +12,8 @@ SHARE = Path(__file__).parent / "share"
 # Voila's page has no place for finished progress bars, nor for plotly's figures outside widgets.
 QUIET = {"TQDM_DISABLE": "1", "PLOTLY_RENDERER": "json"}
 IDLE = 3600  # seconds until the kernel of a forgotten page is stopped
+EXPLORERS = ("05_attack_explorer", "14_brain_and_geometry", "15_study_explorer")
+FRAMED = "v1.kernel.websocket.jupyter.org"
 
 
 def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
@@ -31,22 +33,37 @@ def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
     InputError
         If there is no such notebook, or the networks it shows have not been trained.
     """
+    if notebook not in EXPLORERS:
+        raise InputError(f"{notebook} is no explorer", expected=", ".join(EXPLORERS), got=notebook, fix="name one")
     chosen = runs.defaults(notebook)
-    if not {"rois", "alpha", "seed"} <= chosen.keys():
-        raise InputError(
-            f"{notebook} is no explorer",
-            expected="a notebook that shows networks: 05_attack_explorer",
-            got=notebook,
-            fix="name an explorer",
-        )
-    for roi in chosen["rois"].split():  # here the reader learns what is missing; the page would not say
+    for roi in chosen.get("rois", "").split():  # here the reader learns what is missing; the page would not say
         runs.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
     os.environ |= QUIET
     from voila.app import Voila  # finds its templates when it is imported
 
+    _refuse_unframed()
     Voila.launch_instance(arguments(notebook, port, open_browser=open_browser))
     return 0
+
+
+def _refuse_unframed() -> None:
+    """Refuse a channel whose messages have no frame.
+
+    Voila 0.5.13 reads a frame's head off every message that carries bytes. Where there is none it counts to a number
+    near 2⁶³, and the server answers nobody any more. Its own pages ask for the frame.
+    """
+    from tornado.web import HTTPError
+    from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler as Channel
+
+    get = Channel.get
+
+    async def framed(channel: Channel, kernel_id: str) -> None:
+        if FRAMED not in channel.request.headers.get("Sec-WebSocket-Protocol", ""):
+            raise HTTPError(400, f"this channel speaks {FRAMED}")
+        await get(channel, kernel_id)
+
+    Channel.get = framed
 
 
 def arguments(notebook: str, port: int, *, open_browser: bool = True) -> list[str]:

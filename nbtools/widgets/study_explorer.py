@@ -51,6 +51,7 @@ class StudyExplorer(widgets.VBox):
         shown = [filters, self.table, self.curves, self.curves_words]
         self.options = study_state.hierarchy_options(self.runs)
         super().__init__([*shown, *self._hierarchy_parts()], layout=FULL)
+        self.add_class("nbtools-explorer")
         self._show_runs()
         for control in (self.notebook, self.words, self.metrics, self.curves_of):
             control.observe(self._show_runs, "value")

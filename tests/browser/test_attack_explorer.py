@@ -8,6 +8,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -171,7 +172,7 @@ def test_the_explorer_in_jupyterlab(lab: Lab, page: Page, bench: Bench, tmp_path
     page.get_by_role("menuitem", name="Settings", exact=True).click()
     page.get_by_text("Theme", exact=True).click()
     page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
-    page.locator('body[data-jp-theme-light="false"]').wait_for()
+    page.locator('body[data-jp-theme-light="false"]').wait_for(state="attached")
     explorer.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / "dark.png")
 
@@ -204,17 +205,41 @@ def test_the_app_answers_nobody_without_the_token(app: str) -> None:
             urllib.request.urlopen(urllib.request.Request(f"{address}{path}", data=b"{}"))
 
 
-# A visitor who writes to the kernel's channel by hand.
+def test_the_app_refuses_a_channel_without_frames(app: str) -> None:
+    """Voila would count to a number near 2⁶³ and answer nobody any more."""
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    address, token = app.split("?")
+    channel = f"{address}api/kernels/{uuid.uuid4()}/channels?{token}"
+    request = urllib.request.Request(channel, headers={**upgrade, "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request)
+
+
+# A visitor who writes to the kernel's channel by hand, each message in the frame that the channel speaks.
 RUN_CODE = """async (code) => {
     const { kernelId, baseUrl } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
-    const socket = new WebSocket(`ws://${location.host}${baseUrl}api/kernels/${kernelId}/channels?session_id=visitor`);
+    const address = `ws://${location.host}${baseUrl}api/kernels/${kernelId}/channels?session_id=visitor`;
+    const socket = new WebSocket(address, "v1.kernel.websocket.jupyter.org");
+    socket.binaryType = "arraybuffer";
     const replies = [];
-    socket.onmessage = ({ data }) => typeof data === "string" && replies.push(JSON.parse(data).header.msg_type);
+    socket.onmessage = ({ data }) => {
+        const view = new DataView(data);
+        const [start, end] = [2, 3].map((place) => Number(view.getBigUint64(8 * place, true)));
+        replies.push(JSON.parse(new TextDecoder().decode(data.slice(start, end))).msg_type);
+    };
     await new Promise((open) => (socket.onopen = open));
-    const send = (kind, content) => socket.send(JSON.stringify({
-        header: { msg_id: kind, msg_type: kind, session: "visitor", username: "", version: "5.3", date: "" },
-        parent_header: {}, metadata: {}, buffers: [], channel: "shell", content,
-    }));
+    const send = (kind, content) => {
+        const header = { msg_id: kind, msg_type: kind, session: "visitor", username: "", version: "5.3", date: "" };
+        const texts = ["shell", JSON.stringify(header), "{}", "{}", JSON.stringify(content)];
+        const parts = texts.map((text) => new TextEncoder().encode(text));
+        const places = [8 * (parts.length + 2)];
+        parts.forEach((part) => places.push(places.at(-1) + part.length));
+        const message = new Uint8Array(places.at(-1));
+        const view = new DataView(message.buffer);
+        [places.length, ...places].forEach((place, i) => view.setBigUint64(8 * i, BigInt(place), true));
+        parts.forEach((part, i) => message.set(part, places[i]));
+        socket.send(message);
+    };
     const flags = { silent: false, store_history: false, user_expressions: {}, allow_stdin: false };
     send("execute_request", { code, ...flags });
     send("kernel_info_request", {});
