@@ -105,11 +105,12 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
             row=place // columns + 1,
             col=place % columns + 1,
         )
+    small = {"size": 11}
     fig.update_scenes(
-        xaxis={"title": "along gradient (1/255)", "nticks": 5},
-        yaxis={"title": "random (1/255)", "nticks": 5},
-        zaxis={"title": "loss", "range": [0, top]},
-        camera={"eye": {"x": -1.9, "y": -2.0, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.15}},
+        xaxis={"title": {"text": "gradient, k/255", "font": small}, "tickfont": small, "nticks": 5},
+        yaxis={"title": {"text": "random, k/255", "font": small}, "tickfont": small, "nticks": 5},
+        zaxis={"title": {"text": "loss", "font": small}, "tickfont": small, "range": [0, top]},
+        camera={"eye": {"x": -2.6, "y": -2.7, "z": 1.3}, "center": {"x": 0, "y": 0, "z": -0.15}},
         aspectmode="cube",
     )
     return fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + 40 + 330 * rows, margin={"l": 10})
