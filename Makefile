@@ -3,13 +3,14 @@
 #   make study                   every analysis of it, then its summary
 #   make test                    all tests
 #   make lab                     JupyterLab on the notebooks
-#   make explore                 the attack explorer as an app, for this machine only
+#   make explore                 an explorer as an app, for this machine only (EXPLORER=14_brain_and_geometry for another)
 #   make clean                   remove results and the simulated study (keeps .venv and data/raw)
 
 PYTHON ?= python3
 ROIS   ?= V1 V2 V4 VO PHC LO TO
 SEEDS  ?= 0
 CORES  ?= all
+EXPLORER ?= 05_attack_explorer
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
@@ -42,7 +43,7 @@ lab: .venv/.ready
 	$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
 
 explore: .venv/.ready
-	$(BIN)/python -m nbtools explore
+	$(BIN)/python -m nbtools explore $(EXPLORER)
 
 lock: $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

@@ -267,7 +267,7 @@ def test_autoattack_is_pyautoattacks(
     """Its gradient attacks in their standard settings, run by themselves, fool the same images."""
     network, images = trained[0], trained[1][:12]
     x = to_float(images.pixels)
-    suite = AutoAttack(network, norm=norm, eps=epsilon, version="custom", attacks_to_run=members, seed=0)
+    suite = AutoAttack(network, norm=norm, eps=epsilon, version="custom", attacks=members, seed=0)
     suite.apgd_targeted.n_target_classes = min(9, len(images.classes) - 1)
     with torch.random.fork_rng():
         theirs = network(suite.run_standard_evaluation(x, images.labels)[0]).argmax(1) == images.labels

@@ -117,7 +117,7 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
         fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
     fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
     fig.update_layout(height=TOP + BOTTOM + 60 + 32 * len(conditions), margin={"t": TOP + 20, "l": 110})
-    fig.update_xaxes(title_text="difference in accuracy", tickformat="+.0%", matches="x", nticks=6)
+    fig.update_xaxes(title_text="difference", tickformat="+.0%", matches="x", nticks=4, tickangle=0)
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
 
 
