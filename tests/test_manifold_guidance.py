@@ -101,9 +101,13 @@ def test_centres_radii_and_bases_are_numpys_and_scikit_learns() -> None:
 
 
 def test_a_bigger_share_of_variance_needs_a_bigger_basis() -> None:
-    few, many = (category_manifolds(*planted(), K, variance) for variance in (0.3, 0.999999))
+    responses, labels = planted()
+    few, many = (category_manifolds(responses, labels, K, variance) for variance in (0.3, 0.999999))
     assert few.dimensions.tolist() == [1, 1, 1, 1]
-    assert many.dimensions.tolist() == [8] * K
+    clouds = [responses[labels == k].double().numpy() for k in range(K)]
+    theirs = [PCA(0.999999, svd_solver="full").fit(cloud).n_components_ for cloud in clouds]
+    assert many.dimensions.tolist() == theirs
+    assert min(theirs) > 4, "the noise around what was planted counts too"
 
 
 def test_a_guides_manifolds_are_those_of_its_scaled_responses() -> None:

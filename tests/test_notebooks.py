@@ -85,7 +85,7 @@ def test_it_tells_and_does_not_define(file: Path) -> None:
         tree = ast.parse(source(cell))
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         assert not [node for node in ast.walk(tree) if isinstance(node, kinds)], "code belongs in the package"
-        assert len(cell["source"]) <= 20, source(cell)
+        assert len(cell["source"]) <= 20 or "parameters" in cell["metadata"].get("tags", []), source(cell)
     markdown = [cell for cell in read(file) if cell["cell_type"] == "markdown"]
     assert len(markdown) >= 3
 
