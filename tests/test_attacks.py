@@ -262,20 +262,15 @@ def test_l2_pgd_is_no_weaker_than_foolbox(trained: tuple[GuidedNet, ImageSet]) -
     assert ours.mean() <= theirs.mean()
 
 
-@pytest.mark.parametrize(
-    ("norm", "epsilon", "members"), [("Linf", EPSILONS[1], ["apgd-ce", "apgd-t"]), ("L2", 0.3, ["apgd-ce"])]
-)
-def test_autoattack_is_pyautoattacks(
-    trained: tuple[GuidedNet, ImageSet], norm: str, epsilon: float, members: list[str]
-) -> None:
-    """Its gradient attacks in their standard settings, run by themselves, fool the same images."""
+@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", EPSILONS[1]), ("L2", 0.3)])
+def test_autoattack_is_pyautoattacks(trained: tuple[GuidedNet, ImageSet], norm: str, epsilon: float) -> None:
+    """Its first member in its standard settings, run by itself, fools the same images."""
     network, images = trained[0], trained[1][:12]
     x = to_float(images.pixels)
-    suite = AutoAttack(network, norm=norm, eps=epsilon, version="custom", attacks=members, seed=0)
-    suite.apgd_targeted.n_target_classes = min(9, len(images.classes) - 1)
+    suite = AutoAttack(network, norm=norm, eps=epsilon, version="custom", attacks=["apgd-ce"], seed=0)
     with torch.random.fork_rng():
         theirs = network(suite.run_standard_evaluation(x, images.labels)[0]).argmax(1) == images.labels
-    points = ascending.autoattack(norm, members, network, x, images.labels, epsilon, 100, 0)
+    points = ascending.autoattack(norm, ["apgd-ce"], network, x, images.labels, epsilon, 100, 0)
     ours = network(points).argmax(1) == images.labels
     assert int((ours != theirs).sum()) <= 1
     assert 0 < theirs.float().mean() < 1
@@ -350,13 +345,14 @@ def test_a_seed_gives_the_same_points(trained: tuple[GuidedNet, ImageSet], attac
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_point_is_in_its_ball_and_in_range(trained: tuple[GuidedNet, ImageSet], attack: str) -> None:
     network, images = trained
-    images = images[: 4 if attack == "L2BrendelBethge" else 20]
+    slow = any(name in attack for name in ("BrendelBethge", "AutoAttack", "Square"))
+    images = images[: 4 if slow else 20]
     pixels = images.pixels.clone()
     pixels[::2, :, ::2] = 0  # at the borders of the range
     pixels[1::2, :, ::2] = 255
     x, norm = to_float(pixels), ATTACKS[attack].norm
     labels = network(x).argmax(1)
-    epsilons = EPSILONS if norm == np.inf else [0.2, 0.4, 0.8, 1.6]
+    epsilons = (EPSILONS if norm == np.inf else [0.2, 0.4, 0.8, 1.6])[:: 2 if slow else 1]
     points = perturb(network, x, labels, epsilons, attack=attack, steps=5)
     assert points.shape == (len(epsilons), *x.shape)
     assert (points.min() >= 0, points.max() <= 1) == (True, True)
