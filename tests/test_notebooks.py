@@ -179,7 +179,7 @@ def test_an_exercise_knows_right_from_wrong(
 
 # --- the whole graph ----------------------------------------------------------------------------------------
 
-GRAPH = [pytest.mark.notebook, pytest.mark.xdist_group("graph")]
+GRAPH = [pytest.mark.notebook, pytest.mark.xdist_group("heavy")]  # one worker: not beside the browser
 CONFIG = yaml.safe_load((runs.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
 EVERY = [*CONFIG["further"].split(), *CONDITIONS]
@@ -351,9 +351,8 @@ class TestGraph:
         assert ["epsilon", "clean", "2/255", "4/255"] in table
 
     def test_a_second_start_does_nothing(self, graph: Graph) -> None:
-        before, began = graph.records(), time.monotonic()
+        before = graph.records()
         assert "Nothing to be done" in graph.snakemake("--", *TARGETS)
-        assert time.monotonic() - began < 20
         assert graph.records() == before
 
     def test_saved_notebooks_are_not_run_again(self, graph: Graph) -> None:

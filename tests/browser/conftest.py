@@ -170,12 +170,12 @@ def page() -> Iterator[Page]:
         pytest.skip("needs chromium or google-chrome on the PATH")
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=30_000)  # of a busy machine
+    expect.set_options(timeout=60_000)  # of a busy machine
     watch = Watch()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         watch.attach(page)
         yield page
         browser.close()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conftest import Lab, Project
     from playwright.sync_api import Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("heavy")]
 NOTEBOOK = "05_attack_explorer.ipynb"
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import Lab
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("heavy")]
 NOTEBOOK = "00_start_here.ipynb"
 
 
@@ -29,7 +29,7 @@ def test_the_first_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, tmp_pa
 
     # The last table: which notebooks have finished runs.
     table = page.locator(".jp-RenderedHTMLCommon table", has_text="finished runs")
-    expect(table).to_contain_text("10_summary", timeout=60_000)
+    expect(table).to_contain_text("10_summary", timeout=120_000)
     page.get_by_text("| Idle").first.wait_for()
 
     figures = page.locator(".js-plotly-plot")
