@@ -31,7 +31,7 @@ study: .venv/.ready
 
 test: .venv/.ready
 	@echo "== tests, the notebooks among them (about ten minutes on two cores)"
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

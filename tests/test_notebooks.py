@@ -179,7 +179,7 @@ def test_an_exercise_knows_right_from_wrong(
 
 # --- the whole graph ----------------------------------------------------------------------------------------
 
-GRAPH = [pytest.mark.notebook, pytest.mark.xdist_group("heavy")]  # one worker: not beside the browser
+GRAPH = [pytest.mark.notebook]
 CONFIG = yaml.safe_load((runs.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
 EVERY = [*CONFIG["further"].split(), *CONDITIONS]

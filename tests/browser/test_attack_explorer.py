@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conftest import Lab, Project
     from playwright.sync_api import Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("heavy")]
+pytestmark = [pytest.mark.browser]
 NOTEBOOK = "05_attack_explorer.ipynb"
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import Lab
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("heavy")]
+pytestmark = [pytest.mark.browser]
 NOTEBOOK = "00_start_here.ipynb"
 
 
