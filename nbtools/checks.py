@@ -48,6 +48,11 @@ def check_labels(logits: Tensor, labels: Tensor) -> None:
             + (f" from {int(labels.min())} to {int(labels.max())}" if labels.numel() else ""),
             fix="use labelled images of the classes the model was trained on",
         )
+    check_finite(logits)
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raise `InputError` where a logit (n, n_classes) is not a number: it is no decision and must not count as one."""
     if not logits.isfinite().all():
         raise InputError(
             "the model's logits are not finite",

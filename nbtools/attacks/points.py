@@ -10,7 +10,7 @@ import foolbox.distances as fd
 import torch
 from torch import Tensor, nn
 
-from nbtools.errors import InputError
+from nbtools.checks import check_finite
 
 Attacked = tuple[Tensor, Tensor]  # points (n_epsilons, n, 3, h, w) and their logits (n_epsilons, n, n_classes)
 
@@ -28,17 +28,6 @@ class Checked(nn.Module):
         logits = self.model(x)
         check_finite(logits)
         return logits.clone()
-
-
-def check_finite(logits: Tensor) -> None:
-    """Raise `InputError` where a logit is not a number: it is no decision and must not count as one."""
-    if not logits.isfinite().all():
-        raise InputError(
-            "the model's logits are not finite",
-            expected="finite logits for every image",
-            got=f"NaN or infinite for {int((~logits.isfinite().all(1)).sum())} of {len(logits)} images",
-            fix="look for a diverged training or a model in low precision",
-        )
 
 
 @torch.no_grad()
