@@ -334,7 +334,7 @@ def test_regions_keep_their_colours_and_names(brain):
 def test_without_a_surface_a_note_says_so(volume):
     images = some_images()
     view = BrainView(volume, brain_tables(images), images, title=TITLE)
-    assert "no cortical surface" in view.children[-1].value
+    assert "no cortical surface" in view.children[-2].value
 
 
 def test_a_region_without_numbers_is_refused(volume):
@@ -411,7 +411,8 @@ def test_images_lie_where_the_map_says(geometry, tables):
 
 def test_manifolds_appear_where_there_are_classes(geometry):
     def shown() -> list[str]:
-        return [trace.name for figure in geometry.manifolds.children for trace in figure.data]
+        box = geometry.manifolds
+        return [] if box.layout.display == "none" else [trace.name for trace in box.children[0].data]
 
     assert shown() == ["disk", "star"], "the network's images have no classes here"
     geometry.right.value = "measured TO"
@@ -540,9 +541,12 @@ def test_the_explorer_follows_its_filter(study):
     assert len(view.curves.children[0].data) == 1
     view.notebook.value = "04_adversarial_attacks"
     assert "2 runs" in view.table.value
-    assert view.curves.children == ()
+    assert view.curves.layout.display == "none"
     assert "none of these runs was a training" in view.curves_words.value
-    view.notebook.value = "03_guided_training"
+    view.words.value = "no such run"
+    assert "0 runs" in view.table.value
+    view.words.value, view.notebook.value = "TO", "03_guided_training"
+    assert view.curves.layout.display is None
     assert len(view.curves.children[0].data) == 1
     view.metrics.value = ("neural r",)
     assert "<th>neural r</th>" in view.table.value
@@ -575,6 +579,11 @@ def test_a_study_without_runs_says_so(study, tmp_path):
     (tmp_path / "runs").rename(tmp_path / "gone")
     with pytest.raises(InputError, match="no finished run"):
         StudyExplorer(study)
+
+
+def test_what_was_never_measured_is_not_drawn():
+    unguided = pd.DataFrame({"accuracy": [0.5, 0.6], "neural_r": [np.nan, np.nan]})
+    assert study_state.measured(unguided, ["accuracy", "neural_r", "pattern_r"]) == ["accuracy"]
 
 
 def test_curves_have_the_conditions_look(study):

@@ -27,7 +27,7 @@ from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice
 from nbtools.widgets.attack_view import view
 from nbtools.widgets.exchange import Outbox, Tray
 from nbtools.widgets.jobs import Background, Tick
-from nbtools.widgets.parts import live, redraw
+from nbtools.widgets.parts import Explorer, live, redraw
 
 NO_SECOND = "—"
 HINT = (
@@ -37,7 +37,7 @@ HINT = (
 WIDE = {"description_width": "70px"}
 
 
-class AttackExplorer(w.VBox):
+class AttackExplorer(Explorer):
     """Attack an image by hand: drag ε and see what networks decide.
 
     Parameters
@@ -91,7 +91,6 @@ class AttackExplorer(w.VBox):
         self._draw()
         hint = w.HTML(f'<div class="nbtools-message">{HINT}</div>')
         super().__init__([hint, self.tray, self._control_panel(), self.message, self.pictures, self.board, self.outbox])
-        self.add_class("nbtools-explorer")
 
     # --- parts ------------------------------------------------------------------------------------------------
 

@@ -14,17 +14,17 @@ from nbtools.data.images import ImageSet
 from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
 from nbtools.widgets import brain_state
 from nbtools.widgets.brain_state import BrainState, BrainTables
-from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, image_row, live, redraw, say, slider
+from nbtools.widgets.parts import FULL, WRAPPED, Explorer, caption, choice, image_row, live, redraw, say, slider
 
 _NO_SURFACE = "This study has no cortical surface (nsddata/freesurfer): the slices are all there is."
 _AXES = ("left → right", "back → front", "down → up")
 
 
-class BrainView(widgets.VBox):
+class BrainView(Explorer):
     """Show the regions on three slices (and surfaces), and what is known about the one chosen.
 
-    A click on a slice or a surface chooses a voxel and its region; so do, from the keyboard, the sliders of the
-    regions and of the three slices.
+    A click on a slice or a surface chooses a voxel and its region; so do, from the keyboard, the list of regions
+    and the sliders of the three slices.
 
     Parameters
     ----------
@@ -67,8 +67,7 @@ class BrainView(widgets.VBox):
         self._listen(surfaces)
         controls = widgets.HBox([self.region, *self.sliders], layout=WRAPPED)
         under = widgets.HBox(self.surfaces, layout=WRAPPED) if surfaces else caption(_NO_SURFACE)
-        super().__init__([controls, self.figure, self.words, self.driven, under], layout=FULL)
-        self.add_class("nbtools-explorer")
+        super().__init__([controls, self.figure, self.words, self.driven, under])
 
     def show(self, state: BrainState) -> None:
         """Bring every part to a state."""

@@ -14,10 +14,23 @@ from nbtools.data.images import ImageSet
 from nbtools.plots.spaces import class_manifolds, rdms_and_maps
 from nbtools.widgets import geometry_state
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables
-from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, fill, image_row, live, number, redraw, say, table_html
+from nbtools.widgets.parts import (
+    FULL,
+    WRAPPED,
+    Explorer,
+    caption,
+    choice,
+    fill,
+    image_row,
+    live,
+    number,
+    redraw,
+    say,
+    table_html,
+)
 
 
-class GeometryExplorer(widgets.VBox):
+class GeometryExplorer(Explorer):
     """Compare two spaces: hover over a cell of an RDM, or type the places of two images, to see both.
 
     Parameters
@@ -48,14 +61,15 @@ class GeometryExplorer(widgets.VBox):
         self.figure = live(self._drawn())
         self.manifolds = widgets.Box(layout=FULL)
         self.pair, self.pair_words, self.words = widgets.HTML(), caption(), caption()
+        # Room for the longest words: the figure must not move under the mouse.
+        self.pair.layout, self.pair_words.layout = {"min_height": "176px"}, {**FULL, "min_height": "64px"}
         self.radii = widgets.HTML(layout=FULL)
         self._say_pair()
         self._say_spaces()
         self._listen()
         choose = widgets.HBox([self.left, self.right, self.first, self.second], layout=WRAPPED)
         shown = [choose, self.pair_words, self.pair, self.figure, self.words, self.manifolds, self.radii]
-        super().__init__(shown, layout=FULL)
-        self.add_class("nbtools-explorer")
+        super().__init__(shown)
 
     def show(self, state: GeometryState) -> None:
         """Bring every part to a state."""

@@ -1,10 +1,12 @@
-"""What the explorers share: figures that change in place, captions in words, rows of images with alternative texts."""
+"""What the explorers share: their frame, figures that change in place, captions, images with alternative texts."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from pathlib import Path
 
+import anywidget
 import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
@@ -12,8 +14,28 @@ import plotly.graph_objects as go
 from nbtools.plots.images import png_uri
 
 _DESCRIBED = {"style": {"description_width": "initial"}}
-FULL = widgets.Layout(width="100%")
-WRAPPED = widgets.Layout(flex_flow="row wrap")
+FULL = {"width": "100%"}
+WRAPPED = {"flex_flow": "row wrap"}
+
+
+class Explorer(widgets.VBox):
+    """Parts in a column whose keys are its own: JupyterLab's shortcuts do not reach into it.
+
+    Parameters
+    ----------
+    parts : sequence of Widget
+        From top to bottom.
+    """
+
+    def __init__(self, parts: Sequence[widgets.Widget]):
+        super().__init__([*parts, _Keys()], layout=FULL)
+        self.add_class("nbtools-explorer")
+
+
+class _Keys(anywidget.AnyWidget):
+    """Nothing to see; its script listens."""
+
+    _esm = (Path(__file__).parent / "keys.js").read_text(encoding="utf-8")
 
 
 def live(figure: go.Figure) -> go.FigureWidget:
@@ -36,13 +58,14 @@ def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
 
 
 def fill(box: widgets.Box, figure: go.Figure | None) -> None:
-    """Show a figure in a box, in the figure widget that is there or in a new one; None empties the box."""
-    if figure is not None and box.children:
-        redraw(box.children[0], figure)
+    """Show a figure in a box; None hides the box. One figure widget stays: a closed one fails on the page."""
+    box.layout.display = "none" if figure is None else None
+    if figure is None:
         return
-    for old in box.children:
-        old.close()
-    box.children = [] if figure is None else [live(figure)]
+    if box.children:
+        redraw(box.children[0], figure)
+    else:
+        box.children = [live(figure)]
 
 
 def caption(text: str = "") -> widgets.HTML:
@@ -57,10 +80,9 @@ def say(made: widgets.HTML, text: str) -> None:
     made.value = f'<p role="status" aria-live="polite" style="max-width:56em;line-height:1.4">{html.escape(text)}</p>'
 
 
-def choice(name: str, options: Sequence, value: object) -> widgets.SelectionSlider | widgets.Dropdown:
-    """Return a slider over named options, moved by the arrow keys; JupyterLab keeps those keys from drop-down lists."""
-    kind = widgets.SelectionSlider if len(options) > 1 else widgets.Dropdown  # a slider needs two ends
-    return kind(options=options, value=value, description=name, **_DESCRIBED)
+def choice(name: str, options: Sequence, value: object) -> widgets.Dropdown:
+    """Return a drop-down list of named options; arrow keys and letters move it."""
+    return widgets.Dropdown(options=options, value=value, description=name, **_DESCRIBED)
 
 
 def slider(name: str, top: int, value: int) -> widgets.IntSlider:

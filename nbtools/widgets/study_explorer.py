@@ -13,13 +13,13 @@ from nbtools.metrics.stats import describe
 from nbtools.plots.curves import compared_curves
 from nbtools.plots.networks import METRIC_LABELS, hierarchy
 from nbtools.widgets import study_state
-from nbtools.widgets.parts import FULL, WRAPPED, caption, choice, fill, say, several, table_html, words_field
+from nbtools.widgets.parts import FULL, WRAPPED, Explorer, caption, choice, fill, say, several, table_html, words_field
 from nbtools.widgets.study_state import ALL, NETWORKS, HierarchyChoice
 
 _FIRST = ("accuracy", "neural_r")
 
 
-class StudyExplorer(widgets.VBox):
+class StudyExplorer(Explorer):
     """Look through everything a study has computed.
 
     The filter (a notebook, and words such as ``TO`` or ``alpha=0.65``) chooses the runs of the table and of the
@@ -50,8 +50,7 @@ class StudyExplorer(widgets.VBox):
         filters = widgets.HBox([self.notebook, self.words, self.metrics, self.curves_of], layout=WRAPPED)
         shown = [filters, self.table, self.curves, self.curves_words]
         self.options = study_state.hierarchy_options(self.runs)
-        super().__init__([*shown, *self._hierarchy_parts()], layout=FULL)
-        self.add_class("nbtools-explorer")
+        super().__init__([*shown, *self._hierarchy_parts()])
         self._show_runs()
         for control in (self.notebook, self.words, self.metrics, self.curves_of):
             control.observe(self._show_runs, "value")
@@ -80,7 +79,7 @@ class StudyExplorer(widgets.VBox):
         self.table.value = table_html(study_state.table_of(found, self.metrics.value))
         try:
             curves = study_state.histories(found)
-            metrics = [name for name in self.curves_of.value if name in curves and curves[name].notna().any()]
+            metrics = study_state.measured(curves, self.curves_of.value)
             figure = compared_curves(
                 curves, metrics, title=f"Training of {curves['folder'].nunique()} networks ({self.title})"
             )

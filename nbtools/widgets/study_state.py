@@ -95,7 +95,9 @@ def filtered(table: pd.DataFrame, notebook: str, words: str) -> pd.DataFrame:
 
 def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> str:
     """Return the runs as an HTML table: what they are, the chosen metrics, how long they took."""
-    columns = [name for name in (*_SHOWN, *metrics, *_LAST) if name in table and table[name].notna().any()]
+    if not len(table):
+        return "<p>0 runs</p>"
+    columns = measured(table, [*_SHOWN, *metrics, *_LAST])
     shown = table[columns].rename(columns={"roi": "condition or region"})
     shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
     body = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
@@ -125,6 +127,11 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
             fix="widen the filter",
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def measured(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return those of the columns that hold a number: unguided networks have no neural r, predictors no accuracy."""
+    return [name for name in columns if name in table and table[name].notna().any()]
 
 
 def hierarchy_options(table: pd.DataFrame) -> dict[str, list]:

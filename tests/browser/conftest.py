@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,19 +19,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from nbtools import runs
+from nbtools.attacks import sweep
+from nbtools.conditions import HIERARCHY
+from nbtools.data import nsd
 from nbtools.data.images import load_folder, split_rows
 from nbtools.data.study import open_study
 from nbtools.loop import TrainConfig
-from nbtools.models import GuidedNet, build, save_model
+from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.models import GuidedNet, build, freeze, save_model
 from nbtools.training import train_guided
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ROIS = ("V1", "TO")
 TOKEN = "a-token-of-this-test"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # keep cells that are out of view in the page
@@ -74,13 +82,23 @@ class Lab:
     address: str
     notebooks: Path
 
-    def url(self, notebook: str) -> str:
-        return f"{self.address}/lab/tree/{notebook}?token={TOKEN}&reset"
+    def run(self, page: Page, notebook: str) -> None:
+        """Open a notebook and choose Run All."""
+        page.goto(f"{self.address}/lab/tree/{notebook}?token={TOKEN}&reset")
+        page.get_by_text("| Idle").first.wait_for(timeout=90_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+
+    def turn_dark(self, page: Page) -> None:
+        page.get_by_role("menuitem", name="Settings", exact=True).click()
+        page.get_by_text("Theme", exact=True).click()
+        page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
+        page.locator('body[data-jp-theme-light="false"]').wait_for(state="attached")
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Project:
-    """A copy (JupyterLab saves what it runs) with two quickly trained networks under the names none and TO."""
+    """A copy (JupyterLab saves what it runs) with quickly trained networks under the names none, V1 and TO."""
     if BROWSER is None:
         pytest.skip("needs chromium or google-chrome on the PATH")
     folder = tmp_path_factory.mktemp("browser") / "project"
@@ -88,26 +106,59 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Proje
     for part in ("nbtools", "notebooks"):
         shutil.copytree(runs.PROJECT / part, folder / part, ignore=ignored)
     shutil.copytree(tiny_study.parent, folder / "data/derived/tiny")
+    ours = {r"study: str = \"demo\"": r"study: str = \"tiny\"", " ".join(HIERARCHY): " ".join(ROIS)}
     for file in (folder / "notebooks").glob("*.ipynb"):
-        file.write_text(file.read_text().replace(r"study: str = \"demo\"", r"study: str = \"tiny\""))
+        text = file.read_text()
+        for old, new in ours.items():
+            text = text.replace(old, new)
+        file.write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NBTOOLS_HOME", str(folder))
-        _train(("none", "TO"))
+        _measure()
+        _train({"none": 3, "TO": 3, "V1": 0})
     return Project(folder)
 
 
-def _train(names: tuple[str, ...]) -> None:
+def _start(notebook: str, **own: object) -> runs.Run:
+    return runs.start(notebook, {**runs.defaults(notebook), "study": "tiny", **own})
+
+
+def _measure() -> None:
+    """Leave what notebooks 01 and 02 do: noise ceilings, and scores of predictors, here invented."""
+    source, rng = open_study("tiny"), np.random.default_rng(0)
+    ceilings = []
+    for roi, region in nsd.load_trials(source.nsd, source.subject, ROIS).items():
+        percent = noise_ceiling(ncsnr(region.responses, region.image_ids), n=3)
+        voxels = pd.DataFrame({"roi": roi, "voxel": range(len(percent)), "noise_ceiling": percent})
+        run = _start("02_neural_predictors", roi=roi)
+        pattern = pd.DataFrame({"roi": roi, "control": np.repeat(["trained", "shuffled"], 20)})
+        run.save_table("pattern_r", pattern.assign(pattern_r=rng.random(40)))
+        run.save_table("voxels", voxels.assign(r=rng.random(len(voxels))))
+        run.finish()
+        ceilings.append(voxels)
+    run = _start("01_brain_responses", rois=" ".join(ROIS))
+    run.save_table("noise_ceilings", pd.concat(ceilings, ignore_index=True))
+    run.finish()
+
+
+def _train(epochs: dict[str, int]) -> None:
+    """Leave what notebooks 03 and 04 do, without guidance; what is not trained at all has the history of the last."""
     source = open_study("tiny")
-    images = load_folder(source.classification / "train", source.image_size)
+    images, test = (load_folder(source.classification / part, source.image_size) for part in ("train", "val"))
     splits = split_rows(len(images), 0.1)
-    for seed, name in enumerate(names):
-        parameters = {**runs.defaults("03_guided_training"), "study": "tiny", "roi": name}
-        run = runs.start("03_guided_training", parameters)
+    for seed, (name, n) in enumerate(epochs.items()):
+        run = _start("03_guided_training", roi=name)
         model = build(GuidedNet, seed, "small_resnet", len(images.classes), 0)
-        config = TrainConfig(epochs=3, batch_size=32, lr=0.003, schedule="one-cycle", augmentation="none")
-        train_guided(model, images, None, 0.0, splits, config)
+        if n:
+            config = TrainConfig(epochs=n, batch_size=32, lr=0.003, schedule="one-cycle", augmentation="none")
+            history = train_guided(model, images, None, 0.0, splits, config)
+        run.save_table("history", history)
         save_model(model, run.folder)
         run.finish()
+        attacked = _start("04_adversarial_attacks", roi=name)
+        decisions = sweep(freeze(model), test, [2 / 255, 4 / 255], attack="LinfPGD", steps=3)
+        attacked.save_table("decisions", decisions.assign(attack="LinfPGD", condition=name, seed=0))
+        attacked.finish()
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +175,16 @@ def lab(project: Project) -> Iterator[Lab]:
     address = f"http://127.0.0.1:{port}"
     with project.running(command, f"{address}/api?token={TOKEN}", project.folder / "lab.log"):
         yield Lab(address, project.notebooks)
+
+
+@contextmanager
+def app(project: Project, notebook: str) -> Iterator[str]:
+    """The address of `python -m nbtools explore`, token included."""
+    port, log = free_port(), project.folder / f"{notebook}.log"
+    command = [sys.executable, "-m", "nbtools", "explore", notebook, f"--port={port}", "--no-browser"]
+    with project.running(command, f"http://127.0.0.1:{port}/", log):
+        (token,) = set(re.findall(r"token=(\w{20,})", log.read_text()))
+        yield f"http://127.0.0.1:{port}/?token={token}"
 
 
 def free_port() -> int:

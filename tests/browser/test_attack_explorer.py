@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
-import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -35,21 +33,17 @@ NOTEBOOK = "05_attack_explorer.ipynb"
 def bench(project: Project) -> Bench:
     """What the notebook explores, loaded here."""
     images = load_folder(project.folder / "data/derived/tiny/classification/val", 32)
-    folders = sorted((project.folder / "runs/tiny/03_guided_training").iterdir(), reverse=True)  # none, TO
-    networks = {folder.name.split("_")[0]: load_model(folder) for folder in folders}
+    folders = project.folder / "runs/tiny/03_guided_training"
+    networks = {name: load_model(next(folders.glob(f"{name}_*"))) for name in ("none", "TO")}
     return Bench(networks, images[choose_rows(len(images), 24)])
 
 
 @pytest.fixture(scope="module")
-def app(project: Project) -> Iterator[str]:
-    """The address of `python -m nbtools explore`, token included."""
-    from conftest import free_port
+def address(project: Project) -> Iterator[str]:
+    from conftest import app
 
-    port, log = free_port(), project.folder / "voila.log"
-    command = [sys.executable, "-m", "nbtools", "explore", f"--port={port}", "--no-browser"]
-    with project.running(command, f"http://127.0.0.1:{port}/", log):
-        (token,) = set(re.findall(r"token=(\w{20,})", log.read_text()))
-        yield f"http://127.0.0.1:{port}/?token={token}"
+    with app(project, "05_attack_explorer") as address:
+        yield address
 
 
 def expected(bench: Bench, **changes: object) -> View:
@@ -127,7 +121,7 @@ def explore(page: Page, explorer: Locator, bench: Bench, pictures: Path) -> None
     second = explorer.get_by_label("beside", exact=True)
     second.select_option("—")
     check(explorer, expected(bench, level=8.0, networks=("none",)))
-    explorer.get_by_label("network", exact=True).select_option("TO")
+    explorer.get_by_label("network", exact=True).press("ArrowDown")
     check(explorer, expected(bench, level=8.0, networks=("TO",)))
     second.select_option("none")
     check(explorer, expected(bench, level=8.0, networks=("TO", "none")))
@@ -159,28 +153,22 @@ def explore(page: Page, explorer: Locator, bench: Bench, pictures: Path) -> None
 
 
 def test_the_explorer_in_jupyterlab(lab: Lab, page: Page, bench: Bench, tmp_path: Path) -> None:
-    page.goto(lab.url(NOTEBOOK))
-    page.get_by_text("| Idle").first.wait_for(timeout=90_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    lab.run(page, NOTEBOOK)
     explorer = page.locator(".nbtools-explorer")
     explorer.locator(".gtitle").wait_for(timeout=120_000)
     page.get_by_text("| Idle").first.wait_for()
     explorer.scroll_into_view_if_needed()
     explore(page, explorer, bench, tmp_path)
 
-    page.get_by_role("menuitem", name="Settings", exact=True).click()
-    page.get_by_text("Theme", exact=True).click()
-    page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
-    page.locator('body[data-jp-theme-light="false"]').wait_for(state="attached")
+    lab.turn_dark(page)
     explorer.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / "dark.png")
 
 
-def test_the_explorer_as_an_app(app: str, page: Page, bench: Bench, project: Project, tmp_path: Path) -> None:
+def test_the_explorer_as_an_app(address: str, page: Page, bench: Bench, project: Project, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    page.goto(app, timeout=120_000)
+    page.goto(address, timeout=120_000)
     explorer = page.locator(".nbtools-explorer")
     explorer.locator(".gtitle").wait_for(timeout=120_000)
     page.screenshot(path=tmp_path / "app.png", full_page=True)
@@ -195,8 +183,8 @@ def test_the_explorer_as_an_app(app: str, page: Page, bench: Bench, project: Pro
     assert not target.exists()
 
 
-def test_the_app_answers_nobody_without_the_token(app: str) -> None:
-    address = app.split("?")[0]
+def test_the_app_answers_nobody_without_the_token(address: str) -> None:
+    address = address.split("?")[0]
     with urllib.request.urlopen(address) as answer:
         assert "/login" in answer.url
         assert b"nbtools-explorer" not in answer.read()
@@ -205,10 +193,10 @@ def test_the_app_answers_nobody_without_the_token(app: str) -> None:
             urllib.request.urlopen(urllib.request.Request(f"{address}{path}", data=b"{}"))
 
 
-def test_the_app_refuses_a_channel_without_frames(app: str) -> None:
+def test_the_app_refuses_a_channel_without_frames(address: str) -> None:
     """Voila would count to a number near 2⁶³ and answer nobody any more."""
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-    address, token = app.split("?")
+    address, token = address.split("?")
     channel = f"{address}api/kernels/{uuid.uuid4()}/channels?{token}"
     request = urllib.request.Request(channel, headers={**upgrade, "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="})
     with pytest.raises(urllib.error.HTTPError, match="400"):

@@ -22,10 +22,7 @@ NOTEBOOK = "00_start_here.ipynb"
 def test_the_first_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    page.goto(lab.url(NOTEBOOK))
-    page.get_by_text("| Idle").first.wait_for(timeout=90_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    lab.run(page, NOTEBOOK)
 
     # The last table: which notebooks have finished runs.
     table = page.locator(".jp-RenderedHTMLCommon table", has_text="finished runs")
