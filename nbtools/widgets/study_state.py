@@ -112,7 +112,7 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
     InputError
         If none has.
     """
-    trainings = table[[(Path(folder) / "history.parquet").exists() for folder in table["folder"]]]
+    trainings = table[table["folder"].map(lambda folder: (Path(folder) / "history.parquet").exists()).astype(bool)]
     rank = {name: place for place, name in enumerate(CONDITIONS)}
     trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
     parts = []
