@@ -87,10 +87,8 @@ def metrics_of(table: pd.DataFrame) -> list[str]:
 def filtered(table: pd.DataFrame, notebook: str, words: str) -> pd.DataFrame:
     """Keep a notebook's runs (or ``"all"``) that hold every word, in a name, a parameter or as ``alpha=0.65``."""
     rows = table if notebook == ALL else table[table["notebook"] == notebook]
-    said = rows.apply(_said, axis=1) if len(rows) else pd.Series(dtype=str)
-    for word in words.casefold().split():
-        rows = rows[[word in tokens for tokens in said.loc[rows.index]]]
-    return rows
+    wanted = set(words.casefold().split())
+    return rows[np.array([wanted <= _said(row) for _, row in rows.iterrows()], dtype=bool)]
 
 
 def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> str:
