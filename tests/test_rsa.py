@@ -398,4 +398,4 @@ def test_the_heat_map_and_the_map_show_what_their_tables_hold():
     assert markers["region, measured: V1"].x[0] == places.set_index("name").loc["V1", "x"]
     assert f"stress-1 = {places['stress'].iloc[0]:.2f}" in figure.layout.title.text
     spans = [np.ptp(axis.range) for axis in (figure.layout.xaxis, figure.layout.yaxis)]
-    assert spans[0] / spans[1] == pytest.approx((900 - 80 - 30) / (500 - 80 - 70)), "a unit is as long on either axis"
+    assert spans[0] / spans[1] == pytest.approx((960 - 20 - 160) / (760 - 100 - 20)), "a unit is as long on either axis"

@@ -15,13 +15,9 @@ from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
 from nbtools.plots.style import (
     BOTTOM,
-    HEIGHT,
     INK,
-    LEFT,
-    RIGHT,
     TEMPLATE,
     TOP,
-    WIDTH,
     axis_places,
     check_names,
     check_table,
@@ -31,6 +27,7 @@ from nbtools.plots.style import (
     ordered,
     padded,
     place_labels,
+    plot_size,
 )
 
 # What the features are, in words, in the order of legends.
@@ -211,6 +208,7 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     check_table(places, ("source", "name", "x", "y", "stress"))
     check_names(places["source"], list(SOURCES), "source")
     fig = new_figure(f"{title}<br><sup>stress-1 = {places['stress'].iloc[0]:.2f}; axes have no meaning</sup>", "", "")
+    fig.update_layout(width=960, height=760, margin={"t": TOP + 20, "l": 20, "b": 20, "r": 160}, legend={"y": 1.01})
     sources = [source for source in SOURCES if source in set(places["source"])]
     for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
         line = {"color": faded(color(part["name"].iloc[0]), 0.35), "width": 1}
@@ -225,19 +223,21 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
             showlegend=False,
         )
     _source_legend(fig, sources)
-    x_range, y_range = _true_to_scale(places[["x", "y"]])
+    for name in ordered(places["name"]):
+        marker = _marker(name, "pooled", 10)
+        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legend="legend2")
+    x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))
+    measured = (places["source"] == "measured").to_numpy()
     points = places[["x", "y"]].to_numpy()
-    shown = places["source"].isin(["pooled", "measured"]).to_numpy()
-    place_labels(fig, points[shown], points, list(places.loc[shown, "name"]), x_range, y_range)
+    place_labels(fig, points[measured], points, list(places.loc[measured, "name"]), x_range, y_range)
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
     fig.update_xaxes(blank, range=x_range)
     fig.update_yaxes(blank, range=y_range)
-    return fig.update_layout(height=HEIGHT + 20, margin={"t": TOP + 20}, legend={"y": 1.02})
+    return fig.update_layout(legend2={"x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top", "orientation": "v"})
 
 
-def _true_to_scale(points: pd.DataFrame) -> tuple[list[float], list[float]]:
-    """Ranges of x and y in which a unit is as long on either axis of a figure of the default size."""
-    size = np.array([WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM])
+def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float], list[float]]:
+    """Ranges of x and y in which a unit is as long on either axis of a plot of this size, in pixels."""
     low, high = points.min().to_numpy(), points.max().to_numpy()
     unit = 1.15 * np.max((high - low) / size)
     x, y = ([float(m - half), float(m + half)] for m, half in zip((low + high) / 2, unit * size / 2, strict=True))

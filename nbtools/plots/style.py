@@ -159,6 +159,13 @@ def spread(wanted: np.ndarray, gap: float, top: float) -> np.ndarray:
     return places[np.argsort(order, kind="stable")]
 
 
+def plot_size(fig: go.Figure) -> np.ndarray:
+    """Return width and height of the area inside the margins, in pixels."""
+    layout, margin = fig.layout, fig.layout.margin
+    across = (layout.width or WIDTH) - (margin.l or LEFT) - (margin.r or RIGHT)
+    return np.array([across, (layout.height or HEIGHT) - (margin.t or TOP) - (margin.b or BOTTOM)])
+
+
 def place_labels(
     fig: go.Figure,
     targets: np.ndarray,
@@ -172,7 +179,7 @@ def place_labels(
     Parameters
     ----------
     fig : Figure
-        Of the default size; gets one annotation per name.
+        Its size must be set; gets one annotation per name.
     targets, points : arrays (n_names, 2), (n_points, 2)
         Where the names belong, and all markers, in data units.
     names : sequence of str (n_names,)
@@ -180,7 +187,7 @@ def place_labels(
     x_range, y_range : (low, high)
         The axes' ranges.
     """
-    size = np.array([WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM])
+    size = plot_size(fig)
     low, span = np.array([x_range[0], y_range[0]]), np.array([np.ptp(x_range), np.ptp(y_range)])
     pixels, markers = ((values - low) / span * size for values in (targets, points))
     halo = "rgba(255,255,255,0.7)"  # so that bars behind a label do not strike it out
