@@ -159,7 +159,7 @@ _DASHES: dict[Kind, str] = {
     "roi": "solid",
 }
 # One shape for each member of the family, weakest first; a decay of another strength has the last.
-_DECAY_SYMBOLS = ("arrow-up", "arrow-right", "arrow-down", "arrow-left", "arrow")
+_DECAY_SYMBOLS = ("triangle-left", "bowtie", "triangle-right", "hexagram", "star-square")
 
 
 def color(condition: str) -> str:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nbtools.errors import InputError
-from nbtools.plots.style import BOTTOM, INK, TEMPLATE, TOP, check_accuracy, check_table, faded, ordered, thinned
+from nbtools.plots.style import BOTTOM, INK, TEMPLATE, TOP, check_accuracy, check_table, error_bars, ordered, thinned
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
 # The colour-blind safe palette of Okabe and Ito, and a shape each.
@@ -161,15 +161,7 @@ def _curve(fig: go.Figure, curve: pd.DataFrame, norm: str, attack: str, value: s
     name = attack.removeprefix(norm)
     shade, shape = _LOOKS.get(name, (INK, "hexagon"))
     curve = curve.sort_values("epsilon")
-    bars = {
-        "type": "data",
-        "symmetric": False,
-        "array": curve["ci_high"] - curve[value],
-        "arrayminus": curve[value] - curve["ci_low"],
-        "color": faded(shade, 0.35),
-        "thickness": 1.2,
-        "width": 0,
-    }
+    bars = error_bars(curve[value], curve["ci_low"], curve["ci_high"], shade, "cross")
     shown = {"FGSM": "FGSM, FGM", "FGM": "FGSM, FGM"}.get(name, name)  # one step of either norm
     fig.add_scatter(
         x=curve["epsilon"] * _scale(norm),

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nbtools.metrics.stats import bootstrap_ci
-from nbtools.plots.style import BOTTOM, INK, PALE, TEMPLATE, TOP, check_table
+from nbtools.plots.style import BOTTOM, INK, PALE, TEMPLATE, TOP, check_table, error_bars
 
 _PANELS = {
     "distance": "distance to the<br>region's centre",
@@ -65,6 +65,6 @@ def _strip(fig: go.Figure, place: int, values: np.ndarray, name: str, column: in
     dots = {"size": 6, "color": PALE, "opacity": 0.7}
     fig.add_scatter(x=np.full(len(values), place - 0.12), y=values, name=name, mode="markers", marker=dots, **at)
     mean, (low, high) = values.mean(), bootstrap_ci(values)
-    bars = {"type": "data", "symmetric": False, "array": [high - mean], "arrayminus": [mean - low], "width": 4}
+    bars = error_bars(mean, low, high, INK)
     look = {"size": 10, "color": INK, "symbol": "diamond"}
     fig.add_scatter(x=[place + 0.15], y=[mean], name=name, mode="markers", marker=look, error_y=bars, **at)

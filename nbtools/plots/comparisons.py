@@ -18,6 +18,7 @@ from nbtools.plots.style import (
     at_epsilon,
     axis_places,
     check_table,
+    condition_axis,
     error_bars,
     new_figure,
     ordered,
@@ -70,13 +71,12 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
             name=name,
             mode="markers",
             marker={"symbol": symbol(name), "size": 12, "color": color(name), "line": {"width": 1.5}},
-            error_y=error_bars(row[score], row["ci_low"], row["ci_high"], name),
+            error_y=error_bars(row[score], row["ci_low"], row["ci_high"], color(name)),
         )
     if note:
         above = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
         fig.add_annotation(text=note, showarrow=False, font={"size": 13}, **above)
-    fig.update_xaxes(tickvals=list(places.values()), ticktext=[name.replace("-", "-<br>") for name in names])
-    return fig.update_layout(showlegend=False, margin={"t": TOP + 15, "b": BOTTOM + 20})
+    return condition_axis(fig, places).update_layout(showlegend=False, margin={"t": TOP + 15, "b": BOTTOM + 20})
 
 
 def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -110,14 +110,16 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
                 name=name,
                 mode="markers",
                 marker={**marker, "line": {"width": 2, "color": color(name)}},
-                error_x=error_bars(value, row["ci_low"], row["ci_high"], name),
+                error_x=error_bars(value, row["ci_low"], row["ci_high"], color(name)),
                 row=1,
                 col=column,
             )
         fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
     fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
     fig.update_layout(height=TOP + BOTTOM + 60 + 32 * len(conditions), margin={"t": TOP + 20, "l": 110})
-    fig.update_xaxes(title_text="difference", tickformat="+.0%", matches="x", nticks=4, tickangle=0)
+    fig.update_xaxes(
+        title_text="difference", tickformat="+.0%", matches="x", nticks=max(3, 8 - len(controls)), tickangle=0
+    )
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
 
 
@@ -159,14 +161,7 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
             "marker": {"symbol": symbol(name), "size": 10},
         }
         robust = part["accuracy_robust"]
-        bars = {
-            "type": "data",
-            "symmetric": False,
-            "array": part["ci_high_robust"] - robust,
-            "arrayminus": robust - part["ci_low_robust"],
-            "color": color(name),
-            "thickness": 1.2,
-        }
+        bars = error_bars(robust, part["ci_low_robust"], part["ci_high_robust"], color(name), "line")
         fig.add_scatter(x=part["accuracy_clean"], y=robust, **look, row=1, col=1)
         fig.add_scatter(x=part["alpha"], y=robust, error_y=bars, **look, showlegend=False, row=1, col=2)
         for _, point in part.iterrows():

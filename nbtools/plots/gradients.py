@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from nbtools.conditions import DECAYS, color, dash, symbol
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.plots.style import INK, TEMPLATE, TOP, check_table, error_bars, new_figure, ordered
+from nbtools.plots.style import INK, TEMPLATE, TOP, check_table, error_bars, legend_beside, new_figure, ordered
 
 LOSS_COLORS = "Cividis"  # one hue path from dark to light: reads in grey print and to colour-blind eyes
 
@@ -38,28 +38,18 @@ def smoothness_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
     for place, name in enumerate(names):
         part = table[table["condition"] == name].sort_values("epsilon")
         nudge = (place - (len(names) - 1) / 2) * 0.012 * table["epsilon"].max() * 255  # so that bars do not hide
-        bars = {
-            "type": "data",
-            "symmetric": False,
-            "array": part["ci_high"] - part["mean"],
-            "arrayminus": part["mean"] - part["ci_low"],
-            "thickness": 1,
-            "width": 2,
-            "color": color(name),
-        }
         fig.add_scatter(
             x=part["epsilon"] * 255 + nudge,
             y=part["mean"],
             name=name,
             mode="lines+markers",
-            error_y=bars,
+            error_y=error_bars(part["mean"], part["ci_low"], part["ci_high"], color(name), "line"),
             line={"color": color(name), "dash": dash(name), "width": 2},
             marker={"symbol": symbol(name), "size": 9},
         )
     epsilons = np.sort(table["epsilon"].unique())
     fig.update_xaxes(tickvals=epsilons * 255, ticktext=[epsilon_label(e) for e in epsilons])
-    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
-    return fig.update_yaxes(type="log", dtick=1).update_layout(legend=legend, margin={"r": 150})
+    return legend_beside(fig.update_yaxes(type="log", dtick=1), len(names))
 
 
 def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Figure:
@@ -109,11 +99,12 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
     fig.update_scenes(
         xaxis={"title": {"text": "gradient, k/255", "font": small}, "tickfont": small, "nticks": 5},
         yaxis={"title": {"text": "random, k/255", "font": small}, "tickfont": small, "nticks": 5},
-        zaxis={"title": {"text": "loss", "font": small}, "tickfont": small, "range": [0, top]},
-        camera={"eye": {"x": -2.6, "y": -2.7, "z": 1.3}, "center": {"x": 0, "y": 0, "z": -0.15}},
+        zaxis={"title": "", "tickfont": small, "range": [0, top]},  # named at the colour bar
+        camera={"eye": {"x": -1.9, "y": -2.0, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.2}},
         aspectmode="cube",
     )
-    return fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + 40 + 330 * rows, margin={"l": 10})
+    margin = {"l": 10, "t": TOP + 20, "b": 20}
+    return fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + 60 + 290 * rows, margin=margin)
 
 
 def transfer_heatmap(matrix: pd.DataFrame, *, title: str) -> go.Figure:
@@ -195,9 +186,8 @@ def equal_smoothness(table: pd.DataFrame, family: pd.DataFrame, *, title: str) -
         name, value = row["condition"], row["accuracy"]
         family_value = value - row["difference"]  # NaN where the family has no member to compare with
         bounds = (family_value + row["ci_low"], family_value + row["ci_high"])
-        bars = {} if np.isnan(family_value) else {"error_y": error_bars(value, *bounds, name)}
+        bars = {} if np.isnan(family_value) else {"error_y": error_bars(value, *bounds, color(name))}
         marker = {"symbol": symbol(name), "size": 12, "color": color(name), "line": {"width": 1.5}}
         fig.add_scatter(x=[row["smoothness"]], y=[value], name=name, mode="markers", marker=marker, **bars)
-    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
     fig.update_xaxes(type="log", tickcolor=INK)
-    return fig.update_yaxes(tickformat=".0%").update_layout(legend=legend, margin={"r": 150})
+    return legend_beside(fig.update_yaxes(tickformat=".0%"), 1 + len(table))

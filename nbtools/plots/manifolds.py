@@ -10,7 +10,17 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nbtools.conditions import HIERARCHY, color, dash, symbol
-from nbtools.plots.style import INK, PALE, TEMPLATE, axis_places, check_names, check_table, error_bars, ordered
+from nbtools.plots.style import (
+    INK,
+    PALE,
+    TEMPLATE,
+    axis_places,
+    check_names,
+    check_table,
+    error_bars,
+    legend_beside,
+    ordered,
+)
 
 # What a panel is called; capacity and separability are better high, the others low.
 PANELS: dict[str, str] = {
@@ -63,7 +73,7 @@ def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
                     name=f"{name}, {space}",
                     mode="markers",
                     marker={**_marker(name), "color": color(name) if i == 0 else "white"},
-                    error_y=error_bars(row["value"], row["ci_low"], row["ci_high"], name),
+                    error_y=error_bars(row["value"], row["ci_low"], row["ci_high"], color(name)),
                     showlegend=False,
                     **place,
                 )
@@ -100,7 +110,6 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
             part = table[(table["measure"] == measure) & (table["condition"] == name)].set_index("readout")
             part = part.loc[[readout for readout in readouts if readout in part.index]]
             nudge = (i - (len(names) - 1) / 2) * 0.03  # so that bars do not hide one another
-            arms = {"array": part["ci_high"] - part["value"], "arrayminus": part["value"] - part["ci_low"]}
             fig.add_scatter(
                 x=[readouts.index(readout) + nudge for readout in part.index],
                 y=part["value"],
@@ -108,13 +117,13 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
                 mode="lines+markers",
                 line={"color": color(name), "dash": dash(name), "width": 1.5},
                 marker={"symbol": symbol(name), "size": 8},
-                error_y={"type": "data", "symmetric": False, "color": color(name), "thickness": 1, "width": 2, **arms},
+                error_y=error_bars(part["value"], part["ci_low"], part["ci_high"], color(name), "line"),
                 showlegend=place == {"row": 1, "col": 1},
                 **place,
             )
         ends = [-0.35, len(readouts) - 0.65]
         fig.update_xaxes(tickvals=list(range(len(readouts))), ticktext=readouts, range=ends, **place)
-    return fig.update_xaxes(title_text="read-out")
+    return _legend_beside(fig.update_xaxes(title_text="read-out"), len(names))
 
 
 def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: str) -> go.Figure:
@@ -150,15 +159,16 @@ def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: 
                 name=name,
                 mode="markers",
                 marker=_marker(name),
-                error_x=error_bars(row["value"], row["ci_low"], row["ci_high"], name, cross=True),
-                error_y=error_bars(row["gain"], row["gain_low"], row["gain_high"], name, cross=True),
+                error_x=error_bars(row["value"], row["ci_low"], row["ci_high"], color(name), "cross"),
+                error_y=error_bars(row["gain"], row["gain_low"], row["gain_high"], color(name), "cross"),
                 showlegend=place == {"row": 1, "col": 1},
                 **place,
             )
         fig.add_hline(y=0, line={"color": INK, "width": 1, "dash": "dot"}, **place)
         fig.update_xaxes(title_text=PANELS[measure], **place)
     fig.update_yaxes(tickformat="+.0%", matches="y")
-    return fig.update_yaxes(title_text="gain in robust accuracy", col=1)
+    fig.update_yaxes(title_text="gain in robust accuracy", col=1)
+    return _legend_beside(fig, table["condition"].nunique())
 
 
 def _panels(
@@ -179,6 +189,10 @@ def _panels(
     fig.update_layout(template=TEMPLATE, title_text=title, width=_WIDTH, height=_HEIGHT, legend=legend)
     fig.update_annotations(font_size=13)
     return fig, {name: {"row": 1 + i // 3, "col": 1 + i % 3} for i, name in enumerate(measures)}
+
+
+def _legend_beside(fig: go.Figure, entries: int) -> go.Figure:
+    return legend_beside(fig, entries).update_layout(width=_WIDTH + 130)
 
 
 def _marker(condition: object) -> dict[str, object]:

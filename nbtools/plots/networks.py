@@ -25,6 +25,7 @@ from nbtools.plots.style import (
     check_accuracy,
     check_names,
     check_table,
+    condition_axis,
     error_bars,
     faded,
     new_figure,
@@ -221,7 +222,7 @@ def hierarchy(
     fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
     fig.update_layout(height=TOP + BOTTOM + 45 + 210 * len(epsilons))
     fig.update_layout(margin={"t": TOP + 15, "b": BOTTOM + 30, "r": 60})
-    fig.update_xaxes(tickvals=list(places.values()), ticktext=[_wrapped(name) for name in places])
+    condition_axis(fig, places)
     for group, text in ((BASELINES, "controls"), (DECAYS, "weight decay"), (HIERARCHY, "regions, early → late")):
         members = [places[name] for name in group if name in places]
         if members:
@@ -262,8 +263,8 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
     for row in both.to_dict("records"):
         name, (x, y) = row["condition"], (row["accuracy_clean"], row["accuracy_robust"])
         bars = {
-            "error_x": error_bars(x, row["ci_low_clean"], row["ci_high_clean"], name, cross=True),
-            "error_y": error_bars(y, row["ci_low_robust"], row["ci_high_robust"], name, cross=True),
+            "error_x": error_bars(x, row["ci_low_clean"], row["ci_high_clean"], color(name), "cross"),
+            "error_y": error_bars(y, row["ci_low_robust"], row["ci_high_robust"], color(name), "cross"),
         }
         marker = {"symbol": symbol(name), "size": 12, "color": color(name), "line": {"width": 1.5}}
         # With a network per seed the markers themselves show the spread; bars would hide them.
@@ -292,14 +293,10 @@ def _interval_marker(fig: go.Figure, x: float, point: pd.Series, name: str, row:
         name=name,
         mode="markers",
         marker={"symbol": symbol(name), "size": 12, "color": color(name), "line": {"width": 1.5}},
-        error_y=error_bars(point["accuracy"], point["ci_low"], point["ci_high"], name),
+        error_y=error_bars(point["accuracy"], point["ci_low"], point["ci_high"], color(name)),
         row=row,
         col=1,
     )
-
-
-def _wrapped(condition: str) -> str:
-    return condition.replace("-", "-<br>")
 
 
 def _band(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, hex_color: str) -> None:

@@ -125,7 +125,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
                 y=[places[row["a"]] + shift],
                 mode="markers",
                 marker=_marker(row["a"], row["a_source"], 8),
-                error_x=error_bars(row["similarity"], row["ci_low"], row["ci_high"], row["a"], cross=True),
+                error_x=error_bars(row["similarity"], row["ci_low"], row["ci_high"], color(row["a"]), "cross"),
                 name=f"{SOURCES[row['a_source']]}: {row['a']}",
                 showlegend=False,
                 row=1,

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import color, symbol
-from nbtools.plots.style import BOTTOM, INK, TOP, check_table, new_figure, ordered
+from nbtools.plots.style import BOTTOM, INK, TOP, check_table, error_bars, legend_beside, new_figure, ordered
 
 CONSISTENCY_COLORS = "Cividis"
 
@@ -40,22 +40,13 @@ def class_bias(table: pd.DataFrame, *, title: str) -> go.Figure:
             name=name,
             mode="markers",
             marker={"symbol": symbol(name), "size": 9, "color": color(name)},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": part["ci_high"] - part["shape_bias"],
-                "arrayminus": part["shape_bias"] - part["ci_low"],
-                "color": color(name),
-                "thickness": 1,
-                "width": 2,
-            },
+            error_x=error_bars(part["shape_bias"], part["ci_low"], part["ci_high"], color(name), "line"),
         )
     fig.add_vline(x=0.5, line={"color": INK, "width": 1, "dash": "dot"})
     fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
     fig.update_yaxes(tickvals=np.arange(len(classes)), ticktext=classes, autorange="reversed")
-    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
-    height = TOP + BOTTOM + max(12 * len(classes) * len(names), 260)
-    return fig.update_layout(legend=legend, height=height, margin={"l": 110, "r": 150})
+    fig.update_layout(height=TOP + BOTTOM + max(12 * len(classes) * len(names), 260), margin={"l": 110})
+    return legend_beside(fig, len(names))
 
 
 def shape_and_texture(table: pd.DataFrame, *, title: str) -> go.Figure:

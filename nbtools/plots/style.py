@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import BASELINES, CONDITIONS, DECAYS, HIERARCHY, color
+from nbtools.conditions import BASELINES, CONDITIONS, DECAYS, HIERARCHY
 from nbtools.errors import InputError
 
 WIDTH, HEIGHT = 900, 500
@@ -116,18 +117,48 @@ def axis_places(names: Sequence[str]) -> dict[str, float]:
     return places
 
 
+def condition_axis(fig: go.Figure, places: Mapping[str, float]) -> go.Figure:
+    """Write conditions' names below the horizontal axis; the figure grows until they do not touch."""
+    names = [name.replace("-", "-<br>") for name in places]
+    width = max(fig.layout.width or WIDTH, LEFT + RIGHT + round(52 * (max(places.values()) + 1)))
+    return fig.update_layout(width=width).update_xaxes(
+        tickvals=list(places.values()), ticktext=names, tickangle=0, tickfont={"size": 13}
+    )
+
+
+def legend_beside(fig: go.Figure, entries: int) -> go.Figure:
+    """Put a legend to the right of the plot; the figure grows until it holds all entries."""
+    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
+    height = max(fig.layout.height or HEIGHT, TOP + BOTTOM + 24 * entries)
+    return fig.update_layout(legend=legend, height=height, margin={"r": 150})
+
+
 def faded(hex_color: str, opacity: float) -> str:
     """Return a hex colour as rgba with this opacity."""
     red, green, blue = (int(hex_color[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def error_bars(value: float, low: float, high: float, condition: str, cross: bool = False) -> dict:
-    """Return plotly's error bar from an interval's bounds, in the condition's colour; faint where bars cross."""
-    bars = {"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low]}
-    if cross:
-        return {**bars, "color": faded(color(condition), 0.3), "thickness": 1.5, "width": 0}
-    return {**bars, "color": color(condition), "thickness": 1.8, "width": 4}
+def error_bars(
+    value: float | pd.Series,
+    low: float | pd.Series,
+    high: float | pd.Series,
+    ink: str,
+    look: Literal["point", "line", "cross"] = "point",
+) -> dict:
+    """Return plotly's error bars from intervals' bounds, in a colour; finer along a line, faint where bars cross."""
+    bars = {
+        "type": "data",
+        "symmetric": False,
+        "array": np.atleast_1d(high - value),
+        "arrayminus": np.atleast_1d(value - low),
+    }
+    looks = {
+        "point": {"color": ink, "thickness": 1.8, "width": 4},
+        "line": {"color": ink, "thickness": 1, "width": 2},
+        "cross": {"color": faded(ink, 0.3), "thickness": 1.5, "width": 0},
+    }
+    return {**bars, **looks[look]}
 
 
 def padded(bounds: pd.DataFrame, share: float = 0.12) -> list[float]:
