@@ -117,9 +117,8 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
         fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
     fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
     fig.update_layout(height=TOP + BOTTOM + 60 + 32 * len(conditions), margin={"t": TOP + 20, "l": 110})
-    fig.update_xaxes(
-        title_text="difference", tickformat="+.0%", matches="x", nticks=max(3, 8 - len(controls)), tickangle=0
-    )
+    small = {"tickfont": {"size": 11}, "tickangle": 0, "nticks": 6}  # panels are narrow
+    fig.update_xaxes(title_text="difference", tickformat="+.0%", matches="x", **small)
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
 
 

@@ -13,6 +13,7 @@ from nbtools.conditions import DECAYS, color, dash, symbol
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.plots.style import INK, TEMPLATE, TOP, check_table, error_bars, legend_beside, new_figure, ordered
 
+_SURFACE_AXES = "along the gradient's sign and a random direction, both in 1/255"
 LOSS_COLORS = "Cividis"  # one hue path from dark to light: reads in grey print and to colour-blind eyes
 
 
@@ -97,14 +98,19 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
         )
     small = {"size": 11}
     fig.update_scenes(
-        xaxis={"title": {"text": "gradient, k/255", "font": small}, "tickfont": small, "nticks": 5},
-        yaxis={"title": {"text": "random, k/255", "font": small}, "tickfont": small, "nticks": 5},
+        xaxis={"title": {"text": "gradient", "font": small}, "tickfont": small, "nticks": 5},
+        yaxis={"title": {"text": "random", "font": small}, "tickfont": small, "nticks": 5},
         zaxis={"title": "", "tickfont": small, "range": [0, top]},  # named at the colour bar
-        camera={"eye": {"x": -1.9, "y": -2.0, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.2}},
+        camera={"eye": {"x": -2.1, "y": -2.2, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.2}},
         aspectmode="cube",
     )
     margin = {"l": 10, "t": TOP + 20, "b": 20}
-    return fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + 60 + 290 * rows, margin=margin)
+    return fig.update_layout(
+        template=TEMPLATE,
+        title_text=f"{title}<br><sup>{_SURFACE_AXES}</sup>",
+        height=TOP + 60 + 290 * rows,
+        margin=margin,
+    )
 
 
 def transfer_heatmap(matrix: pd.DataFrame, *, title: str) -> go.Figure:
