@@ -28,7 +28,7 @@ from nbtools.data.own_image import LARGE, MAX_BYTES, photographs, read_image, wi
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.models import GuidedNet, build, freeze, save_model
-from nbtools.plots import decision_board, decision_path
+from nbtools.plots import class_bars, decision_path
 from nbtools.targeted import Towards, perturb_towards
 from nbtools.widgets import attack_html
 from nbtools.widgets.attack_explorer import AttackExplorer
@@ -285,16 +285,16 @@ def test_what_comes_from_outside_is_escaped() -> None:
 # --- figures ------------------------------------------------------------------------------------------------
 
 
-def board(choice: Choice) -> go.Figure:
+def bars_of(choice: Choice) -> go.Figure:
     seen = view(computed(bench(), choice), choice)
-    return decision_board(seen.path, seen.bars, seen.level, x_title="ε", title="a (b study, simulated)")
+    return class_bars(seen.bars, seen.path, seen.level, title="a (b study, simulated)")
 
 
-def test_boards_have_the_same_traces_whatever_they_show() -> None:
-    one, two = board(replace(CHOICE, networks=("TO",))), board(CHOICE)
+def test_bars_have_the_same_traces_whatever_they_show() -> None:
+    one, two = bars_of(replace(CHOICE, networks=("TO",))), bars_of(CHOICE)
     assert [trace.type for trace in one.data] == [trace.type for trace in two.data]
     assert "says cat" in two.layout.annotations[0].text
-    assert "dog (fooled)" in board(replace(CHOICE, level=8.0)).layout.annotations[1].text
+    assert "dog (fooled)" in bars_of(replace(CHOICE, level=8.0)).layout.annotations[1].text
 
 
 def test_the_flip_is_marked_where_it_is() -> None:
@@ -557,8 +557,7 @@ def explorer() -> AttackExplorer:
 
 
 def heading(explorer: AttackExplorer) -> str:
-    assert explorer.board is not None
-    return explorer.board.layout.title.text
+    return explorer.bars.children[0].layout.title.text
 
 
 def test_it_opens_on_a_finished_attack(explorer: AttackExplorer) -> None:
@@ -580,21 +579,23 @@ def test_controls_change_what_is_shown(explorer: AttackExplorer) -> None:
     assert "perturb_towards(network, x, 2, radii" in explorer.outbox.code
 
 
-def test_the_board_is_the_figure_of_the_choice(explorer: AttackExplorer) -> None:
+def test_figures_are_those_of_the_choice(explorer: AttackExplorer) -> None:
     """Moved, switched and switched back, it equals one drawn from nothing."""
     explorer.level.value = 8.0
     explorer.second.value = ""
     explorer.first.value = "TO"
     explorer.level.value = 4.0
     fresh = view(explorer.bench, explorer.choice)
-    figure = decision_board(fresh.path, fresh.bars, fresh.level, x_title="attack budget ε (1/255)", title="t")
-    for there, wanted in zip(explorer.board.data, figure.data, strict=True):
-        for part in ("x", "y", "text"):
-            assert list(there[part] if there[part] is not None else []) == list(
-                wanted[part] if wanted[part] is not None else []
-            )
-    heads = [note.text for note in explorer.board.layout.annotations]
-    assert heads == [note.text for note in figure.layout.annotations]
+    bars = class_bars(fresh.bars, fresh.path, fresh.level, title="t")
+    path = decision_path(fresh.path, fresh.level, title="t")
+    for shown, figure in ((explorer.bars.children[0], bars), (explorer.path.children[0], path)):
+        for there, wanted in zip(shown.data, figure.data, strict=True):
+            for part in ("x", "y", "text"):
+                assert list(there[part] if there[part] is not None else []) == list(
+                    wanted[part] if wanted[part] is not None else []
+                )
+        assert [note.text for note in shown.layout.annotations] == [note.text for note in figure.layout.annotations]
+        assert [line.x0 for line in shown.layout.shapes] == [line.x0 for line in figure.layout.shapes]
 
 
 def test_what_is_dropped_is_taken_or_refused(explorer: AttackExplorer) -> None:

@@ -6,7 +6,7 @@ from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel
 from nbtools.plots.clouds import category_clouds
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
 from nbtools.plots.curves import compared_curves
-from nbtools.plots.decisions import decision_board, decision_path
+from nbtools.plots.decisions import class_bars, decision_path
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
 from nbtools.plots.images import image_grid, perturbations
 from nbtools.plots.manifolds import manifolds_and_gain, manifolds_by_condition, manifolds_by_readout
@@ -21,11 +21,11 @@ __all__ = [
     "attack_curves",
     "audit_grid",
     "category_clouds",
+    "class_bars",
     "class_bias",
     "class_manifolds",
     "compared_curves",
     "consistency_heatmap",
-    "decision_board",
     "decision_path",
     "differences",
     "equal_smoothness",

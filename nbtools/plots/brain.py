@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from nbtools.conditions import color
@@ -28,6 +28,9 @@ from nbtools.plots.style import (
     ordered,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def regions(volume: nib.Nifti1Image, names: Sequence[str], *, title: str) -> Figure:
     """Draw regions on six axial slices with nilearn, in their fixed colours.
@@ -41,7 +44,7 @@ def regions(volume: nib.Nifti1Image, names: Sequence[str], *, title: str) -> Fig
     title : str
         Title, with `Study.title`.
     """
-    # nilearn takes a second to import; only this figure needs it
+    # These take a second to import; only this figure needs them.
     from matplotlib import pyplot as plt
     from matplotlib.colors import ListedColormap
     from nilearn import plotting

@@ -18,7 +18,7 @@ SLOTS = 2  # networks side by side
 X_TITLE = "attack budget ε (1/255)"
 
 
-def decision_path(path: pd.DataFrame, *, x_title: str = X_TITLE, title: str) -> go.Figure:
+def decision_path(path: pd.DataFrame, level: float | None = None, *, x_title: str = X_TITLE, title: str) -> go.Figure:
     """Show how the decision about one image changes with the attack's budget, and where it flips.
 
     Parameters
@@ -26,6 +26,8 @@ def decision_path(path: pd.DataFrame, *, x_title: str = X_TITLE, title: str) -> 
     path : DataFrame
         One row per condition × ε: ``condition``, ``level`` (ε in 1/255, 0 is clean), ``label``, ``probability``
         (of the label), ``rival``, ``rival_probability``, ``prediction``, ``reached`` (whether the attack succeeded).
+    level : float, optional
+        An ε to mark, in 1/255.
     x_title : str
         The unit of ε.
     title : str
@@ -42,25 +44,35 @@ def decision_path(path: pd.DataFrame, *, x_title: str = X_TITLE, title: str) -> 
         for trace in _path_traces(path[path["condition"] == name], slot, _positions(path)):
             fig.add_trace(trace)
     fig.update_xaxes(**_level_axis(path), title_text=x_title)
-    return fig.update_yaxes(**_PROBABILITY, title_text="probability")
+    fig.update_yaxes(**_PROBABILITY, title_text="probability")
+    if level is not None:
+        mark_level(fig, path, level)
+    return fig
 
 
-def decision_board(path: pd.DataFrame, bars: pd.DataFrame, level: float, *, x_title: str, title: str) -> go.Figure:
-    """Show the class probabilities of one or two networks at one ε, above their decision paths.
+def mark_level(figure: go.Figure, path: pd.DataFrame, level: float) -> None:
+    """Mark an ε (1/255) in a `decision_path`; a shape moves without drawing anything else anew."""
+    at = _positions(path)[level]
+    line = {"color": INK, "width": 1.5, "dash": "dash"}
+    figure.layout.shapes = [{"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": line}]
+
+
+def class_bars(bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: str) -> go.Figure:
+    """Show the class probabilities of one or two networks, clean and at one ε.
 
     The figure has the same traces for any table, so that a widget can put new values into them.
 
     Parameters
     ----------
-    path : DataFrame
-        As `decision_path` takes it, of one or two conditions.
     bars : DataFrame
         One row per condition × class, in the order to show: ``condition``, ``class_name``, ``clean`` and
         ``probability`` (of the class, without attack and at ε).
+    path : DataFrame
+        As `decision_path` takes it, of the same one or two conditions.
     level : float
-        The ε of `bars`, in 1/255, marked in the paths.
-    x_title, title : str
-        As in `decision_path`.
+        The ε of `bars`, in 1/255.
+    title : str
+        Title, with `Study.title`.
 
     Raises
     ------
@@ -72,54 +84,36 @@ def decision_board(path: pd.DataFrame, bars: pd.DataFrame, level: float, *, x_ti
     names = list(dict.fromkeys(path["condition"]))
     if len(names) > SLOTS or set(bars["condition"]) != set(names):
         raise InputError(
-            "the board holds one or two networks, the same in both tables",
+            "there is room for one or two networks, the same in both tables",
             expected="one or two conditions",
             got=f"{', '.join(names)} and {', '.join(ordered(bars['condition']))}",
             fix="choose two networks",
         )
-    fig = make_subplots(
-        2,
-        SLOTS,
-        specs=[[{}, {}], [{"colspan": SLOTS}, None]],
-        subplot_titles=[" "] * SLOTS,
-        vertical_spacing=0.22,
-        horizontal_spacing=0.14,
-        row_heights=[0.55, 0.45],
-    )
-    positions = _positions(path)
+    fig = make_subplots(1, SLOTS, subplot_titles=[" "] * SLOTS, horizontal_spacing=0.14)
     for slot, name in enumerate([*names, *[None] * SLOTS][:SLOTS]):
         for trace in _bar_traces(bars[bars["condition"] == name], name):
             fig.add_trace(trace, 1, slot + 1)
-        for trace in _path_traces(path[path["condition"] == name], slot, positions):
-            fig.add_trace(trace, 2, 1)
-    line = {"color": INK, "width": 1.5, "dash": "dash"}
-    fig.add_scatter(y=[0, 1], mode="lines", line=line, name=_HERE, showlegend=False, hoverinfo="skip", row=2, col=1)
-    fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4}, row=1)
-    fig.update_yaxes(**_class_axis(bars, path), row=1)
-    fig.update_xaxes(**_level_axis(path), title_text=x_title, row=2)
-    fig.update_yaxes(**_PROBABILITY, title_text="probability", row=2)
-    legend = {"y": 0.36, "font": {"size": 13}}
-    height = TOP + BOTTOM + 340 + 16 * bars["class_name"].nunique()
-    fig.update_layout(template=TEMPLATE, legend=legend, barmode="overlay", height=height, width=WIDTH)
-    show_level(fig, path, bars, level, title=title)
+    fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4})
+    fig.update_yaxes(**_class_axis(bars, path))
+    height = TOP + BOTTOM + 30 + 18 * bars["class_name"].nunique()
+    fig.update_layout(template=TEMPLATE, barmode="overlay", height=height, width=WIDTH)
+    move_bars(fig, bars, path, level, title=title)
     return fig
 
 
-def show_level(board: go.Figure, path: pd.DataFrame, bars: pd.DataFrame, level: float, *, title: str) -> None:
-    """Move a board of `decision_board` to another ε of the same path; arguments as there."""
+def move_bars(figure: go.Figure, bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: str) -> None:
+    """Bring `class_bars` to another ε of the same path; arguments as there."""
     names = list(dict.fromkeys(path["condition"]))
     heads = [_head(path[path["condition"] == name], level) for name in names]
-    for head, text in zip(board.layout.annotations, [*heads, *[" "] * SLOTS], strict=False):
+    for head, text in zip(figure.layout.annotations, [*heads, *[" "] * SLOTS], strict=False):
         head.text = text
-    moving = [trace for trace in board.data if trace.name == _NOW]
+    moving = [trace for trace in figure.data if trace.name == _NOW]
     for trace, name in zip(moving, names, strict=False):
         trace.x = bars.loc[bars["condition"] == name, "probability"].to_numpy()
-    (here,) = (trace for trace in board.data if trace.name == _HERE)
-    here.x = [_positions(path)[level]] * 2
-    board.layout.title.text = title
+    figure.layout.title.text = title
 
 
-_NOW, _HERE = "at ε", "ε now"
+_NOW = "at ε"
 _PROBABILITY = {"range": [-0.02, 1.04], "tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
 
 

@@ -11,7 +11,6 @@ from pathlib import PurePath
 from typing import Any
 
 import ipywidgets as w
-import plotly.graph_objects as go
 from torch import nn
 
 from nbtools.attacks import ATTACKS
@@ -19,7 +18,7 @@ from nbtools.data.images import ImageSet
 from nbtools.data.own_image import check_size, read_image
 from nbtools.errors import InputError
 from nbtools.models import freeze
-from nbtools.plots.decisions import decision_board, show_level
+from nbtools.plots.decisions import class_bars, decision_path, mark_level, move_bars
 from nbtools.training import best_device
 from nbtools.widgets import attack_html
 from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
@@ -27,7 +26,7 @@ from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice
 from nbtools.widgets.attack_view import view
 from nbtools.widgets.exchange import Outbox, Tray
 from nbtools.widgets.jobs import Background, Tick
-from nbtools.widgets.parts import Explorer, live, redraw
+from nbtools.widgets.parts import Explorer, fill
 
 NO_SECOND = "—"
 HINT = (
@@ -90,7 +89,8 @@ class AttackExplorer(Explorer):
         self._make_displays()
         self._draw()
         hint = w.HTML(f'<div class="nbtools-message">{HINT}</div>')
-        super().__init__([hint, self.tray, self._control_panel(), self.message, self.pictures, self.board, self.outbox])
+        shown = [self.message, self.pictures, self.bars, self.path, self.outbox]
+        super().__init__([hint, self.tray, self._control_panel(), *shown])
 
     # --- parts ------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class AttackExplorer(Explorer):
         self.message = w.HTML()
         self.pictures = w.HTML()
         self.outbox = Outbox()
-        self.board: go.FigureWidget | None = None
+        self.bars, self.path = w.Box(), w.Box()
 
     def _control_panel(self) -> w.Widget:
         networks = w.HBox([self.first, self.second, self.target])
@@ -226,17 +226,22 @@ class AttackExplorer(Explorer):
 
     def _draw(self) -> None:
         choice, seen = self.choice, view(self.bench, self.choice)
-        title = f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})"
-        tables = {"path": seen.path, "bars": seen.bars, "level": seen.level, "title": escape(title)}
-        unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
-        self.pictures.value = attack_html.pictures(seen)
-        if self.board is None:
-            self.board = live(decision_board(**tables, x_title=f"attack budget ε ({unit})"))
-        elif replace(choice, level=self._shown.level) == self._shown:
-            with self.board.batch_update():
-                show_level(self.board, **tables)
+        title = escape(f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})")
+        pictures = attack_html.pictures(seen)
+        if self.bars.children and replace(choice, level=self._shown.level) == self._shown:  # ε alone has moved
+            (bars,), (path,) = self.bars.children, self.path.children
+            with bars.batch_update():
+                move_bars(bars, seen.bars, seen.path, seen.level, title=title)
+            mark_level(path, seen.path, seen.level)
         else:
-            redraw(self.board, decision_board(**tables, x_title=f"attack budget ε ({unit})"))
+            unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
+            path_title = f"Decision path ({self._title})"
+            fill(self.bars, class_bars(seen.bars, seen.path, seen.level, title=title))
+            fill(
+                self.path,
+                decision_path(seen.path, seen.level, x_title=f"attack budget ε ({unit})", title=path_title),
+            )
+        self.pictures.value = pictures
         self.outbox.code = as_code(self.bench, choice, self._origin)
         self.outbox.state = save_state(self.bench, choice)
         self._shown = choice

@@ -57,8 +57,8 @@ def check(explorer: Locator, seen: View) -> None:
     """The page shows this view: ε, sentences, heads of the bars, and the pictures to within a grey level."""
     from playwright.sync_api import expect
 
-    expect(explorer.locator(".gtitle")).to_contain_text(f"ε = {seen.budget} (")
-    expect(explorer.locator(".gtitle")).to_contain_text("simulated")
+    expect(explorer.locator(".gtitle").first).to_contain_text(f"ε = {seen.budget} (")
+    expect(explorer.locator(".gtitle").first).to_contain_text("simulated")
     expect(explorer.locator(".nbtools-verdict")).to_have_text([panel.verdict for panel in seen.panels])
     expect(explorer.locator(".nbtools-flip")).to_have_text([panel.flip for panel in seen.panels])
     pictures = [picture for panel in seen.panels for picture in (panel.before, panel.after, panel.difference)]
@@ -138,7 +138,7 @@ def explore(page: Page, explorer: Locator, bench: Bench, pictures: Path) -> None
     page.screenshot(path=pictures / "broken.png")
     own = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
     drop(page, explorer, "<b>mine.png", png(own))
-    expect(explorer.locator(".gtitle")).to_contain_text("<b>mine.png")
+    expect(explorer.locator(".gtitle").first).to_contain_text("<b>mine.png")
     expect(explorer.get_by_role("alert")).to_have_count(0)
 
     explorer.get_by_role("button", name="Copy as code").click()
@@ -149,13 +149,13 @@ def explore(page: Page, explorer: Locator, bench: Bench, pictures: Path) -> None
     explorer.get_by_role("radio").first.click()
     check(explorer, expected(bench, level=8.0, **fooled))
     drop(page, explorer, "state.json", state)
-    expect(explorer.locator(".gtitle")).to_contain_text("<b>mine.png")
+    expect(explorer.locator(".gtitle").first).to_contain_text("<b>mine.png")
 
 
 def test_the_explorer_in_jupyterlab(lab: Lab, page: Page, bench: Bench, tmp_path: Path) -> None:
     lab.run(page, NOTEBOOK)
     explorer = page.locator(".nbtools-explorer")
-    explorer.locator(".gtitle").wait_for(timeout=120_000)
+    explorer.locator(".gtitle").first.wait_for(timeout=120_000)
     page.get_by_text("| Idle").first.wait_for()
     explorer.scroll_into_view_if_needed()
     explore(page, explorer, bench, tmp_path)
@@ -170,7 +170,7 @@ def test_the_explorer_as_an_app(address: str, page: Page, bench: Bench, project:
 
     page.goto(address, timeout=120_000)
     explorer = page.locator(".nbtools-explorer")
-    explorer.locator(".gtitle").wait_for(timeout=120_000)
+    explorer.locator(".gtitle").first.wait_for(timeout=120_000)
     page.screenshot(path=tmp_path / "app.png", full_page=True)
     explore(page, explorer, bench, tmp_path)
 
