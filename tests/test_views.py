@@ -613,6 +613,14 @@ def test_figures_hold_what_json_can_say(brain, geometry):
             assert not [value for value in values if value is not None and not np.isfinite(value)]
 
 
+def test_a_page_gets_plotly_once(brain, geometry):
+    """A script of 5 MB in every figure is read so slowly that anywidget gives figures up."""
+    (page,) = {view.children[-1] for view in (brain, geometry)}
+    assert len(page.plotly) > 1e6
+    for figure in (brain.figure, geometry.figure, geometry.manifolds.children[0]):
+        assert len(figure.get_state("_esm")["_esm"]) < 2000
+
+
 def test_nothing_is_fetched_at_run_time(brain, geometry):
     for view in (brain, geometry):
         texts = [part.value for part in view.children if hasattr(part, "value")]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import anywidget
 import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
+import traitlets
 
 from nbtools.plots.images import png_uri
 
+_HERE = Path(__file__).parent
 _DESCRIBED = {"style": {"description_width": "initial"}}
 FULL = {"width": "100%"}
 WRAPPED = {"flex_flow": "row wrap"}
@@ -28,19 +31,31 @@ class Explorer(widgets.VBox):
     """
 
     def __init__(self, parts: Sequence[widgets.Widget]):
-        super().__init__([*parts, _Keys()], layout=FULL)
+        super().__init__([*parts, _page()], layout=FULL)
         self.add_class("nbtools-explorer")
 
 
-class _Keys(anywidget.AnyWidget):
-    """Nothing to see; its script listens."""
+class _Page(anywidget.AnyWidget):
+    """What the explorers of a page share; nothing to see."""
 
-    _esm = (Path(__file__).parent / "keys.js").read_text(encoding="utf-8")
+    _esm = (_HERE / "page.js").read_text(encoding="utf-8")
+    plotly = traitlets.Unicode().tag(sync=True)
 
 
-def live(figure: go.Figure) -> go.FigureWidget:
+@cache
+def _page() -> _Page:
+    return _Page(plotly=str(go.FigureWidget._esm))
+
+
+class LiveFigure(go.FigureWidget):
+    """A figure that changes in place, inside an `Explorer`: the page's one copy of plotly draws it."""
+
+    _esm = (_HERE / "figure.js").read_text(encoding="utf-8")
+
+
+def live(figure: go.Figure) -> LiveFigure:
     """Turn a figure into a widget; its layout goes in with it, as Voila loses what is set afterwards."""
-    return go.FigureWidget(figure)
+    return LiveFigure(figure)
 
 
 def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:

@@ -47,6 +47,7 @@ def opened(
         return found
 
     yield explorers
+    page.goto("about:blank")  # before the server stops, or the page would miss it
     for server in serving:
         server.__exit__(None, None, None)
 
@@ -91,6 +92,8 @@ def test_regions_are_chosen_by_keys_and_clicks_and_images_compared(opened: Open,
     brain.get_by_label("region", exact=True).press("ArrowUp")
     state = brain_state.pick_region(volume, "V1")
     expect(said).to_have_text(brain_state.describe(volume, tables, state))
+    histogram = "(figure) => figure.data.some((trace) => trace.type === 'histogram' && trace.name === 'V1')"
+    page.wait_for_function(histogram, arg=brain.locator(".js-plotly-plot").first.element_handle())
     brain.get_by_role("slider").first.press("ArrowRight")
     state = brain_state.pick_voxel(volume, state, (state.at[0] + 1, None, None))
     expect(said).to_have_text(brain_state.describe(volume, tables, state))
@@ -119,6 +122,7 @@ def test_regions_are_chosen_by_keys_and_clicks_and_images_compared(opened: Open,
     names = list(spaces.spaces)
     geometry_shows = replace(geometry_shows, right=names[names.index(geometry_shows.right) - 1])
     expect(words.nth(1)).to_have_text(geometry_state.describe_spaces(spaces, geometry_shows))
+    expect(geometry.locator(".js-plotly-plot").first).to_contain_text(geometry_shows.right)
 
 
 def test_runs_are_filtered_and_the_hierarchy_follows(opened: Open, page: Page, tmp_path: Path) -> None:
