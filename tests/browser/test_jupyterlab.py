@@ -39,6 +39,10 @@ def test_the_first_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, tmp_pa
         expect(title).to_contain_text("(tiny study, simulated)")
         expect(figure.locator("image").first).to_be_visible()
         page.screenshot(path=tmp_path / f"{said.split()[0].lower()}.png")
+    answers = page.locator(".jp-MarkdownCell details")
+    expect(answers.locator("ol")).to_be_hidden()
+    answers.locator("summary").click()
+    expect(answers.locator("ol")).to_be_visible()
     table.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / "end.png")
 
