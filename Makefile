@@ -30,7 +30,7 @@ study: .venv/.ready
 	@$(BIN)/python -m nbtools summary
 
 test: .venv/.ready
-	@echo "== tests, the notebooks among them (about ten minutes on two cores)"
+	@echo "== tests, the notebooks among them (about a quarter of an hour on two cores)"
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.ready
