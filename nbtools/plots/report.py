@@ -14,7 +14,7 @@ from nbtools.metrics.robustness import epsilon_label
 
 _CSS = """
 body { font: 16px/1.55 Georgia, "Times New Roman", serif; color: #222; background: #fff;
-       max-width: 940px; margin: 2.5em auto; padding: 0 1em; }
+       max-width: 1120px; margin: 2.5em auto; padding: 0 1em; }
 h1, h2 { font-family: Arial, Helvetica, sans-serif; line-height: 1.25; }
 h2 { margin-top: 2.2em; border-bottom: 1px solid #ddd; padding-bottom: .2em; }
 figure { margin: 1.2em 0; overflow-x: auto; }
