@@ -115,7 +115,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Proje
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NBTOOLS_HOME", str(folder))
         _measure()
-        _train({"none": 3, "TO": 3, "V1": 0})
+        _train({"none": 2, "TO": 2, "V1": 0})
     return Project(folder)
 
 
@@ -156,7 +156,7 @@ def _train(epochs: dict[str, int]) -> None:
         save_model(model, run.folder)
         run.finish()
         attacked = _start("04_adversarial_attacks", roi=name)
-        decisions = sweep(freeze(model), test, [2 / 255, 4 / 255], attack="LinfPGD", steps=3)
+        decisions = sweep(freeze(model), test[:40], [2 / 255, 4 / 255], attack="LinfPGD", steps=3)
         attacked.save_table("decisions", decisions.assign(attack="LinfPGD", condition=name, seed=0))
         attacked.finish()
 
