@@ -209,6 +209,7 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     check_names(places["source"], list(SOURCES), "source")
     fig = new_figure(f"{title}<br><sup>stress-1 = {places['stress'].iloc[0]:.2f}; axes have no meaning</sup>", "", "")
     fig.update_layout(width=960, height=760, margin={"t": TOP + 20, "l": 20, "b": 20, "r": 160}, legend={"y": 1.01})
+    fig.update_layout(legend2={"x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top", "orientation": "v"})
     sources = [source for source in SOURCES if source in set(places["source"])]
     for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
         line = {"color": faded(color(part["name"].iloc[0]), 0.35), "width": 1}
@@ -232,8 +233,7 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     place_labels(fig, points[measured], points, list(places.loc[measured, "name"]), x_range, y_range)
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
     fig.update_xaxes(blank, range=x_range)
-    fig.update_yaxes(blank, range=y_range)
-    return fig.update_layout(legend2={"x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top", "orientation": "v"})
+    return fig.update_yaxes(blank, range=y_range)
 
 
 def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float], list[float]]:

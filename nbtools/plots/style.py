@@ -210,7 +210,7 @@ def place_labels(
     Parameters
     ----------
     fig : Figure
-        Its size must be set; gets one annotation per name.
+        Gets one annotation per name; of the default size, unless its size and margins are set already.
     targets, points : arrays (n_names, 2), (n_points, 2)
         Where the names belong, and all markers, in data units.
     names : sequence of str (n_names,)

@@ -4,9 +4,7 @@ export default () => {
   let figure;
   return {
     initialize(context) {
-      const shared = (globalThis.nbtools ??= {});
-      shared.plotly ??= deferred();
-      figure = shared.plotly.promise.then(({ default: make }) => {
+      figure = shared.plotly.then(({ default: make }) => {
         const made = make();
         made.initialize(context);
         return made;
@@ -17,9 +15,3 @@ export default () => {
     },
   };
 };
-
-function deferred() {
-  let resolve;
-  const promise = new Promise((done) => (resolve = done));
-  return { promise, resolve };
-}

@@ -1,11 +1,9 @@
 // What the explorers of a page share: plotly's script, and a listener for keys.
 function initialize({ model }) {
-  const shared = (globalThis.nbtools ??= {});
-  shared.plotly ??= deferred();
   if (shared.page) return;
   shared.page = true;
   const script = URL.createObjectURL(new Blob([model.get("plotly")], { type: "text/javascript" }));
-  shared.plotly.resolve(import(script));
+  shared.resolve(import(script));
   addEventListener("keydown", keepKeys, true); // before JupyterLab's own
 }
 
@@ -14,11 +12,5 @@ function initialize({ model }) {
 function keepKeys({ target, ctrlKey, altKey, metaKey }) {
   if (!target.closest?.(".nbtools-explorer")) return;
   target.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || altKey || metaKey));
-}
-
-function deferred() {
-  let resolve;
-  const promise = new Promise((done) => (resolve = done));
-  return { promise, resolve };
 }
 export default { initialize, render() {} };

@@ -21,6 +21,10 @@ FULL = {"width": "100%"}
 WRAPPED = {"flex_flow": "row wrap"}
 
 
+def _script(name: str) -> str:
+    return "".join((_HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", name))
+
+
 class Explorer(widgets.VBox):
     """Parts in a column whose keys are its own: JupyterLab's shortcuts do not reach into it.
 
@@ -38,7 +42,7 @@ class Explorer(widgets.VBox):
 class _Page(anywidget.AnyWidget):
     """What the explorers of a page share; nothing to see."""
 
-    _esm = (_HERE / "page.js").read_text(encoding="utf-8")
+    _esm = _script("page")
     plotly = traitlets.Unicode().tag(sync=True)
 
 
@@ -50,7 +54,7 @@ def _page() -> _Page:
 class LiveFigure(go.FigureWidget):
     """A figure that changes in place, inside an `Explorer`: the page's one copy of plotly draws it."""
 
-    _esm = (_HERE / "figure.js").read_text(encoding="utf-8")
+    _esm = _script("figure")
 
 
 def live(figure: go.Figure) -> LiveFigure:

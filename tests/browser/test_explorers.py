@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,24 +33,22 @@ def opened(
     """Open a notebook either way, run it, and return its explorers."""
     monkeypatch.setenv("NBTOOLS_HOME", str(project.folder))
     lab = request.getfixturevalue("lab") if request.param == "jupyterlab" else None
-    serving = []
+    servers = ExitStack()
 
     def explorers(notebook: str) -> Locator:
         if lab:
             lab.run(page, f"{notebook}.ipynb")
         else:
-            serving.append(app(project, notebook))
-            page.goto(serving[-1].__enter__(), timeout=120_000)
+            page.goto(servers.enter_context(app(project, notebook)), timeout=120_000)
         found = page.locator(".nbtools-explorer")
         found.last.locator(".gtitle").first.wait_for()
         if lab:
             page.get_by_text("| Idle").first.wait_for()
         return found
 
-    yield explorers
-    page.goto("about:blank")  # before the server stops, or the page would miss it
-    for server in serving:
-        server.__exit__(None, None, None)
+    with servers:
+        yield explorers
+        page.goto("about:blank")  # before the server stops, or the page would miss it
 
 
 def point(page: Page, figure: Locator, axes: int, x: float, y: float) -> None:

@@ -1,0 +1,9 @@
+// Stands before page.js and figure.js: what they share on a page, a promise of plotly that page.js keeps.
+const shared = (globalThis.nbtools ??= promised());
+
+function promised() {
+  let resolve;
+  const plotly = new Promise((done) => (resolve = done));
+  return { plotly, resolve };
+}
+
