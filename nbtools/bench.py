@@ -149,13 +149,13 @@ def _classifier(folder: Path) -> tuple[Any, Any]:
     from nbtools.training import train_guided
 
     study = open_study("demo" if study_file("demo").exists() else str(make_study(folder / "demo")))
-    images = load_folder(study.classification / "train", study.image_size)
+    images = load_folder(study.need("classification") / "train", study.image_size)
     splits = split_rows(len(images), 0.04)
     config = TrainConfig(epochs=16, batch_size=64, lr=3e-3, schedule="one-cycle")
     model = build(GuidedNet, 0, "small_resnet", len(images.classes), 0)
     train_guided(model, images, None, 0.0, splits, config)
     save_model(model, folder / "network")
-    validation = load_folder(study.classification / "val", study.image_size)
+    validation = load_folder(study.need("classification") / "val", study.image_size)
     return load_model(folder / "network"), validation[choose_rows(len(validation), 300)]
 
 

@@ -29,6 +29,29 @@ DORSAL: dict[str, tuple[int, ...]] = {
     "IPS5": (23,),
 }
 ROI_LABELS: dict[str, tuple[int, ...]] = {**VENTRAL, **DORSAL}
+# NSD's volumes of regions, <name>.nii.gz, and the labels of each region in them. V1 to V4 stand in two.
+RETINOTOPY: dict[str, dict[str, tuple[int, ...]]] = {
+    "Kastner2015": ROI_LABELS,
+    "prf-visualrois": {"V1": (1, 2), "V2": (3, 4), "V3": (5, 6), "V4": (7,)},
+}
+FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
+    "floc-faces": {"OFA": (1,), "FFA": (2, 3)},
+    "floc-bodies": {"EBA": (1,), "FBA": (2, 3)},
+    "floc-places": {"OPA": (1,), "PPA": (2,), "RSC": (3,)},
+    "floc-words": {"OWFA": (1,), "VWFA": (2, 3)},
+    "streams": {
+        "early": (1,),
+        "midventral": (2,),
+        "midlateral": (3,),
+        "midparietal": (4,),
+        "ventral": (5,),
+        "lateral": (6,),
+        "parietal": (7,),
+    },
+}
+# Names for responses that are not NSD's: ventral temporal cortex (Haxby et al. 2001), and what others measure.
+OTHER_REGIONS = ("VT", "LOC", "MT", "IT", "PIT", "CIT", "AIT")
+REGIONS: tuple[str, ...] = (*ROI_LABELS, *(roi for atlas in FUNCTIONAL.values() for roi in atlas), *OTHER_REGIONS)
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
 BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle", "labels")
 # Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
@@ -84,14 +107,14 @@ def parse_condition(name: str) -> Condition:
         return Condition(name, "random", HIERARCHY[-1])
     if name.startswith("decay-") and (weight_decay := _decay(name)):
         return Condition(name, "decay", None, weight_decay)
-    if (guide := name.removesuffix(_MANIFOLD)) != name and guide.removesuffix("-shuffle") in (*ROI_LABELS, "random"):
+    if (guide := name.removesuffix(_MANIFOLD)) != name and guide.removesuffix("-shuffle") in (*REGIONS, "random"):
         return Condition(name, "manifold", parse_condition(guide).roi)
     roi = name.removesuffix("-shuffle")
-    if roi in ROI_LABELS:
+    if roi in REGIONS:
         return Condition(name, "roi" if roi == name else "shuffle", roi)
     raise InputError(
         f"unknown condition {name!r}",
-        expected=f"a region ({', '.join(ROI_LABELS)}), none, random, <region>-shuffle, labels, decay-<number> or "
+        expected=f"a region ({', '.join(REGIONS)}), none, random, <region>-shuffle, labels, decay-<number> or "
         "<guide>-manifold",
         got=repr(name),
         fix="check the spelling; names are case-sensitive",
@@ -108,15 +131,42 @@ def _decay(name: str) -> float | None:
 
 
 def check_rois(names: list[str] | tuple[str, ...]) -> None:
-    """Raise `InputError` unless every name is a region of `ROI_LABELS`."""
-    unknown = [name for name in names if name not in ROI_LABELS]
+    """Raise `InputError` unless every name is one of `REGIONS`."""
+    unknown = [name for name in names if name not in REGIONS]
     if unknown or not names:
         raise InputError(
             "unknown region" if unknown else "no region was asked for",
-            expected=", ".join(ROI_LABELS),
+            expected=", ".join(REGIONS),
             got=", ".join(map(repr, unknown)) or "an empty list",
             fix="use the regions' names as above",
         )
+
+
+def region_labels(roi: str, retinotopy: str = "Kastner2015") -> tuple[str, tuple[int, ...]]:
+    """Return in which of NSD's volumes a region stands, and with which labels.
+
+    Parameters
+    ----------
+    roi : str
+        One of `REGIONS`.
+    retinotopy : {"Kastner2015", "prf-visualrois"}
+        Where retinotopic regions are taken from: a probabilistic atlas, or the subject's own maps.
+
+    Raises
+    ------
+    InputError
+        If NSD has no such region there.
+    """
+    atlases = {retinotopy: RETINOTOPY.get(retinotopy, {}), **FUNCTIONAL}
+    for atlas, regions in atlases.items():
+        if roi in regions:
+            return atlas, regions[roi]
+    raise InputError(
+        f"NSD has no region {roi}",
+        expected=", ".join(name for regions in atlases.values() for name in regions),
+        got=f"{roi!r}, retinotopy {retinotopy!r}",
+        fix=f"choose one of these, or retinotopy from {', '.join(RETINOTOPY)}",
+    )
 
 
 # Dark to light along the hierarchy (steps of inferno, lightness L* 17 to 75), so that the order reads in grey

@@ -24,3 +24,12 @@ class InputError(ValueError):
         where = [f"  file:     {file}"] if file is not None else []
         lines = [problem, *where, f"  expected: {expected}", f"  got:      {got}", f"  to do:    {fix}"]
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple:
+        return _again, (str(self),)  # an error crosses from a worker process as its text
+
+
+def _again(text: str) -> InputError:
+    error = InputError.__new__(InputError)
+    ValueError.__init__(error, text)
+    return error

@@ -13,13 +13,13 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nbtools.data.study import home, study_file, study_name
+from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import written
 from nbtools.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
@@ -116,11 +116,13 @@ class Run:
         if self.ran is not None and (ran := ran_stamp(notebook, self.ran)) != inputs[short(notebook)]:
             inputs[short(notebook)] = ran
             print(f"note: other cells ran than {short(notebook)} has: to that notebook, this run is not finished")
-        study = study_file(self.parameters["study"])
+        study, source = study_file(self.parameters["study"]), open_study(self.parameters["study"])
         record = {
             "notebook": self.notebook,
             "parameters": self.parameters,
-            "study": study_name(self.parameters["study"]),
+            "study": source.name,
+            "subject": source.subject,
+            "voxels": asdict(source.voxels),
             "inputs": {short(study): stamp(study), **inputs},
             **surroundings(),
             "seconds": round(time.time() - self.started, 1),

@@ -21,13 +21,13 @@ MODULES = {
 LAYERS = (
     "errors files checks",
     "conditions",
+    "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",
     "models checkpoints",
     "loop",
     "training",
     "features style_transfer clouds manifold_guidance",
     "attacks transfer targeted",
-    "metrics",
     "audit",
     "provenance",
     "runs",

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from nbtools import conditions
-from nbtools.conditions import CONDITIONS, DORSAL, HIERARCHY, ROI_LABELS, Condition, check_rois, parse_condition
+from nbtools.conditions import (
+    CONDITIONS,
+    DORSAL,
+    HIERARCHY,
+    REGIONS,
+    ROI_LABELS,
+    Condition,
+    check_rois,
+    parse_condition,
+    region_labels,
+)
 from nbtools.errors import InputError
 
 
@@ -54,8 +64,8 @@ def test_other_names_are_refused(name: str) -> None:
 
 def test_regions_are_checked() -> None:
     check_rois(["V1", "IPS5"])
-    with pytest.raises(InputError, match=r"got: +'MT'"):
-        check_rois(["V1", "MT"])
+    with pytest.raises(InputError, match=r"got: +'V9'"):
+        check_rois(["V1", "V9"])
     with pytest.raises(InputError, match="no region"):
         check_rois([])
 
@@ -72,3 +82,14 @@ def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
 def test_rank_counts_ventral_regions_only() -> None:
     assert [conditions.hierarchy_rank(roi) for roi in HIERARCHY] == [1, 2, 3, 4, 5, 6, 7]
     assert {conditions.hierarchy_rank(name) for name in ("none", "random", "TO-shuffle", "V3A")} == {None}
+
+
+def test_regions_stand_in_nsds_volumes() -> None:
+    assert region_labels("V4") == ("Kastner2015", (7,))
+    assert region_labels("V4", "prf-visualrois") == ("prf-visualrois", (7,))
+    assert region_labels("FFA", "prf-visualrois") == ("floc-faces", (2, 3))
+    for roi, retinotopy in [("TO", "prf-visualrois"), ("VT", "Kastner2015"), ("V1", "Wang")]:
+        with pytest.raises(InputError, match=f"NSD has no region {roi}"):
+            region_labels(roi, retinotopy)
+    assert len(set(REGIONS)) == len(REGIONS)
+    assert {parse_condition(roi).roi for roi in REGIONS} == set(REGIONS)

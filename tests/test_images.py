@@ -22,8 +22,8 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from nbtools.data.images import STIMULI, ImageSet, augment, draw_boxes, load_folder, load_stimuli, to_float
-from nbtools.data.study import open_study
+from nbtools.data.images import ImageSet, augment, draw_boxes, load_folder, load_stimuli, to_float
+from nbtools.data.study import STIMULI, open_study
 from nbtools.errors import InputError
 
 SIZE = 32
@@ -120,13 +120,13 @@ def test_bytes_become_fractions() -> None:
 def test_stimuli_are_those_h5py_reads(tiny_study: Path) -> None:
     study = open_study(str(tiny_study))
     ids = np.random.default_rng(0).permutation(700)[:40]
-    images = load_stimuli(study.nsd, ids, study.image_size)
-    with h5py.File(study.nsd / STIMULI) as store:
+    images = load_stimuli(study.stimuli, ids, study.image_size)
+    with h5py.File(study.stimuli) as store:
         expected = np.stack([store["imgBrick"][row] for row in ids])
     np.testing.assert_array_equal(images.pixels.permute(0, 2, 3, 1), expected)
     np.testing.assert_array_equal(images.ids, ids)
     assert images.labels.unique().tolist() == [-1]
-    resized = load_stimuli(study.nsd, ids, 20)
+    resized = load_stimuli(study.stimuli, ids, 20)
     assert torch.equal(resized.pixels, v2.Resize([20, 20], antialias=True)(images.pixels))
 
 
@@ -161,7 +161,7 @@ def test_bad_stimuli(tmp_path: Path, case: str) -> None:
     spoil, ids, message = BAD_BRICKS[case]
     spoil(tmp_path)
     with pytest.raises(InputError, match=message):
-        load_stimuli(tmp_path, np.array(ids, dtype=np.int64), 8)
+        load_stimuli(tmp_path / STIMULI, np.array(ids, dtype=np.int64), 8)
 
 
 # --- folders ------------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ import numpy as np
 from nbtools.data import betas, nsd
 peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 before = peak()
-read = betas.read_session(Path({str(file)!r}), np.argwhere(np.ones((9, 9, 9))), {shape})
+read = betas.read_betas(Path({str(file)!r}), np.argwhere(np.ones((9, 9, 9))), {shape})
 assert read.shape == ({N}, 729)
 assert not {{"torch", "sklearn", "pandas"}} & set(sys.modules)
 print(before, peak())

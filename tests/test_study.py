@@ -60,7 +60,7 @@ def test_a_simulated_study_says_so(folder: Path) -> None:
     assert open_study(str(write(folder / "s.toml"))).title == "mine, subject 3"
 
 
-@pytest.mark.parametrize("key", WHOLE)
+@pytest.mark.parametrize("key", [key for key in WHOLE if key != "classification"])
 def test_a_missing_entry_is_named(folder: Path, key: str) -> None:
     with pytest.raises(InputError, match=rf"another type: {key}\n"):
         open_study(str(write(folder / "s.toml", **{key: None})))
@@ -91,3 +91,74 @@ def test_a_file_that_is_not_toml(folder: Path, content: bytes) -> None:
 def test_no_file(folder: Path) -> None:
     with pytest.raises(InputError, match="python -m nbtools world"):
         open_study(str(folder / "other.toml"))
+
+
+def test_what_a_study_may_lack_is_asked_for_in_words(folder: Path) -> None:
+    study = open_study(str(write(folder / "s.toml", classification=None)))
+    assert study.need("nsd") == folder.parent / "nsd"
+    with pytest.raises(InputError, match=r"'mine' has no classification"):
+        study.need("classification")
+
+
+def test_responses_of_ones_own_need_no_nsd(folder: Path) -> None:
+    own = {"nsd": None, "subject": None, "responses": '"mine"', "stimuli": '"images.hdf5"'}
+    study = open_study(str(write(folder / "s.toml", **own)))
+    assert (study.nsd, study.subject) == (None, 1)
+    assert (study.responses, study.stimuli) == (folder / "mine", folder / "images.hdf5")
+    assert study.measured == folder / "mine"
+    with pytest.raises(InputError, match="another type: stimuli"):
+        open_study(str(write(folder / "s.toml", **{**own, "stimuli": None})))
+
+
+def test_prepared_sessions_are_kept_apart_by_what_chose_them(folder: Path) -> None:
+    usual = open_study(str(write(folder / "s.toml")))
+    assert usual.responses == folder / "responses/subj03_b3_Kastner2015"
+    other = open_study(str(write(folder / "s.toml", voxels='{betas = "b2", retinotopy = "prf-visualrois"}')))
+    assert other.responses == folder / "responses/subj03_b2_prf-visualrois"
+    assert usual.measured == usual.nsd
+    usual.responses.mkdir(parents=True)
+    (usual.responses / "session01.hdf5").touch()
+    assert usual.measured == usual.responses
+
+
+@pytest.mark.parametrize(
+    "voxels",
+    [
+        '{betas = "b4"}',
+        '{retinotopy = "Wang2015"}',
+        "{zscore = 1}",
+        "{noise_ceiling = -1}",
+        "{noise_ceiling = 100}",
+        '{noise_ceiling = "10"}',
+        "{noise_ceiling = true}",
+        "{zscore = false, noise_ceiling = 10}",
+        "{zscores = true}",
+    ],
+)
+def test_choices_of_voxels_that_cannot_be(folder: Path, voxels: str) -> None:
+    with pytest.raises(InputError, match="choice of voxels cannot be"):
+        open_study(str(write(folder / "s.toml", voxels=voxels)))
+
+
+def test_a_fetched_study_goes_before_a_made_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(folder))
+    assert study_file("mine").parts[-3:] == ("derived", "mine", "study.toml")
+    (folder / "data/raw/mine").mkdir(parents=True)
+    (folder / "data/raw/mine/study.toml").touch()
+    assert study_file("mine").parts[-3:] == ("raw", "mine", "study.toml")
+
+
+@pytest.mark.parametrize(("name", "way"), [("nsd", "nbtools fetch nsd"), ("haxby", "nbtools prepare haxby")])
+def test_how_to_get_a_study_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
+) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=way):
+        open_study(name)
+
+
+def test_links_in_a_circle_are_no_folder(folder: Path) -> None:
+    (folder / "a").symlink_to(folder / "b")
+    (folder / "b").symlink_to(folder / "a")
+    with pytest.raises(InputError, match="does not exist: a"):
+        open_study(str(write(folder / "s.toml", classification='"a"')))

@@ -253,7 +253,7 @@ def test_a_predictor_finds_planted_tuning(tiny_study: Path) -> None:
     splits = nsd.split_images(responses)
     basis = nsd.fit_basis(responses.responses[splits["train"]])
     scores = torch.from_numpy(nsd.project(basis, responses.responses)).float()
-    images = load_stimuli(study.nsd, responses.image_ids, study.image_size)
+    images = load_stimuli(study.stimuli, responses.image_ids, study.image_size)
     assert images.ids.tolist() == responses.image_ids.tolist()
     model = build(RoiPredictor, 0, "small_resnet", scores.shape[1], len(trials.voxels))
     fit_predictor(model, images, scores, splits, TrainConfig(epochs=4, batch_size=64, lr=3e-3, schedule="one-cycle"))

@@ -8,9 +8,10 @@ buffer, and the wanted voxels are copied out of each. An ``.hdf5`` is read by ch
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import h5py
 import nibabel as nib
@@ -25,7 +26,9 @@ BETA_SCALE = 300  # betas are int16: percent signal change × 300
 _AGAIN = "the copy is incomplete or damaged: download the file again"
 
 
-def read_session(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
+def read_betas(
+    file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...], digest: Any = None
+) -> NDArray[np.int16]:
     """Read the betas of some voxels from one session's file.
 
     Parameters
@@ -36,6 +39,8 @@ def read_session(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]
         i, j, k of the voxels, all inside `shape`.
     shape : (3,) ints
         Shape (x, y, z) of the volume the voxels are taken from: the masks'.
+    digest : hashlib object, optional
+        Is updated with all of the file's bytes, on the same pass over a ``.nii.gz``.
 
     Returns
     -------
@@ -47,13 +52,42 @@ def read_session(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]
     InputError
         If the file is truncated, damaged or too long, is not int16 × 300, or has another shape.
     """
-    read = _read_hdf5 if file.suffix == ".hdf5" else _read_nifti
-    return read(file, voxels, tuple(int(n) for n in shape))
-
-
-def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
+    shape = tuple(int(n) for n in shape)
     try:
-        with igzip.open(file, "rb") as stream:
+        if file.suffix != ".hdf5":
+            return _read_nifti(file, voxels, shape, digest)
+        if digest is not None:
+            with file.open("rb") as raw:
+                hashlib.file_digest(raw, lambda: digest)
+        return _read_hdf5(file, voxels, shape)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise InputError(
+            "the betas cannot be opened",
+            file=file,
+            expected="a file that can be read",
+            got=error,
+            fix="look for a broken link or missing rights, or download the file again",
+        ) from error
+
+
+class _Hashed(io.RawIOBase):
+    """A file that tells a digest of every byte read from it."""
+
+    def __init__(self, file: IO[bytes], digest: Any):
+        self.file, self.digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self.file.readinto(buffer)  # type: ignore[attr-defined]
+        self.digest.update(memoryview(buffer)[:n])
+        return n
+
+
+def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...], digest: Any) -> NDArray[np.int16]:
+    try:
+        with file.open("rb") as raw, igzip.open(raw if digest is None else _Hashed(raw, digest), "rb") as stream:
             dtype = _read_header(file, stream, shape)
             betas = _gather(file, stream, dtype, voxels, shape)
             # Reading to the end also makes gzip compare its checksum.

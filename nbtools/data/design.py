@@ -10,6 +10,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from nbtools.data.betas import TRIALS_PER_SESSION
 from nbtools.errors import InputError
 
 N_SUBJECTS = 8
@@ -31,6 +32,10 @@ class Design:
     image_ids: NDArray[np.int64]
     shared_ids: NDArray[np.int64]
 
+    def session(self, number: int) -> slice:
+        """Return where the trials of an NSD session (1-based) stand."""
+        return slice((number - 1) * TRIALS_PER_SESSION, number * TRIALS_PER_SESSION)
+
     @property
     def training_ids(self) -> NDArray[np.int64]:
         """Ids of the images this subject saw that are not shared, ascending."""
@@ -39,11 +44,16 @@ class Design:
     @property
     def repeats(self) -> NDArray[np.int64]:
         """Which repeat of its image each trial is (n_trials,): 1, 2, 3."""
-        order = np.argsort(self.image_ids, kind="stable")
-        _, first, counts = np.unique(self.image_ids[order], return_index=True, return_counts=True)
-        repeats = np.empty(len(order), np.int64)
-        repeats[order] = np.arange(len(order)) - np.repeat(first, counts) + 1
-        return repeats
+        return count_repeats(self.image_ids)
+
+
+def count_repeats(image_ids: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Count which showing of its image each trial (n_trials,) is: 1, 2, 3, …"""
+    order = np.argsort(image_ids, kind="stable")
+    _, first, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    repeats = np.empty(len(order), np.int64)
+    repeats[order] = np.arange(len(order)) - np.repeat(first, counts) + 1
+    return repeats
 
 
 def load_design(nsd: Path, subject: int) -> Design:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,19 +13,16 @@ from typing import Literal
 import h5py
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.ops import roi_align
 from torchvision.transforms.v2 import functional as v2
 from tqdm.auto import tqdm
 
-from nbtools.data.study import home
+from nbtools.data.packed import decode_image, folder_source, packed, read_image
 from nbtools.errors import InputError
-from nbtools.files import written
 
 Augmentation = Literal["none", "shift", "crop-flip"]
-STIMULI = Path("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
 NO_LABEL = -1
 _QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
@@ -139,13 +135,13 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.to(torch.float32).div_(255)
 
 
-def load_stimuli(nsd: Path, image_ids: np.ndarray, size: int) -> ImageSet:
-    """Read scanner images from an NSD tree.
+def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
+    """Read scanner images.
 
     Parameters
     ----------
-    nsd : Path
-        Root of the NSD tree.
+    file : Path
+        HDF5 with the dataset ``imgBrick``: NSD's ``nsd_stimuli.hdf5``, or one's own (`Study.stimuli`).
     image_ids : ndarray
         Shape (n_images,): 0-based rows of ``imgBrick``.
     size : int
@@ -161,7 +157,6 @@ def load_stimuli(nsd: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     InputError
         If the file or its dataset is missing or malformed, or an id is out of range.
     """
-    file = nsd / STIMULI
     ids = np.asarray(image_ids)
     pixels = torch.empty((len(ids), 3, size, size), dtype=torch.uint8)
     try:
@@ -218,7 +213,7 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     size : int
         Side in pixels.
     memory_limit : int
-        Bytes. A set larger than this is decoded once into a packed file and mapped from there.
+        Bytes. A set larger than this is decoded once into a packed file and mapped from there (`nbtools.data.packed`).
 
     Returns
     -------
@@ -232,7 +227,7 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     """
     try:
         tree = ImageFolder(str(folder))
-    except FileNotFoundError as error:
+    except OSError as error:  # no class, a class without an image, a link that leads in a circle
         raise InputError(
             "no images in ImageFolder layout",
             file=folder,
@@ -241,28 +236,29 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
             fix="sort the images into one folder per class",
         ) from error
     files = [Path(name) for name, _ in tree.samples]
-    ids = np.array([file.relative_to(folder).as_posix() for file in files])
+    _check_listed_once(folder, files)
+    names = [file.relative_to(folder).as_posix() for file in files]
     labels = torch.tensor([label for _, label in tree.samples])
     n_bytes = len(files) * 3 * size * size
-    pixels = _decode(files, size) if n_bytes <= memory_limit else _packed(files, size)
-    return ImageSet(pixels, labels, ids, tuple(tree.classes))
+    if n_bytes <= memory_limit:
+        pixels = _decode(files, size)
+    else:
+        source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
+        pixels = packed(source, size)
+    return ImageSet(pixels, labels, np.array(names), tuple(tree.classes))
 
 
-def _decode_one(file: Path, size: int) -> Tensor:
-    try:
-        with Image.open(file) as image:
-            if image.mode[0] in "IF":  # Pillow would clip these to 255
-                raise ValueError(f"{image.mode}: more than 8 bits per channel")
-            pixels = v2.pil_to_tensor(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+def _check_listed_once(folder: Path, files: list[Path]) -> None:
+    """A link to a folder above it would list every image again and again, under other names."""
+    parents = {file.parent for file in files}
+    if len({parent.resolve() for parent in parents}) < len(parents):
         raise InputError(
-            "an image cannot be read",
-            file=file,
-            expected="a PNG, JPEG or other image Pillow reads, 8 bits per channel",
-            got=error,
-            fix="replace, convert or remove the file",
-        ) from error
-    return fitted(pixels, size)
+            "a folder is linked into the set a second time",
+            file=folder,
+            expected="every folder of images once",
+            got=f"{len(parents)} folders, of which some are the same one",
+            fix="remove the link",
+        )
 
 
 def fitted(pixels: Tensor, size: int) -> Tensor:
@@ -272,30 +268,14 @@ def fitted(pixels: Tensor, size: int) -> Tensor:
     return v2.center_crop(v2.resize(pixels, [round(size * 8 / 7)], antialias=True), [size, size])
 
 
-def _decoded(files: list[Path], size: int) -> Iterator[Tensor]:
-    with ThreadPoolExecutor() as pool:
-        decoded = pool.map(lambda file: _decode_one(file, size), files)
-        yield from tqdm(decoded, total=len(files), desc="images", unit="image", leave=False, disable=_QUIET)
-
-
 def _decode(files: list[Path], size: int) -> Tensor:
     pixels = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
-    for row, image in enumerate(_decoded(files, size)):
-        pixels[row] = image
+    with ThreadPoolExecutor() as pool:
+        decoded = pool.map(lambda file: fitted(read_image(file), size), files)
+        bar = tqdm(decoded, total=len(files), desc="images", unit="image", leave=False, disable=_QUIET)
+        for row, image in enumerate(bar):
+            pixels[row] = image
     return pixels
-
-
-def _packed(files: list[Path], size: int) -> Tensor:
-    """Map the pixels from a file decoded once; its name is a digest of what was decoded."""
-    stamps = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    digest = hashlib.sha256("\n".join([str(size), *stamps]).encode()).hexdigest()[:16]
-    target = home() / "data" / "derived" / "packed" / f"{digest}.uint8"
-    if not target.exists():
-        with written(target) as beside, beside.open("wb") as out:
-            for image in _decoded(files, size):
-                out.write(image.numpy().tobytes())
-    shape = (len(files), 3, size, size)
-    return torch.from_file(str(target), shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
 
 
 def draw_boxes(augmentation: Augmentation, n: int, generator: torch.Generator) -> Tensor:

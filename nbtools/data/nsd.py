@@ -11,18 +11,17 @@ The steps that follow loading live in `nbtools.data.responses` and can be had fr
 from __future__ import annotations
 
 import re
-import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
-from nbtools.conditions import ROI_LABELS, check_rois
-from nbtools.data.betas import BETA_SCALE, TRIALS_PER_SESSION, read_session
+from nbtools.conditions import check_rois, region_labels
+from nbtools.data.betas import BETA_SCALE, TRIALS_PER_SESSION, read_betas
 from nbtools.data.design import N_STIMULI, Design, design_file, load_design, subject_folder
 from nbtools.data.responses import (
     ResponseBasis,
@@ -34,6 +33,9 @@ from nbtools.data.responses import (
     reconstruct,
     split_images,
 )
+from nbtools.data.sessions import Session, read_session, session_files
+from nbtools.data.study import BETAS
+from nbtools.data.trials import assemble
 from nbtools.errors import InputError
 
 __all__ = [
@@ -57,25 +59,28 @@ __all__ = [
     "split_images",
 ]
 
-BETA_VERSION = "betas_fithrf_GLMdenoise_RR"  # "b3", the version of the paper
+BETA_VERSION = BETAS["b3"]  # the version of the paper
 SPACE = "func1pt8mm"
 
 
-def find_sessions(nsd: Path, subject: int, beta_version: str = BETA_VERSION) -> dict[int, Path]:
+def find_sessions(
+    nsd: Path, subject: int, beta_version: str = BETA_VERSION, *, required: bool = True
+) -> dict[int, Path]:
     """Return the file of each session there is, by number; ``.hdf5`` is preferred, as it is read in slices.
 
     Raises
     ------
     InputError
-        If the folder is missing or holds no session.
+        If one is `required` and the folder is missing or holds no session; if a session stands there twice under
+        two names.
     """
-    folder = Path(nsd) / "nsddata_betas" / "ppdata" / subject_folder(subject) / SPACE / beta_version
+    folder = _betas_folder(nsd, subject, beta_version)
     files: dict[int, Path] = {}
     for ending in (".nii.gz", ".hdf5"):
-        for file in folder.glob(f"betas_session*{ending}"):
-            if match := re.fullmatch(r"betas_session(\d+)", file.name.removesuffix(ending)):
-                files[int(match[1])] = file
-    if not files:
+        found = [file for file in folder.glob(f"betas_session*{ending}") if _number(file)]
+        _check_twice(folder, found)
+        files |= {_number(file): file for file in found}
+    if not files and required:
         raise InputError(
             f"there are no betas of subject {subject}",
             file=folder,
@@ -86,8 +91,32 @@ def find_sessions(nsd: Path, subject: int, beta_version: str = BETA_VERSION) -> 
     return dict(sorted(files.items()))
 
 
-def roi_masks(nsd: Path, subject: int, rois: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Return each region's voxels: its Kastner 2015 labels where ``nsdgeneral`` is 1.
+def _betas_folder(nsd: Path, subject: int, beta_version: str) -> Path:
+    return Path(nsd) / "nsddata_betas" / "ppdata" / subject_folder(subject) / SPACE / beta_version
+
+
+def _number(file: Path) -> int:
+    match = re.fullmatch(r"betas_session(\d+)\.(nii\.gz|hdf5)", file.name)
+    return int(match[1]) if match else 0
+
+
+def _check_twice(folder: Path, files: list[Path]) -> None:
+    numbers = [_number(file) for file in files]
+    twice = sorted(file.name for file in files if numbers.count(_number(file)) > 1)
+    if twice:
+        raise InputError(
+            "a session stands there twice",
+            file=folder,
+            expected="one file a session, such as betas_session01.nii.gz",
+            got=", ".join(twice),
+            fix="remove the one that is not NSD's",
+        )
+
+
+def roi_masks(
+    nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "Kastner2015"
+) -> dict[str, NDArray[np.bool_]]:
+    """Return each region's voxels: its labels in the atlas where ``nsdgeneral`` is 1.
 
     Parameters
     ----------
@@ -96,7 +125,9 @@ def roi_masks(nsd: Path, subject: int, rois: Sequence[str]) -> dict[str, NDArray
     subject : int
         1 to 8.
     rois : sequence of str
-        Names in `nbtools.conditions.ROI_LABELS`.
+        Names in `nbtools.conditions.REGIONS`.
+    retinotopy : {"Kastner2015", "prf-visualrois"}
+        Where retinotopic regions are taken from; functional ones stand in volumes of their own.
 
     Returns
     -------
@@ -109,38 +140,44 @@ def roi_masks(nsd: Path, subject: int, rois: Sequence[str]) -> dict[str, NDArray
     """
     check_rois(list(rois))
     folder = _roi_folder(nsd, subject)
-    atlas = _read_volume(folder / "Kastner2015.nii.gz")
-    general = _read_volume(folder / "nsdgeneral.nii.gz")
-    if atlas.shape != general.shape:
-        raise InputError(
-            "the region volumes differ in shape",
-            file=folder / "nsdgeneral.nii.gz",
-            expected=f"{atlas.shape}, as Kastner2015.nii.gz",
-            got=general.shape,
-            fix="take both from the same subject and space",
-        )
-    masks = {roi: np.isin(atlas, ROI_LABELS[roi]) & (general == 1) for roi in rois}
+    labels = {roi: region_labels(roi, retinotopy) for roi in rois}
+    general = _read_volume(folder / "nsdgeneral.nii.gz") == 1
+    atlases = {atlas: _read_volume(folder / f"{atlas}.nii.gz") for atlas in {atlas for atlas, _ in labels.values()}}
+    for atlas, volume in atlases.items():
+        if volume.shape != general.shape:
+            raise InputError(
+                "the region volumes differ in shape",
+                file=folder / "nsdgeneral.nii.gz",
+                expected=f"{volume.shape}, as {atlas}.nii.gz",
+                got=general.shape,
+                fix="take both from the same subject and space",
+            )
+    masks = {roi: np.isin(atlases[atlas], numbers) & general for roi, (atlas, numbers) in labels.items()}
     empty = [roi for roi, mask in masks.items() if not mask.any()]
     if empty:
         raise InputError(
             f"subject {subject} has no voxel in {', '.join(empty)}",
-            file=folder / "Kastner2015.nii.gz",
-            expected=f"labels {', '.join(str(ROI_LABELS[roi]) for roi in empty)} where nsdgeneral is 1",
+            file=folder / f"{labels[empty[0]][0]}.nii.gz",
+            expected=f"labels {', '.join(str(labels[roi][1]) for roi in empty)} where nsdgeneral is 1",
             got="none there",
             fix="leave the region out, or check that both volumes are the subject's own",
         )
     return masks
 
 
-def roi_volume(nsd: Path, subject: int, rois: Sequence[str]) -> nib.Nifti1Image:
+def roi_volume(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "Kastner2015") -> nib.Nifti1Image:
     """Return the regions as one label volume (x, y, z): 1 for the first of `rois`, 2 for the second, …, 0 elsewhere.
 
     Parameters and errors are those of `roi_masks`.
     """
-    masks = roi_masks(nsd, subject, rois)
+    masks = roi_masks(nsd, subject, rois, retinotopy)
     labels = sum(number * mask.astype(np.int16) for number, mask in enumerate(masks.values(), start=1))
-    atlas = nib.Nifti1Image.from_filename(_roi_folder(nsd, subject) / "Kastner2015.nii.gz")
-    return nib.Nifti1Image(labels, atlas.affine)
+    return nib.Nifti1Image(labels, volume_affine(nsd, subject))
+
+
+def volume_affine(nsd: Path, subject: int) -> NDArray[np.float64]:
+    """Return the (4, 4) affine of the subject's volumes; `roi_masks` has read the file and found it whole."""
+    return nib.Nifti1Image.from_filename(_roi_folder(nsd, subject) / "nsdgeneral.nii.gz").affine
 
 
 def _roi_folder(nsd: Path, subject: int) -> Path:
@@ -154,6 +191,9 @@ def load_trials(
     *,
     sessions: Sequence[int] | None = None,
     zscore: bool = True,
+    betas: str = "b3",
+    retinotopy: str = "Kastner2015",
+    prepared: Path | None = None,
     progress: bool = True,
 ) -> dict[str, RoiTrials]:
     """Load single-trial responses of regions; every session's file is read once for all of them.
@@ -165,11 +205,17 @@ def load_trials(
     subject : int
         1 to 8.
     rois : sequence of str
-        Names in `nbtools.conditions.ROI_LABELS`.
+        Names in `nbtools.conditions.REGIONS`.
     sessions : sequence of int, optional
         1-based. Without it all sessions there are, which must then be numbered without a gap.
     zscore : bool
         Z-score each voxel within each session (as NSD's noise ceiling does); else percent signal change.
+    betas : {"b3", "b2", "b1"}
+        NSD's version of the betas.
+    retinotopy : {"Kastner2015", "prf-visualrois"}
+        Where retinotopic regions are taken from.
+    prepared : Path, optional
+        Folder of sessions that `nbtools.data.prepare` made of this tree: read in place of the volumes.
     progress : bool
         Show a bar over the sessions.
 
@@ -182,81 +228,100 @@ def load_trials(
     Raises
     ------
     InputError
-        If a file is missing or damaged, shapes disagree, or no voxel is left of a region.
+        If a file is missing or damaged, shapes disagree, or no voxel is left of a region; if a prepared session was
+        made of another volume, design or mask than there is now.
     """
-    masks = roi_masks(nsd, subject, rois)
-    files = _choose_sessions(nsd, subject, sessions)
-    design = _design_of(nsd, subject, max(files))
+    masks = roi_masks(nsd, subject, rois, retinotopy)
+    made = session_files(prepared) if prepared else {}
+    volumes = find_sessions(nsd, subject, BETAS[betas], required=not made)
+    folder = _betas_folder(nsd, subject, BETAS[betas])
+    wanted = _choose_sessions(subject, folder, {*volumes, *made}, sessions)
+    design = _design_of(nsd, subject, max(wanted))
+
+    def read(number: int) -> Session:
+        if number in made:
+            return _read_prepared(made[number], number, volumes.get(number), masks, design)
+        return session_of(volumes[number], number, masks, design)
+
+    return assemble(wanted, read, zscore=zscore, progress=progress)
+
+
+def session_of(
+    file: Path, number: int, masks: dict[str, NDArray[np.bool_]], design: Design, digest: Any = None
+) -> Session:
+    """Reduce a session's volume to the voxels of regions.
+
+    Parameters
+    ----------
+    file : Path
+        ``betas_sessionYY.nii.gz`` or ``.hdf5``.
+    number : int
+        1-based session.
+    masks : dict of str to (x, y, z) bool arrays
+        From `roi_masks`.
+    design : Design
+        Of the subject.
+    digest : hashlib object, optional
+        Is updated with the file's bytes.
+
+    Raises
+    ------
+    InputError
+        As `nbtools.data.betas.read_betas`.
+    """
     voxels = {roi: np.argwhere(mask) for roi, mask in masks.items()}
     everywhere, shape = np.concatenate(list(voxels.values())), next(iter(masks.values())).shape
     edges = np.cumsum([len(ijk) for ijk in voxels.values()])[:-1]
-    responses = {roi: np.empty((len(files) * TRIALS_PER_SESSION, len(ijk)), np.float32) for roi, ijk in voxels.items()}
-    alive = {roi: np.ones(len(ijk), bool) for roi, ijk in voxels.items()}
-    for n, file in enumerate(tqdm(files.values(), "sessions", disable=not progress)):
-        rows = slice(n * TRIALS_PER_SESSION, (n + 1) * TRIALS_PER_SESSION)
-        betas = np.split(read_session(file, everywhere, shape), edges, axis=1)
-        for roi, values in zip(voxels, betas, strict=True):
-            alive[roi] &= _scale(values, responses[roi][rows], zscore)
-
-    sessions_of_trials = np.repeat(np.array(list(files), np.int64), TRIALS_PER_SESSION)
-    trials = (sessions_of_trials - 1) * TRIALS_PER_SESSION + np.tile(np.arange(TRIALS_PER_SESSION), len(files))
-    loaded = {}
-    for roi, ijk in voxels.items():
-        keep = _check_alive(roi, alive[roi])
-        loaded[roi] = RoiTrials(
-            roi=roi,
-            responses=responses.pop(roi) if keep.all() else responses.pop(roi)[:, keep],
-            image_ids=design.image_ids[trials],
-            sessions=sessions_of_trials,
-            repeats=design.repeats[trials],
-            voxels=ijk[keep],
-            dropped=ijk[~keep],
-        )
-    return loaded
+    values = np.split(read_betas(file, everywhere, shape, digest), edges, axis=1)
+    trials = design.session(number)
+    return Session(
+        image_ids=design.image_ids[trials],
+        shared=np.isin(design.image_ids[trials], design.shared_ids),
+        repeats=design.repeats[trials],
+        responses=dict(zip(voxels, values, strict=True)),
+        voxels=voxels,
+        scale=BETA_SCALE,
+        shape=shape,
+    )
 
 
-def _scale(betas: NDArray[np.int16], out: NDArray[np.float32], zscore: bool) -> NDArray[np.bool_]:
-    """Write one session (750, n_voxels) into `out`, z-scored or in percent; return which voxels vary."""
-    alive = (betas != betas[0]).any(axis=0)
-    if zscore:
-        mean, sd = betas.mean(axis=0), betas.std(axis=0)  # float64, as betas are integers
-        np.subtract(betas, mean, out=out, casting="same_kind")
-        out /= np.where(alive, sd, 1)
-    else:
-        np.divide(betas, BETA_SCALE, out=out, casting="same_kind")
-    return alive
-
-
-def _check_alive(roi: str, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    n_dead = int((~alive).sum())
-    if n_dead == len(alive):
+def _read_prepared(
+    file: Path, number: int, volume: Path | None, masks: dict[str, NDArray[np.bool_]], design: Design
+) -> Session:
+    session = read_session(file, list(masks))
+    trials = design.session(number)
+    changed = [roi for roi, mask in masks.items() if not np.array_equal(session.voxels[roi], np.argwhere(mask))]
+    reasons = [f"the masks of {', '.join(changed)}"] if changed else []
+    if not np.array_equal(session.image_ids, design.image_ids[trials]):
+        reasons.append("the design: the trials showed other images")
+    if volume is not None and volume.name == session.source.get("file"):
+        size = volume.stat().st_size
+        reasons += [f"{volume.name}: {size} bytes, not {session.source['size']}"] * (size != session.source["size"])
+    if reasons:
         raise InputError(
-            f"{roi}: no voxel varies",
-            expected="at least one voxel with variance in every session",
-            got=f"{n_dead} of {len(alive)} voxels are constant in a session",
-            fix="check that masks and betas are of one subject and space",
+            "a prepared session is not of the files there are now",
+            file=file,
+            expected="the volume, masks and design it was made of",
+            got="changed: " + "; ".join(reasons),
+            fix="if the files now there are the right ones, run `python -m nbtools prepare nsd` again; "
+            "else fetch them again",
         )
-    if n_dead:
-        warnings.warn(
-            f"{roi}: {n_dead} of {len(alive)} voxels do not vary in a session and were dropped",
-            stacklevel=3,
-        )
-    return alive
+    return session
 
 
-def _choose_sessions(nsd: Path, subject: int, sessions: Sequence[int] | None) -> dict[int, Path]:
-    files = find_sessions(nsd, subject)
-    wanted = sorted(set(range(1, max(files) + 1) if sessions is None else sessions))
-    missing = [session for session in wanted if session not in files]
+def _choose_sessions(subject: int, folder: Path, numbers: Iterable[int], sessions: Sequence[int] | None) -> list[int]:
+    there = sorted(numbers)
+    wanted = sorted(set(range(1, max(there) + 1) if sessions is None else sessions))
+    missing = [session for session in wanted if session not in there]
     if missing or not wanted:
         raise InputError(
             f"sessions of subject {subject} are missing" if missing else "no session was asked for",
-            file=next(iter(files.values())).parent,
+            file=folder,
             expected=f"sessions {', '.join(map(str, wanted))}" if wanted else "at least one session",
-            got=f"sessions {', '.join(map(str, files))}",
+            got=f"sessions {', '.join(map(str, there))}",
             fix="download the missing ones, or name the sessions to load: sessions=[1, 2]",
         )
-    return {session: files[session] for session in wanted}
+    return wanted
 
 
 def _design_of(nsd: Path, subject: int, last_session: int) -> Design:

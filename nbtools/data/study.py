@@ -5,10 +5,45 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from nbtools.conditions import RETINOTOPY
 from nbtools.errors import InputError
+
+# NSD's versions of the betas, as its authors number them; the paper takes b3.
+BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
+STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+_REQUIRED: dict[str, type] = {"name": str, "simulated": bool, "image_size": int}
+_OPTIONAL: dict[str, type] = {
+    **dict.fromkeys(("nsd", "responses", "stimuli", "classification", "cue_conflict", "corruptions"), str),
+    "scanner_labels": str,
+    "subject": int,
+    "voxels": dict,
+}
+
+
+@dataclass(frozen=True)
+class VoxelChoices:
+    """Which responses a study takes from its measurements; the defaults are those of the paper's methods here.
+
+    Attributes
+    ----------
+    betas : {"b3", "b2", "b1"}
+        NSD's version of the betas.
+    retinotopy : {"Kastner2015", "prf-visualrois"}
+        Which of NSD's volumes retinotopic regions are taken from.
+    zscore : bool
+        Z-score each voxel within each session.
+    noise_ceiling : float
+        Voxels with a lower ceiling (percent, three repeats, training images only) are left out.
+    """
+
+    betas: str = "b3"
+    retinotopy: str = "Kastner2015"
+    zscore: bool = True
+    noise_ceiling: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -21,33 +56,70 @@ class Study:
         Used in run folders and figures.
     simulated : bool
         True if no brain was measured.
-    nsd : Path
+    nsd : Path or None
         Root of an NSD tree: holds ``nsddata/``, ``nsddata_betas/``, ``nsddata_stimuli/``.
+    responses : Path
+        Folder of prepared sessions (`nbtools.data.sessions`): made from the NSD tree, or the study's own.
+    stimuli : Path
+        HDF5 file with the scanner's images, ``imgBrick``.
     subject : int
         NSD subject, 1 to 8.
-    classification : Path
+    classification : Path or None
         ImageFolder tree: ``train/<class>/*`` and ``val/<class>/*``.
     cue_conflict : Path or None
         Folder of cue-conflict images (shape of one class, texture of another).
+    corruptions : Path or None
+        Folder of corrupted images: ``<corruption>/<severity>/<class>/*``, as ImageNet-C has them.
     image_size : int
         Side length in pixels at which networks see the images.
     scanner_labels : Path or None
         Table of the scanner images' categories: ``image_id`` (row of the stimuli) and ``label`` (a class name).
+    voxels : VoxelChoices
+        Which responses are taken.
     """
 
     name: str
     simulated: bool
-    nsd: Path
+    nsd: Path | None
+    responses: Path
+    stimuli: Path
     subject: int
-    classification: Path
+    classification: Path | None
     cue_conflict: Path | None
+    corruptions: Path | None
     image_size: int
     scanner_labels: Path | None
+    voxels: VoxelChoices = field(default_factory=VoxelChoices)
 
     @property
     def title(self) -> str:
         """The name as figures show it: a simulated study always says so."""
         return f"{self.name} study, simulated" if self.simulated else f"{self.name}, subject {self.subject}"
+
+    @property
+    def measured(self) -> Path:
+        """What responses are read from: prepared sessions where there are any, else the NSD tree."""
+        prepared = self.nsd is None or any(self.responses.glob("session*.hdf5"))
+        return self.responses if prepared or self.nsd is None else self.nsd
+
+    def need(self, entry: str) -> Path:
+        """Return a file or folder that not every study has.
+
+        Raises
+        ------
+        InputError
+            If this study's description does not name it.
+        """
+        path = getattr(self, entry)
+        if path is None:
+            raise InputError(
+                f"the study {self.name!r} has no {entry}",
+                expected=f'{entry} = "…" in its study.toml',
+                got="no such entry",
+                fix="name it there (data/README.md), or leave out what needs it; "
+                "`python -m nbtools doctor` says which notebooks run without it",
+            )
+        return path
 
 
 def home() -> Path:
@@ -58,9 +130,13 @@ def home() -> Path:
 def study_file(study: str) -> Path:
     """Return the `study.toml` of a study given by name (``"demo"``) or by the path of its ``.toml`` file.
 
+    A study by name lies in ``data/raw/<name>`` if it was fetched or put there, else in ``data/derived/<name>``.
     A relative path starts at `home`, wherever the notebook runs.
     """
-    return home() / (study if study.endswith(".toml") else f"data/derived/{study}/study.toml")
+    if study.endswith(".toml"):
+        return home() / study
+    raw, derived = (home() / "data" / part / study / "study.toml" for part in ("raw", "derived"))
+    return raw if raw.is_file() else derived
 
 
 def study_name(study: str) -> str:
@@ -74,13 +150,12 @@ def open_study(study: str) -> Study:
     Parameters
     ----------
     study : str
-        A name (its file is ``data/derived/<name>/study.toml``) or the path of a ``.toml`` file.
-        Paths inside the file are relative to it.
+        A name (see `study_file`) or the path of a ``.toml`` file. Paths inside the file are relative to it.
 
     Raises
     ------
     InputError
-        If the file is missing or malformed, lacks a key, or names a folder that does not exist.
+        If the file is missing or malformed, lacks a key or has one too many, or names a folder that does not exist.
     """
     file = study_file(study)
     if not file.is_file():
@@ -89,11 +164,42 @@ def open_study(study: str) -> Study:
             file=file,
             expected="a study.toml",
             got="no such file",
-            fix="make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows",
+            fix=_WAYS.get(
+                study,
+                "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows",
+            ),
         )
+    entries = _entries(file)
+    nsd = _existing(file, entries, "nsd", "folder", Path.is_dir)
+    subject, voxels = entries.get("subject", 1), _voxels(file, entries.get("voxels", {}))
+    prepared = Path("responses") / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
+    stimuli = entries.get("stimuli", "" if nsd is None else nsd / STIMULI)
+    return Study(
+        name=entries["name"],
+        simulated=entries["simulated"],
+        nsd=nsd,
+        responses=(file.parent / entries.get("responses", prepared)).resolve(),
+        stimuli=(file.parent / stimuli).resolve(),
+        subject=subject,
+        classification=_existing(file, entries, "classification", "folder", Path.is_dir),
+        cue_conflict=_existing(file, entries, "cue_conflict", "folder", Path.is_dir),
+        corruptions=_existing(file, entries, "corruptions", "folder", Path.is_dir),
+        image_size=entries["image_size"],
+        scanner_labels=_existing(file, entries, "scanner_labels", "file", Path.is_file),
+        voxels=voxels,
+    )
+
+
+_WAYS = {
+    "nsd": "fetch it: `python -m nbtools fetch nsd --dry-run` says what and how large; data/README.md says how",
+    "haxby": "make it: `python -m nbtools prepare haxby` (300 MB, by nilearn)",
+}
+
+
+def _entries(file: Path) -> dict[str, Any]:
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # not TOML, or not text
+    except (ValueError, OSError) as error:  # not TOML, not text, not to be read
         raise InputError(
             "the study's description cannot be read",
             file=file,
@@ -101,43 +207,59 @@ def open_study(study: str) -> Study:
             got=error,
             fix="correct that line; data/README.md shows a whole study.toml",
         ) from error
-    kinds: dict[str, type] = {"name": str, "simulated": bool, "nsd": str, "subject": int}
-    kinds |= {"classification": str, "image_size": int}
-    optional: dict[str, type] = {key: str for key in ("cue_conflict", "scanner_labels") if key in entries}
-    wrong = [key for key, kind in {**kinds, **optional}.items() if type(entries.get(key)) is not kind]
+    needed = ("nsd", "subject") if "responses" not in entries else ("responses", "stimuli")
+    kinds = _REQUIRED | {key: kind for key, kind in _OPTIONAL.items() if key in entries or key in needed}
+    wrong = [key for key, kind in kinds.items() if type(entries.get(key)) is not kind]
     if wrong:
+        expected = ", ".join(f"{key} ({kind.__name__})" for key, kind in kinds.items())
         raise InputError(
             "the study's description is incomplete",
             file=file,
-            expected=", ".join(f"{key} ({kind.__name__})" for key, kind in kinds.items()),
+            expected=expected,
             got=f"missing or of another type: {', '.join(wrong)}",
-            fix="add them; data/README.md shows a whole study.toml",
+            fix="add them; data/README.md shows a whole study.toml, for NSD and for other responses",
         )
-    return Study(
-        name=entries["name"],
-        simulated=entries["simulated"],
-        nsd=_folder(file, entries["nsd"]),
-        subject=entries["subject"],
-        classification=_folder(file, entries["classification"]),
-        cue_conflict=_folder(file, entries["cue_conflict"]) if "cue_conflict" in entries else None,
-        image_size=entries["image_size"],
-        scanner_labels=_file(file, entries["scanner_labels"]) if "scanner_labels" in entries else None,
+    return entries
+
+
+def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
+    known = {entry.name for entry in fields(VoxelChoices)}
+    choices = VoxelChoices(**{key: value for key, value in entries.items() if key in known})
+    sound = (
+        entries.keys() <= known
+        and choices.betas in BETAS
+        and choices.retinotopy in RETINOTOPY
+        and type(choices.zscore) is bool
+        and type(choices.noise_ceiling) in (int, float)
+        and 0 <= choices.noise_ceiling < 100
+        and (choices.zscore or not choices.noise_ceiling)  # the ceiling's formula takes a variance of 1
     )
-
-
-def _folder(file: Path, entry: str) -> Path:
-    return _existing(file, entry, "folder", Path.is_dir)
-
-
-def _file(file: Path, entry: str) -> Path:
-    return _existing(file, entry, "file", Path.is_file)
-
-
-def _existing(file: Path, entry: str, kind: str, exists: Callable[[Path], bool]) -> Path:
-    path = (file.parent / entry).resolve()
-    if not exists(path):
+    if not sound:
         raise InputError(
-            f"the study names a {kind} that does not exist: {entry}",
+            "the study's choice of voxels cannot be",
+            file=file,
+            expected=f"betas of {', '.join(BETAS)}; retinotopy of {', '.join(RETINOTOPY)}; zscore true or false; "
+            "noise_ceiling from 0 to 100, with zscore = true unless it is 0",
+            got=entries,
+            fix="correct the entries under [voxels]",
+        )
+    return choices
+
+
+def _existing(
+    file: Path, entries: dict[str, Any], entry: str, kind: str, exists: Callable[[Path], bool]
+) -> Path | None:
+    if entry not in entries:
+        return None
+    path = file.parent / entries[entry]
+    try:
+        path = path.resolve()
+        there = exists(path)
+    except (OSError, RuntimeError):  # links that lead in a circle
+        there = False
+    if not there:
+        raise InputError(
+            f"the study names a {kind} that does not exist: {entries[entry]}",
             file=file,
             expected=f"a {kind} at {path}",
             got="nothing there",

@@ -124,7 +124,7 @@ def _image_lines(name: str) -> list[str]:
     if name.startswith(OWN):
         file = name.removeprefix(OWN)
         return [f"x = to_float(read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"]
-    images = 'load_folder(source.classification / "val", source.image_size)'
+    images = 'load_folder(source.need("classification") / "val", source.image_size)'
     if name.startswith("foolbox/"):
         images = f"photographs(source.image_size, {images}.classes)"
     return [

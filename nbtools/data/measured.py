@@ -1,0 +1,145 @@
+"""The one door to a study's measurements, whatever they come from: its trials, its design, its scanner images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+
+from nbtools.conditions import check_rois
+from nbtools.data import nsd
+from nbtools.data.design import Design
+from nbtools.data.responses import RoiTrials
+from nbtools.data.sessions import read_session, session_files
+from nbtools.data.study import Study
+from nbtools.data.trials import assemble
+from nbtools.errors import InputError
+from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+
+
+def load_trials(
+    study: Study, rois: Sequence[str], *, zscore: bool = True, progress: bool = True
+) -> dict[str, RoiTrials]:
+    """Load single-trial responses of regions, as the study's choice of voxels has them.
+
+    Parameters
+    ----------
+    study : Study
+        From `open_study`. Prepared sessions are read where there are any, else NSD's volumes.
+    rois : sequence of str
+        Names in `nbtools.conditions.REGIONS`.
+    zscore : bool
+        False: responses in their own unit, whatever the study says.
+    progress : bool
+        Show a bar over the sessions.
+
+    Returns
+    -------
+    dict of str to RoiTrials
+        Responses (n_trials, n_voxels). Voxels that do not vary, or whose ceiling is below the study's, are listed in
+        ``dropped``.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or no voxel of a region is left.
+    """
+    check_rois(list(rois))
+    zscore, choices = zscore and study.voxels.zscore, study.voxels
+    if study.nsd is not None:
+        trials = nsd.load_trials(
+            study.nsd,
+            study.subject,
+            rois,
+            zscore=zscore,
+            betas=choices.betas,
+            retinotopy=choices.retinotopy,
+            prepared=study.responses,
+            progress=progress,
+        )
+    else:
+        files = _own_sessions(study)
+        trials = assemble(list(files), lambda n: read_session(files[n], rois), zscore=zscore, progress=progress)
+    if choices.noise_ceiling and zscore:
+        shared = load_design(study).shared_ids
+        trials = {roi: _reliable(part, shared, choices.noise_ceiling) for roi, part in trials.items()}
+    return trials
+
+
+def load_design(study: Study) -> Design:
+    """Return which trial showed which image, and which images are the test set.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or an image is said to be of the test set and not to be.
+    """
+    if study.nsd is not None:
+        return nsd.load_design(study.nsd, study.subject)
+    sessions = [read_session(file) for file in _own_sessions(study).values()]
+    image_ids = np.concatenate([part.image_ids for part in sessions])
+    shared = np.concatenate([part.shared for part in sessions])
+    both = np.intersect1d(image_ids[shared], image_ids[~shared])
+    if both.size:
+        raise InputError(
+            "images stand in the test set and out of it",
+            file=study.responses,
+            expected="shared to be the same in all trials of an image",
+            got=f"both for {both.size} images, e.g. {both[0]}",
+            fix="correct `shared` in the session files",
+        )
+    return Design(image_ids, np.unique(image_ids[shared]))
+
+
+def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
+    """Return the regions as one label volume (x, y, z): 1 for the first of `rois`, …; None where positions are unknown.
+
+    Raises
+    ------
+    InputError
+        As `nbtools.data.nsd.roi_masks`.
+    """
+    if study.nsd is not None:
+        return nsd.roi_volume(study.nsd, study.subject, rois, study.voxels.retinotopy)
+    session = read_session(next(iter(_own_sessions(study).values())), rois)
+    if session.shape is None or session.affine is None:
+        return None
+    labels = np.zeros(session.shape, np.int16)
+    for number, roi in enumerate(rois, start=1):
+        labels[tuple(session.voxels[roi].T)] = number
+    return nib.Nifti1Image(labels, session.affine)
+
+
+def _own_sessions(study: Study) -> dict:
+    files = session_files(study.responses)
+    if not files or list(files) != list(range(1, max(files) + 1)):
+        raise InputError(
+            "there are no sessions of responses" if not files else "sessions are missing",
+            file=study.responses,
+            expected="session01.hdf5, session02.hdf5 and so on, without a gap",
+            got=", ".join(file.name for file in files.values()) or "none",
+            fix="write them as data/README.md shows",
+        )
+    return files
+
+
+def _reliable(trials: RoiTrials, shared: np.ndarray, threshold: float) -> RoiTrials:
+    """Leave out voxels below a noise ceiling, which the test images have no part in."""
+    train = ~np.isin(trials.image_ids, shared)
+    ceiling = noise_ceiling(ncsnr(trials.responses[train], trials.image_ids[train]))
+    keep = ceiling >= threshold
+    if not keep.any():
+        raise InputError(
+            f"{trials.roi}: no voxel reaches the noise ceiling asked for",
+            expected=f"at least one voxel of {threshold:g} % or more",
+            got=f"{ceiling.max():.1f} % at most",
+            fix="lower noise_ceiling under [voxels] in the study's file",
+        )
+    return replace(
+        trials,
+        responses=trials.responses[:, keep],
+        voxels=trials.voxels[keep],
+        dropped=np.concatenate([trials.dropped, trials.voxels[~keep]]),
+    )

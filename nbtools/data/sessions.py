@@ -1,0 +1,206 @@
+"""One session's responses in a file: what `prepare` makes of NSD, and the format for responses that are not NSD's.
+
+responses/session01.hdf5, session02.hdf5, …
+    image_id             (n_trials,) int        row of the stimuli each trial showed, from 0
+    shared               (n_trials,) bool       True where that image belongs to the test set
+    repeat               (n_trials,) int        which showing of its image the trial is; may be left out
+    regions/<ROI>/responses   (n_trials, n_voxels) int or float, in any unit
+    regions/<ROI>/voxels      (n_voxels, 3) int      i, j, k in the volume; may be left out
+  attributes: format "nbtools responses 1"; scale, by which responses are divided (default 1); of volumes:
+  shape (x, y, z) and affine (4, 4), may be left out; source, a JSON note of what the file was made from
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nbtools.errors import InputError
+from nbtools.files import written
+
+FORMAT = "nbtools responses 1"
+_AGAIN = "prepare it again, or write it as data/README.md shows"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One session, region by region.
+
+    Attributes
+    ----------
+    image_ids, repeats : (n_trials,) int64
+        0-based row of the stimuli; which showing of the image, from 1 (0 where the file does not say).
+    shared : (n_trials,) bool
+        True where the image belongs to the test set.
+    responses : dict of str to (n_trials, n_voxels) arrays
+        By region, to be divided by `scale`.
+    voxels : dict of str to (n_voxels, 3) int64
+        i, j, k of each voxel; -1 where the file does not say.
+    scale : float
+        300 for NSD's betas, which hold percent signal change × 300.
+    shape, affine : tuple and (4, 4) array, or None
+        Of the volume the voxels are taken from.
+    source : dict
+        What the file was made from.
+    """
+
+    image_ids: NDArray[np.int64]
+    shared: NDArray[np.bool_]
+    repeats: NDArray[np.int64]
+    responses: dict[str, NDArray]
+    voxels: dict[str, NDArray[np.int64]]
+    scale: float = 1.0
+    shape: tuple[int, ...] | None = None
+    affine: NDArray[np.float64] | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+def session_files(folder: Path) -> dict[int, Path]:
+    """Return the prepared sessions of a folder by number, ascending; none if there is no such folder."""
+    found: dict[int, list[Path]] = {}
+    for file in Path(folder).glob("session*.hdf5"):
+        if match := re.fullmatch(r"session(\d+)\.hdf5", file.name):
+            found.setdefault(int(match[1]), []).append(file)
+    twice = [files for files in found.values() if len(files) > 1]
+    if twice:
+        raise InputError(
+            "a session stands there twice",
+            file=folder,
+            expected="one file a session",
+            got=", ".join(sorted(file.name for file in twice[0])),
+            fix="remove the one that is not wanted",
+        )
+    return {number: found[number][0] for number in sorted(found)}
+
+
+def write_session(file: Path, session: Session) -> None:
+    """Write a session, whole or not at all."""
+    with written(file) as beside, h5py.File(beside, "w") as tree:
+        tree.attrs["format"] = FORMAT
+        tree.attrs["scale"] = session.scale
+        tree.attrs["source"] = json.dumps(session.source)
+        if session.shape is not None:
+            tree.attrs["shape"] = session.shape
+        if session.affine is not None:
+            tree.attrs["affine"] = session.affine
+        for name, values in (("image_id", session.image_ids), ("shared", session.shared), ("repeat", session.repeats)):
+            tree[name] = values
+        for roi, values in session.responses.items():
+            tree[f"regions/{roi}/responses"] = values
+            tree[f"regions/{roi}/voxels"] = session.voxels[roi]
+
+
+def read_session(file: Path, rois: Sequence[str] | None = None) -> Session:
+    """Read a session.
+
+    Parameters
+    ----------
+    file : Path
+        ``sessionXX.hdf5``.
+    rois : sequence of str, optional
+        Regions to read; without it none: only trials, and the names of the regions, are.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or not of the format, or lacks a region.
+    """
+    try:
+        with h5py.File(file, "r") as tree:
+            _check_format(file, tree)
+            return _read(file, tree, list(rois or []))
+    except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:  # what h5py raises where bytes are damaged
+        raise InputError(
+            "a session cannot be read", file=file, expected=f"HDF5, {FORMAT!r}", got=error, fix=_AGAIN
+        ) from error
+
+
+def regions_of(file: Path) -> tuple[str, ...]:
+    """Name the regions a session's file holds.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or not of the format.
+    """
+    try:
+        with h5py.File(file, "r") as tree:
+            _check_format(file, tree)
+            return tuple(tree["regions"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(
+            "a session cannot be read", file=file, expected=f"HDF5, {FORMAT!r}", got=error, fix=_AGAIN
+        ) from error
+
+
+def _check_format(file: Path, tree: h5py.File) -> None:
+    missing = [name for name in ("image_id", "shared", "regions") if name not in tree]
+    if tree.attrs.get("format") != FORMAT or missing:
+        raise InputError(
+            "this is no session of responses",
+            file=file,
+            expected=f"attribute format = {FORMAT!r}; image_id, shared, regions",
+            got=f"format {tree.attrs.get('format')!r}" + (f"; no {', '.join(missing)}" if missing else ""),
+            fix=_AGAIN,
+        )
+
+
+def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
+    lacking = [roi for roi in rois if f"regions/{roi}/responses" not in tree]
+    if lacking:
+        raise InputError(
+            f"a session holds no {', '.join(lacking)}",
+            file=file,
+            expected=", ".join(rois),
+            got=", ".join(tree["regions"]) or "no region",
+            fix="prepare the study again with these regions too (--rois), or leave them out",
+        )
+    image_ids = tree["image_id"][:]
+    n = len(image_ids)
+    session = Session(
+        image_ids=image_ids.astype(np.int64),
+        shared=tree["shared"][:].astype(bool),
+        repeats=tree["repeat"][:].astype(np.int64) if "repeat" in tree else np.zeros(n, np.int64),
+        responses={roi: tree[f"regions/{roi}/responses"][:] for roi in rois},
+        voxels={roi: _voxels(tree[f"regions/{roi}"]) for roi in rois},
+        scale=float(tree.attrs.get("scale", 1)),
+        shape=tuple(map(int, tree.attrs["shape"])) if "shape" in tree.attrs else None,
+        affine=np.asarray(tree.attrs["affine"], float) if "affine" in tree.attrs else None,
+        source=json.loads(tree.attrs.get("source", "{}")),
+    )
+    _check(file, image_ids.dtype, session)
+    return session
+
+
+def _voxels(region: h5py.Group) -> NDArray[np.int64]:
+    if "voxels" in region:
+        return region["voxels"][:].astype(np.int64)
+    return np.full((region["responses"].shape[-1], 3), -1, np.int64)
+
+
+def _check(file: Path, id_type: np.dtype, session: Session) -> None:
+    n = len(session.image_ids)
+    parts = {"image_id": session.image_ids.shape, "shared": session.shared.shape, "repeat": session.repeats.shape}
+    wrong = [f"{name} {shape}" for name, shape in parts.items() if shape != (n,)]
+    for roi, values in session.responses.items():
+        fits = values.ndim == 2 and len(values) == n and values.shape[1] > 0 and values.dtype.kind in "iuf"
+        if not fits or session.voxels[roi].shape != (values.shape[1], 3):
+            wrong.append(f"{roi} {values.dtype} {values.shape}, voxels {session.voxels[roi].shape}")
+    if n < 2 or id_type.kind not in "iu" or session.image_ids.min() < 0 or not session.scale > 0:
+        wrong.append(f"{n} trials, ids {id_type} from {session.image_ids.min() if n else '–'}, scale {session.scale}")
+    if wrong:
+        raise InputError(
+            "a session's parts do not belong together",
+            file=file,
+            expected="at least two trials, whole image ids from 0, one row of numbers a trial in every region",
+            got="; ".join(wrong),
+            fix=_AGAIN,
+        )
