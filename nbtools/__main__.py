@@ -1,5 +1,5 @@
 """``python -m nbtools``."""
 
-from nbtools.batch import main
+from nbtools.cli import main
 
 raise SystemExit(main())

@@ -50,7 +50,7 @@ FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
     },
 }
 # Names for responses that are not NSD's: ventral temporal cortex (Haxby et al. 2001), and what others measure.
-OTHER_REGIONS = ("VT", "LOC", "MT", "IT", "PIT", "CIT", "AIT")
+OTHER_REGIONS = ("VT", "VT-face", "VT-house", "LOC", "MT", "IT", "PIT", "CIT", "AIT")
 REGIONS: tuple[str, ...] = (*ROI_LABELS, *(roi for atlas in FUNCTIONAL.values() for roi in atlas), *OTHER_REGIONS)
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
 BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle", "labels")

@@ -18,7 +18,7 @@ from nbtools.data.study import home
 PACKAGE = Path(__file__).parent
 PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
-_PRESENTATION = ("files", "plots", "widgets", "provenance", "runs", "batch", "bench", "__main__")
+_PRESENTATION = ("files", "plots", "widgets", "provenance", "runs", "batch", "bench", "cli", "doctor", "__main__")
 _PACKAGES = (
     *("foolbox", "h5py", "lightning-fabric", "nibabel", "nilearn", "numpy", "pandas", "papermill", "plotly"),
     *("safetensors", "scikit-learn", "scipy", "torch", "torchvision"),

@@ -66,8 +66,8 @@ class Run:
         self._discard_checkpoint_before(paths)
 
     def upstream(self, notebook: str, **parameters: Any) -> Run:
-        """Find the finished run this one builds on, in the same study, and note its results as inputs."""
-        found = find(notebook, self.parameters["study"], **parameters)
+        """Find the finished run this one builds on, in the same study unless another is named; note it as input."""
+        found = find(notebook, **{"study": self.parameters["study"], **parameters})
         print(f"using {short(found.folder)}")
         if changed := stale(found.folder):
             print(f"note: {', '.join(changed)} changed since that ran: run {notebook} again, then this")

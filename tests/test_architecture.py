@@ -34,7 +34,8 @@ LAYERS = (
     "plots",
     "widgets",
     "teaching",
-    "batch bench",
+    "batch bench doctor",
+    "cli",
     "__main__",
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from nbtools import runs
-from nbtools.batch import main
+from nbtools.cli import main
 from nbtools.conditions import CONDITIONS
 from nbtools.metrics.robustness import epsilon_label
 

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from nbtools.data import nsd
 from nbtools.data.measured import load_design, load_trials, region_volume
 from nbtools.data.prepare import prepare_nsd, prepared_file, reduce_session
-from nbtools.data.responses import RoiTrials
+from nbtools.data.responses import RoiTrials, average_repeats, split_images
 from nbtools.data.sessions import Session, read_session, regions_of, session_files, write_session
 from nbtools.data.study import Study, VoxelChoices, open_study
+from nbtools.data.synthetic import make_study
 from nbtools.data.trials import assemble
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
@@ -209,6 +210,40 @@ def test_a_study_chooses_zscores_betas_and_retinotopy(moved: Study) -> None:
     shutil.copy(atlas, atlas.with_name("streams.nii.gz"))
     both = load_trials(mapped, ["V4", "parietal"], progress=False)  # label 7 in both volumes
     np.testing.assert_array_equal(both["V4"].responses, both["parietal"].responses)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two subjects in one tree: every other image of the first subject's design is the second's too."""
+    folder = tmp_path_factory.mktemp("pair")
+    for subject in (1, 2):
+        make_study(folder / str(subject), profile="tiny", subject=subject, progress=False)
+    for part in ("nsddata/ppdata", "nsddata_betas/ppdata"):
+        shutil.copytree(folder / "2/nsd" / part / "subj02", folder / "1/nsd" / part / "subj02")
+    study = open_study(str(folder / "1/study.toml"))
+    return replace(study, voxels=VoxelChoices(subjects=(1, 2)))
+
+
+def test_subjects_are_taken_together_showing_by_showing(pair: Study) -> None:
+    both = load_trials(pair, ["TO"], progress=False)["TO"]
+    first, second = (load_trials(pair.of(subject), ["TO"], progress=False)["TO"] for subject in (1, 2))
+    n = first.responses.shape[1]
+    assert both.responses.shape[1] == n + second.responses.shape[1]
+    for row in range(0, len(both.image_ids), 37):
+        for part, columns in ((first, slice(0, n)), (second, slice(n, None))):
+            (trial,) = np.flatnonzero((part.image_ids == both.image_ids[row]) & (part.repeats == both.repeats[row]))
+            np.testing.assert_array_equal(both.responses[row, columns], part.responses[trial])
+    common = np.intersect1d(first.image_ids, second.image_ids)
+    np.testing.assert_array_equal(np.unique(both.image_ids), common)
+    assert pair.title == "tiny study, simulated"
+    assert replace(pair, simulated=False).title == "tiny, subjects 1 2 together"
+
+
+def test_subjects_together_have_images_to_train_and_to_test_on(pair: Study) -> None:
+    both, design = load_trials(pair, ["TO"], progress=False)["TO"], load_design(pair)
+    splits = split_images(average_repeats(both, design.shared_ids))
+    assert {name: len(rows) > 0 for name, rows in splits.items()} == dict.fromkeys(splits, True)
+    assert len(splits["test"]) == pytest.approx(0.2 * len(np.unique(both.image_ids)), abs=1)
 
 
 # --- one's own ------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_its_parameters_are_annotated_scalars(file: Path) -> None:
         assert line.value is not None, f"no value: {ast.unparse(line)}"
         assert type(ast.literal_eval(line.value)).__name__ == line.annotation.id
         assert line.annotation.id in ("str", "int", "float", "bool")
-    assert runs.defaults(file.stem)["study"] == "demo"
+    assert runs.defaults(file.stem)["study"] == ("haxby" if file.stem == "16_haxby" else "demo")
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
@@ -132,6 +132,7 @@ CAPACITY = pd.DataFrame({"measured": [0.2, 0.5], "predicted": [0.9, 0.4]}, index
 TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
 CLOUDS = CategoryManifolds(torch.zeros(2, 8), torch.ones(2), torch.eye(8)[:2].expand(2, 2, 8))
 HELD = pd.DataFrame({("response", "most"): [0.5, 0.3], ("held_out", "most"): [0.1, 0.2]}, index=["V1", "LO"])
+GEOMETRY = pd.DataFrame({"measure": "capacity", "condition": ["VT", "VT-face"], "value": [0.1, 0.3]})
 PREDICTORS = pd.DataFrame({"roi": ["V1", "TO"], "pattern r": [0.3, 0.4]}, index=[4, 2])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0.9], "accuracy": [0.9, 0.1, 0.2]})
@@ -163,6 +164,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
         ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, 0.25, 0.5),
         ("14_brain_and_geometry", {"held": HELD}, "LO", "V1"),
         ("15_study_explorer", {"predictors": PREDICTORS}, "TO", "V1"),
+        ("16_haxby", {"geometry": GEOMETRY}, "VT-face", "VT"),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

@@ -15,7 +15,7 @@ from scipy.spatial.distance import pdist
 from nbtools import plots
 from nbtools.errors import InputError
 from nbtools.metrics.rsa import METHODS, WHITENED, joined, noise_ceiling, rdm, repeat_rdms, similarities
-from nbtools.metrics.similarity import differences, intervals, mds, own_region
+from nbtools.metrics.similarity import differences, intervals, mds, over_runs, own_region
 
 N = 24
 IDS = np.arange(100, 100 + N)
@@ -399,3 +399,23 @@ def test_the_heat_map_and_the_map_show_what_their_tables_hold():
     assert f"stress-1 = {places['stress'].iloc[0]:.2f}" in figure.layout.title.text
     spans = [np.ptp(axis.range) for axis in (figure.layout.xaxis, figure.layout.yaxis)]
     assert spans[0] / spans[1] == pytest.approx((960 - 20 - 160) / (760 - 100 - 20)), "a unit is as long on either axis"
+
+
+MEANS = (("none", 0.2), ("TO", 0.5))
+
+
+def test_similarities_over_runs_are_their_means() -> None:
+    rng = np.random.default_rng(0)
+    keys = {"a_source": "pooled", "b_source": "measured", "b": "VT", "n_images": 8, "method": "spearman"}
+    rows = [{**keys, "a": a, "run": run, "similarity": rng.normal(mean, 0.1)} for run in range(12) for a, mean in MEANS]
+    each = pd.DataFrame(rows)
+    found = over_runs(each, n_boot=500).set_index("a")
+    for name, _ in MEANS:
+        values = each.loc[each.a == name, "similarity"]
+        assert found.loc[name, "similarity"] == pytest.approx(values.mean())
+        sem = values.std() / np.sqrt(len(values))
+        assert found.loc[name, "ci_high"] - found.loc[name, "ci_low"] == pytest.approx(3.92 * sem, rel=0.25)
+    with pytest.raises(InputError, match="no interval over runs"):
+        over_runs(each[each.run == 0])
+    with pytest.raises(InputError, match="without run"):
+        over_runs(each.drop(columns="run"))

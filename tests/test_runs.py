@@ -604,15 +604,17 @@ def test_a_summary_of_nothing_says_what_to_run(home: Path) -> None:
 
 
 def test_a_record_says_which_voxels_were_chosen(home: Path) -> None:
-    assert record(finished())["voxels"] == {
+    run = finished()
+    assert record(run)["voxels"] == {
         "betas": "b3",
         "retinotopy": "Kastner2015",
         "zscore": True,
         "noise_ceiling": 0.0,
+        "subjects": [],
     }
     file = home / "data/derived/tiny/study.toml"
     file.write_text(file.read_text() + "[voxels]\nnoise_ceiling = 12.5\n")
-    again_run = again(finished())
+    again_run = again(run)
     assert not again_run.finished, "another choice of voxels, other results"
     again_run.finish()
     assert record(again_run)["voxels"]["noise_ceiling"] == 12.5

@@ -77,8 +77,10 @@ def test_an_entry_of_another_type_is_named(folder: Path, key: str, value: str) -
 
 @pytest.mark.parametrize("key", ["nsd", "classification", "cue_conflict"])
 def test_a_folder_that_is_not_there(folder: Path, key: str) -> None:
-    with pytest.raises(InputError, match="does not exist: nowhere"):
-        open_study(str(write(folder / "s.toml", **{key: '"nowhere"'})))
+    study = open_study(str(write(folder / "s.toml", **{key: '"nowhere"'})))
+    assert not study.has(key)
+    with pytest.raises(InputError, match=rf"'mine' has no {key}\n +file: +{folder / 'nowhere'}\n"):
+        study.need(key)
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"<html></html>", b"\xff\xfe"])
@@ -133,6 +135,10 @@ def test_prepared_sessions_are_kept_apart_by_what_chose_them(folder: Path) -> No
         "{noise_ceiling = true}",
         "{zscore = false, noise_ceiling = 10}",
         "{zscores = true}",
+        "{subjects = 2}",
+        "{subjects = [1]}",
+        "{subjects = [1, 1]}",
+        '{subjects = [1, "2"]}',
     ],
 )
 def test_choices_of_voxels_that_cannot_be(folder: Path, voxels: str) -> None:
@@ -160,5 +166,5 @@ def test_how_to_get_a_study_that_is_not_there(
 def test_links_in_a_circle_are_no_folder(folder: Path) -> None:
     (folder / "a").symlink_to(folder / "b")
     (folder / "b").symlink_to(folder / "a")
-    with pytest.raises(InputError, match="does not exist: a"):
-        open_study(str(write(folder / "s.toml", classification='"a"')))
+    with pytest.raises(InputError, match="has no classification"):
+        open_study(str(write(folder / "s.toml", classification='"a"'))).need("classification")

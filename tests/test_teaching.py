@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nbtools import provenance, runs
-from nbtools.batch import main
+from nbtools.cli import main
 from nbtools.errors import InputError
 from nbtools.teaching import student_copies
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -47,6 +49,8 @@ def load_trials(
         If a file is missing or damaged, or no voxel of a region is left.
     """
     check_rois(list(rois))
+    if study.voxels.subjects:
+        return _together(study, rois, zscore, progress)
     zscore, choices = zscore and study.voxels.zscore, study.voxels
     if study.nsd is not None:
         trials = nsd.load_trials(
@@ -76,6 +80,8 @@ def load_design(study: Study) -> Design:
     InputError
         If a file is missing or damaged, or an image is said to be of the test set and not to be.
     """
+    if study.voxels.subjects:
+        return _common_design(study)
     if study.nsd is not None:
         return nsd.load_design(study.nsd, study.subject)
     sessions = [read_session(file) for file in _own_sessions(study).values()]
@@ -112,7 +118,51 @@ def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     return nib.Nifti1Image(labels, session.affine)
 
 
-def _own_sessions(study: Study) -> dict:
+def _together(study: Study, rois: Sequence[str], zscore: bool, progress: bool) -> dict[str, RoiTrials]:
+    """Lay the voxels of several subjects side by side, showing by showing of the images that all of them saw.
+
+    Their voxels have no common place, so there is no mean voxel; what subjects share is what the first principal
+    components of all their voxels together hold (`fit_basis`).
+    """
+    each = [load_trials(part, rois, zscore=zscore, progress=progress) for part in study.parts]
+    shown = [_showings(trials[rois[0]]) for trials in each]
+    common = reduce(np.intersect1d, shown)
+    if not common.size:
+        raise InputError(
+            "the subjects have no image in common",
+            expected="sessions in which all of them saw some of the shared images",
+            got=f"none, for subjects {', '.join(map(str, study.voxels.subjects))}",
+            fix="fetch and prepare more sessions of each",
+        )
+    rows = [np.argsort(keys)[np.searchsorted(np.sort(keys), common)] for keys in shown]
+    return {roi: _side_by_side([trials[roi] for trials in each], rows) for roi in rois}
+
+
+def _showings(trials: RoiTrials) -> np.ndarray:
+    """Number each trial by its image and which showing of it this is."""
+    return trials.image_ids * 1000 + trials.repeats
+
+
+def _side_by_side(parts: list[RoiTrials], rows: list[np.ndarray]) -> RoiTrials:
+    return RoiTrials(
+        roi=parts[0].roi,
+        responses=np.concatenate([part.responses[chosen] for part, chosen in zip(parts, rows, strict=True)], axis=1),
+        image_ids=parts[0].image_ids[rows[0]],
+        sessions=parts[0].sessions[rows[0]],
+        repeats=parts[0].repeats[rows[0]],
+        voxels=np.concatenate([part.voxels for part in parts]),
+        dropped=np.concatenate([part.dropped for part in parts]),
+    )
+
+
+def _common_design(study: Study) -> Design:
+    """All images are shared ones here: every fifth of them is the test set."""
+    designs = [load_design(part) for part in study.parts]
+    common = reduce(np.intersect1d, [design.image_ids for design in designs])
+    return Design(designs[0].image_ids[np.isin(designs[0].image_ids, common)], common[::5])
+
+
+def _own_sessions(study: Study) -> dict[int, Path]:
     files = session_files(study.responses)
     if not files or list(files) != list(range(1, max(files) + 1)):
         raise InputError(

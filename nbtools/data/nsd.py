@@ -77,9 +77,9 @@ def find_sessions(
     folder = _betas_folder(nsd, subject, beta_version)
     files: dict[int, Path] = {}
     for ending in (".nii.gz", ".hdf5"):
-        found = [file for file in folder.glob(f"betas_session*{ending}") if _number(file)]
+        found = [file for file in folder.glob(f"betas_session*{ending}") if session_number(file)]
         _check_twice(folder, found)
-        files |= {_number(file): file for file in found}
+        files |= {session_number(file): file for file in found}
     if not files and required:
         raise InputError(
             f"there are no betas of subject {subject}",
@@ -95,14 +95,15 @@ def _betas_folder(nsd: Path, subject: int, beta_version: str) -> Path:
     return Path(nsd) / "nsddata_betas" / "ppdata" / subject_folder(subject) / SPACE / beta_version
 
 
-def _number(file: Path) -> int:
+def session_number(file: Path) -> int:
+    """Return the 1-based session of a file of betas; 0 if its name is not of that form."""
     match = re.fullmatch(r"betas_session(\d+)\.(nii\.gz|hdf5)", file.name)
     return int(match[1]) if match else 0
 
 
 def _check_twice(folder: Path, files: list[Path]) -> None:
-    numbers = [_number(file) for file in files]
-    twice = sorted(file.name for file in files if numbers.count(_number(file)) > 1)
+    numbers = [session_number(file) for file in files]
+    twice = sorted(file.name for file in files if numbers.count(session_number(file)) > 1)
     if twice:
         raise InputError(
             "a session stands there twice",
@@ -139,7 +140,7 @@ def roi_masks(
         If a region is unknown or has no voxel, or a volume is missing, damaged or of another shape.
     """
     check_rois(list(rois))
-    folder = _roi_folder(nsd, subject)
+    folder = roi_folder(nsd, subject)
     labels = {roi: region_labels(roi, retinotopy) for roi in rois}
     general = _read_volume(folder / "nsdgeneral.nii.gz") == 1
     atlases = {atlas: _read_volume(folder / f"{atlas}.nii.gz") for atlas in {atlas for atlas, _ in labels.values()}}
@@ -177,10 +178,11 @@ def roi_volume(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "
 
 def volume_affine(nsd: Path, subject: int) -> NDArray[np.float64]:
     """Return the (4, 4) affine of the subject's volumes; `roi_masks` has read the file and found it whole."""
-    return nib.Nifti1Image.from_filename(_roi_folder(nsd, subject) / "nsdgeneral.nii.gz").affine
+    return nib.Nifti1Image.from_filename(roi_folder(nsd, subject) / "nsdgeneral.nii.gz").affine
 
 
-def _roi_folder(nsd: Path, subject: int) -> Path:
+def roi_folder(nsd: Path, subject: int) -> Path:
+    """Return where a subject's volumes of regions lie."""
     return Path(nsd) / "nsddata" / "ppdata" / subject_folder(subject) / SPACE / "roi"
 
 

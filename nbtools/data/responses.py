@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nbtools.data.design import count_repeats
 from nbtools.errors import InputError
 
 FloatArray = NDArray[np.floating]
@@ -141,6 +142,31 @@ def average_repeats(trials: RoiTrials, shared_ids: IntArray) -> RoiResponses:
         n_repeats=n_repeats.astype(np.int64, copy=False),
         shared=np.isin(image_ids, shared_ids),
         voxels=trials.voxels,
+    )
+
+
+def average_within_sessions(trials: RoiTrials) -> RoiTrials:
+    """Average the trials of each image within each session: one row a session and image, sorted by both.
+
+    Parameters
+    ----------
+    trials : RoiTrials
+        Responses (n_trials, n_voxels).
+
+    Returns
+    -------
+    RoiTrials
+        ``repeats`` counts the sessions in which an image was shown, from 1.
+    """
+    keys, where = np.unique(np.stack([trials.sessions, trials.image_ids]), axis=1, return_inverse=True)
+    order, counts = np.argsort(where, kind="stable"), np.bincount(where)
+    sums = np.add.reduceat(trials.responses[order], np.cumsum(counts) - counts, axis=0)
+    return replace(
+        trials,
+        responses=(sums / counts[:, None]).astype(np.float32, copy=False),
+        image_ids=keys[1],
+        sessions=keys[0],
+        repeats=count_repeats(keys[1]),
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,15 @@ class VoxelChoices:
         Z-score each voxel within each session.
     noise_ceiling : float
         Voxels with a lower ceiling (percent, three repeats, training images only) are left out.
+    subjects : tuple of int
+        Subjects whose responses are taken together, over the images all of them saw; empty: the study's subject.
     """
 
     betas: str = "b3"
     retinotopy: str = "Kastner2015"
     zscore: bool = True
     noise_ceiling: float = 0.0
+    subjects: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,20 @@ class Study:
     @property
     def title(self) -> str:
         """The name as figures show it: a simulated study always says so."""
-        return f"{self.name} study, simulated" if self.simulated else f"{self.name}, subject {self.subject}"
+        if self.simulated:
+            return f"{self.name} study, simulated"
+        together = " ".join(map(str, self.voxels.subjects))
+        return f"{self.name}, subjects {together} together" if together else f"{self.name}, subject {self.subject}"
+
+    @property
+    def parts(self) -> list[Study]:
+        """The studies of the subjects that are taken together, each alone: this one where there is but one."""
+        return [self.of(subject) for subject in self.voxels.subjects] or [self]
+
+    def of(self, subject: int) -> Study:
+        """Return the study of one of its subjects alone."""
+        folder = self.responses.with_name(self.responses.name.replace(f"subj{self.subject:02d}", f"subj{subject:02d}"))
+        return replace(self, subject=subject, responses=folder, voxels=replace(self.voxels, subjects=()))
 
     @property
     def measured(self) -> Path:
@@ -102,22 +117,31 @@ class Study:
         prepared = self.nsd is None or any(self.responses.glob("session*.hdf5"))
         return self.responses if prepared or self.nsd is None else self.nsd
 
+    def has(self, entry: str) -> bool:
+        """Say whether the study has a file or folder that not every study has."""
+        path = getattr(self, entry)
+        try:
+            return path is not None and path.exists()
+        except (OSError, RuntimeError):  # links that lead in a circle
+            return False
+
     def need(self, entry: str) -> Path:
         """Return a file or folder that not every study has.
 
         Raises
         ------
         InputError
-            If this study's description does not name it.
+            If this study's description does not name it, or nothing is there.
         """
         path = getattr(self, entry)
-        if path is None:
+        if not self.has(entry):
             raise InputError(
                 f"the study {self.name!r} has no {entry}",
-                expected=f'{entry} = "…" in its study.toml',
-                got="no such entry",
-                fix="name it there (data/README.md), or leave out what needs it; "
-                "`python -m nbtools doctor` says which notebooks run without it",
+                file=path,
+                expected="a file or folder there" if path else f'{entry} = "…" in its study.toml',
+                got="nothing" if path else "no such entry",
+                fix="put it there or correct the path in study.toml (data/README.md says how to get it), or leave out "
+                "what needs it: `python -m nbtools doctor` says which notebooks run without it",
             )
         return path
 
@@ -155,7 +179,7 @@ def open_study(study: str) -> Study:
     Raises
     ------
     InputError
-        If the file is missing or malformed, lacks a key or has one too many, or names a folder that does not exist.
+        If the file is missing or malformed, or lacks a key. What it names need not be there: `Study.need` asks for it.
     """
     file = study_file(study)
     if not file.is_file():
@@ -170,22 +194,25 @@ def open_study(study: str) -> Study:
             ),
         )
     entries = _entries(file)
-    nsd = _existing(file, entries, "nsd", "folder", Path.is_dir)
+
+    def place(entry: str) -> Path | None:
+        return Path(os.path.abspath(file.parent / entries[entry])) if entry in entries else None
+
+    nsd = place("nsd")
     subject, voxels = entries.get("subject", 1), _voxels(file, entries.get("voxels", {}))
     prepared = Path("responses") / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
-    stimuli = entries.get("stimuli", "" if nsd is None else nsd / STIMULI)
     return Study(
         name=entries["name"],
         simulated=entries["simulated"],
         nsd=nsd,
-        responses=(file.parent / entries.get("responses", prepared)).resolve(),
-        stimuli=(file.parent / stimuli).resolve(),
+        responses=place("responses") or file.parent / prepared,
+        stimuli=place("stimuli") or (nsd or file.parent) / STIMULI,
         subject=subject,
-        classification=_existing(file, entries, "classification", "folder", Path.is_dir),
-        cue_conflict=_existing(file, entries, "cue_conflict", "folder", Path.is_dir),
-        corruptions=_existing(file, entries, "corruptions", "folder", Path.is_dir),
+        classification=place("classification"),
+        cue_conflict=place("cue_conflict"),
+        corruptions=place("corruptions"),
         image_size=entries["image_size"],
-        scanner_labels=_existing(file, entries, "scanner_labels", "file", Path.is_file),
+        scanner_labels=place("scanner_labels"),
         voxels=voxels,
     )
 
@@ -224,7 +251,10 @@ def _entries(file: Path) -> dict[str, Any]:
 
 def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
     known = {entry.name for entry in fields(VoxelChoices)}
-    choices = VoxelChoices(**{key: value for key, value in entries.items() if key in known})
+    given: dict[str, Any] = {
+        key: tuple(value) if type(value) is list else value for key, value in entries.items() if key in known
+    }
+    choices = VoxelChoices(**given)
     sound = (
         entries.keys() <= known
         and choices.betas in BETAS
@@ -233,36 +263,17 @@ def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
         and type(choices.noise_ceiling) in (int, float)
         and 0 <= choices.noise_ceiling < 100
         and (choices.zscore or not choices.noise_ceiling)  # the ceiling's formula takes a variance of 1
+        and type(choices.subjects) is tuple
+        and all(type(subject) is int for subject in choices.subjects)
+        and len(set(choices.subjects)) == len(choices.subjects) != 1
     )
     if not sound:
         raise InputError(
             "the study's choice of voxels cannot be",
             file=file,
             expected=f"betas of {', '.join(BETAS)}; retinotopy of {', '.join(RETINOTOPY)}; zscore true or false; "
-            "noise_ceiling from 0 to 100, with zscore = true unless it is 0",
+            "noise_ceiling from 0 to 100, with zscore = true unless it is 0; subjects, two or more different numbers",
             got=entries,
             fix="correct the entries under [voxels]",
         )
     return choices
-
-
-def _existing(
-    file: Path, entries: dict[str, Any], entry: str, kind: str, exists: Callable[[Path], bool]
-) -> Path | None:
-    if entry not in entries:
-        return None
-    path = file.parent / entries[entry]
-    try:
-        path = path.resolve()
-        there = exists(path)
-    except (OSError, RuntimeError):  # links that lead in a circle
-        there = False
-    if not there:
-        raise InputError(
-            f"the study names a {kind} that does not exist: {entries[entry]}",
-            file=file,
-            expected=f"a {kind} at {path}",
-            got="nothing there",
-            fix="correct the path in the study's file, or put the data there",
-        )
-    return path

@@ -10,7 +10,7 @@ from nbtools.errors import InputError
 _UNIT_VARIANCE = (0.5, 2.0)  # of the median voxel: a subset of trials strays from 1, another unit by far more
 
 
-def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_repeats: int = 3) -> NDArray:
+def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_repeats: int | None = None) -> NDArray:
     r"""Signal-to-noise ratio of each voxel, from the spread over repeats of an image.
 
     .. math:: \sigma_n^2 = \langle \mathrm{var}_{r}(y_{ir}) \rangle_i, \quad
@@ -25,8 +25,9 @@ def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_
         Z-scored within session: the formula takes the total variance to be 1.
     image_ids : (n_trials,) int
         Which image each trial showed.
-    n_repeats : int
-        At least 2. Images with another number of trials are left out.
+    n_repeats : int, optional
+        At least 2. Images with another number of trials are left out. By default the largest number that images have:
+        3 in NSD.
 
     Returns
     -------
@@ -43,6 +44,7 @@ def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_
     _check(responses, image_ids)
     order = np.argsort(image_ids, kind="stable")
     _, first, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    n_repeats = int(counts.max()) if n_repeats is None else n_repeats
     wanted = first[counts == n_repeats]
     if n_repeats < 2 or not len(wanted):
         raise InputError(

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from nbtools.errors import InputError
-from nbtools.metrics.stats import holm, percentile_interval
+from nbtools.metrics.stats import bootstrap_ci, holm, percentile_interval
 
 KEYS = ["a_source", "a", "b_source", "b"]
 _MAX_REGIONS = 9  # 9! = 362,880 pairings are listed in a second; a tenth region would take ten times that
@@ -40,6 +40,40 @@ def intervals(draws: pd.DataFrame) -> pd.DataFrame:
     low, high = percentile_interval(resampled[list(found[KEYS].itertuples(index=False, name=None))].to_numpy())
     columns = [*KEYS, "similarity", "ci_low", "ci_high", "n_images", "method"]
     return found.assign(ci_low=low, ci_high=high)[columns]
+
+
+def over_runs(each: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Similarity of each pair, averaged over scanner runs, with its 95 % interval over them.
+
+    Parameters
+    ----------
+    each : DataFrame
+        From `metrics.rsa.similarities` with ``n_boot=0``, once for the RDMs of every run, which ``run`` names.
+    n_boot, seed : int
+        Resamples of the runs, and their seed.
+
+    Returns
+    -------
+    DataFrame
+        As `intervals`. The interval says how well these images were measured, not what others would have shown.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or there are fewer than two runs.
+    """
+    missing = {*KEYS, "similarity", "run"} - set(each.columns)
+    if missing or each["run"].nunique() < 2:
+        raise InputError(
+            "no interval over runs can be given",
+            expected=f"columns {', '.join(KEYS)}, similarity, run; two runs or more",
+            got=f"without {', '.join(sorted(missing))}" if missing else f"{each['run'].nunique()} run",
+            fix="concatenate similarities(…, n_boot=0) of every run, with a column run",
+        )
+    values = each.pivot(index="run", columns=KEYS, values="similarity")
+    low, high = bootstrap_ci(values.to_numpy(), n_boot=n_boot, seed=seed)
+    found = values.mean().rename("similarity").reset_index().assign(ci_low=low, ci_high=high)
+    return found.merge(each[[*KEYS, "n_images", "method"]].drop_duplicates(), on=KEYS)
 
 
 def differences(draws: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,310 @@
+"""The command line: get data, run notebooks in batch, look at results, teach, measure speed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from nbtools import runs
+from nbtools.conditions import HIERARCHY, RETINOTOPY
+from nbtools.data.study import BETAS, home, open_study
+from nbtools.errors import InputError
+from nbtools.metrics.robustness import epsilon_label
+
+if TYPE_CHECKING:
+    from nbtools.data.obtain import Route
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``python -m nbtools …``; return the exit status."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return chosen.command(chosen)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nbtools", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_data(commands)
+    _add_notebooks(commands)
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction, name: str, command: Command, about: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser.set_defaults(command=command)
+    return parser
+
+
+# --- data ---------------------------------------------------------------------------------------------------
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    world = _add(commands, "world", _world, "make the simulated study")
+    world.add_argument("name", nargs="?", default="demo", help="its folder under data/derived (default: demo)")
+    world.add_argument("--seed", type=int, default=0)
+    world.add_argument("--profile", choices=("demo", "tiny"), default="demo")
+    world.add_argument("--labels", action="store_true", help="plant category labels in the late regions")
+    world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
+
+    fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
+    kinds = fetch.add_subparsers(required=True, metavar="what")
+    nsd = _add(kinds, "nsd", _fetch_nsd, "fetch a subject's betas, regions and design (Natural Scenes Dataset)")
+    nsd.add_argument("--subject", type=int, default=1, help="1 to 8 (default: 1)")
+    nsd.add_argument("--sessions", default="", help="such as 1-10 or 1,2,5 (default: all)")
+    nsd.add_argument("--rois", nargs="+", default=[], help="reduce sessions to these regions and remove their volumes")
+    nsd.add_argument("--keep-volumes", action="store_true", help="with --rois: keep the volumes too")
+    nsd.add_argument("--betas", choices=BETAS, default="b3", help="version of the betas (default: b3, the paper's)")
+    nsd.add_argument("--retinotopy", choices=RETINOTOPY, default="Kastner2015", help="where V1 to V4 are taken from")
+    nsd.add_argument("--hdf5", action="store_true", help="fetch .hdf5 files: larger than .nii.gz, read faster")
+    stimuli = _add(kinds, "stimuli", _fetch_stimuli, "fetch the images NSD's subjects saw (37 GB)")
+    conflict = _add(kinds, "cue-conflict", _fetch_cue_conflict, "fetch the cue-conflict images of Geirhos et al. 2019")
+    cifar = _add(kinds, "cifar100", _fetch_cifar100, "fetch CIFAR-100 and sort it into folders")
+    for parser in (nsd, stimuli, conflict, cifar):
+        parser.add_argument("--to", type=Path, help="folder (default: in data/raw)")
+        parser.add_argument("--mirror", help="address to fetch from in place of the public one")
+        parser.add_argument("--proxy", help="proxy for http and https (default: that of the environment)")
+        parser.add_argument("--dry-run", action="store_true", help="say what and how large, and fetch nothing")
+        parser.add_argument("--jobs", type=int, default=4, help="files at the same time (default: 4)")
+    for parser in (nsd, stimuli):
+        parser.add_argument("--agreed", action="store_true", help="you filled in NSD's access form and keep its terms")
+
+    prepare = commands.add_parser("prepare", help="bring data into the form the notebooks read; what is done is kept")
+    kinds = prepare.add_subparsers(required=True, metavar="what")
+    own = _add(kinds, "nsd", _prepare_nsd, "reduce NSD's volumes to the voxels of regions, once")
+    own.add_argument("--study", default="nsd", help="name, or path of a study.toml (default: nsd)")
+    own.add_argument("--rois", nargs="+", default=list(HIERARCHY), help=f"(default: {' '.join(HIERARCHY)})")
+    own.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    imagenet = _add(kinds, "imagenet50", _prepare_imagenet, "take the study's 50 classes out of ILSVRC 2012")
+    imagenet.add_argument("source", type=Path, help="folder with train/ and val/, or with the original tar files")
+    imagenet.add_argument("--classes", type=Path, help="a text file of other synsets, one a line")
+    images = _add(kinds, "images", _prepare_images, "take classes out of any folder of images sorted by class")
+    images.add_argument("source", type=Path, help="<class>/* or train/<class>/* and val/<class>/*")
+    images.add_argument("--classes", type=Path, help="a text file of classes, one a line (default: all)")
+    images.add_argument("--validation", type=float, default=0.1, help="share to validate on, if there is no val/")
+    for parser in (imagenet, images):
+        parser.add_argument("--to", type=Path, help="folder to make (default: in data/raw)")
+    haxby = _add(kinds, "haxby", _prepare_haxby, "make a study of Haxby et al. 2001, fetched by nilearn")
+    haxby.add_argument("--subject", type=int, default=2, help="1 to 6 (default: 2)")
+
+    doctor = _add(commands, "doctor", _doctor, "say what data a study has, what is damaged, what it can run")
+    doctor.add_argument("study", nargs="?", default="demo", help="name, or path of a study.toml (default: demo)")
+    doctor.add_argument("--deep", action="store_true", help="read every byte and compare checksums")
+
+
+def _world(chosen: argparse.Namespace) -> int:
+    from nbtools.data.synthetic import make_study
+
+    folder = home() / "data" / "derived" / chosen.name
+    file = make_study(
+        folder,
+        seed=chosen.seed,
+        profile=chosen.profile,
+        category_labels=chosen.labels,
+        subject=chosen.subject,
+        name=chosen.name,
+    )
+    print(f"simulated study: {file}")
+    return 0
+
+
+def _fetch_nsd(chosen: argparse.Namespace) -> int:
+    from nbtools.data.obtain import NsdWish, obtain_nsd
+
+    wish = NsdWish(
+        subject=chosen.subject,
+        sessions=_numbers(chosen.sessions),
+        rois=tuple(chosen.rois),
+        keep_volumes=chosen.keep_volumes or not chosen.rois,
+        betas=chosen.betas,
+        retinotopy=chosen.retinotopy,
+        ending=".hdf5" if chosen.hdf5 else ".nii.gz",
+    )
+    obtain_nsd(wish, chosen.to, _route(chosen))
+    return 0
+
+
+def _fetch_stimuli(chosen: argparse.Namespace) -> int:
+    from nbtools.data.obtain import obtain_stimuli
+
+    obtain_stimuli(chosen.to, _route(chosen))
+    return 0
+
+
+def _fetch_cue_conflict(chosen: argparse.Namespace) -> int:
+    from nbtools.data.obtain import obtain_cue_conflict
+
+    obtain_cue_conflict(chosen.to, _route(chosen))
+    return 0
+
+
+def _fetch_cifar100(chosen: argparse.Namespace) -> int:
+    from nbtools.data.obtain import obtain_cifar100
+
+    obtain_cifar100(chosen.to, _route(chosen))
+    return 0
+
+
+def _route(chosen: argparse.Namespace) -> Route:
+    from nbtools.data.obtain import Route
+
+    agreed = getattr(chosen, "agreed", True)
+    return Route(chosen.mirror, chosen.proxy, chosen.dry_run, chosen.jobs, agreed)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read ``1-3,7`` as 1, 2, 3, 7."""
+    parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in text.split(",") if part]
+    if not all(parts):
+        raise InputError(
+            "these are no sessions", expected="numbers such as 1-10 or 1,2,5", got=repr(text), fix="correct --sessions"
+        )
+    return tuple(sorted({n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)}))
+
+
+def _prepare_nsd(chosen: argparse.Namespace) -> int:
+    from nbtools.data.prepare import prepare_nsd
+
+    study = open_study(chosen.study)
+    files = [file for part in study.parts for file in prepare_nsd(part, chosen.rois, jobs=chosen.jobs)]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"{len(files)} sessions of {study.title} are prepared: {size:.0f} MB in {study.responses.parent}")
+    return 0
+
+
+def _prepare_imagenet(chosen: argparse.Namespace) -> int:
+    from nbtools.data.imagenet import SYNSETS, prepare_imagenet
+
+    classes = _lines(chosen.classes) if chosen.classes else list(SYNSETS)
+    target = chosen.to or _raw(chosen.classes.stem if chosen.classes else "imagenet50")
+    prepare_imagenet(chosen.source, target, classes)
+    print(f'images: {target}\nin study.toml: classification = "{target.resolve()}"')
+    return 0
+
+
+def _prepare_images(chosen: argparse.Namespace) -> int:
+    from nbtools.data.image_sets import prepare_folder
+
+    target = chosen.to or _raw(chosen.source.resolve().name)
+    classes = _lines(chosen.classes) if chosen.classes else None
+    report = prepare_folder(chosen.source, target, classes, chosen.validation)
+    left_out = report["left_out"].explode().dropna()
+    print(report[["split", "class", "images"]].to_string(index=False))
+    print("\n".join([f"left out as damaged: {len(left_out)}", *left_out]))
+    print(f'images: {target}\nin study.toml: classification = "{target.resolve()}"')
+    return 0
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "the classes cannot be read", file=file, expected="a text file, a class a line", got=error, fix="write one"
+        ) from error
+
+
+def _raw(name: str) -> Path:
+    return home() / "data" / "raw" / name
+
+
+def _prepare_haxby(chosen: argparse.Namespace) -> int:
+    from nbtools.data.haxby import prepare_haxby
+
+    print(f"study: {prepare_haxby(_raw('haxby'), chosen.subject)}")
+    return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from nbtools.doctor import examine
+
+    return examine(chosen.study, deep=chosen.deep)
+
+
+# --- notebooks ----------------------------------------------------------------------------------------------
+
+
+def _add_notebooks(commands: argparse._SubParsersAction) -> None:
+    run = _add(commands, "run", _run, "execute a notebook into its run folder, unless it is finished there")
+    run.add_argument("notebook", help="e.g. notebooks/03_guided_training.ipynb")
+    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
+
+    summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
+    summary.add_argument("study", nargs="?", default="demo")
+
+    explore = _add(commands, "explore", _explore, "serve a notebook's explorer as an app, for this machine only")
+    explore.add_argument("notebook", nargs="?", default="05_attack_explorer", help="(default: 05_attack_explorer)")
+    explore.add_argument("--port", type=int, default=8866)
+    explore.add_argument("--no-browser", action="store_true", help="only print the address")
+
+    student = _add(commands, "student", _student, "copy the notebooks for students: without the instructor's answers")
+    student.add_argument("folder", help="a new or empty folder, anywhere")
+
+    bench = _add(commands, "bench", _bench, "measure speed side by side with the usual way")
+    bench.add_argument("names", nargs="*", help="comparisons to run (default: all)")
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from nbtools.batch import run_notebook
+
+    file = Path(chosen.notebook)
+    if file.exists() and file.resolve().parent != runs.NOTEBOOKS.resolve():
+        raise InputError(
+            "runs are kept for the project's own notebooks only",
+            file=file,
+            expected=f"a notebook in {runs.NOTEBOOKS}",
+            got=f"one in {file.resolve().parent}",
+            fix="put it beside the others, under a name of its own",
+        )
+    return run_notebook(file.stem, dict(chosen.p))
+
+
+def _summary(chosen: argparse.Namespace) -> int:
+    found = runs.collect("10_summary", chosen.study)
+    if found.empty:
+        raise InputError(
+            "there is no summary yet", expected="a finished run of 10_summary", got="none", fix="run `make demo`"
+        )
+    run = found.loc[found["finished"].idxmax()]
+    newest = Path(run["folder"])
+    accuracy = pd.read_parquet(newest / "accuracy.parquet")
+    accuracy["epsilon"] = accuracy["epsilon"].map(epsilon_label)
+    table = accuracy.pivot(index="condition", columns="epsilon", values="accuracy")
+    rows = [name for name in run["rois"].split() if name in table.index]
+    print(f"\nRobust accuracy, {open_study(chosen.study).title}\n")
+    print(table.loc[rows, accuracy["epsilon"].unique()].to_string(float_format="{:.2f}".format))
+    print(f"\n{(newest / 'verdict.txt').read_text()}\n\nReport: {newest / 'report.html'}")
+    return 0
+
+
+def _explore(chosen: argparse.Namespace) -> int:
+    from nbtools.widgets.serve import serve
+
+    return serve(Path(chosen.notebook).stem, chosen.port, open_browser=not chosen.no_browser)
+
+
+def _student(chosen: argparse.Namespace) -> int:
+    from nbtools.teaching import student_copies
+
+    copies = student_copies(Path(chosen.folder))
+    print(f"{len(copies)} notebooks without answers: {copies[0].parent}")
+    return 0
+
+
+def _bench(chosen: argparse.Namespace) -> int:
+    from nbtools import bench
+
+    bench.main(chosen.names)
+    return 0

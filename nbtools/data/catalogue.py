@@ -1,0 +1,128 @@
+"""Where the data of the studies are, and on which terms: addresses in, `Remote` files out. Nothing is fetched here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from nbtools.data.design import subject_folder
+from nbtools.data.nsd import BETA_VERSION, SPACE
+from nbtools.data.remote import Remote
+from nbtools.errors import InputError
+
+NSD = "https://natural-scenes-dataset.s3.amazonaws.com"
+MODEL_VS_HUMAN = "https://github.com/bethgelab/model-vs-human/releases/download/v0.1"
+CIFAR = "https://www.cs.toronto.edu/~kriz"
+ATLASES = (
+    *("Kastner2015", "nsdgeneral", "prf-visualrois", "streams"),
+    *("floc-faces", "floc-places", "floc-bodies", "floc-words"),
+)
+# Of subjects 1 to 8. The last three sessions of each were held back until 20 August 2023.
+N_SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)
+
+TERMS = {
+    "nsd": """\
+Natural Scenes Dataset. Agree to its terms and fill in its access form first: https://naturalscenesdataset.org
+Research and education only; not to be passed on or sold; nobody may try to find out who the subjects are.
+Cite: Allen et al. (2022), A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial
+intelligence, Nature Neuroscience 25, 116-126, https://doi.org/10.1038/s41593-021-00962-x""",
+    "stimuli": """\
+NSD's stimuli. The terms of the Natural Scenes Dataset apply: https://naturalscenesdataset.org
+The images are cut from COCO's (https://cocodataset.org), each under the licence its photographer chose.
+Cite: Allen et al. (2022) as for the data; Lin et al. (2014), Microsoft COCO: common objects in context, ECCV.""",
+    "cue-conflict": """\
+Cue-conflict images, as released with model-vs-human: https://github.com/bethgelab/model-vs-human
+Licence: CC BY 4.0, https://github.com/rgeirhos/texture-vs-shape/blob/master/DATASET_LICENSE
+Cite: Geirhos et al. (2019), ImageNet-trained CNNs are biased towards texture; increasing shape bias improves
+accuracy and robustness, ICLR, https://openreview.net/forum?id=Bygh9j09KX""",
+    "cifar-100": """\
+CIFAR-100: https://www.cs.toronto.edu/~kriz/cifar.html. No licence is stated there; citation is asked for.
+Cite: Krizhevsky (2009), Learning multiple layers of features from tiny images, technical report.""",
+}
+
+
+def nsd_files(root: Path, subject: int, *, atlases: Iterable[str] = ATLASES, base: str = NSD) -> list[Remote]:
+    """List the design and a subject's regions: small files, needed before a session can be reduced.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the NSD tree to be.
+    subject : int
+        1 to 8.
+    atlases : iterable of str
+        Names out of `ATLASES`.
+    base : str
+        Address of NSD's root, here or on a mirror.
+
+    Raises
+    ------
+    InputError
+        If there is no such subject.
+    """
+    folder = f"nsddata/ppdata/{subject_folder(subject)}/{SPACE}/roi"
+    rois = [f"{folder}/{atlas}.nii.gz" for atlas in atlases]
+    return [_below(base, root, key) for key in ("nsddata/experiments/nsd/nsd_expdesign.mat", *rois)]
+
+
+def nsd_sessions(
+    root: Path,
+    subject: int,
+    sessions: Sequence[int],
+    *,
+    betas: str = BETA_VERSION,
+    ending: Literal[".nii.gz", ".hdf5"] = ".nii.gz",
+    base: str = NSD,
+) -> list[Remote]:
+    """List the betas of some sessions, one file each.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the NSD tree to be.
+    subject : int
+        1 to 8.
+    sessions : sequence of int
+        Numbers from 1 to the subject's entry in `N_SESSIONS`.
+    betas : str
+        Version of the betas: the name of their folder.
+    ending : {".nii.gz", ".hdf5"}
+        The first is smaller, the second is read faster.
+    base : str
+        Address of NSD's root, here or on a mirror.
+
+    Raises
+    ------
+    InputError
+        If there is no such subject or session.
+    """
+    folder = f"nsddata_betas/ppdata/{subject_folder(subject)}/{SPACE}/{betas}"
+    there = range(1, N_SESSIONS[subject - 1] + 1)
+    if missing := [session for session in sessions if session not in there]:
+        raise InputError(
+            f"subject {subject} has no such session",
+            expected=f"numbers from 1 to {there[-1]}",
+            got=", ".join(map(str, missing)),
+            fix="choose among these",
+        )
+    return [_below(base, root, f"{folder}/betas_session{session:02d}{ending}") for session in sessions]
+
+
+def stimuli_file(root: Path, *, base: str = NSD) -> Remote:
+    """Return the images shown in the scanner: one file below the root of the NSD tree."""
+    return _below(base, root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
+
+
+def cue_conflict_archive(root: Path, *, base: str = MODEL_VS_HUMAN) -> Remote:
+    """Return the archive of Geirhos et al. 2019: ``cue-conflict/<shape>/<shape>4-<texture>3.png``, 1280 images."""
+    return _below(base, root, "cue-conflict.tar.gz")
+
+
+def cifar100_archive(root: Path, *, base: str = CIFAR) -> Remote:
+    """Return the archive of CIFAR-100: ``cifar-100-binary/{train,test}.bin``. The version for Python is a pickle."""
+    return _below(base, root, "cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8")
+
+
+def _below(base: str, root: Path, key: str, digest: str | None = None) -> Remote:
+    return Remote(f"{base.rstrip('/')}/{key}", root / key, digest)
