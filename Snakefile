@@ -4,7 +4,8 @@
     snakemake --cores all study                              `make study`: every analysis of it
     snakemake --cores all explorers                          what the explorers of notebooks 05, 14 and 15 show first
     snakemake --cores all --config rois="V1 TO" seeds="0 1"  fewer regions, more seeds
-    snakemake --cores all --configfile config/nsd.yaml       a study of your own (see data/README.md)
+    snakemake --cores all --configfile config/nsd.yaml       NSD and ImageNet, fetched and prepared (data/README.md)
+    snakemake --cores all --config study=mine                a study of your own, by name or by its .toml's path
 
 Every job is one notebook run; `nbtools.runs` names its folder from its parameters.
 """
@@ -14,12 +15,14 @@ import sys
 
 from nbtools import provenance, runs
 from nbtools.conditions import DECAYS, HIERARCHY, parse_condition
-from nbtools.data.study import study_file
+from nbtools.data.study import open_study, study_file
 
 # One thread a job, and as many jobs as cores: small networks gain nothing from a second thread.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", MKL_NUM_THREADS="1")
 
 STUDY = config.get("study", "demo")
+FILE = study_file(STUDY)
+SOURCE = open_study(STUDY) if FILE.exists() else None  # a simulated study that is still to be made
 SETTINGS = config.get("settings", {})  # notebook → parameter → value, where it differs from the notebook's default
 ALPHA = SETTINGS.get("03_guided_training", {}).get("alpha", runs.defaults("03_guided_training")["alpha"])
 
@@ -93,15 +96,20 @@ def one_seed(conditions):
     return {"rois": " ".join(conditions), "alpha": ALPHA, "seed": SEEDS[0]}
 
 
+def has(entry):
+    """A study that is still to be made is simulated and has all; of another one, what it lacks data for is not planned."""
+    return SOURCE is None or SOURCE.has(entry)
+
+
 DEMO = [
     job("responses", "01_brain_responses"),
     job("summary", "10_summary", of_all(attack, CONDITIONS), **compared(CONDITIONS)),
 ]
-CLAIMS = {
-    "06_smoothness_and_transfer": of_all(network, EVERY),
-    "07_shape_bias": of_all(network, EVERY),
-    "09_manifolds": of_all(attack, EVERY) + of_all(predictor, ROIS),
-}
+CLAIMS = {"06_smoothness_and_transfer": of_all(network, EVERY)}
+if has("cue_conflict"):
+    CLAIMS["07_shape_bias"] = of_all(network, EVERY)
+if has("scanner_labels"):
+    CLAIMS["09_manifolds"] = of_all(attack, EVERY) + of_all(predictor, ROIS)
 ANALYSES = [job(notebook, notebook, after, **compared(EVERY)) for notebook, after in CLAIMS.items()]
 SUMMARY = {"analyses": " ".join(CLAIMS), **compared(EVERY)}
 STUDY_RUNS = [
@@ -138,11 +146,15 @@ EXPLORERS = [
 ]
 
 
-if not STUDY.endswith(".toml"):
+PREPARED = []  # what all runs wait for, beside the study's file
+
+if SOURCE is None or (SOURCE.simulated and not STUDY.endswith(".toml")):
+    if STUDY in ("nsd", "haxby") or STUDY.endswith(".toml"):
+        open_study(STUDY)  # says how to get it
 
     rule world:
         output:
-            str(study_file(STUDY)),
+            str(FILE),
         params:
             profile=config.get("profile", "demo"),
             seed=config.get("world_seed", 0),
@@ -151,6 +163,22 @@ if not STUDY.endswith(".toml"):
         shell:
             "{sys.executable} -m nbtools world {STUDY} --profile {params.profile} --seed {params.seed}"
             " --subject {params.subject} {params.labels}"
+
+
+if SOURCE is not None and SOURCE.nsd is not None and not SOURCE.simulated:
+    PREPARED = [touched := str(FILE.parent / "responses" / ".prepared")]
+
+    # Once for all runs: each session's gigabyte is reduced to the regions' voxels, with all cores.
+    rule prepare:
+        input:
+            str(FILE),
+        output:
+            touch(touched),
+        threads: workflow.cores
+        params:
+            rois=" ".join(dict.fromkeys(roi for name in EVERY if (roi := parse_condition(name).roi))),
+        shell:
+            "{sys.executable} -m nbtools prepare nsd --study '{STUDY}' --rois {params.rois} --jobs {threads}"
 
 
 rule all:
@@ -175,7 +203,8 @@ for record, planned in JOBS.items():
         name:
             planned["name"]
         input:
-            study_file=str(study_file(STUDY)),
+            study_file=str(FILE),
+            prepared=PREPARED,
             after=planned["after"],
             sources=planned["sources"],
         output:

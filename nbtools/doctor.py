@@ -305,11 +305,16 @@ def _rest(study: Study) -> Iterator[str]:
         if waiting := [number for number in volumes if number not in prepared]:
             minutes = len(waiting) * _seconds_a_session(volumes[waiting[0]]) / (os.cpu_count() or 1) / 60
             yield (
-                f"prepare sessions {_ranges(waiting)}: about {minutes:.0f} min on {os.cpu_count()} cores, "
+                f"prepare sessions {_ranges(waiting)}: about {max(minutes, 1):.0f} min on {os.cpu_count()} cores, "
                 f"{14 * len(waiting)} MB (python -m nbtools prepare nsd --study {study.name})"
             )
     if not study.stimuli.exists() and study.nsd:
         yield "fetch the stimuli: 37 GB (python -m nbtools fetch stimuli)"
+    if not study.simulated:
+        if study.classification and not study.has("classification"):
+            yield "get images to classify (python -m nbtools prepare imagenet50 /path/to/ILSVRC2012)"
+        if study.cue_conflict and not study.has("cue_conflict"):
+            yield "get the cue-conflict images (python -m nbtools fetch cue-conflict)"
     if study.has("classification"):
         n_images = sum(len(files) for _, _, files in os.walk(study.need("classification")))
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:

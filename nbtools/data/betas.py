@@ -60,7 +60,7 @@ def read_betas(
             with file.open("rb") as raw:
                 hashlib.file_digest(raw, lambda: digest)
         return _read_hdf5(file, voxels, shape)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+    except OSError as error:  # no such file, no right to read it, a folder, a link in a circle
         raise InputError(
             "the betas cannot be opened",
             file=file,

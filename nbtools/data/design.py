@@ -15,6 +15,7 @@ from nbtools.errors import InputError
 
 N_SUBJECTS = 8
 N_STIMULI = 73_000
+N_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def load_design(nsd: Path, subject: int) -> Design:
     Raises
     ------
     InputError
-        If the file is missing, is not a MATLAB file, lacks a variable or holds an id out of range.
+        If the file is missing, is not a MATLAB file, lacks a variable, holds an id out of range or contradicts itself.
     """
     subject_folder(subject)
     file = design_file(nsd)
@@ -90,7 +91,28 @@ def load_design(nsd: Path, subject: int) -> Design:
         )
     ordering = _zero_based(file, "masterordering", mat["masterordering"].ravel(), n_images)
     images = _zero_based(file, "subjectim", mat["subjectim"][subject - 1], N_STIMULI)
-    return Design(images[ordering], _zero_based(file, "sharedix", mat["sharedix"].ravel(), N_STIMULI))
+    shared = _zero_based(file, "sharedix", mat["sharedix"].ravel(), N_STIMULI)
+    _check_order(file, ordering, images, shared)
+    return Design(images[ordering], shared)
+
+
+def _check_order(file: Path, ordering: NDArray[np.int64], images: NDArray[np.int64], shared: NDArray[np.int64]) -> None:
+    """Raise unless the design agrees with itself as NSD's does: a shuffled one joins responses with other images."""
+    reasons = []
+    if not np.array_equal(np.sort(images[: len(shared)]), np.sort(shared)):
+        reasons.append("the shared images are not the subject's first ones")
+    if len(np.unique(images)) < len(images):
+        reasons.append("an image stands twice in subjectim")
+    if np.bincount(ordering).max() > N_REPEATS:
+        reasons.append(f"an image is shown more than {N_REPEATS} times")
+    if reasons:
+        raise InputError(
+            "the design contradicts itself",
+            file=file,
+            expected=f"sharedix in the first columns of subjectim; every image at most {N_REPEATS} times",
+            got="; ".join(reasons),
+            fix="download nsddata/experiments/nsd/nsd_expdesign.mat again: this one was changed",
+        )
 
 
 def design_file(nsd: Path) -> Path:
@@ -137,12 +159,12 @@ def _read_mat(file: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
 
 def _zero_based(file: Path, name: str, ids: NDArray, n: int) -> NDArray[np.int64]:
     """Turn MATLAB's 1-based indices (often doubles) into 0-based ones, if all are whole and in 1 … n."""
-    if not ids.size or not np.all((ids >= 1) & (ids <= n) & (ids == np.floor(ids))):
+    if ids.dtype.kind not in "iuf" or not ids.size or not np.all((ids >= 1) & (ids <= n) & (ids == np.floor(ids))):
         raise InputError(
             f"{name} holds ids out of range",
             file=file,
             expected=f"whole numbers from 1 to {n}",
-            got=f"{ids.min()} to {ids.max()}" if ids.size else "none",
+            got=f"{ids.min()} to {ids.max()}" if ids.size and ids.dtype.kind in "iuf" else f"{ids.size} of {ids.dtype}",
             fix="use NSD's own nsd_expdesign.mat: its indices are 1-based",
         )
     return ids.astype(np.int64) - 1

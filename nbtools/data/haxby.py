@@ -7,6 +7,7 @@ volume (2.5 s) of a block. Sessions are the scanner's runs.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,8 +177,11 @@ def _write_pictures(folder: Path, stimuli: Mapping[str, Any]) -> None:
         for file in files:
             link(file, folder / "images" / "val" / name / file.name)
         sheets.append(_sheet(files))
-    with written(folder / "stimuli.hdf5") as beside, h5py.File(beside, "w") as store:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as store:
         store["imgBrick"] = np.stack(sheets)
+    with written(folder / "stimuli.hdf5") as beside:
+        beside.write_bytes(buffer.getbuffer())
 
 
 def _sheet(files: list[Path]) -> NDArray[np.uint8]:
@@ -194,7 +198,7 @@ def _sheet(files: list[Path]) -> NDArray[np.uint8]:
 
 
 def _description(subject: int, image_size: int) -> str:
-    return f'''# Haxby et al. (2001), subject {subject}, made by `python -m nbtools prepare haxby`.
+    return f"""# Haxby et al. (2001), subject {subject}, made by `python -m nbtools prepare haxby`.
 name = "haxby"
 simulated = false
 responses = "responses"
@@ -203,4 +207,4 @@ subject = {subject}
 classification = "images"
 scanner_labels = "scanner_labels.parquet"
 image_size = {image_size}
-'''
+"""

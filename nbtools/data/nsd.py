@@ -11,6 +11,7 @@ The steps that follow loading live in `nbtools.data.responses` and can be had fr
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ def roi_masks(
     check_rois(list(rois))
     folder = roi_folder(nsd, subject)
     labels = {roi: region_labels(roi, retinotopy) for roi in rois}
-    general = _read_volume(folder / "nsdgeneral.nii.gz") == 1
+    general = _read_general(folder / "nsdgeneral.nii.gz")
     atlases = {atlas: _read_volume(folder / f"{atlas}.nii.gz") for atlas in {atlas for atlas, _ in labels.values()}}
     for atlas, volume in atlases.items():
         if volume.shape != general.shape:
@@ -238,18 +239,23 @@ def load_trials(
     volumes = find_sessions(nsd, subject, BETAS[betas], required=not made)
     folder = _betas_folder(nsd, subject, BETAS[betas])
     wanted = _choose_sessions(subject, folder, {*volumes, *made}, sessions)
-    design = _design_of(nsd, subject, max(wanted))
+    design, affine = _design_of(nsd, subject, max(wanted)), volume_affine(nsd, subject)
 
     def read(number: int) -> Session:
         if number in made:
             return _read_prepared(made[number], number, volumes.get(number), masks, design)
-        return session_of(volumes[number], number, masks, design)
+        return session_of(volumes[number], number, masks, design, affine)
 
     return assemble(wanted, read, zscore=zscore, progress=progress)
 
 
 def session_of(
-    file: Path, number: int, masks: dict[str, NDArray[np.bool_]], design: Design, digest: Any = None
+    file: Path,
+    number: int,
+    masks: dict[str, NDArray[np.bool_]],
+    design: Design,
+    affine: NDArray[np.float64],
+    digest: Any = None,
 ) -> Session:
     """Reduce a session's volume to the voxels of regions.
 
@@ -263,6 +269,9 @@ def session_of(
         From `roi_masks`.
     design : Design
         Of the subject.
+    affine : (4, 4) array
+        Of the masks. A volume that says it lies elsewhere is warned of; voxels are taken by their i, j, k all the same,
+        as NSD's are in one space.
     digest : hashlib object, optional
         Is updated with the file's bytes.
 
@@ -275,6 +284,7 @@ def session_of(
     everywhere, shape = np.concatenate(list(voxels.values())), next(iter(masks.values())).shape
     edges = np.cumsum([len(ijk) for ijk in voxels.values()])[:-1]
     values = np.split(read_betas(file, everywhere, shape, digest), edges, axis=1)
+    _warn_of_another_place(file, affine)
     trials = design.session(number)
     return Session(
         image_ids=design.image_ids[trials],
@@ -284,7 +294,21 @@ def session_of(
         voxels=voxels,
         scale=BETA_SCALE,
         shape=shape,
+        affine=affine,
     )
+
+
+def _warn_of_another_place(file: Path, affine: NDArray[np.float64]) -> None:
+    if file.suffix == ".hdf5":  # says nothing of its place
+        return
+    header = nib.Nifti1Image.from_filename(file).header
+    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    if coded and not np.allclose(header.get_best_affine(), affine, atol=1e-2):
+        warnings.warn(
+            f"{file.name} says that it lies elsewhere than the masks do: are both of one subject and space "
+            f"(func1pt8mm)? Voxels were taken by their i, j, k",
+            stacklevel=3,
+        )
 
 
 def _read_prepared(
@@ -339,10 +363,23 @@ def _design_of(nsd: Path, subject: int, last_session: int) -> Design:
     return design
 
 
+def _read_general(file: Path) -> NDArray[np.bool_]:
+    volume = _read_volume(file)
+    if not np.isin(volume, (-1, 0, 1)).all():  # -1: outside cortex
+        raise InputError(
+            "this is not nsdgeneral",
+            file=file,
+            expected="1 where voxels respond to scenes, 0 or -1 elsewhere",
+            got=f"values from {volume.min()} to {volume.max()}, as an atlas has: were two files swapped?",
+            fix="download nsddata/ppdata/subjXX/func1pt8mm/roi again",
+        )
+    return volume == 1
+
+
 def _read_volume(file: Path) -> NDArray:
     try:
         volume = np.asanyarray(nib.Nifti1Image.from_filename(file).dataobj)
-    except (FileNotFoundError, nib.filebasedimages.ImageFileError, EOFError, OSError, zlib.error) as error:
+    except (nib.filebasedimages.ImageFileError, EOFError, OSError, RuntimeError, zlib.error) as error:
         raise InputError(
             "a region volume cannot be read",
             file=file,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -68,7 +68,7 @@ def prepare_nsd(
             fix="fetch them: python -m nbtools fetch nsd",
         )
     failed: dict[int, InputError] = {}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with _workers(jobs) as pool:
         waiting = {
             pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in wanted
         }
@@ -85,6 +85,11 @@ def prepare_nsd(
             fix="fetch these again and run the same command: the others are kept",
         )
     return [prepared_file(study, number) for number in wanted]
+
+
+def _workers(jobs: int) -> Executor:
+    """Processes, as inflating is Python's work too; for one job a thread, which starts at once."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) if jobs > 1 else ThreadPoolExecutor(1)
 
 
 def prepared_file(study: Study, number: int) -> Path:
@@ -109,7 +114,8 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
     if file.exists() and _is_of(file, volume, number, masks, design):
         return file
     digest = hashlib.sha256()
-    session = nsd.session_of(volume, number, masks, design, digest)
+    affine = nsd.volume_affine(study.need("nsd"), study.subject)
+    session = nsd.session_of(volume, number, masks, design, affine, digest)
     stat = volume.stat()
     source = {
         "file": volume.name,
@@ -121,8 +127,7 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
         "retinotopy": study.voxels.retinotopy,
         "subject": study.subject,
     }
-    affine = nsd.volume_affine(study.need("nsd"), study.subject)
-    write_session(file, replace(session, source=source, affine=affine))
+    write_session(file, replace(session, source=source))
     return file
 
 

@@ -12,6 +12,7 @@ responses/session01.hdf5, session02.hdf5, …
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -83,7 +84,9 @@ def session_files(folder: Path) -> dict[int, Path]:
 
 def write_session(file: Path, session: Session) -> None:
     """Write a session, whole or not at all."""
-    with written(file) as beside, h5py.File(beside, "w") as tree:
+    # In memory first: HDF5 itself crashes the process where a disk is full.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as tree:
         tree.attrs["format"] = FORMAT
         tree.attrs["scale"] = session.scale
         tree.attrs["source"] = json.dumps(session.source)
@@ -96,6 +99,8 @@ def write_session(file: Path, session: Session) -> None:
         for roi, values in session.responses.items():
             tree[f"regions/{roi}/responses"] = values
             tree[f"regions/{roi}/voxels"] = session.voxels[roi]
+    with written(file) as beside:
+        beside.write_bytes(buffer.getbuffer())
 
 
 def read_session(file: Path, rois: Sequence[str] | None = None) -> Session:
