@@ -45,7 +45,7 @@ def writable(path: Path) -> Iterator[None]:
             "a file cannot be written",
             file=path,
             expected="room on the disk, and a folder that may be written to",
-            got=os.strerror(error.errno),
+            got=os.strerror(error.errno or 0),
             fix=_REFUSALS[error.errno] + "; what is done is kept: then run the same command again",
         ) from error
 

@@ -1,0 +1,321 @@
+"""Archives read and folders filled so that a hostile, cut or interrupted one does no harm.
+
+A folder is filled beside its place, under ``.tmp-<name>-<digest>``, where a restart goes on, and put into its
+place when it is whole: what nothing else reads is half a set of images.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any
+
+import pandas as pd
+from isal import igzip, isal_zlib
+from tqdm.auto import tqdm
+
+from nbtools.errors import InputError
+from nbtools.files import PREFIX, writable, written
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LARGEST = 2 * 2**30  # bytes; no file of an image set is larger, and none of ILSVRC's class archives
+REPORT = "report.parquet"
+UNPACKED = f"{PREFIX}unpacked"  # in a folder that is being filled; removed before it comes to its place
+_BLOCK = 512  # bytes; a tar archive is made of these
+_BROKEN = (tarfile.TarError, EOFError, OverflowError, gzip.BadGzipFile, zlib.error, isal_zlib.error)
+
+
+# --- archives -----------------------------------------------------------------------------------------------
+
+
+def contents(archive: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Give the files of a tar archive, plain or gzipped, one after another.
+
+    Nothing is left to tarfile's own extraction, whose safety depends on Python's patch version: a file is only
+    ever read from the stream given here.
+
+    Parameters
+    ----------
+    archive : Path
+        Named in errors.
+    stream : binary stream, optional
+        Where to read the archive from, if it lies inside another one.
+
+    Yields
+    ------
+    tuple of str, int and binary stream
+        A file's name (relative, with slashes), its bytes, and what to read them from until the next file.
+
+    Raises
+    ------
+    InputError
+        If this is no tar archive, is cut short or damaged, or holds a name that leads out of it, a name twice,
+        a link, a device, or a file of more than 2 GB.
+    """
+    seen: set[str] = set()
+    with (
+        _opened(archive) if stream is None else nullcontext(stream) as raw,
+        intact(archive),
+        tarfile.open(fileobj=raw, mode="r:") as tar,
+    ):
+        for member in tar:
+            name = _safe_name(archive, member, seen)
+            if member.isfile():
+                yield name, member.size, tar.extractfile(member)  # type: ignore[misc]  # a file has a stream
+        _check_end(tar, raw)
+
+
+@contextmanager
+def intact(archive: Path) -> Iterator[None]:
+    """Turn what reading a damaged archive raises into an `InputError` that names it."""
+    try:
+        yield
+    except _BROKEN as error:  # type: ignore[misc]  # isal's stub takes its exception for an instance
+        raise InputError(
+            "the archive cannot be read",
+            file=archive,
+            expected="a whole .tar or .tar.gz",
+            got=str(error) or type(error).__name__,
+            fix="the copy is incomplete or damaged: download it again",
+        ) from error
+
+
+def save(stream: IO[bytes], size: int, file: Path, archive: Path) -> None:
+    """Write one file of an archive, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the archive ends early, or the disk has no room.
+    """
+    require_space(file.parent, size)
+    with written(file) as beside, beside.open("wb") as out, intact(archive):
+        shutil.copyfileobj(stream, out, 2**20)
+        if out.tell() != size:
+            raise tarfile.ReadError(f"{out.tell()} of {size} bytes of {file.name}")
+
+
+def unpack(
+    archive: Path, part: Path, place: Callable[[str], str | None], stream: IO[bytes] | None = None
+) -> dict[str, Path]:
+    """Write the wanted files of an archive below ``.tmp-unpacked``; what is there with the right size is kept.
+
+    Parameters
+    ----------
+    archive : Path
+        A tar archive, as `contents` takes it.
+    part : Path
+        Folder that is being filled, for `build`.
+    place : callable
+        Takes a name in the archive; returns where the file will go below `part`, or None if it is not wanted.
+    stream : binary stream, optional
+        As `contents` takes it.
+
+    Returns
+    -------
+    dict of str to Path
+        Place, and the file that was unpacked for it. If the file has been moved there already, there is only the place.
+
+    Raises
+    ------
+    InputError
+        If the archive is damaged or hostile, two of its files have one place, or the disk has no room.
+    """
+    found: dict[str, Path] = {}
+    for name, size, content in contents(archive, stream):
+        where = place(name)
+        if where is None:
+            continue
+        if where in found:
+            raise _refused(archive, f"two files for {where}, the second is {name!r}")
+        found[where] = part / UNPACKED / where
+        if size not in (_bytes_of(part / where), _bytes_of(found[where])):
+            save(content, size, found[where], archive)
+    return found
+
+
+def _bytes_of(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[IO[bytes]]:
+    try:
+        raw: IO[bytes] = archive.open("rb")
+    except OSError as error:
+        raise InputError(
+            "the archive cannot be opened",
+            file=archive,
+            expected="a .tar or .tar.gz",
+            got=error.strerror,
+            fix="correct the path, or download the archive",
+        ) from error
+    with raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        # The buffer lets _check_end step back by one block; gzip would start again from the beginning.
+        yield io.BufferedReader(igzip.IGzipFile(fileobj=raw), 2**20) if zipped else raw
+
+
+def _safe_name(archive: Path, member: tarfile.TarInfo, seen: set[str]) -> str:
+    name = PurePosixPath(member.name).as_posix()
+    windows = PureWindowsPath(member.name)  # knows drives, and both kinds of slashes
+    flaws = {
+        "a name that leads out of the archive": bool(windows.anchor) or ".." in windows.parts or "\0" in name,
+        "a link, a device or a file with holes": not (member.isfile() or member.isdir()) or member.issparse(),
+        "a name twice": name in seen and not member.isdir(),
+        f"a file of {member.size} bytes": not 0 <= member.size <= LARGEST,
+    }
+    if any(flaws.values()):
+        raise _refused(archive, f"{next(flaw for flaw, found in flaws.items() if found)}: {member.name!r}")
+    seen.add(name)
+    return name
+
+
+def _refused(archive: Path, got: str) -> InputError:
+    return InputError(
+        "this archive is not what it should be, and is not unpacked",
+        file=archive,
+        expected="files under relative names, each once, and folders",
+        got=got,
+        fix="take the archive from its original source",
+    )
+
+
+def _check_end(tar: tarfile.TarFile, raw: IO[bytes]) -> None:
+    """Tarfile takes a cut or a damaged header for the end; the true end is a block of zeros."""
+    raw.seek(tar.offset)
+    if raw.read(_BLOCK) != bytes(_BLOCK):
+        raise tarfile.ReadError(f"no end mark after {tar.offset} bytes")
+    while raw.read(2**20):  # at its end gzip compares its checksum
+        pass
+
+
+# --- room on the disk ---------------------------------------------------------------------------------------
+
+
+def require_space(folder: Path, n_bytes: int) -> None:
+    """Raise `InputError` unless the disk of a folder, which need not exist yet, has room for so many bytes."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if n_bytes > free:
+        raise InputError(
+            "there is not enough room on the disk",
+            file=folder,
+            expected=f"{n_bytes / 1e9:.2f} GB free",
+            got=f"{free / 1e9:.2f} GB free",
+            fix=f"free {(n_bytes - free) / 1e9:.2f} GB, or put the data on a larger disk",
+        )
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Let one process at a time make a file or folder; another one waits, where the system has locks."""
+    lock = file.with_name(f"{PREFIX}{file.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = _locked(lock, file.name)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        handle.close()
+
+
+def _locked(lock: Path, name: str) -> IO[bytes]:
+    while True:
+        handle = lock.open("ab")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tqdm.write(f"waiting for another process that makes {name}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            return handle
+        # The process that was waited for has removed its lock file: this lock on it keeps nobody out.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
+                return handle
+        handle.close()
+
+
+def build(target: Path, request: dict[str, Any], fill: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+    """Make a folder that appears whole or not at all; after a kill, the next call goes on where it stopped.
+
+    Parameters
+    ----------
+    target : Path
+        Where the folder goes. If it is there already, made by the same request, nothing is done.
+    request : dict
+        What the folder is made from, in JSON's types.
+    fill : callable
+        Fills the folder it is given, in which it may find what it did before it was killed; returns a report.
+
+    Returns
+    -------
+    DataFrame
+        The report, which also lies in the folder as ``report.parquet``.
+
+    Raises
+    ------
+    InputError
+        If something else lies at `target`, or it cannot be written.
+    """
+    with writable(target), locked(target):
+        if (finished := _finished(target, request)) is not None:
+            return finished
+        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+        part = target.with_name(f"{PREFIX}{target.name}-{digest}")
+        part.mkdir(exist_ok=True)
+        report = fill(part)
+        report.attrs = request
+        report.to_parquet(part / REPORT)
+        _remove_leftovers(part)
+        if target.exists():
+            target.rmdir()
+        part.replace(target)
+        return report
+
+
+def _finished(target: Path, request: dict[str, Any]) -> pd.DataFrame | None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return None
+    try:
+        report = pd.read_parquet(target / REPORT)
+        made_from = report.attrs
+    except (OSError, ValueError):  # no report, or none that can be read; pyarrow's errors are ValueErrors
+        made_from = {}
+    if made_from != request:
+        differing = {key: made_from.get(key) for key in request if made_from.get(key) != request[key]}
+        raise InputError(
+            "something else lies there already",
+            file=target,
+            expected=f"nothing, or what this call made before from {request}",
+            got=f"a folder made from {differing}" if made_from else f"a folder without a {REPORT}",
+            fix="choose another target, or remove that one",
+        )
+    return report
+
+
+def _remove_leftovers(part: Path) -> None:
+    """Remove what was unpacked only to be looked at, and what a kill left half written."""
+    for left in list(part.rglob(f"{PREFIX}*")):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
