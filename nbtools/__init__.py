@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# Large pages for torch's tensors (Linux): a fresh batch of 224 px costs an eighth of the time. torch reads it once, when
-# it first allocates, so it is said here; whoever set it already is left alone.
+# Large pages for torch's tensors (Linux): a fresh batch of 224 px costs an eighth of the time. Read once, when torch
+# first allocates memory; whoever set it already is left alone.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

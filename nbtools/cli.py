@@ -19,7 +19,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
 
 if TYPE_CHECKING:
-    from nbtools.data.obtain import Route
+    from nbtools.data.fetch.obtain import Route
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -121,7 +121,7 @@ def _world(chosen: argparse.Namespace) -> int:
 
 
 def _fetch_nsd(chosen: argparse.Namespace) -> int:
-    from nbtools.data.obtain import NsdWish, obtain_nsd
+    from nbtools.data.fetch.obtain import NsdWish, obtain_nsd
 
     wish = NsdWish(
         subject=chosen.subject,
@@ -137,28 +137,28 @@ def _fetch_nsd(chosen: argparse.Namespace) -> int:
 
 
 def _fetch_stimuli(chosen: argparse.Namespace) -> int:
-    from nbtools.data.obtain import obtain_stimuli
+    from nbtools.data.fetch.obtain import obtain_stimuli
 
     obtain_stimuli(chosen.to, _route(chosen))
     return 0
 
 
 def _fetch_cue_conflict(chosen: argparse.Namespace) -> int:
-    from nbtools.data.obtain import obtain_cue_conflict
+    from nbtools.data.fetch.obtain import obtain_cue_conflict
 
     obtain_cue_conflict(chosen.to, _route(chosen))
     return 0
 
 
 def _fetch_cifar100(chosen: argparse.Namespace) -> int:
-    from nbtools.data.obtain import obtain_cifar100
+    from nbtools.data.fetch.obtain import obtain_cifar100
 
     obtain_cifar100(chosen.to, _route(chosen))
     return 0
 
 
 def _route(chosen: argparse.Namespace) -> Route:
-    from nbtools.data.obtain import Route
+    from nbtools.data.fetch.obtain import Route
 
     agreed = getattr(chosen, "agreed", True)
     return Route(chosen.mirror, chosen.proxy, chosen.dry_run, chosen.jobs, agreed)

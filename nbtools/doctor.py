@@ -19,8 +19,8 @@ from nbtools import runs
 from nbtools.conditions import HIERARCHY
 from nbtools.data import nsd
 from nbtools.data.betas import TRIALS_PER_SESSION
-from nbtools.data.catalogue import N_SESSIONS
-from nbtools.data.checksums import CHECKSUMS, verify
+from nbtools.data.fetch.catalogue import N_SESSIONS
+from nbtools.data.fetch.checksums import CHECKSUMS, verify
 from nbtools.data.measured import load_design, load_trials
 from nbtools.data.sessions import read_session, regions_of, session_files
 from nbtools.data.study import BETAS, Study, open_study

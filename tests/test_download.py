@@ -31,10 +31,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from nbtools.data import catalogue
-from nbtools.data.checksums import CHECKSUMS, Ledger
-from nbtools.data.download import Remote, fetch, verify
-from nbtools.data.remote import TRIES
+from nbtools.data.fetch import catalogue
+from nbtools.data.fetch.checksums import CHECKSUMS, Ledger
+from nbtools.data.fetch.download import Remote, fetch, verify
+from nbtools.data.fetch.remote import TRIES
 from nbtools.errors import InputError
 
 CONTENT = bytes(i * 7 % 251 for i in range(5000))
@@ -335,7 +335,7 @@ def test_a_question_that_breaks_off_is_asked_again(site: Site) -> None:
 
 
 def test_a_server_that_falls_silent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nbtools.data.remote.TIMEOUT", (1, 0.2))
+    monkeypatch.setattr("nbtools.data.fetch.remote.TIMEOUT", (1, 0.2))
     released = threading.Event()
     remote, page = site.put(page=holding(released))
 
@@ -591,7 +591,7 @@ def test_only_http(url: str) -> None:
 FETCH = """
 import sys
 from pathlib import Path
-from nbtools.data.download import Remote, fetch
+from nbtools.data.fetch.download import Remote, fetch
 fetch([Remote(sys.argv[1], Path(sys.argv[2]))], root=Path(sys.argv[3]))
 """
 
@@ -707,7 +707,7 @@ def test_the_bar_counts_what_is_there(site: Site, monkeypatch: pytest.MonkeyPatc
             super().__init__(**{**options, "disable": False, "file": io.StringIO()})
             bars.append((self, options))
 
-    monkeypatch.setattr("nbtools.data.download.tqdm", Bar)
+    monkeypatch.setattr("nbtools.data.fetch.download.tqdm", Bar)
     resumed, _ = site.put("resumed", Page(cuts=[3000], statuses=[200, 404]))
     site.refused(resumed)
     restarted, _ = site.put("restarted", Page(cuts=[1000], ranges=False))

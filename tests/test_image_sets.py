@@ -106,7 +106,7 @@ def members(*entries: tuple[str, bytes | None, dict[str, Any]]) -> bytes:
 HOSTILE: dict[str, bytes] = {
     "a path upwards": members(("../x.png", b"x", {})),
     "a path upwards inside": members(("a/../../x.png", b"x", {})),
-    "an absolute path": members(("/tmp/x.png", b"x", {})),
+    "an absolute path": members(("/etc/x.png", b"x", {})),
     "a drive": members(("C:/x.png", b"x", {})),
     "backslashes upwards": members(("..\\x.png", b"x", {})),
     "a symbolic link": members(("x.png", None, {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"})),

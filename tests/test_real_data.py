@@ -25,7 +25,7 @@ from nbtools import runs
 from nbtools.cli import main
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data import nsd
-from nbtools.data.catalogue import ATLASES
+from nbtools.data.fetch.catalogue import ATLASES
 from nbtools.data.imagenet import SYNSETS
 from nbtools.data.measured import load_design, load_trials
 from nbtools.data.study import Study, open_study

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from nbtools.data.remote import Remote
+from nbtools.data.fetch.remote import Remote
 from nbtools.errors import InputError
 from nbtools.files import written
 

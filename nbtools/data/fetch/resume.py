@@ -20,8 +20,8 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError
 
-from nbtools.data.checksums import check_digest, digests_of, new_digests
-from nbtools.data.remote import AGAIN, TRIES, Remote, ask, check_answer, version_mark, whole_size
+from nbtools.data.fetch.checksums import check_digest, digests_of, new_digests
+from nbtools.data.fetch.remote import AGAIN, TRIES, Remote, ask, check_answer, version_mark, whole_size
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, written
 

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import requests
 from tqdm.auto import tqdm
 
-from nbtools.data.checksums import CHECKSUMS, Ledger, check_digest, digests_of, verify
-from nbtools.data.remote import AGAIN, Remote, announced, open_session, troubles_told
-from nbtools.data.resume import Line, kept, transfer
+from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digests_of, verify
+from nbtools.data.fetch.remote import AGAIN, Remote, announced, open_session, troubles_told
+from nbtools.data.fetch.resume import Line, kept, transfer
 from nbtools.errors import InputError
 from nbtools.files import PREFIX
 
