@@ -139,6 +139,8 @@ STUDY_RUNS = [
         **one_seed(["none", ENDS[-1]]),
     ),
 ]
+if has("corruptions"):
+    STUDY_RUNS += [job("17_natural_corruptions", "17_natural_corruptions", of_all(network, EVERY), **compared(EVERY))]
 EXPLORERS = [
     job("05_attack_explorer", "05_attack_explorer", of_all(network, ["none", ENDS[-1]]), **one_seed(["none", ENDS[-1]])),
     job("14_brain_and_geometry", "14_brain_and_geometry", [DEMO[0], *of_all(network, ["none", *ROIS])], **one_seed(ROIS)),

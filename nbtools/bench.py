@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,8 @@ from tqdm.auto import tqdm
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data import nsd
+from nbtools.data.prepare import prepare_nsd, prepared_file
+from nbtools.data.study import Study
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr
 
@@ -98,7 +102,7 @@ def compare_noise_ceiling() -> Row:
         "baseline_s": loop_seconds,
         "ours_s": seconds,
         "ratio": loop_seconds / seconds,
-        "goal": "10x",
+        "goal": "20x",
         "notes": "1000 images × 3, 500 voxels; same values",
     }
 
@@ -132,9 +136,69 @@ def compare_attacks() -> Row:
     }
 
 
+def compare_prepare() -> Row:
+    """Two sessions of real size reduced to the seven regions' voxels: by one process, against by two."""
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
+        root = Path(folder)
+        write_session(root, n_sessions=2)
+        study = Study("bench", False, root, root, root, 1, None, None, None, 224, None)
+        one, two = (replace(study, responses=root / f"jobs{jobs}") for jobs in (1, 2))
+        baseline_s, _ = _timed(lambda: prepare_nsd(one, progress=False))
+        ours_s, _ = _timed(lambda: prepare_nsd(two, jobs=2, progress=False))
+        for number in (1, 2):
+            assert prepared_file(one, number).read_bytes() == prepared_file(two, number).read_bytes()
+        size = prepared_file(two, 1).stat().st_size / 1e6
+    return {
+        "comparison": "prepare",
+        "baseline_s": baseline_s,
+        "ours_s": ours_s,
+        "ratio": baseline_s / ours_s,
+        "goal": "scales",
+        "notes": f"2 sessions by 2 processes against 1, their start included; {size:.0f} MB a session; same bytes",
+    }
+
+
+def compare_packed() -> Row:
+    """Views of 224 px for training, from the second epoch on: packed images, against ImageFolder and DataLoader."""
+    import torch
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    from nbtools.data.images import augment, draw_boxes, load_folder
+    from nbtools.data.packed import pack_file
+
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
+        n_bytes = write_photographs(Path(folder) / "photographs")
+        steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+        plain = ImageFolder(f"{folder}/photographs", transforms.Compose(steps))
+        loader = DataLoader(plain, 128, shuffle=True, num_workers=os.cpu_count() or 1, persistent_workers=True)
+        images = load_folder(Path(folder) / "photographs", 256, memory_limit=0)
+        generator = torch.Generator().manual_seed(0)
+
+        def epoch() -> None:
+            for rows in torch.randperm(len(images), generator=generator).split(128):
+                augment(images.pixels[rows], draw_boxes("crop-flip", len(rows), generator), 224)
+
+        seconds = [[_timed(lambda: list(map(len, loader)))[0], _timed(epoch)[0]] for _ in range(4)]
+        pack_file(Path(folder) / "photographs", 256).unlink()
+    baseline_s, ours_s = np.median(seconds[1:], axis=0)
+    return {
+        "comparison": "packed",
+        "baseline_s": baseline_s,
+        "ours_s": ours_s,
+        "ratio": baseline_s / ours_s,
+        "goal": "4x",
+        "notes": f"{len(images)} JPEGs of 500 × 375 ({n_bytes / len(images) / 1000:.0f} kB), epochs 2 to 4 in turn: "
+        f"{len(images) / baseline_s:.0f} and {len(images) / ours_s:.0f} images/s",
+    }
+
+
 COMPARISONS: dict[str, Callable[[], Row]] = {
     "nsd": compare_nsd,
+    "prepare": compare_prepare,
     "noise_ceiling": compare_noise_ceiling,
+    "packed": compare_packed,
     "attacks": compare_attacks,
 }
 
@@ -182,8 +246,24 @@ def ncsnr_loop(responses: NDArray, image_ids: NDArray) -> NDArray:
     return np.array(ratios)
 
 
-def write_session(root: Path) -> None:
-    """Write an NSD tree with one session of real size for subject 1: noise in an ellipsoid, 0 around it."""
+def write_photographs(folder: Path, n: int = 600) -> int:
+    """Write JPEGs of four classes with the spectrum of photographs, 500 × 375 pixels; return their bytes."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500)[None])
+    frequency[0, 0] = 1
+    for i in tqdm(range(n), "writing photographs"):
+        noise = np.fft.rfft2(rng.normal(size=(3, 375, 500))) / frequency
+        pixels = np.fft.irfft2(noise, s=(375, 500)).transpose(1, 2, 0)
+        file = folder / f"class{i % 4}" / f"{i:04d}.JPEG"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((128 + 50 * pixels / pixels.std()).clip(0, 255).astype(np.uint8)).save(file, quality=90)
+    return sum(file.stat().st_size for file in folder.rglob("*.JPEG"))
+
+
+def write_session(root: Path, n_sessions: int = 1) -> None:
+    """Write an NSD tree with sessions of real size for subject 1: noise in an ellipsoid, 0 around it."""
     import scipy.io
 
     rng = np.random.default_rng(0)
@@ -203,7 +283,7 @@ def write_session(root: Path) -> None:
     for name, volume in {"Kastner2015": atlas, "nsdgeneral": (atlas > 0).astype(np.int16)}.items():
         image = nib.nifti1.Nifti1Image(volume.reshape(_SHAPE, order="F"), np.eye(4))
         image.to_filename(space / f"{name}.nii.gz")
-    ids = np.arange(1.0, nsd.TRIALS_PER_SESSION + 1)[None]
+    ids = np.arange(1.0, n_sessions * nsd.TRIALS_PER_SESSION + 1)[None]
     entries = {"masterordering": ids, "subjectim": np.repeat(ids, 8, axis=0), "sharedix": ids[:, :100]}
     scipy.io.savemat(design / "nsd_expdesign.mat", entries)
 
@@ -212,11 +292,12 @@ def write_session(root: Path) -> None:
     header.set_data_shape((*_SHAPE, nsd.TRIALS_PER_SESSION))
     header["vox_offset"] = 352
     volume = np.zeros(np.prod(_SHAPE), "<i2")
-    with gzip.open(folder / "betas_session01.nii.gz", "wb", compresslevel=6) as stream:
-        stream.write(header.binaryblock + b"\0" * 4)
-        for _ in tqdm(range(nsd.TRIALS_PER_SESSION), "writing a session"):
-            volume[brain] = rng.standard_normal(len(brain), dtype=np.float32) * sd
-            stream.write(volume.tobytes())
+    for number in range(1, n_sessions + 1):
+        with gzip.open(folder / f"betas_session{number:02d}.nii.gz", "wb", compresslevel=6) as stream:
+            stream.write(header.binaryblock + b"\0" * 4)
+            for _ in tqdm(range(nsd.TRIALS_PER_SESSION), "writing a session"):
+                volume[brain] = rng.standard_normal(len(brain), dtype=np.float32) * sd
+                stream.write(volume.tobytes())
 
 
 def measure(side: str, root: str) -> None:

@@ -46,6 +46,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "14_brain_and_geometry": ("responses", "stimuli", "classification"),
     "15_study_explorer": (),
     "16_haxby": ("responses", "stimuli", "classification", "scanner_labels"),
+    "17_natural_corruptions": ("classification", "corruptions"),
 }
 
 

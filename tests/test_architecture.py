@@ -27,7 +27,7 @@ LAYERS = (
     "loop",
     "training",
     "features style_transfer clouds manifold_guidance",
-    "attacks transfer targeted",
+    "attacks transfer targeted corrupted",
     "audit",
     "provenance",
     "runs",

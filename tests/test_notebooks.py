@@ -165,6 +165,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
         ("14_brain_and_geometry", {"held": HELD}, "LO", "V1"),
         ("15_study_explorer", {"predictors": PREDICTORS}, "TO", "V1"),
         ("16_haxby", {"geometry": GEOMETRY}, "VT-face", "VT"),
+        ("17_natural_corruptions", {"table": pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])}, "TO", "none"),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(
@@ -211,6 +212,7 @@ EXPECTED = {
     "13_manifold_guidance": (1, {"decisions": DECISIONS, "clouds": {"category", "radius"}}),
     "14_brain_and_geometry": (1, {"drive": {"roi"}, "rdms": set()}),
     "15_study_explorer": (1, {"runs": {"notebook"}}),
+    "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
 }
 
 

@@ -18,14 +18,19 @@ from safetensors.numpy import load_file
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data import nsd
+from nbtools.data.image_sets import corruptions, load_corruption
+from nbtools.data.images import load_folder, to_float
 from nbtools.data.responses import average_repeats
 from nbtools.data.study import open_study
 from nbtools.data.synthetic import make_study
 from nbtools.data.synthetic.anatomy import build_anatomy
+from nbtools.data.synthetic.corruptions import STRENGTHS
 from nbtools.data.synthetic.recipe import REGIONS, Settings
 from nbtools.data.synthetic.scenes import CLASSES, balanced, draw_latents, render, silhouettes
 from nbtools.data.synthetic.subject import noise_sd
 from nbtools.errors import InputError
+
+SCENES = ("classification", "cue_conflict", "corruptions", "nsd/nsddata_stimuli")
 
 FUNC = "ppdata/subj01/func1pt8mm"
 SESSIONS, IMAGES, SHARED = 3, 750, 100
@@ -258,6 +263,27 @@ def test_ceilings_follow_from_signal_and_noise_and_have_the_published_spread(fol
         assert 0.03 <= ceiling.min() <= ceiling.max() <= 0.85
 
 
+def test_corruptions_grow_with_severity(folder: Path):
+    """In ImageNet-C's layout, images of the classification set; brightness and contrast have the strength planted."""
+    table = corruptions(folder / "corruptions")
+    assert table.groupby("corruption")["severity"].apply(list).to_dict() == {
+        kind: [1, 2, 3, 4, 5] for kind in STRENGTHS
+    }
+    clean = load_folder(folder / "classification/val", 32)
+    for kind, strengths in STRENGTHS.items():
+        changes = []
+        for severity in range(1, 6):
+            images = load_corruption(folder / "corruptions", kind, severity, 32, clean.classes)
+            same = to_float(clean[clean.rows(images.ids)].pixels)
+            changes.append(float((to_float(images.pixels) - same).square().mean()))
+        assert len(images) == 20
+        assert changes == sorted(changes)
+        if kind == "brightness":
+            assert changes[0] == pytest.approx(strengths[0] ** 2, rel=0.1)
+        if kind == "gaussian_noise":
+            assert changes[1] == pytest.approx(strengths[1] ** 2, rel=0.1)
+
+
 def test_texture_follows_shape_in_classification_only(folder: Path):
     classes = pd.read_parquet(folder / "truth/classification.parquet")
     assert (classes["shape"] == classes["texture"]).all()
@@ -291,7 +317,9 @@ def test_category_labels_change_the_late_regions_only(folder: Path, labelled: Pa
         "truth/subject.json",
         *(f"truth/{roi}.safetensors" for roi in late),
     }
-    assert not any(name.startswith(("classification", "cue_conflict", "nsd/nsddata_stimuli")) for name in changed)
+    assert not any(
+        name.startswith(("classification", "cue_conflict", "corruptions", "nsd/nsddata_stimuli")) for name in changed
+    )
     entries = tomllib.loads((labelled / "study.toml").read_text())
     assert entries["category_labels"] is True
     assert entries["TO_category_weight"] == 0.75
@@ -301,7 +329,11 @@ def test_another_subject_has_other_voxels_and_sees_the_same_scenes(folder: Path,
     other = make_study(tmp_path / "second", profile="tiny", subject=2, progress=False).parent
     assert open_study(str(other / "study.toml")).subject == 2
     first, second = digests(folder), digests(other)
-    scenes = [name for name in first if name.startswith(("classification", "cue_conflict", "nsd/nsddata_stimuli"))]
+    scenes = [
+        name
+        for name in first
+        if name.startswith(("classification", "cue_conflict", "corruptions", "nsd/nsddata_stimuli"))
+    ]
     assert {name: second[name] for name in scenes} == {name: first[name] for name in scenes}
     assert (truth(folder, "TO")["signal"] != truth(other, "TO")["signal"]).all()
     assert (truth(folder, "TO")["noise_ceiling"] != truth(other, "TO")["noise_ceiling"]).all()

@@ -5,6 +5,7 @@ from nbtools.plots.attacks import attack_curves, audit_grid, visibility_curves
 from nbtools.plots.brain import noise_ceilings, predictor_scores, regions, voxel_scores
 from nbtools.plots.clouds import category_clouds
 from nbtools.plots.comparisons import alpha_ablation, differences, scores_by_condition, trends
+from nbtools.plots.corruptions import corruption_curves
 from nbtools.plots.curves import compared_curves
 from nbtools.plots.decisions import class_bars, decision_path
 from nbtools.plots.gradients import equal_smoothness, loss_surfaces, smoothness_curves, transfer_heatmap
@@ -26,6 +27,7 @@ __all__ = [
     "class_manifolds",
     "compared_curves",
     "consistency_heatmap",
+    "corruption_curves",
     "decision_path",
     "differences",
     "equal_smoothness",

@@ -11,7 +11,7 @@ import numpy as np
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 
-RECIPE = 4  # raise it when the same settings would give other bytes: a folder made before is then refused
+RECIPE = 5  # raise it when the same settings would give other bytes: a folder made before is then refused
 NOTE = "SIMULATED: rendered scenes and a made-up subject; no brain was measured. Not evidence for the paper."
 TRIALS_PER_SESSION = 750  # as in NSD
 REPEATS = 3

@@ -12,9 +12,11 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from nbtools.data.synthetic.anatomy import Anatomy, build_anatomy
+from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
 from nbtools.data.synthetic.features import Matrix, feature_blocks
 from nbtools.data.synthetic.files import (
     write_bytes,
@@ -45,6 +47,7 @@ README = f"""{NOTE}
 nsd/             a small tree in the layout of the Natural Scenes Dataset, of one subject
 classification/  train/<class>/ and val/<class>/: the object's texture always is that of its class
 cue_conflict/    <shape class>/<shape class>-<texture class>-<number>.png: texture of another class
+corruptions/     <corruption>/<severity>/<class>/: a fifth of the classification images, in ImageNet-C's layout
 scanner_labels.parquet  the category of each scanner image: image_id (row of the stimuli), label (class name)
 truth/           what was planted: noise ceilings, tuning, noise-free signals, latent variables of the scenes
 study.toml       describes the study to nbtools
@@ -95,6 +98,7 @@ class World:
         return [
             *self.picture_steps("classification", self.classification),
             *self.picture_steps("cue_conflict", self.cue_conflict),
+            *((kind, partial(self.make_corrupted, kind)) for kind in STRENGTHS),
             *((Path(name).name, partial(self.make, name, write)) for name, write in files),
             *((f"session {session}", partial(self.make_session, session)) for session in sessions),
             *((name, partial(self.make, name, write)) for name, write in last),
@@ -147,6 +151,23 @@ class World:
         for path, pixels in zip(paths, self._render(part, latents, start), strict=True):
             if not path.exists():
                 write_png(path, pixels)
+
+    def make_corrupted(self, kind: str) -> None:
+        """Corrupt the first fifth of the classification images of each class, at every severity."""
+        n = self.settings.sizes.val_per_class // 5
+        names = [f"{name}/{name}-{i:04d}.png" for name in CLASSES for i in range(n)]
+        clean: NDArray[np.uint8] | None = None
+        for severity in range(1, 6):
+            paths = [self.folder / "corruptions" / kind / str(severity) / name for name in names]
+            if all(path.exists() for path in paths):
+                continue
+            if clean is None:
+                folder = self.folder / "classification" / "val"
+                clean = np.stack([np.asarray(Image.open(folder / name)) for name in names])
+            rng = self.settings.generator("corruptions", kind, severity)
+            for path, pixels in zip(paths, corrupt(clean, kind, severity, rng), strict=True):
+                if not path.exists():
+                    write_png(path, pixels)
 
     def _latents(self, part: str, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> pd.DataFrame:
         return draw_latents(self.settings.generator("latents", part), shape, texture, self.settings.image_size)
@@ -273,6 +294,7 @@ class World:
             "subject": settings.subject,
             "classification": "classification",
             "cue_conflict": "cue_conflict",
+            "corruptions": "corruptions",
             "scanner_labels": "scanner_labels.parquet",
             "image_size": settings.image_size,
             "seed": settings.seed,
