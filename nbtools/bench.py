@@ -165,8 +165,9 @@ def compare_packed() -> Row:
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
-    from nbtools.data.images import augment, draw_boxes, load_folder
+    from nbtools.data.images import load_folder
     from nbtools.data.packed import pack_file
+    from nbtools.data.views import augment, draw_boxes, take
 
     with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
         n_bytes = write_photographs(Path(folder) / "photographs")
@@ -178,7 +179,7 @@ def compare_packed() -> Row:
 
         def epoch() -> None:
             for rows in torch.randperm(len(images), generator=generator).split(128):
-                augment(images.pixels[rows], draw_boxes("crop-flip", len(rows), generator), 224)
+                augment(take(images.pixels, rows), draw_boxes("crop-flip", len(rows), generator), 224)
 
         seconds = [[_timed(lambda: list(map(len, loader)))[0], _timed(epoch)[0]] for _ in range(4)]
         pack_file(Path(folder) / "photographs", 256).unlink()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from nbtools.checkpoints import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from nbtools.data.images import Augmentation, draw_boxes
+from nbtools.data.views import Augmentation, draw_boxes
 from nbtools.errors import InputError
 from nbtools.models import freeze
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from nbtools.checks import check_eval
 from nbtools.clouds import FEWEST, CategoryManifolds, Form, category_manifolds, distance_outside, variance_outside
-from nbtools.data.images import ImageSet, augment, draw_boxes
+from nbtools.data.images import ImageSet
+from nbtools.data.views import augment, draw_boxes
 from nbtools.errors import InputError
 from nbtools.loop import Objective, TrainConfig, fit
 from nbtools.models import GuidedNet

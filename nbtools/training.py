@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbtools.conditions import Condition
-from nbtools.data.images import ImageSet, augment, to_float
+from nbtools.data.images import ImageSet, to_float
+from nbtools.data.views import augment, take
 from nbtools.errors import InputError
 from nbtools.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
 from nbtools.models import GuidedNet, RoiPredictor, freeze
@@ -211,7 +212,7 @@ def fit_predictor(
     def batches(device: torch.device) -> MakeBatch:
         pixels = _resident(images.pixels, device)
         targets = scores.to(device)
-        return lambda rows, boxes: (augment(pixels[rows].to(device), boxes, size), targets[rows])
+        return lambda rows, boxes: (augment(take(pixels, rows).to(device), boxes, size), targets[rows])
 
     return fit(PredictorObjective(model), batches, splits, config, checkpoint)
 
@@ -299,7 +300,7 @@ def labelled_views(images: ImageSet, size: int) -> Batches:
 
     def batches(device: torch.device) -> MakeBatch:
         pixels, labels = _resident(images.pixels, device), images.labels.to(device)
-        return lambda rows, boxes: (augment(pixels[rows].to(device), boxes, size), labels[rows])
+        return lambda rows, boxes: (augment(take(pixels, rows).to(device), boxes, size), labels[rows])
 
     return batches
 

@@ -18,8 +18,10 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from nbtools.data import images as image_module
-from nbtools.data.images import ImageSet, augment, draw_boxes, load_folder, load_stimuli, to_float
+from nbtools.data import views as views_module
+from nbtools.data.images import ImageSet, load_folder, load_stimuli, to_float
 from nbtools.data.study import STIMULI, open_study
+from nbtools.data.views import augment, draw_boxes
 from nbtools.errors import InputError
 
 SIZE = 32
@@ -332,7 +334,7 @@ def test_a_crop_is_torchvisions_resized_crop(size: int, on_gpu: bool) -> None:
             for left, top, width, height in crops
         )
     )
-    views = image_module._cut_on_gpu(pixels, boxes[:, :4], size) if on_gpu else augment(pixels, boxes, size)
+    views = views_module._cut_on_gpu(pixels, boxes[:, :4], size) if on_gpu else augment(pixels, boxes, size)
     assert (views.min() >= 0, views.max() <= 1) == (True, True)
     for row, (left, top, width, height) in enumerate(crops * 2):
         crop = (top, left, height, width)
@@ -350,7 +352,7 @@ def test_a_crop_is_torchvisions_resized_crop(size: int, on_gpu: bool) -> None:
 def test_a_small_view_averages_four_samples_per_pixel() -> None:
     """At a quarter of the size the samples lie where their bilinear means make up the whole block of 4 × 4."""
     pixels = some_images(2, 64)
-    views = image_module._cut_on_gpu(pixels, draw_boxes("none", 2, torch.Generator())[:, :4], 16)
+    views = views_module._cut_on_gpu(pixels, draw_boxes("none", 2, torch.Generator())[:, :4], 16)
     torch.testing.assert_close(views, F.avg_pool2d(to_float(pixels), 4))
 
 

@@ -25,8 +25,9 @@ from nbtools import loop, training
 from nbtools.checkpoints import load_checkpoint, save_checkpoint
 from nbtools.conditions import parse_condition
 from nbtools.data import nsd
-from nbtools.data.images import ImageSet, augment, draw_boxes, load_stimuli, to_float
+from nbtools.data.images import ImageSet, load_stimuli, to_float
 from nbtools.data.study import open_study
+from nbtools.data.views import augment, draw_boxes
 from nbtools.errors import InputError
 from nbtools.loop import TrainConfig, learning_rate
 from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
