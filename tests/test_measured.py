@@ -67,6 +67,9 @@ def test_prepared_sessions_do_without_the_volumes(moved: Study) -> None:
     files = prepare_nsd(moved, ROIS, progress=False)
     assert sum(file.stat().st_size for file in files) < 4e6
     shutil.rmtree(moved.need("nsd") / "nsddata_betas")
+    assert prepare_nsd(moved, ["TO"], progress=False) == files, "what is reduced needs no volume"
+    with pytest.raises(InputError, match="sessions 1, 2, 3 are not there to be prepared"):
+        prepare_nsd(moved, ["V4"], progress=False)
     for roi, trials in load_trials(moved, ROIS, progress=False).items():
         assert_same(trials, whole[roi])
 

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from nbtools.conditions import HIERARCHY
 from nbtools.data import nsd
 from nbtools.data.design import Design
-from nbtools.data.sessions import read_session, regions_of, write_session
+from nbtools.data.sessions import read_session, regions_of, session_files, write_session
 from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
 
@@ -56,21 +56,25 @@ def prepare_nsd(
     InputError
         If a volume is missing or damaged: all others are prepared first.
     """
-    tree = study.need("nsd")
-    volumes = nsd.find_sessions(tree, study.subject, BETAS[study.voxels.betas])
-    wanted = list(volumes) if sessions is None else list(sessions)
-    if missing := [number for number in wanted if number not in volumes]:
+    made = session_files(study.responses)
+    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
+    wanted = sorted({*volumes, *made}) if sessions is None else list(sessions)
+    # A session whose volume was removed once it was reduced is there if it holds the regions.
+    done = {number for number, file in made.items() if number not in volumes and {*rois} <= {*regions_of(file)}}
+    if missing := [number for number in wanted if number not in {*volumes, *done}]:
         raise InputError(
             f"sessions {', '.join(map(str, missing))} are not there to be prepared",
-            file=next(iter(volumes.values())).parent,
-            expected=f"volumes of sessions {', '.join(map(str, wanted))}",
-            got=f"sessions {', '.join(map(str, volumes))}",
+            file=prepared_file(study, missing[0]),
+            expected=f"volumes of sessions {', '.join(map(str, wanted))}, or sessions reduced to {', '.join(rois)}",
+            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced to these regions: "
+            f"{', '.join(map(str, done)) or 'none'}",
             fix="fetch them: python -m nbtools fetch nsd",
         )
+    waiting_for = [number for number in wanted if number in volumes]
     failed: dict[int, InputError] = {}
     with _workers(jobs) as pool:
         waiting = {
-            pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in wanted
+            pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in waiting_for
         }
         for done in tqdm(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
             if isinstance(error := done.exception(), InputError):
@@ -79,7 +83,7 @@ def prepare_nsd(
                 raise error
     if failed:
         raise InputError(
-            f"{len(failed)} of {len(wanted)} sessions could not be prepared",
+            f"{len(failed)} of {len(waiting_for)} sessions could not be prepared",
             expected="whole volumes",
             got="\n\n".join(f"session {number}: {error}" for number, error in sorted(failed.items())),
             fix="fetch these again and run the same command: the others are kept",
