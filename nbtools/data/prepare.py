@@ -56,25 +56,21 @@ def prepare_nsd(
     InputError
         If a volume is missing or damaged: all others are prepared first.
     """
-    made = session_files(study.responses)
-    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
-    wanted = sorted({*volumes, *made}) if sessions is None else list(sessions)
-    # A session whose volume was removed once it was reduced is there if it holds the regions.
-    done = {number for number, file in made.items() if number not in volumes and {*rois} <= {*regions_of(file)}}
-    if missing := [number for number in wanted if number not in {*volumes, *done}]:
+    volumes, kept = _there(study, rois)
+    wanted = sorted({*volumes, *kept}) if sessions is None else list(sessions)
+    if missing := [number for number in wanted if number not in {*volumes, *kept}]:
         raise InputError(
             f"sessions {', '.join(map(str, missing))} are not there to be prepared",
             file=prepared_file(study, missing[0]),
             expected=f"volumes of sessions {', '.join(map(str, wanted))}, or sessions reduced to {', '.join(rois)}",
-            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced to these regions: "
-            f"{', '.join(map(str, done)) or 'none'}",
+            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced: {', '.join(map(str, kept)) or 'none'}",
             fix="fetch them: python -m nbtools fetch nsd",
         )
-    waiting_for = [number for number in wanted if number in volumes]
+    to_do = [number for number in wanted if number in volumes]
     failed: dict[int, InputError] = {}
     with _workers(jobs) as pool:
         waiting = {
-            pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in waiting_for
+            pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in to_do
         }
         for done in tqdm(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
             if isinstance(error := done.exception(), InputError):
@@ -83,12 +79,29 @@ def prepare_nsd(
                 raise error
     if failed:
         raise InputError(
-            f"{len(failed)} of {len(waiting_for)} sessions could not be prepared",
+            f"{len(failed)} of {len(to_do)} sessions could not be prepared",
             expected="whole volumes",
             got="\n\n".join(f"session {number}: {error}" for number, error in sorted(failed.items())),
             fix="fetch these again and run the same command: the others are kept",
         )
     return [prepared_file(study, number) for number in wanted]
+
+
+def _there(study: Study, rois: Sequence[str]) -> tuple[dict[int, Path], list[int]]:
+    """Return the volumes, and the sessions whose volumes were removed once they were reduced to these regions."""
+    made = session_files(study.responses)
+    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
+    gone = [number for number in made if number not in volumes]
+    short = [number for number in gone if not {*rois} <= {*regions_of(made[number])}]
+    if short:
+        raise InputError(
+            f"sessions {', '.join(map(str, short))} are not there to be prepared",
+            file=made[short[0]],
+            expected=f"{', '.join(rois)}, or the volume",
+            got=f"reduced to {', '.join(regions_of(made[short[0]]))}; the volume is gone",
+            fix="fetch them again: python -m nbtools fetch nsd --rois with all the regions",
+        )
+    return volumes, gone
 
 
 def _workers(jobs: int) -> Executor:
