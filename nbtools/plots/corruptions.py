@@ -37,7 +37,7 @@ def corruption_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
         subplot_titles=[kind.replace("_", " ") for kind in kinds],
         shared_yaxes=True,
         horizontal_spacing=0.04,
-        vertical_spacing=0.3 / n_rows,
+        vertical_spacing=0.4 / n_rows,
     )
     for place, kind in enumerate(kinds):
         for name in conditions:
@@ -58,5 +58,5 @@ def corruption_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
     fig.update_xaxes(dtick=1, title_text="severity (0: clean)")
     fig.update_yaxes(tickformat=".0%", rangemode="tozero")
     fig.update_yaxes(title_text="accuracy", col=1)
-    fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + BOTTOM + 60 + 230 * n_rows)
+    fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + BOTTOM + 60 + 250 * n_rows)
     return legend_beside(fig, len(conditions))
