@@ -29,9 +29,10 @@ study: .venv/.ready
 	$(SNAKEMAKE) study explorers
 	@$(BIN)/python -m nbtools summary
 
+# The browser's files come first: few tests that take minutes would leave one worker idle at the end.
 test: .venv/.ready
 	@echo "== tests, the notebooks among them (about a quarter of an hour on two cores)"
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
