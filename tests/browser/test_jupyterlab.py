@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -60,11 +61,12 @@ def test_the_first_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, tmp_pa
 
 
 def _saved(file: Path, seconds: float = 20) -> list[dict]:
-    """Return the code cells once JupyterLab has written them."""
+    """Return the code cells once JupyterLab has written them; while it does, the file is not whole."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
-        if all(cell["execution_count"] for cell in cells):
-            return cells
+        with contextlib.suppress(json.JSONDecodeError):
+            cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+            if all(cell["execution_count"] for cell in cells):
+                return cells
         time.sleep(0.25)
     pytest.fail("the notebook was not saved")
