@@ -48,7 +48,7 @@ explore: .venv/.ready
 
 lock: $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		--extra dev pyproject.toml -o requirements.lock
+		--extra dev --extra slurm pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf runs data/derived .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,8 @@ from nbtools.conditions import parse_condition
 ROOT = runs.PROJECT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-DECLARED = [Requirement(line) for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
+EXTRAS = PROJECT["optional-dependencies"]
+DECLARED = [Requirement(line) for line in (*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["slurm"])]
 LOCK = (ROOT / "requirements.lock").read_text()
 PIN = re.compile(
     r"^([A-Za-z0-9._-]+)==(\S+?)(?: ; (.*?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
@@ -108,7 +109,7 @@ def test_conda_gets_the_same_package() -> None:
     python, pip, by_pip = environment["dependencies"]
     assert SpecifierSet(python.removeprefix("python")) == SpecifierSet(PROJECT["requires-python"])
     assert pip == "pip"
-    assert by_pip == {"pip": ["-e .[dev]"]}, "everything else is declared once, in pyproject.toml"
+    assert by_pip == {"pip": ["-e .[dev,slurm]"]}, "everything else is declared once, in pyproject.toml"
 
 
 # --- the commands -------------------------------------------------------------------------------------------
