@@ -19,21 +19,37 @@ PACKAGE = Path(__file__).parent
 PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
 _PRESENTATION = ("files", "plots", "widgets", "provenance", "runs", "batch", "bench", "cli", "doctor", "__main__")
-_PACKAGES = (
-    *("foolbox", "h5py", "lightning-fabric", "nibabel", "nilearn", "numpy", "pandas", "papermill", "plotly"),
-    *("safetensors", "scikit-learn", "scipy", "torch", "torchvision"),
+_PACKAGES = (  # that read data or compute
+    *("foolbox", "h5py", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas", "papermill"),
+    *("pillow", "plotly", "pyarrow", "pyautoattack", "rsatoolbox", "safetensors", "scikit-image", "scikit-learn"),
+    *("scipy", "torch", "torchvision"),
 )
+# Variables of these names change sums: how many threads share one, by which instructions.
+SUMMING = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "DNNL_", "ONEDNN_", "ATEN_", "CUBLAS_", "NVIDIA_TF32")
 
 
 def surroundings() -> dict[str, Any]:
-    """Return what else a number may depend on: versions, commit, device; and this process's highest memory use."""
+    """Return what else a number may depend on: versions, commit, device, threads; and what finds a job's log again.
+
+    Names of hosts and users are left out: run folders are shared.
+    """
     return {
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
+        "platform": platform.platform(),
         "git": _git(),
         "device": _device(),
+        "arithmetic": _arithmetic(),
+        "threads": _threads(),
+        "environment": summing_variables(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "peak_memory_mb": _peak_memory(),
     }
+
+
+def summing_variables() -> dict[str, str]:
+    """Return the environment's variables that change how sums are computed."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(SUMMING)}
 
 
 def short(path: Path) -> str:
@@ -154,4 +170,45 @@ def _device() -> str:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return f"{_processor()}, {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    """Name the processor: on Linux, `platform` knows its family alone."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
+
+
+def _arithmetic() -> dict[str, Any]:
+    """Return by which instructions and libraries numbers are computed; torch is asked where it is in use."""
+    blas = {
+        f"{pool['version']} {pool.get('architecture', '')}".strip() for pool in _pools() if pool["user_api"] == "blas"
+    }
+    found: dict[str, Any] = {"blas": ", ".join(sorted(blas))}
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return found
+    found["cpu"] = torch.backends.cpu.get_cpu_capability()
+    found["float32_matmul"] = torch.get_float32_matmul_precision()
+    found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+    if torch.cuda.is_available():
+        found["cuda"] = torch.version.cuda
+        found["cudnn"] = torch.backends.cudnn.version()
+        found["cudnn_benchmark"] = torch.backends.cudnn.benchmark
+        found["gpus"] = torch.cuda.device_count()
+    return found
+
+
+def _threads() -> dict[str, int]:
+    """Return how many threads share a sum, by library: another number is another order of adding."""
+    counts = {pool["internal_api"]: pool["num_threads"] for pool in _pools()}
+    torch = sys.modules.get("torch")
+    return counts if torch is None else {**counts, "torch": torch.get_num_threads()}
+
+
+def _pools() -> list[dict[str, Any]]:
+    from threadpoolctl import threadpool_info  # looks for NumPy when it is imported: help should not wait for it
+
+    return threadpool_info()
