@@ -1,14 +1,19 @@
-"""How a file is written: beside its place, then put there. It appears whole or not at all."""
+"""How a file is written: beside its place, then put there, whole or not at all; and how a table is read back."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow
 
 PREFIX = ".tmp-"  # of what a killed process leaves behind; nothing reads a file of such a name
 
@@ -48,6 +53,48 @@ def writable(path: Path) -> Iterator[None]:
             got=os.strerror(error.errno or 0),
             fix=_REFUSALS[error.errno] + "; what is done is kept: then run the same command again",
         ) from error
+
+
+def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a parquet table of plain columns: numbers, text, times.
+
+    Parameters
+    ----------
+    file : Path
+        The table.
+    columns : sequence of str, optional
+        Columns to read; left out, all.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, no table, damaged, lacks a column, or holds objects of a type it brings along.
+    """
+    # pandas imports slowly, and writing a file does not need it
+    import pandas as pd
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_schema
+
+    try:
+        # Such a column says which code makes its objects; older readers ran it.
+        made = [field.name for field in read_schema(file) if _is_extension(field)]
+        if made:
+            raise ValueError(f"objects in {', '.join(made)}")
+        return pd.read_parquet(file, engine="pyarrow", columns=columns)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, ArrowException) as error:
+        raise InputError(
+            "the table cannot be read",
+            file=file,
+            expected=f"a parquet table with {', '.join(columns)}" if columns else "a parquet table of numbers and text",
+            got=f"{type(error).__name__}: {error}",
+            fix="make it again: a run's, by deleting its folder and running its notebook",
+        ) from error
+
+
+def _is_extension(field: pyarrow.Field) -> bool:
+    from pyarrow import BaseExtensionType
+
+    return isinstance(field.type, BaseExtensionType) or b"ARROW:extension:name" in (field.metadata or {})
 
 
 _FULL, _DENIED = "make room on that disk or choose another", "choose a folder of your own, or ask for the rights"

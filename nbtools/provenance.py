@@ -137,7 +137,7 @@ def unchanged(name: str, then: dict[str, Any]) -> bool:
         return False
     if "sha256" in then:
         now = places[0].stat()
-        if (now.st_size, now.st_mtime_ns) == (then["size"], then["modified"]):
+        if (now.st_size, now.st_mtime_ns) == (then.get("size"), then.get("modified")):
             return True
         return stamp(places[0])["sha256"] == then["sha256"]
     return stamp(places[0]) == then

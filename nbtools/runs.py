@@ -21,12 +21,14 @@ import pandas as pd
 
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import read_table, written
 from nbtools.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
 
 NOTEBOOKS = PROJECT / "notebooks"
 RECORD = "run.json"
 CHECKPOINT = "checkpoint.safetensors"
+
+_KINDS = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": (int, float), "finished": str}  # of a record
 
 Parameters = dict[str, Any]
 
@@ -85,13 +87,13 @@ class Run:
         Raises
         ------
         InputError
-            If the run has no table of that name.
+            If the run has no table of that name, or it cannot be read.
         """
         file = self.folder / f"{name}.parquet"
         if not file.exists():
             have = ", ".join(sorted(f.stem for f in self.folder.glob("*.parquet"))) or "none"
             raise InputError("no such table", file=file, expected=have, got=name, fix="check the name")
-        return pd.read_parquet(file)
+        return read_table(file)
 
     def save_text(self, name: str, text: str) -> Path:
         """Write a text file such as ``report.html`` and return its path."""
@@ -194,8 +196,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(file.read_text())
-        return {**record, "inputs": record["inputs"], "parameters": record["parameters"]}
-    except (ValueError, KeyError, TypeError) as error:
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(record[name], kind)]
+        wrong += [] if wrong else [name for name, then in record["inputs"].items() if not isinstance(then, dict)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is of another kind")
+        return record
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(
             "a run's record is damaged", file=file, expected="the JSON this project wrote", got=error, fix="delete it"
         ) from error
@@ -308,8 +314,12 @@ def find(notebook: str, study: str, **parameters: Any) -> Run:
     InputError
         If there is none, or the choice is not clear.
     """
+    asked = typed(notebook, parameters)
+    usual = run_folder(notebook, {"study": study, **asked})
+    if record := read_record(usual):  # at once: among thousands of runs, a notebook asks for many
+        return Run(notebook, record["parameters"], usual, finished=True)
     runs = collect(notebook, study)
-    for name, value in typed(notebook, parameters).items():
+    for name, value in asked.items():
         runs = runs[runs[name] == value] if len(runs) else runs
     runs = prefer_defaults(runs, notebook, tuple(parameters))
     if len(runs) != 1:
@@ -334,7 +344,7 @@ def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...]) -> pd.DataF
     Raises
     ------
     InputError
-        If there is no run to read.
+        If there is no run to read, or one lacks the table or has one that cannot be read.
     """
     if found.empty:
         raise InputError(
@@ -345,7 +355,7 @@ def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...]) -> pd.DataF
         )
     parts = []
     for _, row in found.iterrows():
-        part = pd.read_parquet(Path(row["folder"]) / f"{name}.parquet")
+        part = read_table(Path(row["folder"]) / f"{name}.parquet")
         parts.append(part.assign(**{column: row[column] for column in columns}))
     return pd.concat(parts, ignore_index=True)
 
