@@ -1,4 +1,4 @@
-"""The one error for input that cannot be trusted: it says what to do next."""
+"""Errors: input that cannot be trusted, which says what to do next; work that was told to stop, and goes on later."""
 
 from __future__ import annotations
 
@@ -33,3 +33,16 @@ def _again(text: str) -> InputError:
     error = InputError.__new__(InputError)
     ValueError.__init__(error, text)
     return error
+
+
+class Interrupted(Exception):
+    """The system asked this process to end (SIGTERM): its work is kept, and goes on when the same is run again."""
+
+    STATUS = 75  # of the command line; sysexits.h calls it EX_TEMPFAIL: try again
+
+    def __str__(self) -> str:
+        return "told to stop (SIGTERM): the checkpoint is kept; run the same again to go on from it"
+
+
+class Helped(Exception):
+    """A process that was started to train beside the first one has done so; the rest of the notebook is the first's."""

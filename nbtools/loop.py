@@ -1,4 +1,4 @@
-"""The one training loop: any objective, one device or several, resumable after any epoch."""
+"""The one training loop: any objective, one device or several, resumable after any step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nbtools.checkpoints import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from nbtools.checkpoints import Keeper, Meter, Progress, load_checkpoint
 from nbtools.data.views import Augmentation, draw_boxes
-from nbtools.errors import InputError
+from nbtools.devices import launch, make_fabric, memory_advice, on_sigterm, place, share_statistics
+from nbtools.errors import Helped, InputError
 from nbtools.models import freeze
 
 Batch = tuple[Tensor, ...]
@@ -48,7 +48,8 @@ class TrainConfig:
     keep: Literal["last", "best"] = "last"  # best: the epoch of the highest validation neural r
     precision: Precision = "32-true"  # half precision pays on GPUs, and on CPUs for large images
     compile: bool = False  # torch.compile: pays on long CUDA runs
-    devices: int = 1
+    devices: int = 1  # of each node
+    accumulate: int = 1  # parts a device's share of a batch is cut into, where memory does not hold it whole
     seed: int = 0
 
 
@@ -100,7 +101,8 @@ def fit(
     config : TrainConfig
         Everything else.
     checkpoint : Path, optional
-        Where each epoch is kept, and where an unfinished training is taken up.
+        Where each epoch, and every `MINUTES` what there is of one, is kept, and where an unfinished training is
+        taken up.
 
     Returns
     -------
@@ -110,7 +112,12 @@ def fit(
     Raises
     ------
     InputError
-        If a split has no rows, the loss is not finite, or the checkpoint is not one of this training.
+        If a split has no rows, a batch has fewer images than there are parts of it, the loss is not finite, memory
+        runs out, or the checkpoint is not one of this training.
+    Interrupted
+        If the system asked the process to end; the last step is kept.
+    Helped
+        In every process but the first of those that torchrun or srun started together.
     """
     if not (len(splits["train"]) and len(splits["validation"])):
         raise InputError(
@@ -119,18 +126,26 @@ def fit(
             got={name: len(rows) for name, rows in splits.items()},
             fix="split anew, with images on both sides",
         )
-    with tempfile.TemporaryDirectory() as scratch:
+    here = place()
+    with tempfile.TemporaryDirectory() as scratch, memory_advice(_smaller(config)):
         file = checkpoint or Path(scratch) / "checkpoint.safetensors"
-        fabric = _fabric(config)
-        if config.devices > 1:  # in processes of their own; the file carries the result back
-            fabric.launch(_loop, objective, batches, splits, config, file)
+        work = (objective, batches, splits, config, file)
+        if max(config.devices, here.n_processes) > 1:  # in processes of their own; the file carries the result back
+            launch(_loop, work, config.devices)
         else:
             with _flushed_denormals():
-                _loop(fabric, objective, batches, splits, config, file)
+                _loop({}, *work)
+        if here.rank > 0:
+            raise Helped
         state, note = load_checkpoint(file, asdict(config))
     objective.model.load_state_dict(state["kept"] if config.keep == "best" else state["last"])
     freeze(objective.model.cpu())
     return pd.DataFrame(note["history"])
+
+
+def _smaller(config: TrainConfig) -> str:
+    half = "" if config.precision != "32-true" else 'precision = "bf16-mixed", or '
+    return f"set {half}accumulate = {2 * config.accumulate} (the same batch in more parts), or train on more devices"
 
 
 @contextmanager
@@ -143,67 +158,45 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _fabric(config: TrainConfig) -> Any:
-    strategy = "ddp_notebook" if config.devices > 1 else "auto"
-    return Fabric(accelerator="auto", devices=config.devices, precision=config.precision, strategy=strategy)
-
-
 def _loop(
-    fabric: Any,
+    fabric_options: dict[str, Any],
     objective: Objective,
     batches: Batches,
     splits: dict[str, np.ndarray],
     config: TrainConfig,
     file: Path,
 ) -> None:
+    fabric = make_fabric(config.precision, **fabric_options)
+    fabric.launch()
+    _check_parts(splits, config, fabric.world_size)
     objective.to(memory_format=torch.channels_last).to(fabric.device)
+    if fabric.world_size > 1:
+        share_statistics(objective)
     optimizer = _optimizer(objective, config)
-    history, kept = _resume(file, objective, optimizer, fabric, config)
-    module, stepper = fabric.setup(torch.compile(objective) if config.compile else objective, optimizer)
+    keeper = Keeper(file, objective.model, optimizer, fabric, config)
+    state = keeper.resume()
+    module, stepper = fabric.setup(_compiled(objective) if config.compile else objective, optimizer)
     make_batch, train = batches(fabric.device), torch.from_numpy(splits["train"])
     validation = torch.from_numpy(splits["validation"])
-    with _progress(train, config, len(history) // 2, fabric) as bar:
-        for epoch in range(len(history) // 2, config.epochs):
-            started = time.perf_counter()
-            trained = _train_epoch(fabric, module, stepper, make_batch, train, config, epoch, bar)
-            common = {"lr": stepper.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
+    with on_sigterm(keeper.ask), _progress(train, config, state, fabric) as bar:
+        while state.epoch < config.epochs:
+            _train_epoch(fabric, module, stepper, make_batch, train, config, state, keeper, bar)
+            trained = state.meter.means(fabric)
+            _check_finite(trained["loss"], state.epoch)
             checked = _evaluate(fabric, module, make_batch, validation)
-            _check_finite(trained["loss"], epoch)
-            history.append({"epoch": epoch, "split": "train", **trained, **common})
-            history.append({"epoch": epoch, "split": "validation", **checked, **common})
-            if fabric.is_global_zero:
-                last = objective.model.state_dict()
-                if _is_best(history, config):
-                    kept = {name: value.clone() for name, value in last.items()}
-                _save(file, last, kept, optimizer, fabric, config, history)
-            fabric.barrier()
+            common = {"lr": stepper.param_groups[0]["lr"], "seconds": state.seconds}
+            state.history.append({"epoch": state.epoch, "split": "train", **trained, **common})
+            state.history.append({"epoch": state.epoch, "split": "validation", **checked, **common})
+            if _is_best(state.history, config):
+                state.kept = {name: value.clone() for name, value in objective.model.state_dict().items()}
+            state.next_epoch()
+            keeper.save(state)
 
 
-def _resume(
-    file: Path, objective: Objective, optimizer: torch.optim.Optimizer, fabric: Any, config: TrainConfig
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Put the last finished epoch's state back; return its history and the weights kept so far."""
-    if not file.exists():
-        return [], {}
-    state, note = load_checkpoint(file, asdict(config))
-    objective.model.load_state_dict(state["last"])
-    restore_optimizer(optimizer, state["optimizer"])
-    fabric.strategy.precision.load_state_dict(note["scaler"])
-    return note["history"], state.get("kept", {})
-
-
-def _save(
-    file: Path,
-    last: dict[str, Tensor],
-    kept: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    fabric: Any,
-    config: TrainConfig,
-    history: list[dict[str, Any]],
-) -> None:
-    state = {"last": last, "kept": kept, "optimizer": optimizer_tensors(optimizer)}
-    scaler = fabric.strategy.precision.state_dict()
-    save_checkpoint(file, state, {"config": asdict(config), "history": history, "scaler": scaler})
+def _compiled(objective: Objective) -> nn.Module:
+    compiled = torch.compile(objective)
+    assert isinstance(compiled, nn.Module)
+    return compiled
 
 
 def _check_finite(loss: float, epoch: int) -> None:
@@ -230,26 +223,34 @@ def _train_epoch(
     make_batch: MakeBatch,
     rows: Tensor,
     config: TrainConfig,
-    epoch: int,
+    state: Progress,
+    keeper: Keeper,
     bar: tqdm,
-) -> dict[str, float]:
+) -> None:
     module.train()
-    meter = Meter()
     n_steps = _n_steps(rows, config)
-    for step, (chosen, boxes) in enumerate(_views(rows, config, epoch, fabric)):
+    started = time.perf_counter() - state.seconds
+    for step, (chosen, boxes, whole) in enumerate(_views(rows, config, state.epoch, fabric)):
+        if step < state.step:  # taken before a kill
+            continue
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, (epoch + step / n_steps) / config.epochs)
-        with fabric.autocast():
-            batch = make_batch(chosen, boxes)
-        terms = module(*_channels_last(batch))
-        fabric.backward(terms["loss"])
+            group["lr"] = learning_rate(config, (state.epoch + step / n_steps) / config.epochs)
+        parts = list(zip(chosen.tensor_split(config.accumulate), boxes.tensor_split(config.accumulate), strict=True))
+        for n, (part, part_boxes) in enumerate(parts, start=1):
+            with fabric.autocast():
+                batch = make_batch(part, part_boxes)
+            with fabric.no_backward_sync(module, enabled=n < len(parts) and fabric.world_size > 1):
+                terms = module(*_channels_last(batch))
+                # processes are averaged, so that all parts together give the gradient of the mean over the batch
+                fabric.backward(terms["loss"] * (len(part) * fabric.world_size / whole))
+            state.meter.add(terms, len(part))
         optimizer.step()
         optimizer.zero_grad()
-        meter.add(terms, len(chosen))
+        state.step, state.seconds = step + 1, time.perf_counter() - started
         bar.update()
         if step % 10 == 0:  # reading a value waits for the device
             bar.set_postfix({name: f"{value.detach().item():.3f}" for name, value in terms.items()}, refresh=False)
-    return meter.means(fabric)
+        keeper.save_if_due(state)
 
 
 def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:
@@ -265,13 +266,26 @@ def _n_steps(rows: Tensor, config: TrainConfig) -> int:
     return max(len(rows) // config.batch_size, 1)
 
 
-def _views(rows: Tensor, config: TrainConfig, epoch: int, fabric: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield this process's share of every batch, drawn from (seed, epoch) alone: a resume repeats it."""
+def _check_parts(splits: dict[str, np.ndarray], config: TrainConfig, n_processes: int) -> None:
+    batch, parts = min(config.batch_size, len(splits["train"])), config.accumulate * n_processes
+    if config.accumulate < 1 or batch < parts or len(splits["validation"]) < n_processes:
+        raise InputError(
+            "a batch cannot be cut into these parts",
+            expected="accumulate of 1 or more, and an image for each part on each device",
+            got=f"{batch} images in a batch, {len(splits['validation'])} to validate on, "
+            f"accumulate = {config.accumulate}, {n_processes} devices",
+            fix="lower accumulate or devices, or raise batch_size",
+        )
+
+
+def _views(rows: Tensor, config: TrainConfig, epoch: int, fabric: Any) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Yield this process's share of every batch, and the batch's size; drawn from (seed, epoch) alone."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     order = rows[torch.randperm(len(rows), generator=generator)]
+    share = slice(fabric.global_rank, None, fabric.world_size)
     for chosen in order.split(config.batch_size)[: _n_steps(rows, config)]:
         boxes = draw_boxes(config.augmentation, len(chosen), generator)
-        yield chosen[fabric.global_rank :: fabric.world_size], boxes[fabric.global_rank :: fabric.world_size]
+        yield chosen[share], boxes[share], len(chosen)
 
 
 def _channels_last(batch: Batch) -> Batch:
@@ -282,36 +296,18 @@ def _channels_last(batch: Batch) -> Batch:
 def _evaluate(fabric: Any, module: nn.Module, make_batch: MakeBatch, rows: Tensor) -> dict[str, float]:
     module.eval()
     meter = Meter()
-    for chosen in rows.split(256):
+    for chosen in rows[fabric.global_rank :: fabric.world_size].split(256):
         with fabric.autocast():
             batch = make_batch(chosen, draw_boxes("none", len(chosen), torch.Generator()))
         meter.add(module(*_channels_last(batch)), len(chosen))
     return meter.means(fabric)
 
 
-class Meter:
-    """Means over images of loss terms; they stay on the device until asked for."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-
-    def add(self, terms: dict[str, Tensor], n: int) -> None:
-        """Add the means of a batch of n images."""
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach() * n
-        self.count += n
-
-    def means(self, fabric: Any) -> dict[str, float]:
-        """Return the mean of each term over all images of all processes."""
-        return {name: float(fabric.all_reduce(total / self.count)) for name, total in self.sums.items()}
-
-
-def _progress(rows: Tensor, config: TrainConfig, done: int, fabric: Any) -> tqdm:
+def _progress(rows: Tensor, config: TrainConfig, state: Progress, fabric: Any) -> tqdm:
     n_steps = _n_steps(rows, config)
     return tqdm(
         total=config.epochs * n_steps,
-        initial=done * n_steps,
+        initial=state.epoch * n_steps + state.step,
         desc="training",
         unit="batch",
         disable=not fabric.is_global_zero,

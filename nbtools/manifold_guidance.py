@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from nbtools.checks import check_eval
 from nbtools.clouds import FEWEST, CategoryManifolds, Form, category_manifolds, distance_outside, variance_outside
 from nbtools.data.images import ImageSet
 from nbtools.data.views import augment, draw_boxes
+from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.loop import Objective, TrainConfig, fit
 from nbtools.models import GuidedNet
-from nbtools.training import Guide, best_device, derangement, labelled_views
+from nbtools.training import Guide, derangement, labelled_views
 
 Weights = tuple[float, float, float]  # a₁ of the cross-entropy, a₂ of the distance, a₃ of the variance outside
 
@@ -170,7 +172,8 @@ def train_manifold_guided(
     """
     _check_training(model, images, manifolds, weights, config, form)
     objective = ManifoldObjective(model, manifolds, weights, form)
-    return fit(objective, labelled_views(images, size or images.pixels.shape[-1]), splits, config, checkpoint)
+    views = partial(labelled_views, images, size or images.pixels.shape[-1])
+    return fit(objective, views, splits, config, checkpoint)
 
 
 def _check_training(
@@ -195,10 +198,10 @@ def _check_training(
         )
     if form not in ("corrected", "authors"):
         raise InputError("unknown form", expected="corrected or authors", got=repr(form), fix="use one of them")
-    if config.batch_size // config.devices < FEWEST * k:
+    if config.batch_size // (config.devices * config.accumulate) < FEWEST * k:
         raise InputError(
             "batches are too small for category clouds",
-            expected=f"{FEWEST * k} images or more on each device: {FEWEST} of each of {k} categories, on average",
-            got=f"{config.batch_size} images on {config.devices} devices",
+            expected=f"{FEWEST * k} images or more in each part: {FEWEST} of each of {k} categories, on average",
+            got=f"{config.batch_size} images on {config.devices} devices, accumulate = {config.accumulate}",
             fix="raise batch_size",
         )

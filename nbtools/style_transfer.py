@@ -17,10 +17,10 @@ from tqdm.auto import tqdm
 
 from nbtools.checks import check_pixels
 from nbtools.data.images import ImageSet, to_float
+from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.files import written
 from nbtools.models import PIXEL_MEAN, PIXEL_SD, freeze
-from nbtools.training import best_device
 
 Features = Callable[[Tensor], dict[str, Tensor]]
 

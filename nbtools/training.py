@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from nbtools.conditions import Condition
 from nbtools.data.images import ImageSet, to_float
 from nbtools.data.views import augment, take
+from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
 from nbtools.models import GuidedNet, RoiPredictor, freeze
@@ -207,14 +209,12 @@ def fit_predictor(
             got=tuple(scores.shape),
             fix="join by id; build the model for the scores' basis",
         )
-    size = images.pixels.shape[-1]
+    return fit(PredictorObjective(model), partial(_scored_views, images, scores), splits, config, checkpoint)
 
-    def batches(device: torch.device) -> MakeBatch:
-        pixels = _resident(images.pixels, device)
-        targets = scores.to(device)
-        return lambda rows, boxes: (augment(take(pixels, rows).to(device), boxes, size), targets[rows])
 
-    return fit(PredictorObjective(model), batches, splits, config, checkpoint)
+def _scored_views(images: ImageSet, scores: Tensor, device: torch.device) -> MakeBatch:
+    pixels, targets, size = _resident(images.pixels, device), scores.to(device), images.pixels.shape[-1]
+    return lambda rows, boxes: (augment(take(pixels, rows).to(device), boxes, size), targets[rows])
 
 
 def train_guided(
@@ -277,37 +277,26 @@ def train_guided(
             got=model.config["n_components"],
             fix="build the network with the predictor's n_components",
         )
-    labelled = labelled_views(images, size or images.pixels.shape[-1])
-
-    def batches(device: torch.device) -> MakeBatch:
-        views = labelled(device)
-        here = guide.to(device) if guide else None
-
-        def batch(rows: Tensor, boxes: Tensor) -> Batch:
-            seen, labels = views(rows, boxes)
-            if here is None:
-                return seen, labels
-            shown = seen if here.partner is None else views(here.partner[rows], boxes)[0]
-            return seen, labels, here.targets(shown)
-
-        return batch
-
+    views = partial(labelled_views, images, size or images.pixels.shape[-1])
+    batches = partial(_guided_views, views, guide) if guide else views
     return fit(GuidedObjective(model, alpha), batches, splits, config, checkpoint)
 
 
-def labelled_views(images: ImageSet, size: int) -> Batches:
-    """Return what makes batches of augmented views (n, 3, size, size) and their labels (n,)."""
+def _guided_views(labelled: Batches, guide: Guide, device: torch.device) -> MakeBatch:
+    views, here = labelled(device), guide.to(device)
 
-    def batches(device: torch.device) -> MakeBatch:
-        pixels, labels = _resident(images.pixels, device), images.labels.to(device)
-        return lambda rows, boxes: (augment(take(pixels, rows).to(device), boxes, size), labels[rows])
+    def batch(rows: Tensor, boxes: Tensor) -> Batch:
+        seen, labels = views(rows, boxes)
+        shown = seen if here.partner is None else views(here.partner[rows], boxes)[0]
+        return seen, labels, here.targets(shown)
 
-    return batches
+    return batch
 
 
-def best_device() -> torch.device:
-    """Return the CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def labelled_views(images: ImageSet, size: int, device: torch.device) -> MakeBatch:
+    """Return what makes batches of augmented views (n, 3, size, size) and their labels (n,), on a device."""
+    pixels, labels = _resident(images.pixels, device), images.labels.to(device)
+    return lambda rows, boxes: (augment(take(pixels, rows).to(device), boxes, size), labels[rows])
 
 
 def _resident(pixels: Tensor, device: torch.device) -> Tensor:

@@ -208,10 +208,10 @@ def test_every_image_once_an_epoch_in_another_order() -> None:
         global_rank, world_size = 0, 1
 
     rows = torch.arange(100, 140)
-    epochs = [torch.cat([chosen for chosen, _ in loop._views(rows, CONFIG, epoch, Alone())]) for epoch in (0, 1)]
+    epochs = [torch.cat([chosen for chosen, *_ in loop._views(rows, CONFIG, epoch, Alone())]) for epoch in (0, 1)]
     assert [sorted(epoch.tolist()) for epoch in epochs] == [rows.tolist()] * 2
     assert not torch.equal(*epochs)
-    other = torch.cat([chosen for chosen, _ in loop._views(rows, replace(CONFIG, seed=1), 0, Alone())])
+    other = torch.cat([chosen for chosen, *_ in loop._views(rows, replace(CONFIG, seed=1), 0, Alone())])
     assert not torch.equal(other, epochs[0])
 
 
@@ -228,8 +228,9 @@ def test_processes_share_a_batch() -> None:
     rows, config = torch.arange(40), replace(CONFIG, augmentation="crop-flip")
     whole = list(loop._views(rows, config, 3, Alone()))
     shares = [list(loop._views(rows, config, 3, OfTwo(rank))) for rank in (0, 1)]
-    for (chosen, boxes), *parts in zip(whole, *shares, strict=True):
-        for rank, (part, part_boxes) in enumerate(parts):
+    for (chosen, boxes, n), *parts in zip(whole, *shares, strict=True):
+        for rank, (part, part_boxes, n_whole) in enumerate(parts):
+            assert n_whole == n == len(chosen)
             assert torch.equal(part, chosen[rank::2])
             assert torch.equal(part_boxes, boxes[rank::2])
 

@@ -15,8 +15,8 @@ from nbtools.attacks.points import Attacked, carried_up, length, logits_of
 from nbtools.attacks.table import ATTACKS
 from nbtools.checks import check_eval, check_labels, check_pixels
 from nbtools.data.images import ImageSet, to_float
+from nbtools.devices import best_device
 from nbtools.errors import InputError
-from nbtools.training import best_device
 
 _RESTART = 10_000_019  # between the seeds of restarts: farther apart than batches and ε are
 

@@ -16,10 +16,10 @@ from torch import nn
 from nbtools.attacks import ATTACKS
 from nbtools.data.images import ImageSet
 from nbtools.data.own_image import check_size, read_image
+from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.models import freeze
 from nbtools.plots.decisions import class_bars, decision_path, mark_level, move_bars
-from nbtools.training import best_device
 from nbtools.widgets import attack_html
 from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
 from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice
