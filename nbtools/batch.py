@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from pathlib import Path
 
 from nbtools import runs
-from nbtools.errors import InputError
+from nbtools.errors import Helped, InputError, Interrupted
+from nbtools.files import locked
+from nbtools.ranks import place
+
+EXECUTED = "notebook.ipynb"  # in the run's folder
 
 
 def run_notebook(notebook: str, texts: dict[str, str]) -> int:
@@ -21,7 +27,8 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
     Returns
     -------
     int
-        0 if the run is finished, now or before; 1 if a cell failed.
+        0 if the run is finished, now or before; 1 if a cell failed; `Interrupted.STATUS` if the process was told to
+        end (SIGTERM) and the run goes on when it is started again.
 
     Raises
     ------
@@ -33,18 +40,51 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
     if runs.stale(folder) == []:
         print(f"finished before: {folder}")
         return 0
+    if place().rank > 0:  # it trains beside the first process, whose notebook is kept
+        return _execute(notebook, parameters, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / EXECUTED):  # another process at this run may be the same job, started again: wait for it
+        if runs.stale(folder) == []:
+            print(f"finished before: {folder}")
+            return 0
+        print(f"running {notebook} into {folder}", flush=True)
+        status = _execute(notebook, parameters, folder / EXECUTED)
+        if status:
+            (folder / runs.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished
+            print(f"the notebook as far as it went: {folder / EXECUTED}", file=sys.stderr)
+            return status
+    if not (folder / runs.RECORD).exists():
+        raise InputError(
+            "the notebook ended without finishing its run",
+            file=folder / EXECUTED,
+            expected="a cell that calls run.finish()",
+            got=f"no {runs.RECORD}",
+            fix="see the notebook; the other notebooks show how",
+        )
+    return 0
+
+
+def _execute(notebook: str, parameters: runs.Parameters, output: Path | None) -> int:
+    """Execute a notebook and return the status; told to end, its kernel is told too, and ends in its own way."""
     # papermill imports slowly; skipping what is finished should not wait for it
     import papermill
+    import psutil
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"running {notebook} into {folder}")
+    told: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        told.append(number)
+        for child in psutil.Process().children():
+            child.terminate()
+
+    before = signal.signal(signal.SIGTERM, pass_on)
     try:
         papermill.execute_notebook(
             str(runs.NOTEBOOKS / f"{notebook}.ipynb"),
-            str(folder / "notebook.ipynb"),
+            str(output) if output else None,
             parameters=parameters,
             cwd=str(runs.NOTEBOOKS),
             progress_bar=sys.stderr.isatty(),
@@ -52,15 +92,11 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports its own shutdown as an error
         )
     except (PapermillExecutionError, DeadKernelError) as error:
-        (folder / runs.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished
-        print(f"{error}\nthe notebook as far as it went: {folder / 'notebook.ipynb'}", file=sys.stderr)
-        return 1
-    if not (folder / runs.RECORD).exists():
-        raise InputError(
-            "the notebook ended without finishing its run",
-            file=folder / "notebook.ipynb",
-            expected="a cell that calls run.finish()",
-            got=f"no {runs.RECORD}",
-            fix="see the notebook; the other notebooks show how",
-        )
+        name = getattr(error, "ename", "")
+        if name == Helped.__name__:
+            return 0
+        print(error, file=sys.stderr)
+        return Interrupted.STATUS if told or name == Interrupted.__name__ else 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0

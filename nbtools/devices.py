@@ -9,58 +9,17 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 from nbtools.errors import InputError, Interrupted
-
-
-@dataclass(frozen=True)
-class Place:
-    """A process among those that ``torchrun`` or ``srun`` started together, all with the same notebook.
-
-    Attributes
-    ----------
-    rank, n_processes : int
-        Number of the process, and how many there are on all nodes.
-    local, node : int
-        Number of the process on its node, and of the node.
-    address, port
-        Where the first process can be met.
-    """
-
-    rank: int = 0
-    n_processes: int = 1
-    local: int = 0
-    node: int = 0
-    address: str = "127.0.0.1"
-    port: int = 0
-
-
-def place() -> Place:
-    """Return this process's place: number 0 of 1 unless ``torchrun`` or ``srun`` started several."""
-    given = os.environ
-    if "TORCHELASTIC_RUN_ID" in given:
-        rank, n_processes, local, node = (
-            int(given[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK")
-        )
-        return Place(rank, n_processes, local, node, given["MASTER_ADDR"], int(given["MASTER_PORT"]))
-    if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        rank, n_processes, local, node = (
-            int(given[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID")
-        )
-        first = SLURMEnvironment.resolve_root_node_address(given["SLURM_STEP_NODELIST"])
-        # every process knows this number, and steps of other jobs on the same node have another one
-        port = 15_000 + (10 * int(given["SLURM_JOB_ID"]) + int(given["SLURM_STEP_ID"])) % 10_000
-        return Place(rank, n_processes, local, node, first, port)
-    return Place()
+from nbtools.ranks import place
 
 
 def best_device() -> torch.device:

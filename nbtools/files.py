@@ -1,13 +1,17 @@
-"""How a file is written: beside its place, then put there, whole or not at all; and how a table is read back."""
+"""How a file is written: beside its place, then put there, by one process at a time; how a table is read back."""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
+import socket
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from nbtools.errors import InputError
 
@@ -97,8 +101,93 @@ def _is_extension(field: pyarrow.Field) -> bool:
     return isinstance(field.type, BaseExtensionType) or b"ARROW:extension:name" in (field.metadata or {})
 
 
+@contextmanager
+def locked(file: Path, patience: float = math.inf) -> Iterator[None]:
+    """Let one process at a time make a file or folder; the system takes the lock back however that process ends.
+
+    On a file system that knows no locks, nobody is kept out.
+
+    Parameters
+    ----------
+    file : Path
+        What is made; the lock lies beside it.
+    patience : float
+        Seconds to wait for another process.
+
+    Raises
+    ------
+    InputError
+        If another process still holds the lock then.
+    """
+    lock = file.with_name(f"{PREFIX}{file.name}.lock")
+    with writable(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = _acquired(lock, file, time.monotonic() + patience)
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":  # where an open file cannot be removed
+            lock.unlink(missing_ok=True)
+        handle.close()
+
+
+def _acquired(lock: Path, file: Path, deadline: float) -> IO[str]:
+    waiting = False
+    while True:
+        with writable(lock):
+            handle = lock.open("a+", encoding="utf-8")
+        # A process that was waited for has removed its lock file: a lock on that one keeps nobody out.
+        if _try(handle):
+            with suppress(FileNotFoundError):
+                if sys.platform == "win32" or os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
+                    handle.truncate(0)
+                    handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+                    handle.flush()
+                    return handle
+            handle.close()
+            continue
+        handle.seek(0)
+        holder = (handle.read() if sys.platform != "win32" else "") or "another process"
+        handle.close()
+        if time.monotonic() >= deadline:
+            raise InputError(
+                "another process is at work on this",
+                file=file,
+                expected="one process at a time",
+                got=f"{holder} is at it",
+                fix="wait until it is done, or stop it (in JupyterLab: shut down the other kernel)",
+            )
+        if not waiting:
+            print(f"waiting for {holder}, which is at work on {file.name}", flush=True)
+            waiting = True
+        time.sleep(0.2)
+
+
+def _try(handle: IO[str]) -> bool:
+    """Take the lock if it is free."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems know no locks
+        pass
+    return True
+
+
 _FULL, _DENIED = "make room on that disk or choose another", "choose a folder of your own, or ask for the rights"
+_LOST = "see that the disk is connected and mounted again"
 _REFUSALS = {
     **dict.fromkeys((errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)), _FULL),
+    **dict.fromkeys((errno.EIO, errno.ENODEV, getattr(errno, "ESTALE", errno.EIO), errno.ENOTCONN), _LOST),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST), _DENIED),
 }

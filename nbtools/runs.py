@@ -3,6 +3,7 @@
     runs/<study>/<notebook>/<what>_seed=<n>[_<other>=<not the default>]_<hash of all parameters>/
 
 The same parameters always name the same folder. ``run.json`` is written last: a folder without it is unfinished.
+From `start` to `Run.finish` one process holds it; another one waits a while, then is told whose it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,18 @@ import pandas as pd
 
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
-from nbtools.files import read_table, written
+from nbtools.files import locked, read_table, written
 from nbtools.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
+from nbtools.ranks import place
 
 NOTEBOOKS = PROJECT / "notebooks"
 RECORD = "run.json"
 CHECKPOINT = "checkpoint.safetensors"
+PATIENCE = 60.0  # seconds to wait for another process at work on the same run
+_HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
 
-_KINDS = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": (int, float), "finished": str}  # of a record
+# What a record must hold; the rest of it is for readers.
+_KINDS: dict[str, Any] = dict(notebook=str, parameters=dict, inputs=dict, seconds=(int, float), finished=str)
 
 Parameters = dict[str, Any]
 
@@ -132,11 +138,12 @@ class Run:
         }
         write_text(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
         self.checkpoint.unlink(missing_ok=True)
+        _HELD.pop(self.folder, ExitStack()).close()
         print(f"finished {short(self.folder)}")
 
     def _discard_checkpoint_before(self, inputs: Iterable[Path]) -> None:
         """Start anew where an interrupted training began with older inputs than there are now."""
-        if self.checkpoint.exists():
+        if self.checkpoint.exists() and place().rank == 0:
             newer = [path for path in inputs if path.stat().st_mtime > self.checkpoint.stat().st_mtime]
             if newer:
                 print(f"{', '.join(map(short, newer))} changed since the checkpoint: training starts anew")
@@ -158,21 +165,37 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
     Run
         Finished, if this was run before and nothing it came from has changed. Else open: a checkpoint in its
         folder is taken up, anything that came from changed inputs is removed first.
+
+    Raises
+    ------
+    InputError
+        If a parameter cannot have its value, or another process is still at work on this run after `PATIENCE`.
     """
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     folder = run_folder(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
-    changed = stale(folder)
+    if stale(folder) != []:
+        _hold(folder)
+    changed = stale(folder)  # another process may have finished it meanwhile
     if changed == []:
+        _HELD.pop(folder, ExitStack()).close()
         print(f"finished before: results are read from {short(folder)} (delete the folder to redo)")
         return Run(notebook, parameters, folder, finished=True)
-    if changed:
+    run = Run(notebook, parameters, folder, finished=False, ran=values.get("In"))
+    if changed and place().rank == 0:
         print(f"{', '.join(changed)} changed since this ran: redoing {short(folder)}")
         for file in [folder / RECORD, *folder.glob("*.parquet"), *folder.glob("*.safetensors")]:
             file.unlink(missing_ok=True)
-    run = Run(notebook, parameters, folder, finished=False, ran=values.get("In"))
     run._discard_checkpoint_before([*sources(_notebook_file(notebook)), study_file(parameters["study"])])
     return run
+
+
+def _hold(folder: Path) -> None:
+    """Hold a run until it is finished, or this process ends; processes that train together share the first one's."""
+    if folder not in _HELD and place().rank == 0:
+        lock = ExitStack()
+        lock.enter_context(locked(folder, PATIENCE))
+        _HELD[folder] = lock
 
 
 def stale(folder: Path) -> list[str] | None:

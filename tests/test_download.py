@@ -604,7 +604,7 @@ def test_one_process_at_a_time_and_a_killed_one_leaves_what_it_had(site: Site) -
         try:
             _until(lambda: part.exists() and part.stat().st_size == 3 * SLICE)
             told = site.refused(remote)
-            assert "another process is fetching into this folder" in told
+            assert "another process is at work on this" in told
             assert str(site.root) in told
         finally:
             process.kill()

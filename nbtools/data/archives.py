@@ -10,26 +10,19 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 import pandas as pd
 from isal import igzip, isal_zlib
-from tqdm.auto import tqdm
 
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, writable, written
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from nbtools.files import PREFIX, locked, writable, written
 
 LARGEST = 2 * 2**30  # bytes; no file of an image set is larger, and none of ILSVRC's class archives
 REPORT = "report.parquet"
@@ -222,39 +215,6 @@ def require_space(folder: Path, n_bytes: int) -> None:
 
 
 # --- folders ------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Let one process at a time make a file or folder; another one waits, where the system has locks."""
-    lock = file.with_name(f"{PREFIX}{file.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    handle = _locked(lock, file.name)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        handle.close()
-
-
-def _locked(lock: Path, name: str) -> IO[bytes]:
-    while True:
-        handle = lock.open("ab")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tqdm.write(f"waiting for another process that makes {name}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            return handle
-        # The process that was waited for has removed its lock file: this lock on it keeps nobody out.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
-                return handle
-        handle.close()
 
 
 def build(target: Path, request: dict[str, Any], fill: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:

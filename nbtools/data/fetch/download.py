@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digest
 from nbtools.data.fetch.remote import AGAIN, Remote, announced, open_session, troubles_told
 from nbtools.data.fetch.resume import Line, kept, transfer
 from nbtools.errors import InputError
-from nbtools.files import PREFIX
+from nbtools.files import locked
 
 __all__ = ["CHECKSUMS", "Planned", "Remote", "fetch", "verify"]
 
@@ -106,7 +105,7 @@ def fetch(
     root = root.absolute()
     remotes = list(dict.fromkeys(remotes))
     wanted = [remote for remote in remotes if have is None or not have(remote)]
-    with open_session(proxy, jobs, pause) as session, nullcontext() if dry_run else _alone(root):
+    with open_session(proxy, jobs, pause) as session, nullcontext() if dry_run else locked(root / "fetch", patience=0):
         ledger = Ledger(root)
         plans, failures = _each(partial(_look, session, ledger), wanted, jobs, Event())
         free = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.exists())).free
@@ -125,42 +124,6 @@ def fetch(
             fix=AGAIN,
         )
     return plans
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system takes back when the process ends, however it ends."""
-    with troubles_told(root):
-        root.mkdir(parents=True, exist_ok=True)
-        lock = (root / f"{PREFIX}fetch.lock").open("a", encoding="utf-8")
-    with lock:
-        try:
-            _lock(lock.fileno())
-        except (BlockingIOError, PermissionError) as error:
-            raise InputError(
-                "another process is fetching into this folder",
-                file=root,
-                expected="one at a time",
-                got="two",
-                fix="wait until it is done, or stop it",
-            ) from error
-        yield
-
-
-def _lock(handle: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # some network file systems know no locks
-        return
 
 
 def _each(
