@@ -10,12 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from nbtools import runs
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
+from nbtools.files import read_table
 from nbtools.metrics.robustness import epsilon_label
 
 if TYPE_CHECKING:
@@ -241,6 +240,12 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run.add_argument("notebook", help="e.g. notebooks/03_guided_training.ipynb")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
 
+    repeat = _add(commands, "repeat", _repeat, "run a finished run again, elsewhere, and say whether it gives the same")
+    repeat.add_argument("run", type=Path, help="its folder: runs/<study>/<notebook>/…")
+
+    compare = _add(commands, "compare", _compare, "say in what two finished runs differ")
+    compare.add_argument("runs", type=Path, nargs=2, metavar="run", help="their folders")
+
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
 
@@ -271,6 +276,18 @@ def _run(chosen: argparse.Namespace) -> int:
     return run_notebook(file.stem, dict(chosen.p))
 
 
+def _repeat(chosen: argparse.Namespace) -> int:
+    from nbtools.repeat import repeat
+
+    return repeat(chosen.run)
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    from nbtools.repeat import compare
+
+    return compare(*chosen.runs)
+
+
 def _summary(chosen: argparse.Namespace) -> int:
     found = runs.collect("10_summary", chosen.study)
     if found.empty:
@@ -279,7 +296,7 @@ def _summary(chosen: argparse.Namespace) -> int:
         )
     run = found.loc[found["finished"].idxmax()]
     newest = Path(run["folder"])
-    accuracy = pd.read_parquet(newest / "accuracy.parquet")
+    accuracy = read_table(newest / "accuracy.parquet")
     accuracy["epsilon"] = accuracy["epsilon"].map(epsilon_label)
     table = accuracy.pivot(index="condition", columns="epsilon", values="accuracy")
     rows = [name for name in run["rois"].split() if name in table.index]

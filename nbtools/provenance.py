@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from nbtools.data.study import home
 PACKAGE = Path(__file__).parent
 PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
-_PRESENTATION = ("files", "plots", "widgets", "provenance", "runs", "batch", "bench", "cli", "doctor", "__main__")
+_PRESENTATION = (
+    *("files", "plots", "widgets", "provenance", "runs", "batch", "repeat", "bench", "cli", "doctor", "__main__"),
+)
 _PACKAGES = (  # that read data or compute
     *("foolbox", "h5py", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas", "papermill"),
     *("pillow", "plotly", "pyarrow", "pyautoattack", "rsatoolbox", "safetensors", "scikit-image", "scikit-learn"),
@@ -63,7 +66,7 @@ def short(path: Path) -> str:
 def sources(notebook: Path) -> list[Path]:
     """Return the package's modules that shape a notebook's results: those it imports, and all that they import."""
     found: dict[str, Path] = {}
-    waiting = _imports("\n".join(_code_cells(notebook)))
+    waiting = set(_imports("\n".join(_code_cells(notebook))))
     while waiting:
         name = waiting.pop()
         file = _module_file(name)
@@ -73,7 +76,8 @@ def sources(notebook: Path) -> list[Path]:
     return sorted(found.values())
 
 
-def _imports(code: str) -> set[str]:
+@cache  # by the text itself: what changes on disk is read anew
+def _imports(code: str) -> frozenset[str]:
     """Name what a source imports from the package, anywhere in it; names that are no module do no harm."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(code)):
@@ -83,7 +87,9 @@ def _imports(code: str) -> set[str]:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     parts = [name.split(".") for name in names if name.startswith("nbtools.")]
     # a module's packages run too: nbtools.data.nsd runs nbtools.data
-    return {".".join(part[:n]) for part in parts if part[1] not in _PRESENTATION for n in range(2, len(part) + 1)}
+    return frozenset(
+        ".".join(part[:n]) for part in parts if part[1] not in _PRESENTATION for n in range(2, len(part) + 1)
+    )
 
 
 def _module_file(name: str) -> Path | None:

@@ -33,8 +33,9 @@ CHECKPOINT = "checkpoint.safetensors"
 PATIENCE = 60.0  # seconds to wait for another process at work on the same run
 _HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
 
+_NUMBER = (int, float)
 # What a record must hold; the rest of it is for readers.
-_KINDS: dict[str, Any] = dict(notebook=str, parameters=dict, inputs=dict, seconds=(int, float), finished=str)
+_KINDS: dict[str, Any] = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": _NUMBER, "finished": str}
 
 Parameters = dict[str, Any]
 
