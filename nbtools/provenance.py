@@ -21,6 +21,7 @@ PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
 _PRESENTATION = (
     *("files", "plots", "widgets", "provenance", "runs", "batch", "repeat", "bench", "cli", "doctor", "__main__"),
+    *("study_config", "graph", "plan", "costs"),
 )
 _PACKAGES = (  # that read data or compute
     *("foolbox", "h5py", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas", "papermill"),

@@ -19,11 +19,11 @@ MODULES = {
 }
 # What a module may import stands on its own line or above; lines are layers, top to bottom.
 LAYERS = (
-    "errors files checks",
+    "errors files checks ranks",
     "conditions",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",
-    "models checkpoints",
+    "models checkpoints devices",
     "loop",
     "training",
     "features style_transfer clouds manifold_guidance",
@@ -31,10 +31,12 @@ LAYERS = (
     "audit",
     "provenance",
     "runs",
+    "study_config",
+    "graph",
     "plots",
     "widgets",
     "teaching",
-    "batch bench doctor",
+    "batch repeat bench doctor",
     "cli",
     "__main__",
 )

@@ -1,0 +1,258 @@
+"""The graph: which runs a study takes, what its table adds, and that nothing in a study's file is run by a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nbtools import graph, runs
+from nbtools.attacks import ATTACKS
+from nbtools.data.study import home, study_file
+from nbtools.errors import InputError
+from nbtools.graph import make_graph
+from nbtools.study_config import KEYS, attack_names, read_config
+
+SNAKEFILE = runs.PROJECT / "Snakefile"
+TINY = read_config(runs.PROJECT / "config/tiny.yaml")
+HOSTILE = """V1'; touch hacked; echo "$(touch hacked)`touch hacked` {wildcards} \\ #"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(runs.PROJECT))
+
+
+def names(config: dict[str, Any], target: str = "study") -> set[str]:
+    return {job.name for job in make_graph(config).of(target)}
+
+
+def added(*rows: dict[str, Any], **keys: Any) -> set[str]:
+    """What rows of the table add to the tiny study."""
+    before, after = names({**TINY, **keys}), names({**TINY, **keys, "table": list(rows)})
+    assert before <= after
+    return after - before
+
+
+def describe(study: str) -> None:
+    """A further subject's study: its description is enough to plan with."""
+    file = study_file(study)
+    file.parent.mkdir(parents=True)
+    file.write_text(f'name = "{study}"\nsimulated = true\nimage_size = 32\nsubject = 2\nnsd = "."\n')
+
+
+def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--cores", "1", *arguments]
+    return subprocess.run(command, cwd=home(), capture_output=True, text=True, timeout=120)
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_has_seven_predictors_and_eleven_networks() -> None:
+    demo = names({}, "all")
+    kinds = {kind: len([name for name in demo if name.startswith(kind)]) for kind in ("predictor", "network", "attack")}
+    assert kinds == {"predictor": 7, "network": 11, "attack": 11}
+    assert demo - {name for name in demo if "seed0" in name} == {"responses", "summary"}
+
+
+def test_folders_keep_their_names() -> None:
+    """Golden: finished runs of earlier versions must be found again."""
+    records = {job.name: job.record for job in make_graph({}).jobs}
+    found = {name: records[name].relative_to(home() / "runs").parent.as_posix() for name in records}
+    assert found["network_TO_seed0"] == "demo/03_guided_training/TO_seed=0_e4c78ed5"
+    assert found["network_V1_alpha0.35_seed0"] == "demo/03_guided_training/V1_seed=0_alpha=0.35_b821c0b0"
+    assert found["attack_none_seed0"] == "demo/04_adversarial_attacks/none_seed=0_4e6ce870"
+    assert found["14_brain_and_geometry"] == "demo/14_brain_and_geometry/all_seed=0_d1beb381"
+
+
+@pytest.mark.parametrize("config", [{}, TINY, {"seeds": "0 1", "rois": "V1 V3"}], ids=["demo", "tiny", "other"])
+def test_a_job_comes_after_those_it_waits_for(config: dict[str, Any]) -> None:
+    planned = make_graph(config)
+    seen: set[Path] = set()
+    for job in planned.jobs:
+        assert set(job.after) <= seen
+        assert job.targets
+        seen.add(job.record)
+    assert len({job.name for job in planned.jobs}) == len(planned.jobs) == len(seen)
+    for target in graph.TARGETS:
+        closed = {job.record for job in planned.of(target)}
+        assert all(set(job.after) <= closed for job in planned.of(target))
+
+
+def test_a_seed_adds_its_own_jobs() -> None:
+    one, two = names({}, "all"), names({"seeds": "0 1"}, "all")
+    assert two - one == {name.replace("seed0", "seed1") for name in one if "seed0" in name}
+
+
+def test_what_a_study_lacks_data_for_is_not_planned() -> None:
+    everything = names(TINY)
+    describe("tiny")
+    lacking = {"07_shape_bias", "09_manifolds", "17_natural_corruptions"}
+    assert everything - names(TINY) == lacking
+    with study_file("tiny").open("a") as file:
+        file.write('cue_conflict = "."\nscanner_labels = "study.toml"\ncorruptions = "nowhere"\n')
+    assert everything - names(TINY) == {"17_natural_corruptions"}
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"rois": "V4"}, "predictor_V4_seed0 network_V4_seed0 attack_V4_seed0"),
+        ({"rois": "TO", "alphas": 0.9}, "network_TO_alpha0.9_seed0 attack_TO_alpha0.9_seed0"),
+        ({"rois": "none", "seeds": "0 3"}, "network_none_seed3 attack_none_seed3"),
+        ({"rois": "TO V1", "attacks": "L2PGD"}, "attack_TO_seed0_L2PGD attack_V1_seed0_L2PGD"),
+        ({"rois": "TO", "attacks": "LinfPGD LinfFGSM"}, ""),  # the study's own
+        ({"rois": "TO V1", "seeds": 0}, ""),  # there already
+        (
+            {"rois": "V2-shuffle", "alphas": "0.65"},
+            "predictor_V2_seed0 network_V2-shuffle_seed0 attack_V2-shuffle_seed0",
+        ),
+    ],
+)
+def test_a_row_adds_its_own_jobs(row: dict[str, Any], expected: str) -> None:
+    assert added(row) == set(expected.split())
+
+
+def test_a_row_crosses_its_columns() -> None:
+    describe("tiny-2")
+    row = {"rois": "V1 TO", "seeds": "1 2", "subjects": "tiny tiny-2", "alphas": "0.35 0.9", "attacks": "L2PGD"}
+    found = added(row)
+    assert len({name for name in found if name.startswith("attack")}) == 2 * 2 * 2 * 2
+    assert len({name for name in found if name.startswith("network")}) == 2 * 2 * 2 * 2
+    assert len({name for name in found if name.startswith("predictor")}) == 2 * 2 * 2
+    assert "attack_tiny-2_V1_alpha0.35_seed2_L2PGD" in found
+
+
+def test_what_a_row_leaves_out_is_the_studys_own() -> None:
+    describe("tiny-2")
+    kinds = [
+        f"{kind}_tiny-2_{roi}_seed{seed}"
+        for kind in ("predictor", "network", "attack")
+        for roi in ("V1", "TO")
+        for seed in (0, 5)
+    ]
+    assert added({"subjects": "tiny-2"}, seeds="0 5") == set(kinds)
+
+
+def test_a_further_subjects_runs_wait_for_its_own() -> None:
+    describe("tiny-2")
+    planned = {job.name: job for job in make_graph({**TINY, "table": [{"subjects": "tiny-2"}]}).jobs}
+    attack, network = planned["attack_tiny-2_TO_seed0"], planned["network_tiny-2_TO_seed0"]
+    assert attack.after == (network.record,)
+    assert network.after == (planned["predictor_tiny-2_TO_seed0"].record,)
+    assert (home() / "runs/tiny-2") in network.record.parents
+
+
+def test_attacks_are_known_without_their_code() -> None:
+    assert attack_names() == list(ATTACKS)
+
+
+def test_rows_that_overlap_share_their_jobs() -> None:
+    assert added({"rois": "V4 LO"}, {"rois": "LO", "seeds": "0 1"}) == added({"rois": "V4 LO"}) | {
+        "predictor_LO_seed1",
+        "network_LO_seed1",
+        "attack_LO_seed1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"roi": "V1"}, "key that nothing reads"),
+        ({"rois": "V9"}, "unknown condition"),
+        ({"rois": ""}, "without regions or seeds"),
+        ({"seeds": "one"}, "seeds cannot be 'one'"),
+        ({"alphas": "1.5"}, "alphas cannot be '1.5'"),
+        ({"gpus": "two"}, "gpus cannot be 'two'"),
+        ({"settings": "V1"}, "settings cannot be read"),
+        ({"settings": {"03_guided_trainings": {}}}, "no notebook '03_guided_trainings'"),
+        ({"settings": {"03_guided_training": {"epoch": 3}}}, "no parameter epoch"),
+        ({"table": {"rois": "V1"}}, "the table cannot be read"),
+        ({"table": ["V1"]}, "the table cannot be read"),
+        ({"table": [{}]}, "the table cannot be read"),
+        ({"table": [{"roi": "V1"}]}, "unknown column"),
+        ({"table": [{"rois": ["V1", "TO"]}]}, "rois cannot be read"),
+        ({"table": [{"rois": "V1", "seeds": ""}]}, "empty column"),
+        ({"table": [{"rois": "V1", "seeds": "-1"}]}, "seeds cannot be '-1'"),
+        ({"table": [{"rois": "V1", "alphas": "much"}]}, "alphas cannot be 'much'"),
+        ({"table": [{"rois": "V9"}]}, "unknown condition 'V9'"),
+        ({"table": [{"attacks": "L3PGD"}]}, "unknown attack"),
+        ({"table": [{"subjects": "demo-9"}]}, "no study 'demo-9'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make_graph(config)
+
+
+@pytest.mark.parametrize("text", ["- V1", "{", "\xff"])
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match="the study's file"):
+        read_config(tmp_path / "x.yaml")
+
+
+# --- the shell ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        next(
+            job.arguments
+            for job in make_graph({"settings": {"01_brain_responses": {"rois": HOSTILE}}}).jobs
+            if job.name == "responses"
+        ),
+        graph.world_arguments({"study": HOSTILE, "profile": HOSTILE, "world_seed": HOSTILE, "subject": HOSTILE}),
+    ],
+    ids=["run", "world"],
+)
+def test_a_value_reaches_its_program_as_text(tmp_path: Path, arguments: str) -> None:
+    show = f"{sys.executable} -c 'import sys; print(sys.argv[1:])' {arguments}"
+    shown = subprocess.run(show, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert repr(HOSTILE) in shown.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
+def test_snakemake_runs_nothing_of_a_value(tmp_path: Path) -> None:
+    done = snakemake("--config", f"profile={HOSTILE}", "--", "world")
+    assert done.returncode != 0
+    assert "invalid choice" in done.stdout + done.stderr, "world was started, and refused the name"
+    assert not list(tmp_path.rglob("hacked"))
+
+
+# --- the workflow -------------------------------------------------------------------------------------------
+
+
+def test_snakemake_plans_the_graphs_jobs_and_a_rows(tmp_path: Path) -> None:
+    config = {**TINY, "table": [{"rois": "LO", "alphas": 0.5}]}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("--configfile", "x.yaml", "--dry-run", "--printshellcmds", "--", "study")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    planned = set(re.findall(r"^(?:local)?rule (\S+):", said, re.MULTILINE))
+    assert planned == {"study", "world", *names(config)}
+    for job in make_graph(config).of("study"):
+        assert f"-m nbtools run {job.arguments}\n" in said
+        assert str(job.log) in said, "a failed notebook is named"
+
+
+def test_every_key_is_told_of() -> None:
+    text = (runs.PROJECT / "README.md").read_text() + (runs.PROJECT / "config/nsd.yaml").read_text()
+    text += (runs.PROJECT / "config/tiny.yaml").read_text()
+    simulated = {"world_seed", "subject", "labels"}  # options of `python -m nbtools world`
+    untold = {key for key in KEYS if f"{key}:" not in text and f"`{key}" not in text}
+    assert untold <= simulated | {"gpus"}
