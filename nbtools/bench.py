@@ -195,12 +195,30 @@ def compare_packed() -> Row:
     }
 
 
+def compare_collect() -> Row:
+    """The records of 2,000 finished runs, each of 100 inputs, read into one table."""
+    from nbtools import runs
+    from nbtools.repeat import environment
+
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder, environment({"NBTOOLS_HOME": folder}):
+        size = write_runs(2000)
+        seconds, found = _timed(lambda: runs.collect("03_guided_training", "demo"))
+    assert sorted(found["seed"]) == list(range(2000))
+    return {
+        "comparison": "collect",
+        "ours_s": seconds,
+        "goal": "5 s",
+        "notes": f"2000 runs, records of {size / 1000:.0f} kB",
+    }
+
+
 COMPARISONS: dict[str, Callable[[], Row]] = {
     "nsd": compare_nsd,
     "prepare": compare_prepare,
     "noise_ceiling": compare_noise_ceiling,
     "packed": compare_packed,
     "attacks": compare_attacks,
+    "collect": compare_collect,
 }
 
 
@@ -299,6 +317,28 @@ def write_session(root: Path, n_sessions: int = 1) -> None:
             for _ in tqdm(range(nsd.TRIALS_PER_SESSION), "writing a session"):
                 volume[brain] = rng.standard_normal(len(brain), dtype=np.float32) * sd
                 stream.write(volume.tobytes())
+
+
+def write_runs(n: int) -> int:
+    """Write records of n networks of the demo study, seeds from 0, into the home; return the bytes of one."""
+    from nbtools import runs
+    from nbtools.data.study import home
+    from nbtools.provenance import surroundings
+
+    stamp = {"sha256": 64 * "0", "size": 5_000_000, "modified": time.time_ns()}
+    record = {
+        "notebook": "03_guided_training",
+        "parameters": runs.defaults("03_guided_training"),
+        "inputs": {f"runs/demo/02_neural_predictors/TO_seed=0_{i:08x}/weights.safetensors": stamp for i in range(100)},
+        **surroundings(),
+        "seconds": 71.6,
+        "finished": "2026-11-25T23:41:08+0000",
+    }
+    text = json.dumps(record, indent=1)
+    for seed in range(n):
+        own = text.replace('"seed": 0', f'"seed": {seed}', 1)
+        runs.write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / runs.RECORD, own)
+    return len(text)
 
 
 def measure(side: str, root: str) -> None:
