@@ -58,8 +58,11 @@ class Job:
 
     @property
     def arguments(self) -> str:
-        """What follows ``python -m nbtools run``, quoted for a shell: a parameter is text, whatever it holds."""
-        pairs = (["-p", key, str(value)] for key, value in self.parameters.items())
+        """What follows ``python -m nbtools run``, quoted for a shell: a parameter is text, whatever it holds.
+
+        In the order of their names: Snakemake runs a job again whose command changed.
+        """
+        pairs = (["-p", key, str(value)] for key, value in sorted(self.parameters.items()))
         return shlex.join([self.notebook, *(word for pair in pairs for word in pair)])
 
 
