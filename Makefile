@@ -1,6 +1,7 @@
 # Each target installs what it needs first. Nothing is installed outside this folder.
 #   make demo                    the simulated study, then its summary (ROIS="V1 TO" for less, SEEDS="0 1 2" for more)
 #   make study                   every analysis of it, then its summary
+#                                PROFILE=slurm runs the jobs on a cluster, as config/slurm says
 #   make test                    all tests
 #   make lab                     JupyterLab on the notebooks
 #   make explore                 an explorer as an app, for this machine only (EXPLORER=14_brain_and_geometry for another)
@@ -10,13 +11,15 @@ PYTHON ?= python3
 ROIS   ?= V1 V2 V4 VO PHC LO TO
 SEEDS  ?= 0
 CORES  ?= all
+PROFILE ?=
 EXPLORER ?= 05_attack_explorer
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
 .PHONY: demo study test lint lab explore lock clean
 
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --quiet rules --rerun-incomplete \
+PLACE  := $(if $(PROFILE),--profile config/$(PROFILE),--cores $(CORES))
+SNAKEMAKE = $(BIN)/snakemake $(PLACE) --quiet rules --rerun-incomplete \
 	--config rois="$(ROIS)" seeds="$(SEEDS)" --
 
 demo: .venv/.ready

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +115,33 @@ def test_a_notebook_that_never_finishes_its_run_is_refused(capfd: pytest.Capture
     write_notebook(START)
     assert main(["run", "train"]) == 1
     assert "ended without finishing its run" in capfd.readouterr().err
+
+
+@pytest.mark.notebook
+def test_plain_papermill_leaves_the_same_run(tiny_study: Path, tmp_path: Path) -> None:
+    """Of a real notebook: a folder of the same name, the same tables, and the same record of what they came from."""
+    notebook = runs.PROJECT / "notebooks/01_brain_responses.ipynb"
+    homes = {"strict": ["nbtools", "run", notebook], "plain": ["papermill", notebook, tmp_path / "executed.ipynb"]}
+    started = []
+    for home, command in homes.items():
+        shutil.copytree(tiny_study.parent, tmp_path / home / "data/derived/tiny")
+        environment = {**os.environ, "NBTOOLS_HOME": str(tmp_path / home), "OMP_NUM_THREADS": "1"}
+        options = [sys.executable, "-m", *map(str, command), "-p", "study", "tiny"]
+        started.append(subprocess.Popen(options, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    for process in started:
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, said
+    strict, plain = ([file.parent for file in (tmp_path / home).rglob("run.json")] for home in homes)
+    assert [folder.name for folder in strict] == [folder.name for folder in plain] != []
+    made, beside = ({file.name for file in folders[0].iterdir()} for folders in (strict, plain))
+    assert made - beside == {"notebook.ipynb"}
+    assert "noise_ceilings.parquet" in made
+    for name in made:
+        if name.endswith(".parquet"):
+            pd.testing.assert_frame_equal(pd.read_parquet(strict[0] / name), pd.read_parquet(plain[0] / name))
+    records = [json.loads((folder / "run.json").read_text()) for folder in (*strict, *plain)]
+    for part in ("parameters", "inputs", "study"):
+        assert records[0][part] == records[1][part]
 
 
 # --- bad input, refused before anything runs ----------------------------------------------------------------

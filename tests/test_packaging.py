@@ -159,6 +159,14 @@ def test_what_make_needs_is_what_it_asks_for() -> None:
     assert found == sorted(found)
 
 
+@pytest.mark.parametrize(("choice", "place"), [("CORES=2", "--cores 2"), ("PROFILE=slurm", "--profile config/slurm")])
+def test_make_runs_here_or_on_a_cluster(choice: str, place: str) -> None:
+    command = ["make", "-n", "study", choice]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"snakemake {place} --quiet" in done.stdout
+    assert yaml.safe_load((ROOT / "config/slurm/config.yaml").read_text())["executor"] == "slurm"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no executable bit")
 def test_the_check_is_executable() -> None:
     script = ROOT / ".ci/run"

@@ -10,19 +10,20 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
 CONF = Path("/etc/slurm/slurm.conf")
 MARK = "# of one_node.py: a cluster for the time of a test. If none runs, this file may be deleted.\n"
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "setpriv")
 CPUS = 2
 PATIENCE = 60  # seconds that a daemon may take to come up, or to go
 
@@ -115,6 +116,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=5
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=10
+MinJobAge=3600
 NodeName={host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={memory} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
@@ -129,7 +131,9 @@ def _free_port() -> int:
 @contextmanager
 def _daemon(folder: Path, *command: str) -> Iterator[None]:
     with (folder / f"{command[0]}.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        # a killed test takes its daemons along
+        tied = ["setpriv", "--pdeathsig", "KILL", *command]
+        process = subprocess.Popen(tied, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
             yield
         finally:
@@ -141,7 +145,7 @@ def _daemon(folder: Path, *command: str) -> Iterator[None]:
                 process.wait()
 
 
-def _wait(daemon: str, ready, folder: Path) -> None:
+def _wait(daemon: str, ready: Callable[[], bool], folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while not ready():
         if time.monotonic() > deadline:
@@ -169,5 +173,6 @@ def _cancel_all() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that it, too, stops the daemons
     with tempfile.TemporaryDirectory() as place, cluster(Path(place)):
         sys.exit(subprocess.run(sys.argv[1:], check=False).returncode)
