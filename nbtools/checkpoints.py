@@ -52,11 +52,11 @@ def load_checkpoint(file: Path, config: dict[str, Any]) -> tuple[State, dict[str
     try:
         with safe_open(file, "pt") as saved:
             note = json.loads(saved.metadata()["note"])
-            made_with = note["config"]
+            made_with = dict(note["config"])
             for name in saved.keys():  # noqa: SIM118 (not a dict)
                 group, _, rest = name.partition("/")
                 state.setdefault(group, {})[rest] = saved.get_tensor(name)
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise InputError(
             "the checkpoint cannot be read",
             file=file,

@@ -12,7 +12,6 @@ from pathlib import Path
 import h5py
 import nibabel as nib
 import numpy as np
-import pandas as pd
 from isal import igzip, isal_zlib
 
 from nbtools import runs
@@ -25,6 +24,7 @@ from nbtools.data.measured import load_design, load_trials
 from nbtools.data.sessions import read_session, regions_of, session_files
 from nbtools.data.study import BETAS, Study, open_study
 from nbtools.errors import InputError
+from nbtools.files import read_table
 
 GOOD, MISSING, DAMAGED = "good", "missing", "DAMAGED"
 # Which parts of a study each notebook reads; those of other notebooks' runs come on top. A test compares with the code.
@@ -248,12 +248,7 @@ def _corruptions(study: Study, deep: bool) -> str:
 
 def _labels(study: Study, deep: bool) -> str:
     file = _named(study, "scanner_labels")
-    try:
-        table = pd.read_parquet(file, columns=["image_id", "label"])
-    except ValueError as error:  # pyarrow's errors
-        raise InputError(
-            "no table", file=file, expected="image_id and label", got=error, fix="write it again"
-        ) from error
+    table = read_table(file, ["image_id", "label"])
     return f"{len(table)} images of {table['label'].nunique()} classes"
 
 

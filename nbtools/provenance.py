@@ -21,7 +21,7 @@ PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
 _PRESENTATION = (
     *("files", "plots", "widgets", "provenance", "runs", "batch", "repeat", "bench", "cli", "doctor", "__main__"),
-    *("study_config", "graph", "plan", "costs"),
+    *("study_config", "graph", "costs", "calibration", "needs", "plan"),
 )
 _PACKAGES = (  # that read data or compute
     *("foolbox", "h5py", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas", "papermill"),
@@ -146,7 +146,7 @@ def unchanged(name: str, then: dict[str, Any]) -> bool:
         now = places[0].stat()
         if (now.st_size, now.st_mtime_ns) == (then.get("size"), then.get("modified")):
             return True
-        return stamp(places[0])["sha256"] == then["sha256"]
+        return stamp(places[0]).get("sha256") == then["sha256"]
     return stamp(places[0]) == then
 
 

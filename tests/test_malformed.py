@@ -445,5 +445,5 @@ def test_an_archive_does_not_write_outside(tmp_path: Path, name: str, capsys: py
 def test_labels_that_are_no_table(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.parquet").write_bytes(content)
     images = ImageSet(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.tensor([-1]), np.array([0]), ())
-    with pytest.raises(InputError, match="scanner labels cannot be read"):
+    with pytest.raises(InputError, match=r"table cannot be read[\s\S]*labels\.parquet[\s\S]*image_id, label"):
         label_stimuli(images, tmp_path / "labels.parquet", ("cat",))

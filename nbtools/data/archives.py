@@ -22,7 +22,7 @@ import pandas as pd
 from isal import igzip, isal_zlib
 
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, locked, writable, written
+from nbtools.files import PREFIX, locked, read_table, writable, written
 
 LARGEST = 2 * 2**30  # bytes; no file of an image set is larger, and none of ILSVRC's class archives
 REPORT = "report.parquet"
@@ -259,9 +259,9 @@ def _finished(target: Path, request: dict[str, Any]) -> pd.DataFrame | None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     try:
-        report = pd.read_parquet(target / REPORT)
+        report = read_table(target / REPORT)
         made_from = report.attrs
-    except (OSError, ValueError):  # no report, or none that can be read; pyarrow's errors are ValueErrors
+    except InputError:  # no report, or none that can be read
         made_from = {}
     if made_from != request:
         differing = {key: made_from.get(key) for key in request if made_from.get(key) != request[key]}

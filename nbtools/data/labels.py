@@ -11,6 +11,7 @@ import torch
 
 from nbtools.data.images import ImageSet
 from nbtools.errors import InputError
+from nbtools.files import read_table
 
 
 def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...]) -> ImageSet:
@@ -43,16 +44,7 @@ def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...])
             got="none",
             fix="write one (data/README.md), or leave out the condition labels",
         )
-    try:
-        labels = pd.read_parquet(file, columns=["image_id", "label"]).set_index("image_id")["label"]
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise InputError(
-            "the scanner labels cannot be read",
-            file=file,
-            expected="a parquet table with image_id and label",
-            got=error,
-            fix="write the table anew",
-        ) from error
+    labels = read_table(file, ["image_id", "label"]).set_index("image_id")["label"]
     index = {name: place for place, name in enumerate(classes)}
     found = [index.get(name, -1) for name in labels.reindex(images.ids)] if labels.index.is_unique else [-1]
     if min(found) < 0:

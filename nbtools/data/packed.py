@@ -33,7 +33,7 @@ from nbtools.data.archives import require_space
 from nbtools.data.image_files import unreadable
 from nbtools.data.study import home
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, locked, writable, written
+from nbtools.files import PREFIX, locked, read_table, writable, written
 
 BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
@@ -230,8 +230,8 @@ def _same_bytes(source: Source, rows: pd.DataFrame) -> bool:
 
 def _table(target: Path) -> pd.DataFrame | None:
     try:
-        table = pd.read_parquet(target.with_suffix(".parquet"))
-    except (OSError, ValueError):  # none, or none that can be read: then the pack counts for nothing
+        table = read_table(target.with_suffix(".parquet"))
+    except InputError:  # none, or none that can be read: then the pack counts for nothing
         return None
     return table if list(table) == _COLUMNS and {"sha256", "mtime_ns"} <= table.attrs.keys() else None
 

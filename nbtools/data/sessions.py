@@ -122,7 +122,9 @@ def read_session(file: Path, rois: Sequence[str] | None = None) -> Session:
         with h5py.File(file, "r") as tree:
             _check_format(file, tree)
             return _read(file, tree, list(rois or []))
-    except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:  # what h5py raises where bytes are damaged
+    except InputError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # of h5py, where bytes are damaged
         raise InputError(
             "a session cannot be read", file=file, expected=f"HDF5, {FORMAT!r}", got=error, fix=_AGAIN
         ) from error
@@ -140,7 +142,7 @@ def regions_of(file: Path) -> tuple[str, ...]:
         with h5py.File(file, "r") as tree:
             _check_format(file, tree)
             return tuple(tree["regions"])
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise InputError(
             "a session cannot be read", file=file, expected=f"HDF5, {FORMAT!r}", got=error, fix=_AGAIN
         ) from error

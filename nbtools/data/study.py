@@ -159,13 +159,32 @@ def study_file(study: str) -> Path:
     """
     if study.endswith(".toml"):
         return home() / study
+    _checked_name(study)
     raw, derived = (home() / "data" / part / study / "study.toml" for part in ("raw", "derived"))
     return raw if raw.is_file() else derived
 
 
 def study_name(study: str) -> str:
-    """Return the name of a study given as `open_study` takes it; a study given by name need not exist yet."""
-    return open_study(study).name if study.endswith(".toml") else study
+    """Return the name of a study given as `open_study` takes it; a study given by name need not exist yet.
+
+    Raises
+    ------
+    InputError
+        As `open_study`, or if the name is none: runs go into a folder of that name, and nowhere else.
+    """
+    return open_study(study).name if study.endswith(".toml") else _checked_name(study)
+
+
+def _checked_name(name: str, file: Path | None = None) -> str:
+    if name.startswith(".") or not name.isprintable() or {"/", "\\", ":"} & set(name) or not name.strip():
+        raise InputError(
+            "a study cannot have this name",
+            file=file,
+            expected="a name for a folder, such as demo; or the path of a study.toml",
+            got=repr(name),
+            fix="choose a name without slashes, colons or a leading dot",
+        )
+    return name
 
 
 def open_study(study: str) -> Study:
@@ -198,6 +217,7 @@ def open_study(study: str) -> Study:
     def place(entry: str) -> Path | None:
         return Path(os.path.abspath(file.parent / entries[entry])) if entry in entries else None
 
+    _checked_name(entries["name"], file)
     nsd = place("nsd")
     subject, voxels = entries.get("subject", 1), _voxels(file, entries.get("voxels", {}))
     prepared = Path("responses") / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
@@ -226,7 +246,7 @@ _WAYS = {
 def _entries(file: Path) -> dict[str, Any]:
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:  # not TOML, not text, not to be read
+    except (ValueError, OSError, RecursionError) as error:  # not TOML, not text, not to be read
         raise InputError(
             "the study's description cannot be read",
             file=file,

@@ -12,6 +12,7 @@ import pandas as pd
 from nbtools import runs
 from nbtools.conditions import CONDITIONS, HIERARCHY
 from nbtools.errors import InputError
+from nbtools.files import read_table
 from nbtools.metrics.robustness import correctness, epsilon_label, robust_accuracy
 from nbtools.metrics.stats import TrendTest, trend_over_images
 from nbtools.plots.networks import METRIC_LABELS
@@ -115,7 +116,7 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
     trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
     parts = []
     for (_, row), name in zip(trainings.iterrows(), _names(trainings), strict=True):
-        history = pd.read_parquet(Path(row["folder"]) / "history.parquet")
+        history = read_table(Path(row["folder"]) / "history.parquet")
         parts.append(history.assign(condition=row["roi"], run=name, folder=row["folder"]))
     if not parts:
         raise InputError(
@@ -222,10 +223,10 @@ def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
 def _reached(notebook: str, folder: Path) -> dict[str, float]:
     """What a run reached, by name of the metric."""
     if notebook == PREDICTORS:
-        pattern = pd.read_parquet(folder / "pattern_r.parquet")
+        pattern = read_table(folder / "pattern_r.parquet")
         return {"pattern r": pattern.loc[pattern["control"] == "trained", "pattern_r"].mean()}
     if notebook == NETWORKS:
-        history = pd.read_parquet(folder / "history.parquet")
+        history = read_table(folder / "history.parquet")
         last = history[(history["split"] == "validation") & (history["epoch"] == history["epoch"].max())].iloc[0]
         return {"validation accuracy": last["accuracy"], "neural r": last.get("neural_r", np.nan)}
     if notebook == ATTACKS:
@@ -236,7 +237,7 @@ def _reached(notebook: str, folder: Path) -> dict[str, float]:
 
 
 def _decisions(folder: str) -> pd.DataFrame:
-    return pd.read_parquet(Path(folder) / "decisions.parquet")
+    return read_table(Path(folder) / "decisions.parquet")
 
 
 def _said(row: pd.Series) -> set[str]:
