@@ -14,12 +14,13 @@ import os
 import sys
 from functools import cache
 
-from nbtools import graph, provenance, runs
+from nbtools import graph, needs, provenance, runs
 from nbtools.data.study import study_file
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
 GRAPH = graph.make_graph(config)
+NEEDS = needs.needs_of(GRAPH, config)
 FILE = study_file(GRAPH.study)
 SOURCES = {study: graph.source_of(study) for study in GRAPH.studies}
 PREPARED = {}  # what a study's runs wait for, beside its file
@@ -92,6 +93,11 @@ for job in GRAPH.jobs:
             str(job.record),
         log:
             notebook=str(job.log),
+        threads: NEEDS[job.record].threads
+        resources:
+            mem_mb=needs.growing(NEEDS[job.record].memory_mb),
+            runtime=needs.growing(NEEDS[job.record].minutes),
+            **({"gpu": NEEDS[job.record].gpus} if NEEDS[job.record].gpus else {}),
         params:
             arguments=as_is(job.arguments),
             code=code(job.notebook)[1],

@@ -78,11 +78,14 @@ class Graph:
         Each after those it waits for.
     rois : tuple of str
         Regions whose responses are read.
+    source : Study or None
+        The study's description, None where it is not there yet.
     """
 
     study: str
     jobs: tuple[Job, ...]
     rois: tuple[str, ...]
+    source: Study | None
 
     def of(self, target: str) -> list[Job]:
         """Return the jobs of a target."""
@@ -152,7 +155,7 @@ class _Planner:
         )
         conditions = [str(job.parameters["roi"]) for job in jobs if job.notebook == NETWORKS]
         guides = [roi for name in [*self.every, *conditions] if (roi := parse_condition(name).roi)]
-        return Graph(self.study, jobs, tuple(once(guides)))
+        return Graph(self.study, jobs, tuple(once(guides)), self.source)
 
     # --- targets ---
 
