@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +304,7 @@ _COUNTS = {
 }
 
 
-# --- time, memory, disk -------------------------------------------------------------------------------------
+# --- time -------------------------------------------------------------------------------------
 
 
 def seconds_of(work: Work, rates: Rates) -> float:
@@ -322,54 +321,3 @@ def slow_rates(works: list[Work], image_size: int, gpu: bool) -> Rates:
         how, architecture = kind.split()[:2]
         found[kind] = shares[how] * SLOW[architecture] * image_size**2 / (GPU_SPEEDUP if gpu else 1)
     return {**found, START: 30.0}
-
-
-def memory_of(job: Job, sizes: Sizes, architecture: str, gpu: bool) -> int:
-    """Return the most memory a run holds, in MB: the interpreter, its images, and what a pass keeps for its gradient.
-
-    On a GPU the passes are in its own memory, and of its libraries more is in the machine's.
-    """
-    if job.notebook in _TABLES_ONLY:
-        return TABLES_MB
-    values = parameters_of(job)
-    view = 3 * sizes.image_size**2
-    n_held = {"02_neural_predictors": sizes.scanner, "03_guided_training": sizes.train + sizes.scanner}
-    held = n_held.get(job.notebook, sizes.val + sizes.shared)
-    if job.notebook == "13_manifold_guidance":
-        held = sizes.train + sizes.val
-    passing = min(int(values.get("batch_size", 0)) or int(values.get("n_images", 0) or 256), 4096)
-    if job.notebook not in TRAINERS:
-        passing = min(max(passing, 256), 512, sizes.val)
-    # float32 maps of all layers: about 42 values a pixel and channel for either architecture, and copies in work
-    passed = 0 if gpu else passing * view * 42 * 4 * 1.5
-    floats = (
-        4 * view * min(int(values.get("n_images", 0)), sizes.val) * (len(str(values.get("epsilons", "")).split()) + 1)
-    )
-    pixels = min(held * view, 8 * 2**30)  # a larger set is mapped from a file
-    return ceil((BASE_MB + 2_000 * gpu) + (pixels + passed + floats + _responses(job.notebook, values, sizes)) / 2**20)
-
-
-def _responses(notebook: str, values: Mapping[str, Any], sizes: Sizes) -> float:
-    """Bytes of the responses of all trials, float32, and what is made of them."""
-    if notebook not in (
-        "01_brain_responses",
-        "02_neural_predictors",
-        "08_rsa",
-        "09_manifolds",
-        "14_brain_and_geometry",
-    ):
-        return 0
-    regions = [name for name in str(values.get("rois", values.get("roi"))).split() if name in REGIONS]
-    return 2 * 4 * 3 * sizes.scanner * sizes.voxels * len(regions)
-
-
-# Measured: the notebook's kernel with its libraries, and the process that runs it.
-BASE_MB, TABLES_MB = 1_400, 700
-_TABLES_ONLY = ("10_summary", "12_alpha", "15_study_explorer")
-
-
-def disk_of(job: Job, architecture: str) -> float:
-    """Return the size of a run's folder in MB: its notebook, tables and figures, and weights where there are any."""
-    weights = {"resnet18": 46.0, "small_resnet": 5.0}[str(parameters_of(job).get("architecture", architecture))]
-    shown = {"14_brain_and_geometry": 20.0, "10_summary": 5.0, "08_rsa": 5.0}
-    return shown.get(job.notebook, 0.3) + (weights if job.notebook in TRAINERS else 0.0)

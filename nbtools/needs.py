@@ -10,12 +10,31 @@ from pathlib import Path
 
 from nbtools import runs
 from nbtools.calibration import on_gpu, read_rates
-from nbtools.costs import ON_GPU, Sizes, Work, memory_of, seconds_of, sizes_of, slow_rates, work_of
-from nbtools.graph import NETWORKS, Graph, Job, source_of
+from nbtools.conditions import REGIONS
+from nbtools.costs import (
+    ON_GPU,
+    TRAINERS,
+    Sizes,
+    Work,
+    parameters_of,
+    seconds_of,
+    sizes_of,
+    slow_rates,
+    work_of,
+)
+from nbtools.graph import NETWORKS, PREDICTORS, Graph, Job, source_of
 from nbtools.study_config import Config
 
+MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images, which takes seconds to import
 SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
-_LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.2
+_LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.1
+# Measured: the notebook's kernel with its libraries, the process that runs it, and Slurm's Snakemake around it; more of
+# the libraries is in memory where there is a GPU.
+_BASE_MB, _TABLES_MB, _GPU_MB = 1_450, 750, 2_000
+_TABLES_ONLY = ("10_summary", "12_alpha", "15_study_explorer")
+_MEASURED = ("01_brain_responses", "02_neural_predictors", "08_rsa", "09_manifolds", "14_brain_and_geometry")
+_WEIGHTS_MB = {"resnet18": 46.0, "small_resnet": 5.0}
+_SHOWN_MB = {"14_brain_and_geometry": 20.0, "10_summary": 5.0, "08_rsa": 5.0}
 _SMALL = 96  # pixels: networks of smaller images gain nothing from a second thread
 
 
@@ -51,7 +70,13 @@ class Costed:
     @property
     def memory_mb(self) -> int:
         """The most memory it holds, in MB."""
-        return memory_of(self.job, self.sizes, self.architecture, self.gpus > 0)
+        return memory_of(self.job, self.sizes, self.gpus > 0)
+
+    @property
+    def disk_mb(self) -> float:
+        """The size of its folder, in MB: notebook, tables and figures, and weights where there are any."""
+        weights = _WEIGHTS_MB[str(parameters_of(self.job).get("architecture", self.architecture))]
+        return _SHOWN_MB.get(self.job.notebook, 0.3) + (weights if self.job.notebook in TRAINERS else 0.0)
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,29 @@ def needs_of(graph: Graph, config: Config) -> dict[Path, Needs]:
         memory = ceil(run.memory_mb * _MEMORY_MARGIN / 100) * 100
         found[run.job.record] = Needs(run.threads, memory, minutes, run.gpus)
     return found
+
+
+def memory_of(job: Job, sizes: Sizes, gpu: bool) -> int:
+    """Return the most memory a run holds, in MB: libraries, images, responses, and what a pass keeps for its gradient.
+
+    On a GPU the passes are in its own memory.
+    """
+    if job.notebook in _TABLES_ONLY:
+        return _TABLES_MB
+    values, view = parameters_of(job), 3 * sizes.image_size**2
+    n_held = sizes.val + sizes.shared
+    if job.notebook in TRAINERS:
+        n_held = sizes.scanner if job.notebook == PREDICTORS else sizes.train + sizes.scanner
+        passing = min(values["batch_size"], n_held)
+    else:  # attacks take up to 512 images at once; of what is only read out, less is kept
+        passing = min(values.get("n_images", 0) or 100, 512, sizes.val)
+    # float32 maps of all layers, about 42 values for each of a view in either architecture, and copies in work
+    passed = 0 if gpu else passing * view * 42 * 4 * 2
+    n_points = min(values.get("n_images", 0), 512) * (len(str(values.get("epsilons", "")).split()) + 1)
+    pixels = min(n_held * view, MEMORY_LIMIT) + 4 * n_points * view  # a larger set is mapped from a file
+    rois = [name for name in str(values.get("rois", values.get("roi", ""))).split() if name in REGIONS]
+    responses = 2 * 4 * 3 * sizes.scanner * sizes.voxels * len(rois) if job.notebook in _MEASURED else 0
+    return ceil(_BASE_MB + _GPU_MB * gpu + (pixels + passed + responses) / 2**20)
 
 
 def growing(amount: int) -> Callable[..., int]:
