@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,10 +135,11 @@ def _trained(network: GuidedNet, size: int, precision: str, batch_size: str) -> 
     from nbtools.training import train_guided
 
     batch = _batch(size, int(batch_size))
-    n = batch * max(2, 1024 // batch)
+    n = batch * max(2, 512 // batch)
     config = TrainConfig(epochs=3, batch_size=batch, lr=1e-4, precision=precision)  # type: ignore[arg-type]
     splits = {"train": np.arange(n), "validation": np.arange(8)}
-    history = train_guided(network, _noise(n, size), None, 0.0, splits, config)
+    with redirect_stderr(io.StringIO()):  # one progress bar is enough
+        history = train_guided(network, _noise(n, size), None, 0.0, splits, config)
     return float(history[history.split == "train"].seconds[history.epoch > 0].min()) / n
 
 

@@ -246,6 +246,11 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     compare = _add(commands, "compare", _compare, "say in what two finished runs differ")
     compare.add_argument("runs", type=Path, nargs=2, metavar="run", help="their folders")
 
+    plan = _add(commands, "plan", _plan, "say what runs a study takes, which are finished, what the rest will take")
+    plan.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
+    plan.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
+    plan.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
+
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
 
@@ -286,6 +291,16 @@ def _compare(chosen: argparse.Namespace) -> int:
     from nbtools.repeat import compare
 
     return compare(*chosen.runs)
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    from nbtools.plan import plan
+    from nbtools.study_config import read_config
+
+    config = read_config(chosen.file) if chosen.file else {}
+    given = {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
+    print(plan({**config, **given}))
+    return 0
 
 
 def _summary(chosen: argparse.Namespace) -> int:
