@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
 from torchvision.models.resnet import BasicBlock
 
 from nbtools.errors import InputError
@@ -214,9 +214,14 @@ def build(model: Callable[..., Any], seed: int, *args: Any, **kwargs: Any) -> An
 def load_imagenet_weights(backbone: Backbone) -> None:
     """Start a ResNet-18 backbone from torchvision's ImageNet weights, as the paper's guided networks do.
 
-    Downloads them on first use (torchvision checks their hash).
+    Downloads them on first use.
+
+    Raises
+    ------
+    InputError
+        As `downloaded`.
     """
-    state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    state = downloaded(ResNet18_Weights.IMAGENET1K_V1)
     stem = {"conv1": "0", "bn1": "1"}
     renamed = {}
     for name, value in state.items():
@@ -224,6 +229,26 @@ def load_imagenet_weights(backbone: Backbone) -> None:
         if first != "fc":
             renamed[f"stem.{stem[first]}.{rest}" if first in stem else name] = value
     backbone.parts.load_state_dict(renamed)
+
+
+def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
+    """Return weights that torchvision publishes, downloaded once; their hash is checked, nothing but tensors is read.
+
+    Raises
+    ------
+    InputError
+        If they cannot be had, or the file is damaged or holds anything else.
+    """
+    try:
+        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    except Exception as error:  # the network's, the disk's, or those of torch's reader, which are of many kinds
+        raise InputError(
+            "torchvision's weights cannot be had",
+            file=Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name,
+            expected="the file torchvision publishes, of tensors alone",
+            got=f"{type(error).__name__}: {str(error)[:200]}",
+            fix="delete the file if it is there, and try again with a network",
+        ) from error
 
 
 def freeze(model: nn.Module) -> nn.Module:

@@ -12,6 +12,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -299,7 +300,7 @@ def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
     shown = [str(full.get("roi", "all"))]
     shown += [f"seed={full['seed']}"] if "seed" in full else []
     shown += [f"{k}={v}" for k, v in full.items() if k not in ("study", "roi", "seed") and v != default[k]]
-    name = "_".join(shown).replace("/", "-").replace(" ", "-")[:120]
+    name = re.sub(r"[^\w=.+-]", "-", "_".join(shown))[:120]  # no sign that a shell or papermill reads
     folder = home() / "runs" / study / notebook
     # The shown part depends on the defaults, which a reader may edit: the digest alone says which folder it is.
     return next(folder.glob(f"*_{digest}"), folder / f"{name}_{digest}")

@@ -20,7 +20,7 @@ from nbtools.data.images import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.files import written
-from nbtools.models import PIXEL_MEAN, PIXEL_SD, freeze
+from nbtools.models import PIXEL_MEAN, PIXEL_SD, downloaded, freeze
 
 Features = Callable[[Tensor], dict[str, Tensor]]
 
@@ -83,11 +83,7 @@ def vgg19_features(weights: Path | None = None) -> VggFeatures:
     """
     net = vgg19(weights=None).features
     try:
-        state = (
-            load_file(weights)
-            if weights
-            else VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, weights_only=True)
-        )
+        state = load_file(weights) if weights else downloaded(VGG19_Weights.IMAGENET1K_V1)
         layers = {name: value for name, value in state.items() if not name.startswith("classifier.")}
         net.load_state_dict({name.removeprefix("features."): value for name, value in layers.items()})
     except (OSError, RuntimeError, SafetensorError) as error:

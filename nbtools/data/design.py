@@ -143,6 +143,7 @@ def _read_mat(file: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
     except (
         ValueError,
         TypeError,
+        LookupError,
         NotImplementedError,
         OSError,
         EOFError,

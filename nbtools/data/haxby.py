@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from nbtools.data.image_files import link
+from nbtools.data.image_files import FORMATS, link
 from nbtools.data.sessions import Session, write_session
 from nbtools.errors import InputError
 from nbtools.files import written
@@ -189,7 +189,7 @@ def _sheet(files: list[Path]) -> NDArray[np.uint8]:
     side = SHEET // 4
     chosen = [files[i * len(files) // 16] for i in range(16)]
     try:
-        tiles = [np.asarray(Image.open(file).convert("RGB").resize((side, side))) for file in chosen]
+        tiles = [np.asarray(Image.open(file, formats=FORMATS).convert("RGB").resize((side, side))) for file in chosen]
     except OSError as error:
         raise InputError(
             "a picture cannot be read", file=error.filename, expected="a JPEG", got=error, fix="delete it, try again"

@@ -20,6 +20,8 @@ from nbtools.errors import InputError
 from nbtools.files import written
 
 SPLITS = ("train", "val")
+# Whatever a file is called: Pillow hands PostScript to a program that runs it.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 # What Pillow raises where an image is damaged (TypeError: TIFF).
 _DAMAGED = (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError)
 _QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
@@ -57,12 +59,12 @@ def decode_image(raw: bytes, file: Path) -> Tensor:
         If this is no image, a damaged one, or has more than 8 bits per channel.
     """
     try:
-        with Image.open(io.BytesIO(raw)) as image:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             if image.mode[0] in "IF":  # Pillow would clip these to 255
                 raise ValueError(f"{image.mode}: more than 8 bits per channel")
             return v2.pil_to_tensor(image.convert("RGB"))
     except UnidentifiedImageError:
-        unknown = ValueError(f"{len(raw)} bytes in no format Pillow knows")
+        unknown = ValueError(f"{len(raw)} bytes in none of the formats {', '.join(FORMATS)}")
         raise unreadable(file, unknown) from unknown
     except _DAMAGED as error:
         raise unreadable(file, error) from error
@@ -73,7 +75,7 @@ def unreadable(file: Path, got: object) -> InputError:
     return InputError(
         "an image cannot be read",
         file=file,
-        expected="a PNG, JPEG or other image Pillow reads, 8 bits per channel",
+        expected=f"an image ({', '.join(FORMATS)}), 8 bits per channel",
         got=got,
         fix="replace, convert or remove the file",
     )
