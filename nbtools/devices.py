@@ -16,7 +16,6 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from nbtools.errors import InputError, Interrupted
 from nbtools.ranks import place
@@ -50,7 +49,8 @@ def launch(train: Callable[..., None], arguments: tuple[Any, ...], devices: int)
         If `devices` is not the number of processes that were started on each node, and what `train` raises.
     """
     here = place()
-    if here.n_processes % devices or (here.n_processes > 1 and here.local >= devices):
+    alone = here.n_processes == 1
+    if not alone and (here.n_processes % devices or here.local >= devices):
         raise InputError(
             "devices and processes do not fit",
             expected=f"a multiple of devices = {devices} processes, {devices} on each node",
@@ -58,7 +58,6 @@ def launch(train: Callable[..., None], arguments: tuple[Any, ...], devices: int)
             fix="start as many processes on each node as there are devices (srun --ntasks-per-node), "
             "or one process alone, which starts the others",
         )
-    alone = here.n_processes == 1
     n_nodes = 1 if alone else here.n_processes // devices
     addresses = (here.address, here.port or _free_port(), here.node)
     context = torch.multiprocessing.get_context("spawn")
@@ -120,6 +119,7 @@ def _work(
     os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port), "NODE_RANK": str(node), "LOCAL_RANK": str(local)}
     if not torch.cuda.is_available():  # processes share the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // devices))
+    _unshare(arguments)
     try:
         train({"devices": devices, "num_nodes": n_nodes, "strategy": "ddp"}, *arguments)
     except Exception as error:
@@ -130,6 +130,14 @@ def _work(
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _unshare(arguments: tuple[Any, ...]) -> None:
+    """Give this process weights of its own: tensors come from another process as memory that all of them share."""
+    for module in arguments:
+        if isinstance(module, nn.Module):
+            for tensor in [*module.parameters(), *module.buffers()]:
+                tensor.data = tensor.data.clone()
 
 
 def _free_port() -> int:
@@ -159,6 +167,22 @@ def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _Total(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
 class SyncedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation by the mean and variance over the shares of all processes: over the batch, as if it were one.
 
@@ -172,9 +196,9 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         with torch.autocast(x.device.type, enabled=False):
             values = x.float()
             n = values.new_tensor([values.numel() // values.shape[1]])
-            total, count = all_reduce(torch.cat([values.sum((0, 2, 3)), n])).split([self.num_features, 1])
+            total, count = _Total.apply(torch.cat([values.sum((0, 2, 3)), n])).split([self.num_features, 1])
             centred = values - (total / count)[:, None, None]
-            variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+            variance = _Total.apply(centred.square().sum((0, 2, 3))) / count
             self._remember(total / count, variance * count / (count - 1))
             normal = centred * (self.weight * (variance + self.eps).rsqrt())[:, None, None]
             return (normal + self.bias[:, None, None]).to(x.dtype)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import multiprocessing
 import os
 import random
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nbtools import loop, training
+from nbtools import checkpoints, devices, loop, training
 from nbtools.checkpoints import load_checkpoint, save_checkpoint
 from nbtools.conditions import parse_condition
 from nbtools.data import nsd
 from nbtools.data.images import ImageSet, load_stimuli, to_float
 from nbtools.data.study import open_study
 from nbtools.data.views import augment, draw_boxes
-from nbtools.errors import InputError
+from nbtools.errors import Helped, InputError
 from nbtools.loop import TrainConfig, learning_rate
 from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
 from nbtools.models import GuidedNet, RoiPredictor, build
@@ -500,30 +501,150 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert kept != pytest.approx(scores[-1], abs=1e-3)
 
 
-def test_two_processes_train_one_model(tmp_path: Path, processes: Any) -> None:
-    process = processes.Process(target=train_on_two, args=(tmp_path / "two",))
+def steps_in(file: Path, case: str) -> tuple[int, int]:
+    note = load_checkpoint(file, asdict(CASES[case]))[1]
+    return note["epoch"], note["step"]
+
+
+def test_a_training_told_to_stop_keeps_its_last_step(tmp_path: Path, processes: Any) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    process = processes.Process(target=train_case, args=("sgd", file, 0.3))
     process.start()
-    process.join(120)
-    assert process.exitcode == 0
+    deadline = time.monotonic() + 90
+    while epochs_in(file, "sgd") < 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.6)  # two of an epoch's four steps
+    process.terminate()
+    process.join(20)
+    assert process.exitcode == 1, "by an error of its own, not by the signal"
+    epoch, step = steps_in(file, "sgd")
+    assert epoch >= 1
+    assert 0 < step < 4, "in the middle of an epoch"
+    resumed, history = train_case("sgd", file)
+    whole, expected = train_case("sgd", tmp_path / "whole")
+    assert digest(resumed) == digest(whole)
+    pd.testing.assert_frame_equal(losses(history), losses(expected), check_exact=True)
+
+
+def test_a_training_is_kept_every_few_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[tuple[int, int]] = []
+    save = checkpoints.Keeper.save
+    monkeypatch.setattr(checkpoints.Keeper, "save", lambda self, at: kept.append((at.epoch, at.step)) or save(self, at))
+    train_case("adam", tmp_path / "usual")
+    assert kept == [(epoch, 0) for epoch in range(1, 7)], "short epochs: at the end of each"
+    kept.clear()
+    monkeypatch.setattr(checkpoints, "MINUTES", 0)
+    train_case("adam", tmp_path / "often")
+    steps = [(epoch, step) for epoch in range(6) for step in (1, 2, 3, 4)]
+    assert kept == sorted([*steps, *((epoch, 0) for epoch in range(1, 7))])
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, saved = tmp_path / "checkpoint", []
+
+    def full(tensors: Any, beside: Path, note: Any) -> None:
+        save_file(tensors, beside, note)
+        saved.append(1)
+        if len(saved) == 3:
+            os.truncate(beside, 1000)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(InputError, match="make room"):
+        train_case("adam", file)
+    monkeypatch.undo()
+    assert steps_in(file, "adam") == (2, 0)
+    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert digest(train_case("adam", file)[0]) == digest(train_case("adam", tmp_path / "whole")[0])
+
+
+# --- several devices, and batches in parts ------------------------------------------------------------------
+
+
+def test_two_processes_train_one_model() -> None:
+    """The same batches, the same statistics of each: up to rounding, one model."""
+    trained = []
+    for n_devices in (1, 2):
+        model = a_network()
+        config = replace(CONFIG, devices=n_devices, optimizer="sgd", lr=0.01)
+        trained.append((model, losses(train_guided(model, some_images(), a_guide(), 0.5, SPLITS, config))))
+    (one, single), (two, double) = trained
+    pd.testing.assert_frame_equal(double, single, rtol=2e-3, atol=2e-3)
+    assert not any(parameter.requires_grad for parameter in two.parameters())
+    first, both = a_network().state_dict(), two.state_dict()
+    for name, value in one.state_dict().items():
+        if value.is_floating_point() and name not in ("backbone.pixel_mean", "backbone.pixel_sd"):
+            assert (both[name] - value).norm() < 0.05 * (value - first[name]).norm(), name
+
+
+def test_processes_that_a_cluster_started_train_one_model(tmp_path: Path, processes: Any) -> None:
+    """Two nodes, as torchrun names them: each runs the same notebook; all but the first only help."""
+    port = devices._free_port()
+    started = [processes.Process(target=train_on_node, args=(tmp_path, rank, port)) for rank in (0, 1)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(240)
+    assert [process.exitcode for process in started] == [0, 0]
+    assert (tmp_path / "helped1").exists()
     model = a_predictor()
-    single = losses(fit_predictor(model, some_images(), some_scores(some_images()), SPLITS, CONFIG))
-    double = losses(pd.read_json(tmp_path / "two" / "history.json"))
-    # Each process normalises its own half of a batch, so losses are near, not equal.
-    assert double["loss"].to_numpy() == pytest.approx(single["loss"].to_numpy(), rel=0.3)
-    assert double["loss"].iloc[2] < double["loss"].iloc[0]
-    pd.testing.assert_frame_equal(double[["epoch", "split", "lr"]], single[["epoch", "split", "lr"]])
-    assert json.loads((tmp_path / "two" / "frozen.json").read_text()) is True
+    single = fit_predictor(model, some_images(), some_scores(some_images()), SPLITS, CONFIG)
+    pd.testing.assert_frame_equal(
+        losses(pd.read_json(tmp_path / "history0.json")), losses(single), rtol=2e-3, atol=2e-3
+    )
 
 
-def train_on_two(folder: Path) -> None:
-    torch.set_num_threads(1)
-    folder.mkdir()
-    images, model = some_images(), a_predictor()
-    before = digest(model)
-    history = fit_predictor(model, images, some_scores(images), SPLITS, replace(CONFIG, devices=2))
-    history.to_json(folder / "history.json")
-    frozen = not any(parameter.requires_grad for parameter in model.parameters()) and digest(model) != before
-    (folder / "frozen.json").write_text(json.dumps(frozen))
+def train_on_node(folder: Path, rank: int, port: int) -> None:
+    given = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "GROUP_RANK": rank, "MASTER_PORT": port}
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", **{k: str(v) for k, v in given.items()}}
+    images = some_images()
+    try:
+        history = fit_predictor(a_predictor(), images, some_scores(images), SPLITS, CONFIG, folder / "checkpoint")
+        history.to_json(folder / f"history{rank}.json", double_precision=15)
+    except Helped:
+        (folder / f"helped{rank}").touch()
+
+
+def test_a_batch_in_parts_gives_the_same_gradient() -> None:
+    """Without batch normalisation, which sees each part alone."""
+    images, scores = some_images(), some_scores(some_images())
+    found = []
+    for parts in (1, 3):
+        model = a_predictor()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0
+                module.forward = partial(still, module)  # type: ignore[method-assign]
+        config = replace(CONFIG, optimizer="sgd", lr=1e-3, accumulate=parts)
+        history = fit_predictor(model, images, scores, SPLITS, config)
+        found.append((losses(history), model.head.weight.clone()))
+    pd.testing.assert_frame_equal(found[0][0], found[1][0], rtol=1e-3, atol=1e-4)
+    assert torch.allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-5)
+
+
+def still(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    return nn.functional.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("[enforce fail] allocate memory: 99 bytes"), MemoryError()])
+def test_memory_that_runs_out_comes_with_advice(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def none_left(self: Any, *_: Tensor) -> None:
+        raise error
+
+    monkeypatch.setattr(PredictorObjective, "forward", none_left)
+    with pytest.raises(InputError, match=r"memory ran out\n(.*\n)*.*accumulate = 4"):
+        fitted(accumulate=2)
+
+
+def test_a_compiled_training_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, not built: a compiler takes minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    images, scores = some_images(), some_scores(some_images())
+    plain, compiled = (
+        fit_predictor(a_predictor(), images, scores, SPLITS, replace(CONFIG, compile=compiled, epochs=1))
+        for compiled in (False, True)
+    )
+    pd.testing.assert_frame_equal(losses(plain), losses(compiled), rtol=1e-3, atol=1e-3)
 
 
 # --- bad input ----------------------------------------------------------------------------------------------
@@ -604,6 +725,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "no training image": (lambda: fitted(splits={**SPLITS, "train": SPLITS["train"][:0]}), "split is empty"),
     "no validation image": (lambda: fitted(splits={**SPLITS, "validation": SPLITS["train"][:0]}), "split is empty"),
     "unknown optimiser": (lambda: fitted(optimizer="lion"), "unknown optimiser"),
+    "a batch in more parts than images": (lambda: fitted(accumulate=11), "cannot be cut"),
+    "a batch in no part": (lambda: fitted(accumulate=0), "cannot be cut"),
     "unknown schedule": (lambda: fitted(schedule="linear"), "unknown schedule"),
     "unknown augmentation": (lambda: fitted(augmentation="flip"), "unknown augmentation"),
     "alpha of 1": (lambda: guided(alpha=1.0), r"α in \[0, 1\)"),
