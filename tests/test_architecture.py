@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,18 +82,28 @@ def public_names(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
                 yield from (method for method in inside if not method.name.startswith("_"))
 
 
-def pickling(source: str) -> list[str]:
-    """Ways of a source to read or write pickles."""
+PICKLERS = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
+# Readers that run what they read, or write what only such can read.
+RUNNING = {"torch.load", "torch.save", "torch.hub.load", "torch.jit.load", "yaml.load", "yaml.full_load"}
+RUNNING |= {"yaml.unsafe_load", "yaml.Loader", "yaml.UnsafeLoader", "os.system", "os.popen"}
+
+
+def running(source: str) -> list[str]:
+    """Ways of a source to run what it reads: pickles, text taken for code, text given to a shell."""
     tree, found = ast.parse(source), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            found += [name for name in names if name.split(".")[0] in ("pickle", "cPickle", "dill", "joblib")]
+            found += [name for name in names if name.split(".")[0] in PICKLERS]
         elif isinstance(node, ast.Attribute):
             name = ast.unparse(node)
-            found += [name] * (name in ("torch.load", "torch.save") or name.endswith((".read_pickle", ".to_pickle")))
-        elif isinstance(node, ast.keyword):
-            found += ["allow_pickle"] * (node.arg == "allow_pickle")
+            found += [name] * (name in RUNNING or name.endswith((".read_pickle", ".to_pickle", ".read_hdf")))
+        elif isinstance(node, ast.Call):
+            name, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            found += [name] * (name in ("eval", "exec", "compile", "__import__"))
+            found += [word for word in ("allow_pickle", "shell") if given.get(word, "False") != "False"]
+            found += [name] * (name.endswith(".get_state_dict") and given.get("weights_only") != "True")
+            found += [name] * (name == "Image.open" and "formats" not in given)
     return found
 
 
@@ -110,8 +121,15 @@ def test_imports_flow_downwards(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_nothing_is_pickled(module: str) -> None:
-    assert not pickling(MODULES[module].read_text())
+def test_nothing_that_is_read_is_run(module: str) -> None:
+    assert not running(MODULES[module].read_text())
+
+
+@pytest.mark.parametrize("notebook", sorted((PACKAGE.parent / "notebooks").glob("*.ipynb")), ids=lambda file: file.stem)
+def test_no_notebook_runs_what_it_reads(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert not running("\n".join(code))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -148,10 +166,18 @@ def test_an_upward_import_would_be_seen(part: str, source: str) -> None:
         "import torch\ntorch.load(file)",
         "np.load(file, allow_pickle=True)",
         "table.to_pickle(file)",
+        "from joblib import load",
+        "import yaml\nyaml.load(text, yaml.Loader)",
+        "x = eval(text)",
+        "exec(text)",
+        "subprocess.run(text, shell=True)",
+        "os.system(text)",
+        "weights.get_state_dict(progress=True)",
+        "Image.open(file)",
     ],
 )
-def test_a_pickle_would_be_seen(source: str) -> None:
-    assert pickling(source)
+def test_running_what_is_read_would_be_seen(source: str) -> None:
+    assert running(source)
 
 
 @pytest.mark.parametrize(

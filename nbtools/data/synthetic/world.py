@@ -163,7 +163,7 @@ class World:
                 continue
             if clean is None:
                 folder = self.folder / "classification" / "val"
-                clean = np.stack([np.asarray(Image.open(folder / name)) for name in names])
+                clean = np.stack([np.asarray(Image.open(folder / name, formats=["PNG"])) for name in names])
             rng = self.settings.generator("corruptions", kind, severity)
             for path, pixels in zip(paths, corrupt(clean, kind, severity, rng), strict=True):
                 if not path.exists():
