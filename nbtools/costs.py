@@ -193,7 +193,7 @@ def _predictor(values: Mapping[str, Any], sizes: Sizes) -> Counts:
 def _network(values: Mapping[str, Any], sizes: Sizes) -> Counts:
     condition = parse_condition(values["roi"])
     validated = values["validation_fraction"] * sizes.train
-    n_train = sizes.train - validated + (sizes.scanner if condition.kind == "labels" else 0)
+    n_train = sizes.train - validated + (sizes.scanner - sizes.shared if condition.kind == "labels" else 0)
     guided = condition.roi is not None
     passed = values["epochs"] * (validated * (1 + guided) + n_train * guided) + sizes.train * guided
     return Counts(trained=values["epochs"] * n_train, passed=passed, arithmetic=3)
