@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
-from torchvision.ops import roi_align
 from torchvision.transforms.v2 import functional as v2
 from tqdm.auto import tqdm
 

@@ -69,9 +69,7 @@ def prepare_nsd(
     to_do = [number for number in wanted if number in volumes]
     failed: dict[int, InputError] = {}
     with _workers(jobs) as pool:
-        waiting = {
-            pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in to_do
-        }
+        waiting = {pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in to_do}
         for done in tqdm(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
             if isinstance(error := done.exception(), InputError):
                 failed[waiting[done]] = error

@@ -100,7 +100,7 @@ def augment(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def _cut(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Cut, resize and flip image by image on all of torch's threads: on a CPU this beats sampling all at once by far."""
+    """Cut, resize and flip image by image on all of torch's threads: on a CPU, far faster than sampling all at once."""
     edges = (boxes[:, :4] * pixels.shape[-1]).round().long()
     edges[:, 2:] = edges[:, 2:].maximum(edges[:, :2] + 1)
     corners, flips, n_threads = edges.tolist(), boxes[:, 4].tolist(), torch.get_num_threads()

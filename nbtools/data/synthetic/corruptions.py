@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-# The strength at severity 1 to 5: sd of the noise, sd of the blur in pixels at 32 px, contrast left, light added, and the
-# share of the side that is left.
+# The strength at severity 1 to 5: sd of the noise, sd of the blur in pixels at 32 px, contrast left, light added, and
+# the share of the side that is left.
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "gaussian_noise": (0.03, 0.05, 0.08, 0.12, 0.18),
     "gaussian_blur": (0.5, 0.7, 0.9, 1.2, 1.6),
