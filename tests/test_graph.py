@@ -250,9 +250,21 @@ def test_snakemake_plans_the_graphs_jobs_and_a_rows(tmp_path: Path) -> None:
         assert str(job.log) in said, "a failed notebook is named"
 
 
+def test_rows_shown_as_comments_are_rows() -> None:
+    text = (runs.PROJECT / "config/nsd.yaml").read_text()
+    rows = yaml.safe_load("\n".join(re.findall(r"^# (- \{.*)$", text, re.MULTILINE)))
+    for row in rows:
+        for subject in row.get("subjects", "").split():
+            describe(subject)
+    config = read_config(runs.PROJECT / "config/nsd.yaml")
+    assert len(rows) == 4
+    for row in rows:
+        assert names({**config, "table": [row]}) > names(config)
+
+
 def test_every_key_is_told_of() -> None:
     text = (runs.PROJECT / "README.md").read_text() + (runs.PROJECT / "config/nsd.yaml").read_text()
     text += (runs.PROJECT / "config/tiny.yaml").read_text()
     simulated = {"world_seed", "subject", "labels"}  # options of `python -m nbtools world`
     untold = {key for key in KEYS if f"{key}:" not in text and f"`{key}" not in text}
-    assert untold <= simulated | {"gpus"}
+    assert untold <= simulated

@@ -17,7 +17,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nbtools import runs
-from nbtools.conditions import parse_condition
+from nbtools.graph import make_graph
+from nbtools.study_config import read_config
 
 ROOT = runs.PROJECT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -180,13 +181,7 @@ def test_the_check_is_executable() -> None:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.stem)
 def test_a_configuration_sets_what_the_notebooks_have(file: Path) -> None:
-    config = yaml.safe_load(file.read_text())
-    known = set(re.findall(r'(?:config\.get|words)\("(\w+)"', (ROOT / "Snakefile").read_text()))
-    assert config.keys() <= known
-    for notebook, settings in config["settings"].items():
-        runs.typed(notebook, settings)
-    for name in f"{config.get('rois', '')} {config.get('controls', '')}".split():
-        parse_condition(name)
+    assert make_graph(read_config(file)).jobs
 
 
 # --- the tree -----------------------------------------------------------------------------------------------
