@@ -88,7 +88,7 @@ def test_torch_is_asked_only_where_it_is_in_use() -> None:
 
 def test_a_job_is_named_and_no_person_or_machine() -> None:
     """Run folders are shared; the job's number finds its log."""
-    private = {"USER": "ada-l", "HOME": "/home/ada-l", "TORCH_HOME": "/home/ada-l/torch", "SLURMD_NODENAME": "node-417"}
+    private = {"USER": "ada-l", "HOME": "/mnt/ada-l", "TORCH_HOME": "/mnt/ada-l/torch", "SLURMD_NODENAME": "node-417"}
     noted = surroundings(SLURM_JOB_ID="4711", **private)
     assert noted["slurm_job"] == "4711"
     text = json.dumps(noted)
