@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,8 @@ from torchvision.models.resnet import BasicBlock
 
 from nbtools.errors import InputError
 from nbtools.files import written
+
+M = TypeVar("M", bound=nn.Module)
 
 # Side of the grid each read-out is average-pooled to, as in the authors' code.
 READOUTS: dict[str, int] = {"layer1": 4, "layer2": 2, "layer3": 2, "layer4": 2, "pooled": 1}
@@ -256,7 +258,7 @@ def freeze(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def fold_batchnorm(model: nn.Module) -> nn.Module:
+def fold_batchnorm(model: M) -> M:
     """Return a frozen copy of an eval-mode model with each batch normalisation folded into its convolution.
 
     The same function up to float rounding, and faster. Pairs are found by position in an ``nn.Sequential`` and by
@@ -272,7 +274,8 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 setattr(module, conv, fuse_conv_bn_eval(first, second))
                 setattr(module, norm, nn.Identity())
-    return freeze(folded).to(memory_format=torch.channels_last)
+    freeze(folded)
+    return folded.to(memory_format=torch.channels_last)
 
 
 def save_model(model: Network, folder: Path) -> None:

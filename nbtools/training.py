@@ -19,7 +19,7 @@ from nbtools.data.views import augment, take
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
-from nbtools.models import GuidedNet, RoiPredictor, freeze
+from nbtools.models import GuidedNet, RoiPredictor, fold_batchnorm, freeze
 
 TargetScale = Literal["raw", "global"]
 
@@ -78,7 +78,7 @@ class Guide:
     Attributes
     ----------
     predictor : RoiPredictor
-        Frozen: eval mode, no gradients.
+        Frozen: eval mode, no gradients, its batch normalisations folded into its convolutions.
     partner : Tensor or None
         Shape (n_images,): the image whose response each image is given, for a shuffled control.
     mean : Tensor
@@ -145,9 +145,10 @@ def make_guide(
             fix="check the spelling, and that the predictor was trained",
         )
     partner = derangement(len(images), seed) if condition.kind == "shuffle" else None
+    folded = fold_batchnorm(predictor)  # it answers in every step: faster, and the same up to rounding
     if target_scale == "raw":
-        return Guide(predictor, partner, torch.zeros(scores.shape[1]), 1.0)
-    return Guide(predictor, partner, scores.mean(0), scale)
+        return Guide(folded, partner, torch.zeros(scores.shape[1]), 1.0)
+    return Guide(folded, partner, scores.mean(0), scale)
 
 
 def derangement(n: int, seed: int) -> Tensor:

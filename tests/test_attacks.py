@@ -15,8 +15,8 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from nbtools import bench
 from nbtools.attacks import ATTACKS, ascending, gradient, minimum_norm, perturb, sweep
+from nbtools.bench import networks
 from nbtools.data.images import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
@@ -515,9 +515,9 @@ def test_the_network_is_left_as_it_was(trained: tuple[GuidedNet, ImageSet], deci
 def test_the_benchmark_compares_like_with_like(
     trained: tuple[GuidedNet, ImageSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "_classifier", lambda folder: (trained[0], trained[1][:20]))
-    monkeypatch.setattr(bench, "_STEPS", 5)
-    row = bench.compare_attacks()
+    monkeypatch.setattr(networks, "_classifier", lambda folder: (trained[0], trained[1][:20]))
+    monkeypatch.setattr(networks, "_STEPS", 5)
+    row = networks.compare_attacks()
     assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"])  # type: ignore[operator]
     found = re.search(r"differs by ([\d.]+) at most, ([+-][\d.]+) on average", str(row["notes"]))
     assert found

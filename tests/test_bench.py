@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbtools import bench
+from nbtools.bench import data
 from nbtools.errors import InputError
 
 
@@ -23,8 +24,8 @@ def test_unknown_comparison() -> None:
 
 
 def test_nsd_on_a_small_volume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "_SHAPE", (12, 11, 10))
-    monkeypatch.setattr(bench, "_N_VOXELS", dict.fromkeys(bench.HIERARCHY, 5))
-    row = bench.compare_nsd()
+    monkeypatch.setattr(data, "_SHAPE", (12, 11, 10))
+    monkeypatch.setattr(data, "_N_VOXELS", dict.fromkeys(data.HIERARCHY, 5))
+    row = data.compare_nsd()
     assert row["comparison"] == "nsd"
     assert 0 < float(str(row["peak_mb"])) < 300

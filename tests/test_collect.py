@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nbtools import bench, runs
+from nbtools import runs
+from nbtools.bench import study
 from nbtools.errors import InputError
 
 N = 2000
@@ -20,7 +21,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("many")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NBTOOLS_HOME", str(home))
-        bench.write_runs(N)
+        study.write_runs(N)
     folder = home / "runs/demo" / NETWORKS
     whole = (folder / "TO_seed=7_00000007/run.json").read_text()
     for name, files in {

@@ -1,8 +1,4 @@
-"""Speed and memory against the plain way of doing the same: ``python -m nbtools bench [names…]``.
-
-Each side of a comparison that concerns memory runs in a process of its own. Both sides must give the same
-values, or there is no row.
-"""
+"""Reading: NSD's volumes, noise ceilings, images."""
 
 from __future__ import annotations
 
@@ -12,59 +8,24 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from nbtools.bench.timing import Row, peak_mb, timed
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data import nsd
 from nbtools.data.prepare import prepare_nsd, prepared_file
 from nbtools.data.study import Study
-from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr
-
-Row = dict[str, object]
-T = TypeVar("T")
 
 # Subject 1's volume; the sizes of its regions are rounded guesses, about 9,000 voxels together.
 _SHAPE = (81, 104, 83)
 _N_VOXELS = {"V1": 1600, "V2": 1600, "V4": 700, "VO": 900, "PHC": 1100, "LO": 1900, "TO": 1200}
-_STEPS = 40  # of PGD
-
-
-def main(names: list[str]) -> None:
-    """Run comparisons and print their table.
-
-    Parameters
-    ----------
-    names : list of str
-        Keys of `COMPARISONS`; none means all.
-
-    Raises
-    ------
-    InputError
-        If a name is unknown.
-    """
-    # Imported here: the processes that are measured import this module too, and do without pandas.
-    import pandas as pd
-
-    unknown = [name for name in names if name not in COMPARISONS]
-    if unknown:
-        raise InputError(
-            "unknown comparison",
-            expected=", ".join(COMPARISONS),
-            got=", ".join(unknown),
-            fix="name some of these, or none for all",
-        )
-    rows = [COMPARISONS[name]() for name in names or COMPARISONS]
-    print(pd.DataFrame(rows).round(3).to_string(index=False))
 
 
 def compare_nsd() -> Row:
@@ -94,8 +55,8 @@ def compare_noise_ceiling() -> Row:
     signal = rng.normal(size=(1000, 500)) * np.sqrt(rng.uniform(0, 0.6, 500))
     responses = signal[image_ids] + rng.normal(size=(3000, 500))
     responses = ((responses - responses.mean(axis=0)) / responses.std(axis=0)).astype(np.float32)
-    loop_seconds, expected = _timed(lambda: ncsnr_loop(responses, image_ids))
-    seconds, found = _timed(lambda: ncsnr(responses, image_ids))
+    loop_seconds, expected = timed(lambda: ncsnr_loop(responses, image_ids))
+    seconds, found = timed(lambda: ncsnr(responses, image_ids))
     np.testing.assert_allclose(found, expected, atol=1e-4)
     return {
         "comparison": "noise_ceiling",
@@ -107,35 +68,6 @@ def compare_noise_ceiling() -> Row:
     }
 
 
-def compare_attacks() -> Row:
-    """One sweep over ten ε, against Foolbox given the same ten: the same attack on the same network and images."""
-    import foolbox as fb
-    import torch
-
-    from nbtools.attacks import sweep
-    from nbtools.data.images import to_float
-
-    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
-        model, images = _classifier(Path(folder))
-    epsilons = [float(epsilon) for epsilon in np.geomspace(0.25, 8, 10) / 255]
-    attack = fb.attacks.LinfPGD(rel_stepsize=2.5 / _STEPS, steps=_STEPS)
-    judge, pixels = fb.PyTorchModel(model, bounds=(0, 1), device="cpu"), to_float(images.pixels)
-    torch.manual_seed(0)
-    baseline_s, (_, _, success) = _timed(lambda: attack(judge, pixels, images.labels, epsilons=epsilons))
-    ours_s, decisions = _timed(lambda: sweep(model, images, epsilons, steps=_STEPS))
-    right = (decisions["prediction"] == decisions["label"]).groupby(decisions["epsilon"]).mean()
-    difference = right.loc[epsilons].to_numpy() - (~success).float().mean(1).numpy()
-    return {
-        "comparison": "attacks",
-        "baseline_s": baseline_s,
-        "ours_s": ours_s,
-        "ratio": baseline_s / ours_s,
-        "goal": "3x",
-        "notes": f"PGD-{_STEPS}, 10 ε, {len(images)} images, clean accuracy {right.loc[0.0]:.2f}; robust accuracy "
-        f"(ours − Foolbox) differs by {np.abs(difference).max():.3f} at most, {difference.mean():+.4f} on average",
-    }
-
-
 def compare_prepare() -> Row:
     """Two sessions of real size reduced to the seven regions' voxels: by one process, against by two."""
     with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
@@ -143,8 +75,8 @@ def compare_prepare() -> Row:
         write_session(root, n_sessions=2)
         study = Study("bench", False, root, root, root, 1, None, None, None, 224, None)
         one, two = (replace(study, responses=root / f"jobs{jobs}") for jobs in (1, 2))
-        baseline_s, _ = _timed(lambda: prepare_nsd(one, progress=False))
-        ours_s, _ = _timed(lambda: prepare_nsd(two, jobs=2, progress=False))
+        baseline_s, _ = timed(lambda: prepare_nsd(one, progress=False))
+        ours_s, _ = timed(lambda: prepare_nsd(two, jobs=2, progress=False))
         for number in (1, 2):
             assert prepared_file(one, number).read_bytes() == prepared_file(two, number).read_bytes()
         size = prepared_file(two, 1).stat().st_size / 1e6
@@ -181,7 +113,7 @@ def compare_packed() -> Row:
             for rows in torch.randperm(len(images), generator=generator).split(128):
                 augment(take(images.pixels, rows), draw_boxes("crop-flip", len(rows), generator), 224)
 
-        seconds = [[_timed(lambda: list(map(len, loader)))[0], _timed(epoch)[0]] for _ in range(4)]
+        seconds = [[timed(lambda: list(map(len, loader)))[0], timed(epoch)[0]] for _ in range(4)]
         pack_file(Path(folder) / "photographs", 256).unlink()
     baseline_s, ours_s = np.median(seconds[1:], axis=0)
     return {
@@ -193,53 +125,6 @@ def compare_packed() -> Row:
         "notes": f"{len(images)} JPEGs of 500 × 375 ({n_bytes / len(images) / 1000:.0f} kB), epochs 2 to 4 in turn: "
         f"{len(images) / baseline_s:.0f} and {len(images) / ours_s:.0f} images/s",
     }
-
-
-def compare_collect() -> Row:
-    """The records of 2,000 finished runs, each of 100 inputs, read into one table."""
-    from nbtools import runs
-    from nbtools.repeat import environment
-
-    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder, environment({"NBTOOLS_HOME": folder}):
-        size = write_runs(2000)
-        seconds, found = _timed(lambda: runs.collect("03_guided_training", "demo"))
-    assert sorted(found["seed"]) == list(range(2000))
-    return {
-        "comparison": "collect",
-        "ours_s": seconds,
-        "goal": "5 s",
-        "notes": f"2000 runs, records of {size / 1000:.0f} kB",
-    }
-
-
-COMPARISONS: dict[str, Callable[[], Row]] = {
-    "nsd": compare_nsd,
-    "prepare": compare_prepare,
-    "noise_ceiling": compare_noise_ceiling,
-    "packed": compare_packed,
-    "attacks": compare_attacks,
-    "collect": compare_collect,
-}
-
-
-def _classifier(folder: Path) -> tuple[Any, Any]:
-    """Train a small network on the demo study; return it, frozen, and 300 of the study's validation images."""
-    from nbtools.data.images import choose_rows, load_folder, split_rows
-    from nbtools.data.study import open_study, study_file
-    from nbtools.data.synthetic import make_study
-    from nbtools.loop import TrainConfig
-    from nbtools.models import GuidedNet, build, load_model, save_model
-    from nbtools.training import train_guided
-
-    study = open_study("demo" if study_file("demo").exists() else str(make_study(folder / "demo")))
-    images = load_folder(study.need("classification") / "train", study.image_size)
-    splits = split_rows(len(images), 0.04)
-    config = TrainConfig(epochs=16, batch_size=64, lr=3e-3, schedule="one-cycle")
-    model = build(GuidedNet, 0, "small_resnet", len(images.classes), 0)
-    train_guided(model, images, None, 0.0, splits, config)
-    save_model(model, folder / "network")
-    validation = load_folder(study.need("classification") / "val", study.image_size)
-    return load_model(folder / "network"), validation[choose_rows(len(validation), 300)]
 
 
 def load_whole(root: str) -> dict[str, NDArray]:
@@ -266,13 +151,17 @@ def ncsnr_loop(responses: NDArray, image_ids: NDArray) -> NDArray:
 
 
 def write_photographs(folder: Path, n: int = 600) -> int:
-    """Write JPEGs of four classes with the spectrum of photographs, 500 × 375 pixels; return their bytes."""
+    """Write JPEGs of 500 × 375 pixels with the spectrum of photographs; return their bytes.
+
+    Their four classes differ in how long structures are in both directions: they can be learned.
+    """
     from PIL import Image
 
     rng = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500)[None])
-    frequency[0, 0] = 1
+    across, along = np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500)[None]
     for i in tqdm(range(n), "writing photographs"):
+        frequency = np.hypot(across * (1, 1, 3, 3)[i % 4], along * (1, 3, 1, 3)[i % 4])
+        frequency[0, 0] = 1
         noise = np.fft.rfft2(rng.normal(size=(3, 375, 500))) / frequency
         pixels = np.fft.irfft2(noise, s=(375, 500)).transpose(1, 2, 0)
         file = folder / f"class{i % 4}" / f"{i:04d}.JPEG"
@@ -319,52 +208,13 @@ def write_session(root: Path, n_sessions: int = 1) -> None:
                 stream.write(volume.tobytes())
 
 
-def write_runs(n: int) -> int:
-    """Write records of n networks of the demo study, seeds from 0, into the home; return the bytes of one."""
-    from nbtools import runs
-    from nbtools.data.study import home
-    from nbtools.provenance import surroundings
-
-    stamp = {"sha256": 64 * "0", "size": 5_000_000, "modified": time.time_ns()}
-    record = {
-        "notebook": "03_guided_training",
-        "parameters": runs.defaults("03_guided_training"),
-        "inputs": {f"runs/demo/02_neural_predictors/TO_seed=0_{i:08x}/weights.safetensors": stamp for i in range(100)},
-        **surroundings(),
-        "seconds": 71.6,
-        "finished": "2026-11-25T23:41:08+0000",
-    }
-    text = json.dumps(record, indent=1)
-    for seed in range(n):
-        own = text.replace('"seed": 0', f'"seed": {seed}', 1)
-        runs.write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / runs.RECORD, own)
-    return len(text)
-
-
 def measure(side: str, root: str) -> None:
     """Run one side, leave its arrays in `root` and print its seconds and peak memory (MB) as JSON."""
-    seconds, arrays = _timed(lambda: globals()[side](root))
-    print(json.dumps({"seconds": seconds, "peak_mb": _peak_mb()}))
+    seconds, arrays = timed(lambda: globals()[side](root))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
     np.savez(f"{root}/{side}.npz", **arrays)
 
 
 def _in_new_process(side: str, root: str) -> dict[str, float]:
-    code = f"from nbtools import bench; bench.measure({side!r}, {root!r})"
+    code = f"from nbtools.bench import data; data.measure({side!r}, {root!r})"
     return json.loads(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)
-
-
-def _timed(function: Callable[[], T]) -> tuple[float, T]:
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
-
-
-def _peak_mb() -> float:
-    """Peak resident memory of this process in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Better than getrusage, by which a new process starts out with its parent's peak.
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS

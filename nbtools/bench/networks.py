@@ -1,0 +1,158 @@
+"""Networks: attacks, and training."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbtools.bench.data import write_photographs
+from nbtools.bench.timing import Row, timed
+
+_STEPS = 40  # of PGD
+_ALPHA, _BATCH, _LR = 0.5, 32, 0.01
+
+
+def compare_training(size: int, n_images: int, epochs: int) -> Row:
+    """Guided training of a ResNet-18, against a plain float32 loop over ImageFolder and DataLoader; from epoch 2 on."""
+    from nbtools.conditions import parse_condition
+    from nbtools.data.images import load_folder
+    from nbtools.loop import TrainConfig
+    from nbtools.models import GuidedNet, RoiPredictor, build, freeze
+    from nbtools.training import make_guide, train_guided
+
+    predictor = build(RoiPredictor, 1, "resnet18", 50, 500)
+    freeze(predictor)
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
+        write_photographs(Path(folder) / "train", n_images)
+        write_photographs(Path(folder) / "val", 100)
+        plain, ours, alone = (build(GuidedNet, 0, "resnet18", 4, n) for n in (50, 50, 0))
+        baseline = _plain_training(plain, copy.deepcopy(predictor), Path(folder) / "train", size, epochs)
+        images = load_folder(Path(folder) / "train", round(size * 8 / 7), memory_limit=0)
+        splits = {"train": np.arange(len(images)), "validation": np.arange(len(images))[::8]}
+        config = TrainConfig(
+            epochs=epochs,
+            batch_size=_BATCH,
+            lr=_LR,
+            optimizer="sgd",
+            schedule="constant",
+            augmentation="crop-flip",
+            precision="bf16-mixed",
+        )
+        guide = make_guide(parse_condition("TO"), predictor, images[:64], "raw", 0)
+        train = partial(train_guided, images=images, splits=splits, config=config, size=size)
+        guided, unguided = (
+            history.loc[(history["split"] == "train") & (history["epoch"] > 0), "seconds"].median()
+            for history in (train(ours, guide=guide, alpha=_ALPHA), train(alone, guide=None, alpha=0.0))
+        )
+        test = load_folder(Path(folder) / "val", size)
+        right = [_accuracy(model, test) for model in (plain, ours)]
+    seen = n_images // _BATCH * _BATCH
+    return {
+        "comparison": f"training{size}",
+        "baseline_s": baseline,
+        "ours_s": guided,
+        "ratio": baseline / guided,
+        "goal": "1.5x, guidance 1.35x",
+        "notes": f"{seen / baseline:.0f} and {seen / guided:.0f} images/s, packed and bf16; accuracy after {epochs} "
+        f"epochs {right[0]:.2f} and {right[1]:.2f}; guidance costs {guided / unguided:.2f}x of a plain step",
+    }
+
+
+def compare_training_64() -> Row:
+    """As `compare_training`, at 64 pixels."""
+    return compare_training(64, 480, 5)
+
+
+def compare_training_224() -> Row:
+    """As `compare_training`, at 224 pixels."""
+    return compare_training(224, 160, 3)
+
+
+def _plain_training(model: Any, predictor: Any, folder: Path, size: int, epochs: int) -> float:
+    """Train as a tutorial would; return the median seconds of an epoch, without the first."""
+    import torch
+    from torch.nn import functional as F
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    images, workers = ImageFolder(folder, transforms.Compose(steps)), os.cpu_count() or 1
+    loader = DataLoader(images, _BATCH, shuffle=True, num_workers=workers, persistent_workers=True, drop_last=True)
+    optimizer = torch.optim.SGD(model.parameters(), _LR, momentum=0.9)
+    model.train()
+    seconds = []
+    for _ in range(epochs):
+        start = time.perf_counter()
+        for x, labels in loader:
+            with torch.no_grad():
+                target = predictor(x)
+            logits, neural = model.heads(x)
+            loss = (1 - _ALPHA) * F.cross_entropy(logits, labels) + _ALPHA * F.mse_loss(neural, target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:]))
+
+
+def _accuracy(model: Any, images: Any) -> float:
+    from nbtools.training import predict
+
+    return float((predict(model.eval(), images.pixels).argmax(1) == images.labels).float().mean())
+
+
+def compare_attacks() -> Row:
+    """One sweep over ten ε, against Foolbox given the same ten: the same attack on the same network and images."""
+    import foolbox as fb
+    import torch
+
+    from nbtools.attacks import sweep
+    from nbtools.data.images import to_float
+
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
+        model, images = _classifier(Path(folder))
+    epsilons = [float(epsilon) for epsilon in np.geomspace(0.25, 8, 10) / 255]
+    attack = fb.attacks.LinfPGD(rel_stepsize=2.5 / _STEPS, steps=_STEPS)
+    judge, pixels = fb.PyTorchModel(model, bounds=(0, 1), device="cpu"), to_float(images.pixels)
+    torch.manual_seed(0)
+    baseline_s, (_, _, success) = timed(lambda: attack(judge, pixels, images.labels, epsilons=epsilons))
+    ours_s, decisions = timed(lambda: sweep(model, images, epsilons, steps=_STEPS))
+    right = (decisions["prediction"] == decisions["label"]).groupby(decisions["epsilon"]).mean()
+    difference = right.loc[epsilons].to_numpy() - (~success).float().mean(1).numpy()
+    return {
+        "comparison": "attacks",
+        "baseline_s": baseline_s,
+        "ours_s": ours_s,
+        "ratio": baseline_s / ours_s,
+        "goal": "3x",
+        "notes": f"PGD-{_STEPS}, 10 ε, {len(images)} images, clean accuracy {right.loc[0.0]:.2f}; robust accuracy "
+        f"(ours − Foolbox) differs by {np.abs(difference).max():.3f} at most, {difference.mean():+.4f} on average",
+    }
+
+
+def _classifier(folder: Path) -> tuple[Any, Any]:
+    """Train a small network on the demo study; return it, frozen, and 300 of the study's validation images."""
+    from nbtools.data.images import choose_rows, load_folder, split_rows
+    from nbtools.data.study import open_study, study_file
+    from nbtools.data.synthetic import make_study
+    from nbtools.loop import TrainConfig
+    from nbtools.models import GuidedNet, build, load_model, save_model
+    from nbtools.training import train_guided
+
+    study = open_study("demo" if study_file("demo").exists() else str(make_study(folder / "demo")))
+    images = load_folder(study.need("classification") / "train", study.image_size)
+    splits = split_rows(len(images), 0.04)
+    config = TrainConfig(epochs=16, batch_size=64, lr=3e-3, schedule="one-cycle")
+    model = build(GuidedNet, 0, "small_resnet", len(images.classes), 0)
+    train_guided(model, images, None, 0.0, splits, config)
+    save_model(model, folder / "network")
+    validation = load_folder(study.need("classification") / "val", study.image_size)
+    return load_model(folder / "network"), validation[choose_rows(len(validation), 300)]

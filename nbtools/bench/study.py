@@ -1,0 +1,148 @@
+"""A study of many runs: collected, and run as a workflow."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+from nbtools import runs
+from nbtools.bench.timing import Row, timed
+
+_ROIS = ("none", "V1", "TO")
+
+
+def compare_collect() -> Row:
+    """The records of 2,000 finished runs, each of 100 inputs, read into one table."""
+    from nbtools.repeat import environment
+
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder, environment({"NBTOOLS_HOME": folder}):
+        size = write_runs(2000)
+        seconds, found = timed(lambda: runs.collect("03_guided_training", "demo"))
+    assert sorted(found["seed"]) == list(range(2000))
+    return {
+        "comparison": "collect",
+        "ours_s": seconds,
+        "goal": "5 s",
+        "notes": f"2000 runs, records of {size / 1000:.0f} kB",
+    }
+
+
+def compare_workflow() -> Row:
+    """Predictors, networks and attacks of the demo as a workflow of notebooks, against the bare calls: CPU seconds."""
+    from nbtools.provenance import PROJECT
+    from nbtools.repeat import environment
+
+    cores = os.cpu_count() or 1
+    targets = [f"attack_{roi}_seed0" for roi in _ROIS]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--cores", str(cores)]
+    command += ["--quiet", "all", "--config", "rois=V1 TO", "controls=none", "--"]
+    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder, environment({"NBTOOLS_HOME": folder}):
+        run = lambda *names: subprocess.run([*command, *names], cwd=folder, check=True)  # noqa: E731
+        run("world")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall, _ = timed(lambda: run(*targets))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        again, _ = timed(lambda: run(*targets))
+        with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:  # as many at once
+            bare = sum(pool.map(_bare_calls, _ROIS))
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "comparison": "workflow",
+        "baseline_s": bare,
+        "ours_s": used,
+        "ratio": bare / used,
+        "goal": "overhead below 25 %, restart 10 s",
+        "notes": f"CPU seconds of 8 runs; overhead {used / bare - 1:.0%}; CPU / ({cores} × wall) = "
+        f"{used / cores / wall:.2f}; started again, nothing is done in {again:.1f} s",
+    }
+
+
+def _bare_calls(roi: str) -> float:
+    """Make the training and attack calls of notebooks 02, 03 and 04 for a condition; return their CPU seconds."""
+    import torch
+
+    from nbtools.attacks import sweep
+    from nbtools.conditions import parse_condition
+    from nbtools.data.images import choose_rows, load_folder, load_stimuli, split_rows
+    from nbtools.data.measured import load_design, load_trials
+    from nbtools.data.responses import average_repeats, fit_basis, project, split_images
+    from nbtools.data.study import open_study
+    from nbtools.models import GuidedNet, RoiPredictor, build
+    from nbtools.training import fit_predictor, make_guide, train_guided
+
+    torch.set_num_threads(1)
+    source, used, guide, n_components = open_study("demo"), 0.0, None, 0
+    images = load_folder(source.need("classification") / "train", source.image_size)
+    test = load_folder(source.need("classification") / "val", source.image_size)
+    if roi != "none":
+        settings, config = _settings("02_neural_predictors", keep="best")
+        responses = average_repeats(load_trials(source, [roi], progress=False)[roi], load_design(source).shared_ids)
+        splits = split_images(responses)
+        basis = fit_basis(responses.responses[splits["train"]], settings["variance"])
+        n_components = len(basis.components)
+        scores = torch.from_numpy(project(basis, responses.responses)).float()
+        stimuli = load_stimuli(source.stimuli, responses.image_ids, source.image_size)
+        predictor = build(RoiPredictor, 0, settings["architecture"], *basis.components.shape)
+        used += _cpu(lambda: fit_predictor(predictor, stimuli, scores, splits, config))
+    settings, config = _settings("03_guided_training")
+    rows = split_rows(len(images), settings["validation_fraction"])
+    network = build(GuidedNet, 0, settings["architecture"], len(images.classes), n_components)
+
+    def train() -> None:
+        made = make_guide(parse_condition(roi), predictor, images, "global", 0) if n_components else guide
+        train_guided(network, images, made, settings["alpha"], rows, config)
+
+    used += _cpu(train)
+    settings = runs.defaults("04_adversarial_attacks")
+    chosen = test[choose_rows(len(test), settings["n_images"])]
+    radii = [float(level) / 255 for level in settings["epsilons"].split()]
+    for attack in settings["attacks"].split():
+        used += _cpu(partial(sweep, network, chosen, radii, attack=attack, steps=settings["steps"]))
+    return used
+
+
+def _settings(notebook: str, **other: Any) -> tuple[runs.Parameters, Any]:
+    """Return a notebook's defaults, and the training they describe."""
+    from nbtools.loop import TrainConfig
+
+    given = runs.defaults(notebook)
+    names = ("epochs", "batch_size", "weight_decay", "schedule", "augmentation", "precision", "seed")
+    config = TrainConfig(**{name: given[name] for name in names}, lr=given["learning_rate"], **other)
+    return given, config
+
+
+def _cpu(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def write_runs(n: int) -> int:
+    """Write records of n networks of the demo study, seeds from 0, into the home; return the bytes of one."""
+    from nbtools.data.study import home
+    from nbtools.provenance import surroundings
+
+    stamp = {"sha256": 64 * "0", "size": 5_000_000, "modified": time.time_ns()}
+    record = {
+        "notebook": "03_guided_training",
+        "parameters": runs.defaults("03_guided_training"),
+        "inputs": {f"runs/demo/02_neural_predictors/TO_seed=0_{i:08x}/weights.safetensors": stamp for i in range(100)},
+        **surroundings(),
+        "seconds": 71.6,
+        "finished": "2026-11-25T23:41:08+0000",
+    }
+    text = json.dumps(record, indent=1)
+    for seed in range(n):
+        own = text.replace('"seed": 0', f'"seed": {seed}', 1)
+        runs.write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / runs.RECORD, own)
+    return len(text)
