@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,22 +122,25 @@ def measure(kind: str, image_size: int, threads: int) -> float:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        network = build(GuidedNet, 0, architecture, _N_CLASSES, 0)
         if how == "trained":
-            return _trained(network, image_size, *settings)
+            precision, batch_size = settings
+            return _trained(architecture, image_size, precision, _batch(image_size, int(batch_size)))
+        network = build(GuidedNet, 0, architecture, _N_CLASSES, 0)
         return {"passed": _passed, "gradient": _gradient}[how](network, image_size)
     finally:
         torch.set_num_threads(before)
 
 
-def _trained(network: GuidedNet, size: int, precision: str, batch_size: str) -> float:
-    """Train for three short epochs; the first one warms up."""
+@cache  # batches that a CPU would only take longer for are one
+def _trained(architecture: str, size: int, precision: str, batch: int) -> float:
+    """Train for two short epochs; the first one warms up."""
     from nbtools.loop import TrainConfig
+    from nbtools.models import GuidedNet, build
     from nbtools.training import train_guided
 
-    batch = _batch(size, int(batch_size))
-    n = batch * max(2, 512 // batch)
-    config = TrainConfig(epochs=3, batch_size=batch, lr=1e-4, precision=precision)  # type: ignore[arg-type]
+    network = build(GuidedNet, 0, architecture, _N_CLASSES, 0)
+    n = batch * max(2, min(512, 2 * _CPU_PIXELS // size**2) // batch)
+    config = TrainConfig(epochs=2, batch_size=batch, lr=1e-4, precision=precision)  # type: ignore[arg-type]
     splits = {"train": np.arange(n), "validation": np.arange(8)}
     with redirect_stderr(io.StringIO()):  # one progress bar is enough
         history = train_guided(network, _noise(n, size), None, 0.0, splits, config)

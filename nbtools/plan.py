@@ -57,12 +57,12 @@ def plan(config: Config) -> str:
     work = costed(graph, config)
     done = finished_jobs(graph)
     past = past_runs(graph.jobs)
-    threads, image_size = work[0].threads, work[0].sizes.image_size
+    threads, image_size = min(work[0].threads, os.cpu_count() or 1), work[0].sizes.image_size
     unknown = [run for run in work if run.job.record not in done and _kind(run.job) not in past]
     kinds = [kind for run in unknown for kind in run.work]
     device, rates = rates_for(graph.study, kinds, image_size, threads)
-    table = estimates(work, done, past, rates, on_gpu(device))
-    return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *_notes(device, table, config)])
+    table = estimates(work, done, past, rates, on_gpu(device), threads)
+    return "\n".join([_by_notebook(table), "", *_totals(table, graph, threads), "", *_notes(device, table, config)])
 
 
 def finished_jobs(graph: Graph) -> set[Path]:
@@ -94,7 +94,12 @@ def _kind(job: Job) -> tuple[str, str]:
 
 
 def estimates(
-    work: list[Costed], done: set[Path], past: dict[tuple[str, str], Measured], rates: Rates, gpu: bool
+    work: list[Costed],
+    done: set[Path],
+    past: dict[tuple[str, str], Measured],
+    rates: Rates,
+    gpu: bool,
+    threads: int = 1,
 ) -> pd.DataFrame:
     """Return one row for each run: what it took before or what its work and the rates say.
 
@@ -110,6 +115,8 @@ def estimates(
         Seconds an image, by kind of pass.
     gpu : bool
         Whether they are those of a GPU.
+    threads : int
+        Of a run.
 
     Returns
     -------
@@ -131,7 +138,7 @@ def estimates(
             "notebook": run.job.notebook,
             "finished": run.job.record in done,
             "seconds": seconds,
-            "cpu": 0.0 if on_card else seconds * run.threads / 3600,
+            "cpu": 0.0 if on_card else seconds * threads / 3600,
             "gpu": seconds / 3600 if on_card else 0.0,
             "memory": memory,
             "disk": disk,
@@ -178,13 +185,12 @@ def _cells(group: pd.DataFrame) -> list[str]:
     return [str(len(group)), str(int(group.finished.sum())), str(len(todo)), *hours, memory, disk]
 
 
-def _totals(table: pd.DataFrame, graph: Graph) -> list[str]:
+def _totals(table: pd.DataFrame, graph: Graph, threads: int) -> list[str]:
     cores, lines = os.cpu_count() or 1, []
     for target in TARGETS:
         jobs = graph.of(target)
         part = table.loc[[job.record for job in jobs]]
         todo = part[~part.finished]
-        threads = max(1, round((todo.cpu * 3600 / todo.seconds).max())) if len(todo) else 1
         wall = wall_seconds(table, jobs, threads, cores)
         lines.append(
             f"{target + ':':10} {len(part)} runs, {len(todo)} to do: {todo.cpu.sum():.2f} CPU hours, "
