@@ -234,7 +234,7 @@ def load_imagenet_weights(backbone: Backbone) -> None:
 
 
 def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
-    """Return weights that torchvision publishes, downloaded once; their hash is checked, nothing but tensors is read.
+    """Return weights that torchvision publishes, downloaded once and checked by their hash; only tensors are read.
 
     Raises
     ------

@@ -290,7 +290,7 @@ def _told(found: list[Difference], shown: int = 5) -> str:
 
 
 def _verdict(exact: bool, largest: float, n: int) -> str:
-    files = f"{n} tables and weights; columns that are clocks ({', '.join(CLOCKS)}) are left out"
+    files = f"files compared: {n}; columns that are clocks ({', '.join(CLOCKS)}) are left out"
     if exact:
         return f"THE SAME to the bit: {files}"
     if largest <= TOLERANCE:

@@ -74,7 +74,7 @@ def test_a_run_repeats_to_the_bit(
     assert main(["repeat", str(runs.find("attack", "tiny").folder)]) == 0
     out = capfd.readouterr().out
     assert "drawn.parquet: the same to the bit" in out
-    assert "THE SAME to the bit: 2 tables and weights; columns that are clocks (seconds, finished) are left out" in out
+    assert "THE SAME to the bit: files compared: 2; columns that are clocks (seconds, finished) are left out" in out
     assert "inputs: the same" in out
     assert "surroundings: the same" in out
     assert contents(home) == before, "the run itself, and all others, are only read"
