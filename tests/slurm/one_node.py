@@ -26,6 +26,7 @@ MARK = "# of one_node.py: a cluster for the time of a test. If none runs, this f
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "setpriv")
 CPUS = 2
 PATIENCE = 60  # seconds that a daemon may take to come up, or to go
+BACK = 30  # seconds that a job put back into the queue waits there; two minutes, if Slurm is not told
 
 
 class Unavailable(Exception):
@@ -100,7 +101,7 @@ SlurmdPort={_free_port()}
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={munge}
+AuthInfo=socket={munge},cred_expire={BACK}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def records(project: Path) -> dict[Path, tuple[str, int]]:
 
 def copy_project(project: Path) -> None:
     """Copy what runs; in the copy, V1's first attack dies: a job that only the second start submits."""
-    for folder in ("nbtools", "notebooks", "config"):
+    for folder in ("nbtools", "notebooks", "config", "docs"):
         ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
         shutil.copytree(runs.PROJECT / folder, project / folder, ignore=ignored)
     shutil.copy(runs.PROJECT / "Snakefile", project)
@@ -116,16 +116,20 @@ def start_and_kill(project: Path, after: int) -> set[str]:
     with log.open("w") as file:
         command = [sys.executable, "-c", START, *PROFILE]
         first = subprocess.Popen(command, **where(project), stdout=file, stderr=file, start_new_session=True)
-    deadline = time.monotonic() + LIMIT
     try:
-        while len(finished(log.read_text())) < after:
-            assert first.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
+        wait_until(lambda: len(finished(log.read_text())) >= after or first.poll() is not None, log.read_text)
+        assert first.poll() is None, log.read_text()
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     return finished(log.read_text())
+
+
+def wait_until(ready: Callable[[], object], what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not ready():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.3)
 
 
 def remembered() -> list[dict[str, str]]:
@@ -188,3 +192,28 @@ def test_a_job_that_dies_is_tried_again(study: Pass) -> None:
     assert "Trying to restart job" in study.resumed
     log = study.project / f".snakemake/slurm_logs/rule_attack_V1_seed0/{failed[0]['JobId']}.log"
     assert "died" in log.read_text(), "the log of what failed is kept"
+
+
+def test_a_job_that_is_told_to_end_goes_back_into_the_queue(study: Pass) -> None:
+    """By docs/array.sh, without Snakemake: its training is kept, and taken up when it starts again."""
+    script = study.project / "docs/array.sh"
+    text = script.read_text().replace(".venv/bin/python", sys.executable)
+    script.write_text(text.replace("-p roi", "-p study tiny -p alpha 0.5 -p epochs 8 -p roi"))
+    options = ["--parsable", "--array=0", f"--chdir={study.project}", "--export=ALL,OMP_NUM_THREADS=1"]
+    done = subprocess.run(["sbatch", *options, script], **where(study.project), capture_output=True, check=True)
+    number = done.stdout.strip()
+
+    def job() -> dict[str, str]:
+        return next(job for job in remembered() if job["JobId"] == number)
+
+    def kept() -> list[Path]:
+        return list((study.project / "runs/tiny/03_guided_training").glob("V1_*alpha=0.5*/checkpoint.safetensors"))
+
+    wait_until(kept, job)
+    slurm("scancel", "--signal=TERM", number)
+    wait_until(lambda: job()["Restarts"] == "1" and job()["JobState"] == "PENDING", job)
+    (checkpoint,) = kept()
+    assert not (checkpoint.parent / "run.json").exists()
+    wait_until(lambda: job()["JobState"] in ("COMPLETED", "FAILED"), job)
+    assert job()["JobState"] == "COMPLETED", (study.project / f"slurm-{number}_0.out").read_text()
+    assert (checkpoint.parent / "run.json").exists()
