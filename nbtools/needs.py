@@ -28,9 +28,9 @@ from nbtools.study_config import Config
 MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images, which takes seconds to import
 SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
 _LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.1
-# Measured: the notebook's kernel with its libraries, the process that runs it, and Slurm's Snakemake around it; more of
-# the libraries is in memory where there is a GPU.
-_BASE_MB, _TABLES_MB, _GPU_MB = 1_450, 750, 2_000
+# Measured: the process that runs a notebook and Slurm's Snakemake around it; with its kernel and all libraries, or with
+# those of tables alone; more of them is in memory where there is a GPU.
+RUNNER_MB, _BASE_MB, _TABLES_MB, _GPU_MB = 375, 1_450, 750, 2_000
 _TABLES_ONLY = ("10_summary", "12_alpha", "15_study_explorer")
 _MEASURED = ("01_brain_responses", "02_neural_predictors", "08_rsa", "09_manifolds", "14_brain_and_geometry")
 _WEIGHTS_MB = {"resnet18": 46.0, "small_resnet": 5.0}

@@ -15,7 +15,7 @@ from nbtools import runs
 from nbtools.calibration import on_gpu, rates_for
 from nbtools.costs import ON_GPU, START, Rates, seconds_of
 from nbtools.graph import TARGETS, Graph, Job, make_graph
-from nbtools.needs import Costed, costed
+from nbtools.needs import RUNNER_MB, Costed, costed
 from nbtools.study_config import Config
 
 RUNS, MODEL = "finished runs", "calibration"
@@ -30,7 +30,7 @@ class Measured:
     seconds : float
         Mean of their recorded times.
     memory_mb : int
-        The most that any of their kernels held.
+        The most that any of their kernels held, and what runs it.
     disk_mb : float
         Mean size of their folders.
     """
@@ -80,7 +80,9 @@ def past_runs(jobs: Iterable[Job]) -> dict[tuple[str, str], Measured]:
     for job in jobs:
         if record := runs.read_record(job.record.parent):
             size = sum(file.stat().st_size for file in job.record.parent.iterdir() if file.is_file()) / 1e6
-            found[_kind(job)].append((float(record["seconds"]), int(record.get("peak_memory_mb") or 0), size))
+            found[_kind(job)].append(
+                (float(record["seconds"]), int(record.get("peak_memory_mb") or 0) + RUNNER_MB, size)
+            )
     return {
         kind: Measured(fmean(seconds), max(memory), fmean(disk))
         for kind, taken in found.items()

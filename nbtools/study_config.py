@@ -13,6 +13,7 @@ import yaml
 from nbtools import runs
 from nbtools.conditions import parse_condition
 from nbtools.data.study import open_study
+from nbtools.data.synthetic.recipe import PROFILES
 from nbtools.errors import InputError
 from nbtools.provenance import PACKAGE
 
@@ -69,6 +70,8 @@ def check_config(config: Config) -> None:
         raise _wrong(
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
         )
+    if (profile := config.get("profile", "demo")) not in PROFILES:
+        raise _wrong("there is no such profile", " or ".join(PROFILES), repr(profile))
     number(config.get("gpus", 0), "gpus", int)
 
 

@@ -63,14 +63,18 @@ def test_the_demo_has_seven_predictors_and_eleven_networks() -> None:
     assert demo - {name for name in demo if "seed0" in name} == {"responses", "summary"}
 
 
-def test_folders_keep_their_names() -> None:
-    """Golden: finished runs of earlier versions must be found again."""
+def test_a_job_is_the_run_that_its_parameters_name() -> None:
+    """What was run by hand, in a notebook or by papermill is found, and not run again."""
     records = {job.name: job.record for job in make_graph({}).jobs}
-    found = {name: records[name].relative_to(home() / "runs").parent.as_posix() for name in records}
-    assert found["network_TO_seed0"] == "demo/03_guided_training/TO_seed=0_e4c78ed5"
-    assert found["network_V1_alpha0.35_seed0"] == "demo/03_guided_training/V1_seed=0_alpha=0.35_b821c0b0"
-    assert found["attack_none_seed0"] == "demo/04_adversarial_attacks/none_seed=0_4e6ce870"
-    assert found["14_brain_and_geometry"] == "demo/14_brain_and_geometry/all_seed=0_d1beb381"
+    by_hand: dict[str, tuple[str, dict[str, Any]]] = {
+        "network_TO_seed0": ("03_guided_training", {}),
+        "network_V1_alpha0.35_seed0": ("03_guided_training", {"roi": "V1", "alpha": 0.35}),
+        "attack_none_seed0": ("04_adversarial_attacks", {"roi": "none"}),
+        "summary": ("10_summary", {}),
+        "14_brain_and_geometry": ("14_brain_and_geometry", {}),
+    }
+    for name, (notebook, values) in by_hand.items():
+        assert records[name] == runs.run_folder(notebook, values) / runs.RECORD
 
 
 @pytest.mark.parametrize("config", [{}, TINY, {"seeds": "0 1", "rois": "V1 V3"}], ids=["demo", "tiny", "other"])
@@ -174,6 +178,7 @@ def test_rows_that_overlap_share_their_jobs() -> None:
         ({"rois": ""}, "without regions or seeds"),
         ({"seeds": "one"}, "seeds cannot be 'one'"),
         ({"alphas": "1.5"}, "alphas cannot be '1.5'"),
+        ({"profile": "large"}, "no such profile"),
         ({"gpus": "two"}, "gpus cannot be 'two'"),
         ({"settings": "V1"}, "settings cannot be read"),
         ({"settings": {"03_guided_trainings": {}}}, "no notebook '03_guided_trainings'"),
@@ -228,9 +233,9 @@ def test_a_value_reaches_its_program_as_text(tmp_path: Path, arguments: str) -> 
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
 def test_snakemake_runs_nothing_of_a_value(tmp_path: Path) -> None:
-    done = snakemake("--config", f"profile={HOSTILE}", "--", "world")
+    done = snakemake("--config", f"world_seed={HOSTILE}", "--", "world")
     assert done.returncode != 0
-    assert "invalid choice" in done.stdout + done.stderr, "world was started, and refused the name"
+    assert "invalid int value" in done.stdout + done.stderr, "world was started, and refused the seed"
     assert not list(tmp_path.rglob("hacked"))
 
 

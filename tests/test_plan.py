@@ -21,7 +21,7 @@ from nbtools.data.study import home, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.files import written
 from nbtools.graph import Graph, Job, make_graph
-from nbtools.needs import MEMORY_LIMIT, SAFETY, costed, growing, needs_of
+from nbtools.needs import MEMORY_LIMIT, RUNNER_MB, SAFETY, costed, growing, needs_of
 from nbtools.plan import MODEL, RUNS, estimates, finished_jobs, past_runs, plan, wall_seconds
 from nbtools.study_config import read_config
 
@@ -102,7 +102,7 @@ def test_planted_runs_give_known_totals() -> None:
 
     assert table.loc["predictor_TO_seed0", "seconds"] == 100 + 10, "as its like took, and the kernel's start"
     assert set(table[table.notebook == "03_guided_training"].seconds) == {250 + 10.0}
-    assert set(table[table.notebook == "03_guided_training"].memory) == {1300}
+    assert set(table[table.notebook == "03_guided_training"].memory) == {1300 + RUNNER_MB}
     assert table.loc["network_TO_seed0", "cpu"] == pytest.approx(260 / 3600)
     assert table.loc["network_TO_seed0", "disk"] == pytest.approx(1.0, rel=0.01)
     assert set(table.source[table.notebook.isin(["02_neural_predictors", "03_guided_training"])]) == {RUNS}
