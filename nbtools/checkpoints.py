@@ -207,7 +207,7 @@ class Keeper:
         self.fabric.strategy.precision.load_state_dict(note["scaler"])
         meter = Meter()
         if self.fabric.is_global_zero:  # it holds the sums of all processes
-            meter.sums = {name: value.to(self.fabric.device) for name, value in state.get("meter", {}).items()}
+            meter.sums = {name: state["meter"][name].to(self.fabric.device) for name in note["terms"]}
             meter.count = note["count"]
         return Progress(note["epoch"], note["step"], note["seconds"], meter, note["history"], state.get("kept", {}))
 
@@ -238,6 +238,7 @@ class Keeper:
                 "step": progress.step,
                 "seconds": progress.seconds,
                 "count": count,
+                "terms": list(sums),  # in their order, which the file does not keep
             }
             save_checkpoint(self.file, state, note)
         self.fabric.barrier()

@@ -178,14 +178,15 @@ def _loop(
     state = keeper.resume()
     module, stepper = fabric.setup(_compiled(objective) if config.compile else objective, optimizer)
     make_batch, train = batches(fabric.device), torch.from_numpy(splits["train"])
-    validation = torch.from_numpy(splits["validation"])
+    validation, n_steps = torch.from_numpy(splits["validation"]), _n_steps(train, config)
     with on_sigterm(keeper.ask), _progress(train, config, state, fabric) as bar:
         while state.epoch < config.epochs:
             _train_epoch(fabric, module, stepper, make_batch, train, config, state, keeper, bar)
             trained = state.meter.means(fabric)
             _check_finite(trained["loss"], state.epoch)
             checked = _evaluate(fabric, module, make_batch, validation)
-            common = {"lr": stepper.param_groups[0]["lr"], "seconds": state.seconds}
+            # the rate is not asked of the optimiser: after a kill all steps of an epoch may have been taken before
+            common = {"lr": _rate(config, state.epoch, n_steps - 1, n_steps), "seconds": state.seconds}
             state.history.append({"epoch": state.epoch, "split": "train", **trained, **common})
             state.history.append({"epoch": state.epoch, "split": "validation", **checked, **common})
             if _is_best(state.history, config):
@@ -235,7 +236,7 @@ def _train_epoch(
         if step < state.step:  # taken before a kill
             continue
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, (state.epoch + step / n_steps) / config.epochs)
+            group["lr"] = _rate(config, state.epoch, step, n_steps)
         parts = list(zip(chosen.tensor_split(config.accumulate), boxes.tensor_split(config.accumulate), strict=True))
         for n, (part, part_boxes) in enumerate(parts, start=1):
             with fabric.autocast():
@@ -252,6 +253,10 @@ def _train_epoch(
         if step % 10 == 0:  # reading a value waits for the device
             bar.set_postfix({name: f"{value.detach().item():.3f}" for name, value in terms.items()}, refresh=False)
         keeper.save_if_due(state)
+
+
+def _rate(config: TrainConfig, epoch: int, step: int, n_steps: int) -> float:
+    return learning_rate(config, (epoch + step / n_steps) / config.epochs)
 
 
 def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:

@@ -319,14 +319,13 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
 
 
 def prefer_defaults(runs: pd.DataFrame, notebook: str, by: tuple[str, ...]) -> pd.DataFrame:
-    """Where several runs agree in the parameters `by`, keep the one that has the defaults in all others, if any."""
+    """Where several runs agree in the parameters `by`, keep the one with most defaults in the others, if there is one."""
     if len(runs) < 2:
         return runs
     others = {name: value for name, value in defaults(notebook).items() if name not in ("study", *by)}
     # a run from before a parameter existed has no value for it
-    usual = (runs.reindex(columns=list(others)) == pd.Series(others)).all(axis=1)
-    has_usual = usual.groupby([runs[name] for name in by]).transform("any") if by else usual.any()
-    return runs[usual | ~has_usual]
+    usual = (runs.reindex(columns=list(others)) == pd.Series(others)).sum(axis=1)
+    return runs[usual == (usual.groupby([runs[name] for name in by]).transform("max") if by else usual.max())]
 
 
 def find(notebook: str, study: str, **parameters: Any) -> Run:

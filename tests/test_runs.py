@@ -511,7 +511,13 @@ def test_prefer_defaults_keeps_one_run_for_each_choice_where_it_can() -> None:
     kept = runs.prefer_defaults(runs.collect("train", "tiny"), "train", by=("roi",))
     assert sorted(zip(kept.roi, kept.alpha, strict=True)) == [("TO", 0.5), ("TO", 0.6), ("V1", 0.8)]
     everything = runs.prefer_defaults(runs.collect("train", "tiny"), "train", by=())
-    assert len(everything) == 4, "TO with α = 0.8 is not among them"
+    assert len(everything) == 3, "V1 with α = 0.5 differs in both"
+
+
+def test_of_runs_with_a_studys_own_settings_the_one_that_differs_in_nothing_else_is_found() -> None:
+    usual = finished(roi="V1", alpha=0.5)
+    finished(roi="V1", alpha=0.5, seed=3)
+    assert runs.find("train", "tiny", roi="V1").folder == usual.folder
 
 
 def test_runs_from_before_a_parameter_existed_are_not_the_defaults() -> None:
