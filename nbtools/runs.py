@@ -319,7 +319,7 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
 
 
 def prefer_defaults(runs: pd.DataFrame, notebook: str, by: tuple[str, ...]) -> pd.DataFrame:
-    """Of runs that agree in the parameters `by`, keep the one with most defaults in the others, or those with as many."""
+    """Of runs that agree in the parameters `by`, keep the one with most defaults in the others, or all with as many."""
     if len(runs) < 2:
         return runs
     others = {name: value for name, value in defaults(notebook).items() if name not in ("study", *by)}
