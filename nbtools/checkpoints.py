@@ -198,6 +198,8 @@ class Keeper:
                 got=at,
                 fix="keep the run on a disk that all nodes share, and start again",
             )
+        if at != (0, 0) and self.fabric.is_global_zero:
+            print(f"going on from a checkpoint: epoch {progress.epoch}, step {progress.step}")
         return progress
 
     def _load(self) -> Progress:

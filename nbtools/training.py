@@ -279,7 +279,8 @@ def train_guided(
             fix="build the network with the predictor's n_components",
         )
     views = partial(labelled_views, images, size or images.pixels.shape[-1])
-    batches = partial(_guided_views, views, guide) if guide else views
+    # on the CPU, so that it can be sent to processes of other GPUs
+    batches = partial(_guided_views, views, guide.to(torch.device("cpu"))) if guide else views
     return fit(GuidedObjective(model, alpha), batches, splits, config, checkpoint)
 
 
