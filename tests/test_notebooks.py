@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -228,6 +229,8 @@ class Graph:
         Each record there was when the first start was killed, and when it was written.
     reported : int
         How many notebooks Snakemake had reported as finished by then.
+    interrupted : list of Path
+        Folders of the runs that were being trained then.
     locked : str
         What a plain start said after the kill.
     """
@@ -235,6 +238,7 @@ class Graph:
     project: Path
     killed: dict[Path, int]
     reported: int
+    interrupted: list[Path]
     locked: str
 
     def records(self) -> dict[Path, int]:
@@ -278,16 +282,21 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
         if reported == 3:
             break
     assert reported == 3, log
-    time.sleep(1)  # into the next jobs
+    deadline = time.monotonic() + 300
+    while not (checkpoints := list((project / "runs").rglob("checkpoint.safetensors"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 0.1))
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    graph = Graph(project, {}, reported, "")
+    interrupted = [file.parent for file in checkpoints if not (file.parent / "run.json").exists()]
+    graph = Graph(project, {}, reported, interrupted, "")
     killed = graph.records()
     locked = graph.snakemake("--rerun-incomplete", "--", *TARGETS)
     graph.snakemake("--unlock")
     resumed = graph.snakemake("--rerun-incomplete", "--", *TARGETS)
     assert resumed.startswith("status 0"), resumed
-    yield Graph(project, killed, reported, locked)
+    yield Graph(project, killed, reported, interrupted, locked)
     shutil.rmtree(project)
 
 
@@ -300,6 +309,13 @@ class TestGraph:
         assert graph.reported <= len(graph.killed) < sum(n for n, _ in EXPECTED.values())
         kept = [file for file, written in graph.killed.items() if graph.records()[file] == written]
         assert len(kept) >= graph.reported, "what was finished is not computed twice"
+
+    def test_an_interrupted_training_is_as_if_undisturbed(self, graph: Graph) -> None:
+        """Run once more from its start to its end, it gives the same weights and tables, to the bit."""
+        assert graph.interrupted
+        again = graph.python("-m", "nbtools", "repeat", str(graph.interrupted[0]))
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "THE SAME to the bit" in again.stdout
 
     @pytest.mark.parametrize("notebook", EXPECTED)
     def test_every_notebook_left_its_tables(self, graph: Graph, notebook: str) -> None:
