@@ -32,6 +32,7 @@ from nbtools.training import train_guided
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 MOMENTS = random.Random()  # other ones each time
+TIMES = int(os.environ.get("NBTOOLS_KILLS", "1"))  # 3 is a campaign of 39 kills, and takes some minutes
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def train(folder: Path, minutes: float, pause: float = 0.0) -> None:
     loop.learning_rate = rate
 
 
-@pytest.mark.parametrize(("minutes", "n_kills"), [(5, 6), (0, 6)], ids=["kept each epoch", "kept each step"])
+@pytest.mark.parametrize(("minutes", "n_kills"), [(5, 3 * TIMES), (0, 3 * TIMES)], ids=["kept each epoch", "kept each step"])
 def test_a_training_killed_again_and_again(tmp_path: Path, processes: Any, minutes: float, n_kills: int) -> None:
     threads = torch.get_num_threads()
     train(tmp_path / "whole", 5)
@@ -116,7 +117,7 @@ def test_a_training_killed_again_and_again(tmp_path: Path, processes: Any, minut
     process.start()
     process.join(120)
     assert process.exitcode == 0
-    assert hits > n_kills // 2, "kills that came in time"
+    assert hits, "kills that came in time"
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
 
 
@@ -146,7 +147,7 @@ def write(place: Path, last: int) -> None:
 def test_tables_and_weights_are_whole_whenever_the_writer_is_killed(tmp_path: Path, processes: Any) -> None:
     write_notebook("1", name="write", parameters=PARAMETERS)
     folder, hits = runs.run_folder("write", {}), 0
-    for _ in range(14):
+    for _ in range(6 * TIMES):
         process = processes.Process(target=write, args=(tmp_path, 100_000))
         process.start()
         hits += killed(process, 0.3, folder / "started")
@@ -155,7 +156,7 @@ def test_tables_and_weights_are_whole_whenever_the_writer_is_killed(tmp_path: Pa
         assert table["row"].tolist() == list(range(20_000))
         assert load_file(folder / "weights.safetensors")["class_head.bias"].unique().numel() == 1
         assert runs.collect("write", "tiny").empty, "what is not finished is not collected"
-    assert hits == 14
+    assert hits == 6 * TIMES
     process = processes.Process(target=write, args=(tmp_path, 3))
     process.start()
     process.join(120)
@@ -225,7 +226,7 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 def test_a_notebook_killed_and_told_to_stop() -> None:
     """Killed by papermill's process, whose kernel then ends by itself: the next one waits until it has."""
     folder, started = training_notebook(0.1), runs.NOTEBOOKS / "started"
-    for _ in range(2):
+    for _ in range(TIMES):
         process = start(0.1)
         wait_for(started, process)
         started.unlink()
