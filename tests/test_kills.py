@@ -102,7 +102,9 @@ def train(folder: Path, minutes: float, pause: float = 0.0) -> None:
     loop.learning_rate = rate
 
 
-@pytest.mark.parametrize(("minutes", "n_kills"), [(5, 3 * TIMES), (0, 3 * TIMES)], ids=["kept each epoch", "kept each step"])
+@pytest.mark.parametrize(
+    ("minutes", "n_kills"), [(5, 3 * TIMES), (0, 3 * TIMES)], ids=["kept each epoch", "kept each step"]
+)
 def test_a_training_killed_again_and_again(tmp_path: Path, processes: Any, minutes: float, n_kills: int) -> None:
     threads = torch.get_num_threads()
     train(tmp_path / "whole", 5)
