@@ -197,6 +197,12 @@ if not run.finished:
     run.save_table("history", history)
     save_model(network, run.folder)
 """
+STUDY = """
+from pathlib import Path
+from nbtools import runs
+runs.NOTEBOOKS = Path.cwd()
+run = runs.start("train", globals())
+"""
 COMMAND = "import sys; from pathlib import Path; from nbtools import cli, runs; runs.NOTEBOOKS = Path(sys.argv[1]); "
 COMMAND += "sys.exit(cli.main(['run', 'train', *sys.argv[2:]]))"
 
@@ -259,16 +265,16 @@ def test_a_notebook_killed_and_told_to_stop() -> None:
 
 @pytest.mark.notebook
 def test_a_second_process_at_a_run_waits_and_finds_it_finished() -> None:
-    folder = training_notebook(0.1)
-    first = start(0.1)
+    slow = f"{STUDY}\nPath('started').touch()\nimport time\ntime.sleep(8)"
+    write_notebook(slow, "run.finish()", parameters=f"{PARAMETERS}\npause: float = 0.0")
+    first = start(0.0)
     wait_for(runs.NOTEBOOKS / "started", first)
-    second = start(0.1)
+    second = start(0.0)
     said = second.communicate(timeout=120)[0]
     assert first.wait(120) == 0
     assert second.returncode == 0, said
     assert f"waiting for process {first.pid} on " in said
     assert "finished before" in said
-    assert (folder / runs.RECORD).exists()
 
 
 def hold(place: Path, seconds: float) -> None:

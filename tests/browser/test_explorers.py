@@ -26,11 +26,11 @@ pytestmark = [pytest.mark.browser]
 Open = Callable[[str], "Locator"]
 
 
-@pytest.fixture(params=["jupyterlab", "app"])
+@pytest.fixture
 def opened(
     request: pytest.FixtureRequest, page: Page, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Open]:
-    """Open a notebook either way, run it, and return its explorers."""
+    """Open a notebook in JupyterLab or as an app, run it, and return its explorers."""
     monkeypatch.setenv("NBTOOLS_HOME", str(project.folder))
     lab = request.getfixturevalue("lab") if request.param == "jupyterlab" else None
     servers = ExitStack()
@@ -70,6 +70,8 @@ def table(notebook: str, name: str, **own: object) -> pd.DataFrame:
     return runs.find(notebook, "tiny", **own).table(name)
 
 
+# One in JupyterLab, one as an app: the attack explorer is tried in both, and what they share with it.
+@pytest.mark.parametrize("opened", ["jupyterlab"], indirect=True)
 def test_regions_are_chosen_by_keys_and_clicks_and_images_compared(opened: Open, page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
@@ -124,6 +126,7 @@ def test_regions_are_chosen_by_keys_and_clicks_and_images_compared(opened: Open,
     expect(geometry.locator(".js-plotly-plot").first).to_contain_text(geometry_shows.right)
 
 
+@pytest.mark.parametrize("opened", ["app"], indirect=True)
 def test_runs_are_filtered_and_the_hierarchy_follows(opened: Open, page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
