@@ -9,6 +9,13 @@ import pytest
 from nbtools.data.synthetic import make_study
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is marked
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "BrendelBethge" in item.name:  # numba compiles it for a minute, anew in every process
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `study.toml` of a tiny simulated study, made once for all of pytest-xdist's workers. Read only."""

@@ -813,15 +813,15 @@ def test_a_folder_that_cannot_be_written_to(site: Site, monkeypatch: pytest.Monk
 
         monkeypatch.setattr(Path, "open", deny)
     told = site.refused(remote)
-    assert "cannot be read or written" in told
-    assert "choose another folder" in told
+    assert "cannot be written" in told
+    assert "choose a folder of your own" in told
     assert page.gets == []
 
 
 def test_a_root_below_a_file(site: Site) -> None:
     remote, _ = site.put()
     site.root.write_bytes(b"")
-    assert "cannot be read or written" in site.refused(remote)
+    assert "cannot be written" in site.refused(remote)
 
 
 def test_a_proxy_is_used_before_the_environments(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -386,8 +386,8 @@ def test_every_layout_gives_the_same(
 
 
 ODD: dict[str, tuple[bytes, str | None]] = {
-    "zero": (b"", "0 bytes in no format"),
-    "html": (b"<html>404", "9 bytes in no format"),
+    "zero": (b"", "0 bytes in none of the formats"),
+    "html": (b"<html>404", "9 bytes in none of the formats"),
     "cut": (picture(1, 60)[:700], "truncated"),
     "grey16": (b"", "more than 8 bits"),
     "cmyk": (picture(2, mode="CMYK"), None),

@@ -243,14 +243,16 @@ def test_a_notebook_killed_and_told_to_stop() -> None:
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert runs.collect("train", "tiny").empty
-    process = start(0.1)
+    begun, process = time.time(), start(0.1)
     wait_for(started, process)
-    time.sleep(0.3)
+    while not (checkpoint := folder / runs.CHECKPOINT).exists() or checkpoint.stat().st_mtime < begun:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
     process.terminate()
     said = process.communicate(timeout=60)[0]
     assert process.returncode == Interrupted.STATUS == 75, said
     assert "the checkpoint is kept" in said
-    assert (folder / runs.CHECKPOINT).exists()
+    assert checkpoint.exists()
     assert runs.collect("train", "tiny").empty
     process = start(0.1)
     said = process.communicate(timeout=120)[0]

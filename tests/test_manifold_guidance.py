@@ -304,7 +304,7 @@ def test_an_interrupted_training_resumes_bit_for_bit(
     train_epoch = loop._train_epoch
 
     def interrupted(*arguments: Any) -> Any:
-        if arguments[6] == 2:
+        if arguments[6].epoch == 2:
             raise KeyboardInterrupt
         return train_epoch(*arguments)
 

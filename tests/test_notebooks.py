@@ -407,6 +407,7 @@ class TestGraph:
         planned = graph.planned("--configfile", "config/mine.yaml")
         assert {"predictor_V3_seed0", "network_V3_seed0", "network_none_seed0", "summary"} <= planned
 
+    @pytest.mark.long
     def test_the_first_notebook_makes_the_demo_study(self, graph: Graph) -> None:
         done = graph.python("-m", "nbtools", "run", "notebooks/00_start_here.ipynb")
         assert done.returncode == 0, done.stderr

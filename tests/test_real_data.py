@@ -207,7 +207,7 @@ def run(notebook: str, **parameters: object) -> runs.Run:
 def test_notebooks_run_on_it(fetched: Study) -> None:
     """One epoch each: what is shown is that the road is open, not that anything was learned."""
     file = runs.study_file("nsd")
-    file.write_text(file.read_text().replace("image_size = 224", "image_size = 64"))  # minutes less on two cores
+    file.write_text(file.read_text().replace("image_size = 224", "image_size = 32"))  # minutes less on two cores
     ceilings = run("01_brain_responses").table("noise_ceilings").groupby("roi")["noise_ceiling"].mean()
     planted = 100 * 400**2 / (400**2 + 500**2 / 3)
     np.testing.assert_allclose(ceilings[list(HIERARCHY)], planted, atol=4)

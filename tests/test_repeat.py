@@ -144,7 +144,21 @@ def test_the_environment_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch
     assert dict(os.environ) == before
 
 
-# A real training is repeated in test_notebooks.py: one that was killed.
+@pytest.mark.long  # test_notebooks.py repeats one that was killed
+@pytest.mark.notebook
+def test_a_real_training_repeats_to_the_bit(
+    tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "home").mkdir()
+    chosen = {"study": str(tiny_study), "roi": "V1", "epochs": "1"}
+    assert main(["run", "02_neural_predictors", *(word for pair in chosen.items() for word in ("-p", *pair))]) == 0
+    (record,) = (tmp_path / "home/runs").rglob("run.json")
+    assert main(["repeat", str(record.parent)]) == 0
+    out = capfd.readouterr().out
+    for name in ("history.parquet", "pattern_r.parquet", "voxels.parquet", "weights.safetensors"):
+        assert f"{name}: the same to the bit" in out
 
 
 # --- comparing ----------------------------------------------------------------------------------------------

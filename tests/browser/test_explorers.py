@@ -70,8 +70,8 @@ def table(notebook: str, name: str, **own: object) -> pd.DataFrame:
     return runs.find(notebook, "tiny", **own).table(name)
 
 
-# One in JupyterLab, one as an app: the attack explorer is tried in both, and what they share with it.
-@pytest.mark.parametrize("opened", ["jupyterlab"], indirect=True)
+# One in JupyterLab, one as an app; the attack explorer is always tried in both, and with it what they share.
+@pytest.mark.parametrize("opened", ["jupyterlab", pytest.param("app", marks=pytest.mark.long)], indirect=True)
 def test_regions_are_chosen_by_keys_and_clicks_and_images_compared(opened: Open, page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
@@ -126,7 +126,7 @@ def test_regions_are_chosen_by_keys_and_clicks_and_images_compared(opened: Open,
     expect(geometry.locator(".js-plotly-plot").first).to_contain_text(geometry_shows.right)
 
 
-@pytest.mark.parametrize("opened", ["app"], indirect=True)
+@pytest.mark.parametrize("opened", [pytest.param("jupyterlab", marks=pytest.mark.long), "app"], indirect=True)
 def test_runs_are_filtered_and_the_hierarchy_follows(opened: Open, page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
