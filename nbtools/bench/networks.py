@@ -63,8 +63,8 @@ def compare_training(size: int, n_images: int, epochs: int) -> Row:
         "ours_s": guided,
         "ratio": baseline / guided,
         "goal": "1.5x, guidance 1.35x",
-        "notes": f"{seen / baseline:.0f} and {seen / guided:.0f} images/s, packed, {config.precision}; accuracy after {epochs} "
-        f"epochs {right[0]:.2f} and {right[1]:.2f}; guidance costs {guided / unguided:.2f}x of a plain step",
+        "notes": f"{seen / baseline:.0f} and {seen / guided:.0f} images/s, packed, {config.precision}; accuracy after "
+        f"{epochs} epochs {right[0]:.2f} and {right[1]:.2f}; guidance costs {guided / unguided:.2f}x of a plain step",
     }
 
 
@@ -79,7 +79,7 @@ def compare_training_224() -> Row:
 
 
 def _precision() -> Precision:
-    """Return the precision that pays here: processors without instructions for bf16 imitate it, a hundredfold slower."""
+    """Return the precision that pays here: processors without instructions for bf16 imitate it, far slower."""
     import torch
 
     cpu = Path("/proc/cpuinfo")
