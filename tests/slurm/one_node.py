@@ -40,9 +40,8 @@ def cluster(folder: Path) -> Iterator[Path]:
     Raises
     ------
     Unavailable
-        If the machine is no Linux, the user not root, a program is missing, or there is a Slurm of its own.
-    RuntimeError
-        If a daemon does not come up: with the end of its log.
+        If the machine is no Linux, the user not root, a program is missing, there is a Slurm of its own, or a daemon
+        does not come up: with the end of its log.
     """
     _demand_the_means()
     with ExitStack() as stack:
@@ -151,7 +150,7 @@ def _wait(daemon: str, ready: Callable[[], bool], folder: Path) -> None:
     while not ready():
         if time.monotonic() > deadline:
             logs = "\n".join(f"{log.name}:\n{log.read_text()[-2000:]}" for log in sorted(folder.glob("*.log")))
-            raise RuntimeError(f"{daemon} did not come up in {PATIENCE} s\n{logs}")
+            raise Unavailable(f"{daemon} did not come up in {PATIENCE} s\n{logs}")
         time.sleep(0.2)
 
 
