@@ -231,6 +231,7 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.notebook
+@pytest.mark.long
 def test_a_notebook_killed_and_told_to_stop() -> None:
     """Killed by papermill's process, whose kernel then ends by itself: the next one waits until it has."""
     folder, started = training_notebook(0.1), runs.NOTEBOOKS / "started"

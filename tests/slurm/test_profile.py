@@ -20,7 +20,7 @@ from one_node import Unavailable, cluster, slurm
 
 from nbtools import runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.notebook]
+pytestmark = [pytest.mark.slow, pytest.mark.notebook, pytest.mark.long]
 
 # The executor asks Slurm after 20 s, then after 10 s more each time: right for hours, long for seconds.
 START = """
