@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
 from nbtools import runs
 from nbtools.errors import Helped, InputError, Interrupted
 from nbtools.files import locked
-from nbtools.ranks import place
+from nbtools.processes import on_sigterm, place
 
 EXECUTED = "notebook.ipynb"  # in the run's folder
 
@@ -37,15 +36,13 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
     """
     parameters = runs.typed(notebook, texts)
     folder = runs.run_folder(notebook, parameters)
-    if runs.stale(folder) == []:
-        print(f"finished before: {folder}")
+    if _finished_before(folder):
         return 0
     if place().rank > 0:  # it trains beside the first process, whose notebook is kept
         return _execute(notebook, parameters, None)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / EXECUTED):  # another process at this run may be the same job, started again: wait for it
-        if runs.stale(folder) == []:
-            print(f"finished before: {folder}")
+        if _finished_before(folder):
             return 0
         print(f"running {notebook} into {folder}", flush=True)
         status = _execute(notebook, parameters, folder / EXECUTED)
@@ -64,6 +61,12 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
     return 0
 
 
+def _finished_before(folder: Path) -> bool:
+    if finished := runs.stale(folder) == []:
+        print(f"finished before: {folder}")
+    return finished
+
+
 def _execute(notebook: str, parameters: runs.Parameters, output: Path | None) -> int:
     """Execute a notebook and return the status; told to end, its kernel is told too, and ends in its own way."""
     # papermill imports slowly; skipping what is finished should not wait for it
@@ -73,30 +76,28 @@ def _execute(notebook: str, parameters: runs.Parameters, output: Path | None) ->
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    told: list[int] = []
+    told: list[str] = []
 
-    def pass_on(number: int, _: object) -> None:
-        told.append(number)
+    def pass_on() -> None:
+        told.append("SIGTERM")
         for child in psutil.Process().children():
             child.terminate()
 
-    before = signal.signal(signal.SIGTERM, pass_on)
     try:
-        papermill.execute_notebook(
-            str(runs.NOTEBOOKS / f"{notebook}.ipynb"),
-            str(output) if output else None,
-            parameters=parameters,
-            cwd=str(runs.NOTEBOOKS),
-            progress_bar=sys.stderr.isatty(),
-            config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # ipykernel warns of plain TCP
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports its own shutdown as an error
-        )
+        with on_sigterm(pass_on):
+            papermill.execute_notebook(
+                str(runs.NOTEBOOKS / f"{notebook}.ipynb"),
+                str(output) if output else None,
+                parameters=parameters,
+                cwd=str(runs.NOTEBOOKS),
+                progress_bar=sys.stderr.isatty(),
+                config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # ipykernel warns of plain TCP
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports its own shutdown as an error
+            )
     except (PapermillExecutionError, DeadKernelError) as error:
         name = getattr(error, "ename", "")
         if name == Helped.__name__:
             return 0
         print(error, file=sys.stderr)
         return Interrupted.STATUS if told or name == Interrupted.__name__ else 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0

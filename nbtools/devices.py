@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from nbtools.errors import InputError, Interrupted
-from nbtools.ranks import place
+from nbtools.processes import on_sigterm, place
 
 
 def best_device() -> torch.device:
@@ -152,19 +151,6 @@ def make_fabric(precision: Any, **options: Any) -> Fabric:
     return Fabric(
         accelerator="auto", precision=precision, plugins=[LightningEnvironment()], **{"devices": 1, **options}
     )
-
-
-@contextmanager
-def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
-    """Call `react` when the system asks this process to end; only a main thread can be asked."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: react())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Total(torch.autograd.Function):

@@ -20,10 +20,10 @@ from tqdm.auto import tqdm
 
 from nbtools.checkpoints import Keeper, Meter, Progress, load_checkpoint
 from nbtools.data.views import Augmentation, draw_boxes
-from nbtools.devices import launch, make_fabric, memory_advice, on_sigterm, share_statistics
+from nbtools.devices import launch, make_fabric, memory_advice, share_statistics
 from nbtools.errors import Helped, InputError
 from nbtools.models import freeze
-from nbtools.ranks import place
+from nbtools.processes import on_sigterm, place
 
 Batch = tuple[Tensor, ...]
 MakeBatch = Callable[[Tensor, Tensor], Batch]  # (rows, boxes) of the views → what the objective takes

@@ -25,8 +25,8 @@ import pandas as pd
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, read_table, written
+from nbtools.processes import place
 from nbtools.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
-from nbtools.ranks import place
 
 NOTEBOOKS = PROJECT / "notebooks"
 RECORD = "run.json"
@@ -140,7 +140,7 @@ class Run:
         }
         write_text(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
         self.checkpoint.unlink(missing_ok=True)
-        _HELD.pop(self.folder, ExitStack()).close()
+        _release(self.folder)
         print(f"finished {short(self.folder)}")
 
     def _discard_checkpoint_before(self, inputs: Iterable[Path]) -> None:
@@ -176,11 +176,12 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     folder = run_folder(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
-    if stale(folder) != []:
+    changed = stale(folder)
+    if changed != []:
         _hold(folder)
-    changed = stale(folder)  # another process may have finished it meanwhile
+        changed = stale(folder)  # another process may have finished it meanwhile
     if changed == []:
-        _HELD.pop(folder, ExitStack()).close()
+        _release(folder)
         print(f"finished before: results are read from {short(folder)} (delete the folder to redo)")
         return Run(notebook, parameters, folder, finished=True)
     run = Run(notebook, parameters, folder, finished=False, ran=values.get("In"))
@@ -198,6 +199,10 @@ def _hold(folder: Path) -> None:
         lock = ExitStack()
         lock.enter_context(locked(folder, PATIENCE))
         _HELD[folder] = lock
+
+
+def _release(folder: Path) -> None:
+    _HELD.pop(folder, ExitStack()).close()
 
 
 def stale(folder: Path) -> list[str] | None:

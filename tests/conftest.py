@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,14 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except FileExistsError:
         return _wait_for(folder / "study.toml")
     return make_study(folder, profile="tiny", progress=False)
+
+
+@pytest.fixture(scope="session")
+def processes() -> Any:
+    """Makes processes by forking one that has the package loaded, and what tests import; they are not found there."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nbtools.training", "nbtools.data.nsd", "nbtools.runs", "hypothesis", "pytest"])
+    return context
 
 
 def _wait_for(file: Path, seconds: float = 120) -> Path:

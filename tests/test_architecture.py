@@ -20,7 +20,7 @@ MODULES = {
 }
 # What a module may import stands on its own line or above; lines are layers, top to bottom.
 LAYERS = (
-    "errors files checks ranks",
+    "errors files checks processes",
     "conditions",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",

@@ -41,17 +41,22 @@ def write_notebook(*cells: str, name: str = "train", parameters: str = PARAMETER
     (runs.NOTEBOOKS / f"{name}.ipynb").write_text(json.dumps(notebook))
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own with a study, and a notebook that succeeds."""
-    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path / "notebooks")
-    study = tmp_path / "home/data/derived/tiny"
+def make_home(home: Path, notebooks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a home with a study, and a folder for notebooks of a test's own."""
+    monkeypatch.setenv("NBTOOLS_HOME", str(home))
+    monkeypatch.setattr(runs, "NOTEBOOKS", notebooks)
+    study = home / "data/derived/tiny"
     for folder in (runs.NOTEBOOKS, study / "nsd", study / "pictures"):
         folder.mkdir(parents=True)
     (study / "study.toml").write_text(
         'name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nclassification = "pictures"\nimage_size = 32\n'
     )
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own with a study, and a notebook that succeeds."""
+    make_home(tmp_path / "home", tmp_path / "notebooks", monkeypatch)
     write_notebook(START, "run.finish()")
     return tmp_path / "home"
 

@@ -6,7 +6,6 @@ Killed Snakemake: test_notebooks.py (this machine) and slurm/test_profile.py (a 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import random
 import signal
@@ -22,7 +21,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_batch import write_notebook
+from test_batch import make_home, write_notebook
 from test_training import CONFIG, SPLITS, a_guide, a_network, some_images
 
 from nbtools import checkpoints, runs
@@ -35,26 +34,10 @@ MOMENTS = random.Random()  # other ones each time
 TIMES = int(os.environ.get("NBTOOLS_KILLS", "1"))  # 3 is a campaign of 39 kills, and takes some minutes
 
 
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Makes processes by forking one that has the package loaded."""
-    context = multiprocessing.get_context("forkserver")
-    # what the test's modules import: they themselves are not found there
-    context.set_forkserver_preload(["nbtools.training", "nbtools.data.nsd", "nbtools.runs", "hypothesis", "pytest"])
-    return context
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home of its own with a study, and notebooks of its own."""
-    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path / "notebooks")
-    study = tmp_path / "home/data/derived/tiny"
-    for folder in (runs.NOTEBOOKS, study / "nsd", study / "pictures"):
-        folder.mkdir(parents=True)
-    (study / "study.toml").write_text(
-        'name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nclassification = "pictures"\nimage_size = 32\n'
-    )
+    make_home(tmp_path / "home", tmp_path / "notebooks", monkeypatch)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_batch import START, write_notebook
+from test_batch import START, make_home, write_notebook
 
 from nbtools import runs
 from nbtools.cli import main
@@ -36,14 +36,7 @@ run.save_table("drawn", pd.DataFrame({"r": earlier.r * seed, "threads": threads,
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own with a study and two notebooks, the second of which reads the first's run."""
     home = tmp_path / "one home/of its own"
-    monkeypatch.setenv("NBTOOLS_HOME", str(home))
-    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path / "notebooks")
-    study = home / "data/derived/tiny"
-    for folder in (runs.NOTEBOOKS, study / "nsd", study / "pictures"):
-        folder.mkdir(parents=True)
-    (study / "study.toml").write_text(
-        'name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nclassification = "pictures"\nimage_size = 32\n'
-    )
+    make_home(home, tmp_path / "notebooks", monkeypatch)
     write_notebook(START, "run.finish()")
     write_notebook(START.replace('"train"', '"attack"'), DRAWN, "run.finish()", name="attack")
     return home

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import multiprocessing
 import os
 import random
 import time
@@ -444,14 +443,6 @@ def scores_of(case: str) -> Tensor:
 
 def epochs_in(file: Path, case: str) -> int:
     return len(load_checkpoint(file, asdict(CASES[case]))[1]["history"]) // 2 if file.exists() else 0
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Makes processes by forking one that has the package loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nbtools.training", "nbtools.data.nsd", "hypothesis", "pytest"])
-    return context
 
 
 @pytest.fixture(autouse=True)

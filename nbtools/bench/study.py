@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,8 @@ def compare_collect() -> Row:
 
 def compare_workflow() -> Row:
     """Predictors, networks and attacks of the demo as a workflow of notebooks, against the bare calls: CPU seconds."""
+    import resource  # not on Windows
+
     from nbtools.provenance import PROJECT
     from nbtools.repeat import environment
 

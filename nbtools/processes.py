@@ -1,9 +1,14 @@
-"""Which of several processes this one is, where a cluster started them together to train one network."""
+"""What a process knows of itself: which one it is of those a cluster started together, and that it is told to end."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,3 +52,16 @@ def place() -> Place:
         port = 15_000 + (10 * int(given["SLURM_JOB_ID"]) + int(given["SLURM_STEP_ID"])) % 10_000
         return Place(rank, n_processes, local, node, first, port)
     return Place()
+
+
+@contextmanager
+def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
+    """Call `react` when the system asks this process to end; only a main thread can be asked."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: react())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
