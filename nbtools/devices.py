@@ -8,16 +8,17 @@ import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from nbtools.errors import InputError, Interrupted
 from nbtools.processes import on_sigterm, place
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def best_device() -> torch.device:
@@ -147,6 +148,10 @@ def _free_port() -> int:
 
 def make_fabric(precision: Any, **options: Any) -> Fabric:
     """Return a Fabric for one device, or for what `launch` says in `options`."""
+    # imports slowly, and only training needs it
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
     # named, so that Fabric does not look for Slurm itself and misread a job of one task
     return Fabric(
         accelerator="auto", precision=precision, plugins=[LightningEnvironment()], **{"devices": 1, **options}

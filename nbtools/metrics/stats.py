@@ -9,7 +9,6 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
@@ -282,7 +281,7 @@ def trend_over_images(
     n_images, n_subjects, n_seeds = array.shape[1:]
     networks = array.mean(axis=1)  # (n_regions, n_subjects, n_seeds)
     blocks = (networks.mean(axis=2) if n_subjects > 1 else networks[:, 0]).T
-    page = float(stats.page_trend_test(blocks).pvalue) if len(blocks) > 1 else None
+    page = _page_p(blocks) if len(blocks) > 1 else None
     return replace(
         test,
         ci_low=low,
@@ -345,9 +344,17 @@ def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
+def _page_p(blocks: np.ndarray) -> float:
+    from scipy.stats import page_trend_test  # imports slowly, and a figure needs no test
+
+    return float(page_trend_test(blocks).pvalue)
+
+
 def _rank_correlations(scores: np.ndarray) -> np.ndarray:
     """Spearman's rho (m,) of each row (m, n) with 1 … n; 0 for a constant row, which has no trend."""
-    ranks = stats.rankdata(scores, axis=1)
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     ladder = np.arange(scores.shape[1]) - (scores.shape[1] - 1) / 2
     scale = np.linalg.norm(ranks, axis=1) * np.linalg.norm(ladder)

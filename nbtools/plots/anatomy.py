@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scipy import ndimage
 
 from nbtools.conditions import color
 from nbtools.data.anatomy import PLANES, Slice, Surface
@@ -162,6 +161,8 @@ def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], column: int) -> Non
 
 def _patches(labels: np.ndarray, names: Sequence[str]) -> tuple[list[float], list[float], list[str]]:
     """Return the middle (x, y) and region of every connected patch that has room for a name."""
+    from scipy import ndimage  # imports slowly, and most figures do without
+
     x, y, text = [], [], []
     for number, roi in enumerate(names, start=1):
         patches, n = ndimage.label(labels == number)

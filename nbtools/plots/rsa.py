@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scipy.stats import rankdata
 
 from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
@@ -268,7 +267,7 @@ def _percentiles(matrix: np.ndarray) -> np.ndarray:
     """Replace distances by their percentile among those above the diagonal; the diagonal is 0."""
     upper = np.triu_indices(len(matrix), 1)
     shown = np.zeros_like(matrix)
-    shown[upper] = 100 * rankdata(matrix[upper]) / len(upper[0])
+    shown[upper] = 100 * pd.Series(matrix[upper]).rank(pct=True)
     return shown + shown.T
 
 

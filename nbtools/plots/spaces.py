@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scipy.stats import rankdata
 
 from nbtools.errors import InputError
 from nbtools.plots.images import png_uri
@@ -122,7 +121,8 @@ def ranked(rdm: np.ndarray) -> np.ndarray:
     n = len(rdm)
     first, second = np.triu_indices(n, k=1)
     ranks = np.full((n, n), np.nan)
-    ranks[first, second] = ranks[second, first] = (rankdata(rdm[first, second]) - 1) / max(len(first) - 1, 1)
+    order = pd.Series(rdm[first, second]).rank() - 1
+    ranks[first, second] = ranks[second, first] = order / max(len(first) - 1, 1)
     return ranks
 
 
