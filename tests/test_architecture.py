@@ -187,6 +187,9 @@ def test_running_what_is_read_would_be_seen(source: str) -> None:
         ("nbtools.data.synthetic", "torch torchvision plotly foolbox"),
         ("nbtools.metrics.noise_ceiling, nbtools.metrics.stats", "torch torchvision plotly foolbox"),
         ("nbtools.training", "foolbox plotly ipywidgets"),
+        ("nbtools.attacks", "lightning_fabric scipy.stats plotly"),
+        ("nbtools.plots", "torch scipy.stats scipy.ndimage sklearn"),
+        ("nbtools.cli", "torch scipy sklearn plotly papermill"),  # what every job of a workflow begins with
     ],
 )
 def test_imports_are_light(modules: str, heavy: str) -> None:

@@ -1,6 +1,6 @@
 """Kills at random moments: trainings, tables and weights, notebooks. What is taken up again ends as if undisturbed.
 
-Killed Snakemake: test_notebooks.py (this machine) and slurm/test_profile.py (a cluster).
+Killed Snakemake: test_workflow.py, on this machine and on a cluster.
 """
 
 from __future__ import annotations
@@ -214,7 +214,6 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.notebook
-@pytest.mark.long
 def test_a_notebook_killed_and_told_to_stop() -> None:
     """Killed by papermill's process, whose kernel then ends by itself: the next one waits until it has."""
     folder, started = training_notebook(0.1), runs.NOTEBOOKS / "started"
