@@ -256,6 +256,16 @@ class TestOnSlurm:
         log = project / f".snakemake/slurm_logs/rule_{DIES}/{failed[0]['JobId']}.log"
         assert "died" in log.read_text(), "the log of what failed is kept"
 
+    def test_tasks_of_one_step_train_one_network(self, first_part: OnSlurm, project: Path, tmp_path: Path) -> None:
+        shutil.copytree(project / "data", tmp_path / "data")  # into a home of its own
+        srun = ["srun", "--ntasks=2", f"--export=ALL,NBTOOLS_HOME={tmp_path}", sys.executable, "-m", "nbtools", "run"]
+        given = ["02_neural_predictors", "-p", "study", "tiny", "-p", "epochs", "1", "-p", "devices", "2"]
+        done = subprocess.run([*srun, *given], **where(project), capture_output=True, timeout=LIMIT)
+        assert done.returncode == 0, told(done)
+        assert "Starting with 2 processes" in told(done)
+        (run,) = (tmp_path / "runs/tiny/02_neural_predictors").iterdir()
+        assert {"run.json", "history.parquet", "weights.safetensors"} <= {file.name for file in run.iterdir()}
+
     def test_a_job_that_is_told_to_end_goes_back_into_the_queue(
         self, first_part: OnSlurm, project: Path, tmp_path: Path
     ) -> None:
