@@ -182,6 +182,10 @@ def remembered() -> list[dict[str, str]]:
     return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
 
 
+def at_work() -> str:
+    return slurm("squeue", "--noheader", "--states=RUNNING")
+
+
 def kill_kernel(project: Path, snakemake: subprocess.Popen[str]) -> None:
     """End the kernel of `DIES` once it has one, as the system does when memory runs out."""
 
@@ -204,8 +208,8 @@ def on_slurm(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         except Unavailable as reason:
             yield str(reason)
             return
-        reported = start_and_kill(project, [*ON_SLURM, *FIRST], finished)
-        killed, running = records(project), slurm("squeue", "--noheader", "--states=RUNNING")
+        reported = start_and_kill(project, [*ON_SLURM, *FIRST], lambda log: finished(log) and at_work())
+        killed, running = records(project), at_work()
         python(project, *ON_SLURM, "--unlock")
         again = subprocess.Popen(
             [sys.executable, *ON_SLURM, *FIRST], **where(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
