@@ -1,6 +1,6 @@
 """Kills at random moments: trainings, tables and weights, notebooks. What is taken up again ends as if undisturbed.
 
-Killed Snakemake: test_workflow.py, on this machine and on a cluster.
+Killed Snakemake: end_to_end/test_workflow.py, on this machine and on a cluster.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_the_environment_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch
     assert dict(os.environ) == before
 
 
-@pytest.mark.long  # test_workflow.py repeats one that was killed
+@pytest.mark.long  # end_to_end repeats one that was killed
 @pytest.mark.notebook
 def test_a_real_training_repeats_to_the_bit(
     tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -1,6 +1,6 @@
 """A Slurm of one node, on loopback, for as long as a test takes.
 
-    python tests/one_node.py make study PROFILE=slurm        runs a command on such a cluster
+    python tests/end_to_end/one_node.py make study PROFILE=slurm        runs a command on such a cluster
 
 Everything lies in one folder but `/etc/slurm/slurm.conf`, the one place where jobs look for it.
 """
