@@ -161,8 +161,8 @@ class OnSlurm:
         Each record there was then.
     running : str
         What Slurm ran when its controller was dead.
-    resumed : str
-        What the next start said.
+    locked, resumed : str
+        What a plain start said then, and what the next one said after `--unlock`.
     ended : dict
         Each record there was after it.
     jobs : list of dict
@@ -172,6 +172,7 @@ class OnSlurm:
     reported: set[str]
     killed: Records
     running: str
+    locked: str
     resumed: str
     ended: Records
     jobs: list[dict[str, str]]
@@ -210,13 +211,15 @@ def on_slurm(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             return
         reported = start_and_kill(project, [*ON_SLURM, *FIRST], lambda log: finished(log) and at_work())
         killed, running = records(project), at_work()
+        locked = told(python(project, *ON_SLURM, *FIRST))
         python(project, *ON_SLURM, "--unlock")
         again = subprocess.Popen(
             [sys.executable, *ON_SLURM, *FIRST], **where(project), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         kill_kernel(project, again)
         log, _ = again.communicate(timeout=LIMIT)
-        yield OnSlurm(reported, killed, running, f"status {again.returncode}\n{log}", records(project), remembered())
+        resumed = f"status {again.returncode}\n{log}"
+        yield OnSlurm(reported, killed, running, locked, resumed, records(project), remembered())
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +248,7 @@ class TestOnSlurm:
 
     def test_what_was_finished_before_the_kill_is_not_done_again(self, first_part: OnSlurm) -> None:
         assert first_part.running, "the controller died, its jobs did not"
+        assert "lock" in first_part.locked
         assert first_part.killed
         for file, record in first_part.killed.items():
             assert first_part.ended[file] == record, f"{file.parent.name} was computed twice"
@@ -291,7 +295,7 @@ class TestOnSlurm:
 
         wait_until(kept, job)
         slurm("scancel", "--signal=TERM", number)
-        wait_until(lambda: job()["Restarts"] == "1", job)
+        wait_until(lambda: job()["Restarts"] == "1" and job()["JobState"] == "PENDING", job)
         (checkpoint,) = kept()
         assert not (checkpoint.parent / "run.json").exists()
         wait_until(lambda: job()["JobState"] in ("COMPLETED", "FAILED"), job)
