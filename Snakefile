@@ -7,15 +7,16 @@
     snakemake --cores all --configfile config/nsd.yaml       NSD and ImageNet, fetched and prepared (data/README.md)
     snakemake --cores all --config study=mine                a study of your own, by name or by its .toml's path
 
-Every job is one notebook run: `nbtools.graph` plans them, `nbtools.runs` names their folders from their parameters.
+Every job is one notebook run: `nbtools.workflow` plans them, `nbtools.runs` names their folders from their parameters.
 """
 
 import os
 import sys
 from functools import cache
 
-from nbtools import graph, needs, provenance, runs
-from nbtools.data.study import study_file
+from nbtools.data import study_file
+from nbtools.runs import folders, provenance
+from nbtools.workflow import graph, needs
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -34,7 +35,7 @@ def as_is(value):
 @cache
 def code(notebook):
     """The modules whose change makes a run old; and its code, for a notebook is old when that changes, not when saved."""
-    file = runs.NOTEBOOKS / f"{notebook}.ipynb"
+    file = folders.NOTEBOOKS / f"{notebook}.ipynb"
     return [str(module) for module in provenance.sources(file)], provenance.code_digest(file)
 
 

@@ -15,7 +15,7 @@ def check_eval(model: nn.Module) -> None:
             "the model is in training mode",
             expected="model.eval(): batch statistics would leak between images",
             got="model.training is True",
-            fix="call nbtools.models.freeze(model)",
+            fix="call nbtools.models.networks.freeze(model)",
         )
 
 
@@ -26,7 +26,7 @@ def check_pixels(x: Tensor) -> None:
             "these are not images",
             expected="float pixels (n, 3, height, width), n > 0",
             got=f"{tuple(x.shape)} {x.dtype}",
-            fix="turn uint8 pixels into floats with nbtools.data.images.to_float",
+            fix="turn uint8 pixels into floats with nbtools.data.images.sets.to_float",
         )
     if not (x.min() >= 0 and x.max() <= 1):  # written so that NaN fails too
         raise InputError(

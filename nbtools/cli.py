@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbtools import runs
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.robustness import epsilon_label
+from nbtools.runs import folders
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
@@ -174,7 +174,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _prepare_nsd(chosen: argparse.Namespace) -> int:
-    from nbtools.data.prepare import prepare_nsd
+    from nbtools.data.brains.prepare import prepare_nsd
 
     study = open_study(chosen.study)
     files = [file for part in study.parts for file in prepare_nsd(part, chosen.rois, jobs=chosen.jobs)]
@@ -184,7 +184,7 @@ def _prepare_nsd(chosen: argparse.Namespace) -> int:
 
 
 def _prepare_imagenet(chosen: argparse.Namespace) -> int:
-    from nbtools.data.imagenet import SYNSETS, prepare_imagenet
+    from nbtools.data.images.imagenet import SYNSETS, prepare_imagenet
 
     classes = _lines(chosen.classes) if chosen.classes else list(SYNSETS)
     target = chosen.to or _raw(chosen.classes.stem if chosen.classes else "imagenet50")
@@ -194,7 +194,7 @@ def _prepare_imagenet(chosen: argparse.Namespace) -> int:
 
 
 def _prepare_images(chosen: argparse.Namespace) -> int:
-    from nbtools.data.image_sets import prepare_folder
+    from nbtools.data.images.public import prepare_folder
 
     target = chosen.to or _raw(chosen.source.resolve().name)
     classes = _lines(chosen.classes) if chosen.classes else None
@@ -220,14 +220,14 @@ def _raw(name: str) -> Path:
 
 
 def _prepare_haxby(chosen: argparse.Namespace) -> int:
-    from nbtools.data.haxby import prepare_haxby
+    from nbtools.data.brains.haxby import prepare_haxby
 
     print(f"study: {prepare_haxby(_raw('haxby'), chosen.subject)}")
     return 0
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
-    from nbtools.doctor import examine
+    from nbtools.workflow.doctor import examine
 
     return examine(chosen.study, deep=chosen.deep)
 
@@ -267,14 +267,14 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from nbtools.batch import run_notebook
+    from nbtools.runs.batch import run_notebook
 
     file = Path(chosen.notebook)
-    if file.exists() and file.resolve().parent != runs.NOTEBOOKS.resolve():
+    if file.exists() and file.resolve().parent != folders.NOTEBOOKS.resolve():
         raise InputError(
             "runs are kept for the project's own notebooks only",
             file=file,
-            expected=f"a notebook in {runs.NOTEBOOKS}",
+            expected=f"a notebook in {folders.NOTEBOOKS}",
             got=f"one in {file.resolve().parent}",
             fix="put it beside the others, under a name of its own",
         )
@@ -282,20 +282,20 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _repeat(chosen: argparse.Namespace) -> int:
-    from nbtools.repeat import repeat
+    from nbtools.runs.repeat import repeat
 
     return repeat(chosen.run)
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    from nbtools.repeat import compare
+    from nbtools.runs.repeat import compare
 
     return compare(*chosen.runs)
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    from nbtools.plan import plan
-    from nbtools.study_config import read_config
+    from nbtools.workflow.config import read_config
+    from nbtools.workflow.plan import plan
 
     config = read_config(chosen.file) if chosen.file else {}
     given = {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
@@ -304,7 +304,7 @@ def _plan(chosen: argparse.Namespace) -> int:
 
 
 def _summary(chosen: argparse.Namespace) -> int:
-    found = runs.collect("10_summary", chosen.study)
+    found = folders.collect("10_summary", chosen.study)
     if found.empty:
         raise InputError(
             "there is no summary yet", expected="a finished run of 10_summary", got="none", fix="run `make demo`"
@@ -328,7 +328,7 @@ def _explore(chosen: argparse.Namespace) -> int:
 
 
 def _student(chosen: argparse.Namespace) -> int:
-    from nbtools.teaching import student_copies
+    from nbtools.workflow.teaching import student_copies
 
     copies = student_copies(Path(chosen.folder))
     print(f"{len(copies)} notebooks without answers: {copies[0].parent}")

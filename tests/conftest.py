@@ -36,7 +36,9 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def processes() -> Any:
     """Makes processes by forking one that has the package loaded, and what tests import; they are not found there."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nbtools.training", "nbtools.data.nsd", "nbtools.runs", "hypothesis", "pytest"])
+    context.set_forkserver_preload(
+        ["nbtools.training.guided", "nbtools.data.brains.nsd", "nbtools.runs.folders", "hypothesis", "pytest"]
+    )
     return context
 
 

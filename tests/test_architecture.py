@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,34 +20,25 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-# What a module may import stands on its own line or above; lines are layers, top to bottom.
-LAYERS = (
-    "errors files checks processes",
-    "conditions",
+NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
+# What a room may import stands on a line above its own. Rooms on one line know nothing of each other, but for those of
+# the ground floor. The folders of `data` likewise.
+FLOORS = (
+    "conditions errors checks files devices processes",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",
-    "models checkpoints devices",
-    "loop",
+    "models",
     "training",
-    "features style_transfer clouds manifold_guidance",
-    "attacks transfer targeted corrupted",
-    "audit",
-    "provenance",
+    "attacks probes",
     "runs",
-    "study_config",
-    "graph",
-    "costs",
-    "calibration",
-    "needs",
-    "plan",
+    "workflow",
     "plots",
     "widgets",
-    "teaching",
-    "batch repeat bench doctor",
+    "bench",
     "cli",
     "__main__",
 )
-LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
+DATA = ("archives study", "images synthetic", "brains", "fetch")
 # Metrics turn tables and tensors into tables: they know the names of conditions, and nothing of files or models.
 METRICS_MAY_USE = {"errors", "checks", "conditions", "metrics"}
 
@@ -63,13 +56,31 @@ def imported_by(source: str, module: str = "nbtools.x") -> set[str]:
     return {name for name in found if name.split(".")[0] == "nbtools"}
 
 
-def parts_imported(source: str) -> set[str]:
-    """Which of the package's parts (``data``, ``models``, …) a source imports."""
-    return {name.split(".")[1] for name in imported_by(source) if "." in name} & LEVEL.keys()
+def rooms_imported(source: str, within: str = "nbtools") -> set[str]:
+    """Which rooms (``data``, ``models``, …) of the package, or of a room of it, a source imports."""
+    inside = [name.removeprefix(f"{within}.") for name in imported_by(source) if name.startswith(f"{within}.")]
+    return {name.split(".")[0] for name in inside}
 
 
-def upward(part: str, source: str) -> set[str]:
-    return {other for other in parts_imported(source) if LEVEL[other] > LEVEL[part]}
+def upward(room: str, source: str, floors: tuple[str, ...] = FLOORS, within: str = "nbtools") -> set[str]:
+    """Which rooms above it, or beside it, a room's source imports."""
+    level = {name: height for height, line in enumerate(floors) for name in line.split()}
+    ground = floors is FLOORS and level[room] == 0
+    known = rooms_imported(source, within) & level.keys() - {room}
+    return {other for other in known if level[other] + (not ground) > level[room]}
+
+
+def modules_of(source: str) -> set[str]:
+    """The modules of the package that a source's import statements name."""
+    nodes = list(ast.walk(ast.parse(source)))
+    named = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    named |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {name for name in named if name.split(".")[0] == "nbtools"}
+
+
+def code_of(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def public_names(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
@@ -107,17 +118,49 @@ def running(source: str) -> list[str]:
     return found
 
 
+def room_of(module: str, within: str = "nbtools") -> str:
+    return module.removeprefix(f"{within}.").split(".")[0]
+
+
 def test_every_module_has_a_place() -> None:
-    parts = {name.split(".")[1] for name in MODULES if "." in name}
-    assert parts <= LEVEL.keys(), "say in LAYERS where the new module stands"
+    assert {room_of(module) for module in MODULES if module != "nbtools"} == set(" ".join(FLOORS).split())
+    inside = {room_of(module, "nbtools.data") for module in MODULES if module.startswith("nbtools.data.")}
+    assert inside == set(" ".join(DATA).split())
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "nbtools"])
 def test_imports_flow_downwards(module: str) -> None:
-    source, part = MODULES[module].read_text(), module.partition(".")[2].split(".")[0]
-    assert not upward(part or "errors", source)
-    if part == "metrics":
-        assert parts_imported(source) <= METRICS_MAY_USE
+    source, room = MODULES[module].read_text(), room_of(module)
+    assert not upward(room, source)
+    if module.startswith("nbtools.data."):
+        assert not upward(room_of(module, "nbtools.data"), source, DATA, "nbtools.data")
+    if room == "metrics":
+        assert rooms_imported(source) <= METRICS_MAY_USE
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    sources = {module: imported_by(file.read_text()) & MODULES.keys() - {module} for module, file in MODULES.items()}
+    assert len(list(TopologicalSorter(sources).static_order())) == len(MODULES)
+
+
+@pytest.mark.parametrize("room", [room for line in FLOORS[1:-3] for room in line.split()])
+def test_a_room_offers_what_its_stub_says_and_says_what_it_is(room: str) -> None:
+    door = importlib.import_module(f"nbtools.{room}")
+    assert "out" in (door.__doc__ or ""), "what comes in, what goes out"
+    assert all(getattr(door, name, None) is not None for name in door.__all__)
+
+
+def test_the_front_door_opens_at_once() -> None:
+    """Nothing but the standard library and the door itself is loaded with it."""
+    code = "import sys; before = {*sys.modules}; import nbtools; print(*{*sys.modules} - before)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert {name.split(".")[0] for name in loaded} - sys.stdlib_module_names <= {"nbtools", "lazy_loader"}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_import_from_rooms_only(notebook: Path) -> None:
+    depth = {name.count(".") for name in modules_of(code_of(notebook))}
+    assert depth <= {0, 1}, "a room offers what a notebook needs: add it to the room's __init__.pyi"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -125,11 +168,9 @@ def test_nothing_that_is_read_is_run(module: str) -> None:
     assert not running(MODULES[module].read_text())
 
 
-@pytest.mark.parametrize("notebook", sorted((PACKAGE.parent / "notebooks").glob("*.ipynb")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
 def test_no_notebook_runs_what_it_reads(notebook: Path) -> None:
-    cells = json.loads(notebook.read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    assert not running("\n".join(code))
+    assert not running(code_of(notebook))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -145,17 +186,18 @@ def test_everything_public_says_what_it_is(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "source"),
+    ("room", "source"),
     [
-        ("data", "from nbtools.models import freeze"),
+        ("data", "from nbtools.models.networks import freeze"),
         ("data", "import nbtools.training"),
-        ("metrics", "def f():\n    from nbtools.runs import collect"),
+        ("metrics", "def f():\n    from nbtools.runs.folders import collect"),
         ("models", "from nbtools import attacks"),
-        ("errors", "from nbtools.conditions import HIERARCHY"),
+        ("errors", "from nbtools.data import study"),
+        ("attacks", "from nbtools.probes import corruptions"),
     ],
 )
-def test_an_upward_import_would_be_seen(part: str, source: str) -> None:
-    assert upward(part, source)
+def test_an_upward_import_would_be_seen(room: str, source: str) -> None:
+    assert upward(room, source)
 
 
 @pytest.mark.parametrize(
@@ -183,12 +225,15 @@ def test_running_what_is_read_would_be_seen(source: str) -> None:
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("nbtools.conditions, nbtools.data.study, nbtools.data.nsd", "torch torchvision pandas plotly foolbox sklearn"),
+        (
+            "nbtools.conditions, nbtools.data.study, nbtools.data.brains.nsd",
+            "torch torchvision pandas plotly foolbox sklearn",
+        ),
         ("nbtools.data.synthetic", "torch torchvision plotly foolbox"),
         ("nbtools.metrics.noise_ceiling, nbtools.metrics.stats", "torch torchvision plotly foolbox"),
-        ("nbtools.training", "foolbox plotly ipywidgets"),
-        ("nbtools.attacks", "lightning_fabric scipy.stats plotly"),
-        ("nbtools.plots", "torch scipy.stats scipy.ndimage sklearn"),
+        ("nbtools.training.guided", "foolbox plotly ipywidgets"),
+        ("nbtools.attacks.interface", "lightning_fabric scipy.stats plotly"),
+        ("nbtools.plots.networks, nbtools.plots.rsa", "torch scipy.stats scipy.ndimage sklearn"),
         ("nbtools.cli", "torch scipy sklearn plotly papermill"),  # what every job of a workflow begins with
     ],
 )

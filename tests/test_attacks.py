@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from nbtools.attacks import ATTACKS, ascending, gradient, minimum_norm, perturb, sweep
 from nbtools.bench import networks
-from nbtools.data.images import ImageSet, load_folder, to_float
+from nbtools.data.images.sets import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import check_decisions
-from nbtools.models import GuidedNet, build, freeze
-from nbtools.training import TrainConfig, train_guided
+from nbtools.models.networks import GuidedNet, build, freeze
+from nbtools.training.guided import TrainConfig, train_guided
 
 SIDE = 6
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nbtools.audit import audit, describe
-from nbtools.data.images import ImageSet, to_float
+from nbtools.attacks.audit import audit, describe_audit
+from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 
 SIDE = 6
@@ -70,16 +70,18 @@ def audited(model: nn.Module, attack: str = "LinfPGD", **options: object) -> pd.
 def test_a_plain_network_passes(model: Callable[[], nn.Module], attack: str) -> None:
     table = audited(model(), attack)
     assert list(table["check"]) == CHECKS
-    assert table["passed"].all(), describe(table)
+    assert table["passed"].all(), describe_audit(table)
     assert (table["passed"] == (table["value"] <= table["limit"])).all()
-    assert describe(table).startswith("6 of 6 checks passed on 40 images: no sign of masked gradients\npass  unbounded")
+    assert describe_audit(table).startswith(
+        "6 of 6 checks passed on 40 images: no sign of masked gradients\npass  unbounded"
+    )
 
 
 @pytest.mark.parametrize(("model", "attack"), [(Saturated, "LinfPGD"), (Rounded, "LinfPGD"), (Rounded, "L2PGD")])
 def test_a_network_that_hides_its_gradients_fails(model: Callable[[], nn.Module], attack: str) -> None:
     table = audited(model(), attack).set_index("check")
-    assert not table.loc["unbounded attack", "passed"], describe(table.reset_index())
-    assert "gradients hide something" in describe(table.reset_index())
+    assert not table.loc["unbounded attack", "passed"], describe_audit(table.reset_index())
+    assert "gradients hide something" in describe_audit(table.reset_index())
 
 
 def test_black_box_and_transfer_find_what_rounding_hides() -> None:

@@ -13,18 +13,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nbtools import runs
 from nbtools.cli import main
 from nbtools.conditions import CONDITIONS
 from nbtools.metrics.robustness import epsilon_label
+from nbtools.runs import folders
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 START = """
 from pathlib import Path
 import pandas as pd
-from nbtools import runs
-runs.NOTEBOOKS = Path.cwd()  # of this test
-run = runs.start("train", globals())
+from nbtools.runs import folders
+folders.NOTEBOOKS = Path.cwd()  # of this test
+run = folders.start("train", globals())
 run.save_table("scores", pd.DataFrame({"r": [alpha]}))
 print("alpha is", repr(alpha), "and flip is", repr(flip))
 """
@@ -38,15 +38,15 @@ def write_notebook(*cells: str, name: str = "train", parameters: str = PARAMETER
     code[0]["metadata"] = {"tags": ["parameters"]}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = {"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    (runs.NOTEBOOKS / f"{name}.ipynb").write_text(json.dumps(notebook))
+    (folders.NOTEBOOKS / f"{name}.ipynb").write_text(json.dumps(notebook))
 
 
 def make_home(home: Path, notebooks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a home with a study, and a folder for notebooks of a test's own."""
     monkeypatch.setenv("NBTOOLS_HOME", str(home))
-    monkeypatch.setattr(runs, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(folders, "NOTEBOOKS", notebooks)
     study = home / "data/derived/tiny"
-    for folder in (runs.NOTEBOOKS, study / "nsd", study / "pictures"):
+    for folder in (folders.NOTEBOOKS, study / "nsd", study / "pictures"):
         folder.mkdir(parents=True)
     (study / "study.toml").write_text(
         'name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nclassification = "pictures"\nimage_size = 32\n'
@@ -74,9 +74,9 @@ def test_a_notebook_runs_once_with_its_parameters(
 ) -> None:
     arguments = ["run", "notebooks/train.ipynb", "-p", "alpha", "1", "-p", "flip", "True"]
     assert main(arguments) == 0
-    run = runs.find("train", "tiny")
+    run = folders.find("train", "tiny")
     assert run.parameters == {"study": "tiny", "roi": "TO", "alpha": 1.0, "seed": 0, "flip": True}
-    assert run.folder == runs.run_folder("train", {"alpha": 1, "flip": True})
+    assert run.folder == folders.run_folder("train", {"alpha": 1, "flip": True})
     assert list(run.table("scores").r) == [1.0]
     assert "alpha is 1.0 and flip is True" in (run.folder / "notebook.ipynb").read_text()
     shown = capfd.readouterr()
@@ -93,9 +93,9 @@ def test_a_notebook_runs_once_with_its_parameters(
 def test_a_failing_cell_is_a_failure_even_after_finish(capfd: pytest.CaptureFixture[str]) -> None:
     write_notebook(START, "run.finish()", "1 / 0", "print('not reached')")
     assert main(["run", "train"]) == 1
-    folder = runs.run_folder("train", {})
+    folder = folders.run_folder("train", {})
     assert not (folder / "run.json").exists()
-    assert runs.collect("train", "tiny").empty
+    assert folders.collect("train", "tiny").empty
     error = capfd.readouterr().err
     assert "ZeroDivisionError" in error
     assert str(folder / "notebook.ipynb") in error
@@ -112,7 +112,7 @@ def test_a_kernel_that_dies_is_a_failure(capfd: pytest.CaptureFixture[str]) -> N
     write_notebook(START, "run.finish()", "import os; os._exit(1)")
     assert main(["run", "train"]) == 1
     assert "died" in capfd.readouterr().err
-    assert not (runs.run_folder("train", {}) / "run.json").exists()
+    assert not (folders.run_folder("train", {}) / "run.json").exists()
 
 
 @pytest.mark.notebook
@@ -125,7 +125,7 @@ def test_a_notebook_that_never_finishes_its_run_is_refused(capfd: pytest.Capture
 @pytest.mark.notebook
 def test_plain_papermill_leaves_the_same_run(tiny_study: Path, tmp_path: Path) -> None:
     """Of a real notebook: a folder of the same name, the same tables, and the same record of what they came from."""
-    notebook = runs.PROJECT / "notebooks/01_brain_responses.ipynb"
+    notebook = folders.PROJECT / "notebooks/01_brain_responses.ipynb"
     homes = {"strict": ["nbtools", "run", notebook], "plain": ["papermill", notebook, tmp_path / "executed.ipynb"]}
     started = []
     for home, command in homes.items():
@@ -183,7 +183,7 @@ def test_a_notebook_of_the_same_name_elsewhere_is_not_mistaken_for_ours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "train.ipynb"
-    copy.write_bytes((runs.NOTEBOOKS / "train.ipynb").read_bytes())
+    copy.write_bytes((folders.NOTEBOOKS / "train.ipynb").read_bytes())
     assert main(["run", str(copy)]) == 1
     assert "the project's own notebooks only" in capsys.readouterr().err
 
@@ -199,7 +199,7 @@ def test_a_command_that_makes_no_sense_is_status_2(arguments: list[str], capsys:
 def test_the_shell_sees_the_status() -> None:
     """Through the interpreter, as Snakemake and make call it; and help is quick, no torch needed."""
     command = [sys.executable, "-X", "importtime", "-m", "nbtools", "run", "nothing"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=runs.PROJECT)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folders.PROJECT)
     assert ended.returncode == 1
     assert "error: no notebook 'nothing'" in ended.stderr
     imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
@@ -233,7 +233,7 @@ def test_world_makes_the_study_it_was_asked_for(
 def write_summary(rois: str, top: float, monkeypatch: pytest.MonkeyPatch, finished: str) -> Path:
     write_notebook("1", name="10_summary", parameters='study: str = "tiny"\nrois: str = "none TO"')
     monkeypatch.setattr("time.strftime", lambda _: finished)
-    run = runs.start("10_summary", {"study": "tiny", "rois": rois})
+    run = folders.start("10_summary", {"study": "tiny", "rois": rois})
     rows = [
         {"condition": name, "epsilon": epsilon, "accuracy": top - i / 10 - epsilon}
         for i, name in enumerate(sorted(rois.split()))

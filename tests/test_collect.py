@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nbtools import runs
 from nbtools.bench import study
 from nbtools.errors import InputError
+from nbtools.runs import folders
 
 N = 2000
 NETWORKS = "03_guided_training"
@@ -43,14 +43,14 @@ def at_home(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_finished_run_is_a_row_and_nothing_else_is(many: Path) -> None:
-    found = runs.collect(NETWORKS, "demo")
+    found = folders.collect(NETWORKS, "demo")
     assert sorted(found["seed"]) == list(range(N))
     assert found["folder"].is_unique
     assert all(
         int(folder.rpartition("_")[2], 16) == seed for folder, seed in zip(found.folder, found.seed, strict=True)
     )
-    assert list(found.columns) == [*runs.defaults(NETWORKS), "seconds", "finished", "folder"]
-    assert runs.find(NETWORKS, "demo", seed=1234).parameters["seed"] == 1234
+    assert list(found.columns) == [*folders.defaults(NETWORKS), "seconds", "finished", "folder"]
+    assert folders.find(NETWORKS, "demo", seed=1234).parameters["seed"] == 1234
 
 
 def test_a_damaged_record_among_them_is_named(many: Path) -> None:
@@ -59,21 +59,21 @@ def test_a_damaged_record_among_them_is_named(many: Path) -> None:
     try:
         file.write_text(whole[: len(whole) // 2])
         with pytest.raises(InputError, match=r"record is damaged[\s\S]*TO_seed=999_000003e7/run\.json"):
-            runs.collect(NETWORKS, "demo")
+            folders.collect(NETWORKS, "demo")
     finally:
         file.write_text(whole)
 
 
 def test_a_run_with_the_defaults_is_found_without_reading_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A notebook asks for the run of each condition and seed: two thousand records each time would take minutes."""
-    folder = runs.run_folder(NETWORKS, {"roi": "V4", "seed": 5})
+    folder = folders.run_folder(NETWORKS, {"roi": "V4", "seed": 5})
     record = json.loads((folder.parent / "TO_seed=5_00000005/run.json").read_text())
     record["parameters"]["roi"] = "V4"
-    runs.write_text(folder / runs.RECORD, json.dumps(record))
-    by_reading_all = runs.collect(NETWORKS, "demo").query("roi == 'V4' and seed == 5")
-    monkeypatch.setattr(runs, "collect", None)
-    found = runs.find(NETWORKS, "demo", roi="V4", seed=5)
+    folders.write_text(folder / folders.RECORD, json.dumps(record))
+    by_reading_all = folders.collect(NETWORKS, "demo").query("roi == 'V4' and seed == 5")
+    monkeypatch.setattr(folders, "collect", None)
+    found = folders.find(NETWORKS, "demo", roi="V4", seed=5)
     assert [str(found.folder)] == list(by_reading_all.folder)
     assert found.parameters == record["parameters"]
-    (folder / runs.RECORD).unlink()
+    (folder / folders.RECORD).unlink()
     folder.rmdir()

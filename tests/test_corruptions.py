@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from nbtools import plots
-from nbtools.corrupted import decide_corrupted
-from nbtools.data.image_sets import corruptions, load_corruption
-from nbtools.data.images import load_folder, to_float
+from nbtools.data.images.public import corruptions, load_corruption
+from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.metrics.corruptions import corruption_accuracy, mean_corruption_accuracy
-from nbtools.models import GuidedNet, build, freeze
+from nbtools.models.networks import GuidedNet, build, freeze
+from nbtools.probes.corruptions import decide_corrupted
 
 
 def planted(shares: dict[str, float], n: int = 200) -> pd.DataFrame:

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbtools import doctor, runs
 from nbtools.cli import main
-from nbtools.data.prepare import prepare_nsd
+from nbtools.data.brains.prepare import prepare_nsd
 from nbtools.data.study import Study, open_study
-from nbtools.doctor import DAMAGED, GOOD, MISSING, NEEDS, findings
+from nbtools.runs import folders
+from nbtools.workflow import doctor
+from nbtools.workflow.doctor import DAMAGED, GOOD, MISSING, NEEDS, findings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were dropped:UserWarning")
 
@@ -151,7 +152,7 @@ def test_notebooks_are_told_what_they_lack(study: Study, capsys: pytest.CaptureF
 
 
 def test_what_is_missing_of_a_real_study_is_counted(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
-    file = runs.study_file("tiny")
+    file = folders.study_file("tiny")
     file.write_text(file.read_text().replace("simulated = true", "simulated = false"))
     study.stimuli.unlink()
     main(["doctor", "tiny"])
@@ -167,7 +168,7 @@ def test_a_gap_is_written_as_ranges() -> None:
 
 def test_every_notebook_has_its_needs() -> None:
     """The table in the doctor is what the notebooks' own code asks of a study."""
-    assert set(NEEDS) == {file.stem for file in runs.NOTEBOOKS.glob("[0-9]*.ipynb")}
+    assert set(NEEDS) == {file.stem for file in folders.NOTEBOOKS.glob("[0-9]*.ipynb")}
     asks = {
         "responses": r"load_trials\(",
         "stimuli": r"load_stimuli\(",
@@ -179,7 +180,7 @@ def test_every_notebook_has_its_needs() -> None:
     # Asked for only where it is there, or by one control.
     optional = {("00_start_here", "cue_conflict"), ("03_guided_training", "stimuli")}
     for notebook, needs in NEEDS.items():
-        cells = json.loads((runs.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
+        cells = json.loads((folders.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
         code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         found = {part for part, pattern in asks.items() if re.search(pattern, code)}
         different = {(notebook, part) for part in found ^ set(needs)} - optional

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nbtools.data.images import to_float
+from nbtools.data.images.sets import to_float
 from nbtools.errors import InputError
-from nbtools.features import read_out
-from nbtools.models import GuidedNet, build, freeze
+from nbtools.models.networks import GuidedNet, build, freeze
+from nbtools.models.read_outs import read_out
 
 PIXELS = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

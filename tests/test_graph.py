@@ -12,22 +12,23 @@ from typing import Any
 import pytest
 import yaml
 
-from nbtools import graph, runs
 from nbtools.attacks import ATTACKS
 from nbtools.data.study import home, study_file
 from nbtools.errors import InputError
-from nbtools.graph import make_graph
-from nbtools.study_config import KEYS, attack_names, read_config
+from nbtools.runs import folders
+from nbtools.workflow import graph
+from nbtools.workflow.config import KEYS, attack_names, read_config
+from nbtools.workflow.graph import make_graph
 
-SNAKEFILE = runs.PROJECT / "Snakefile"
-TINY = read_config(runs.PROJECT / "config/tiny.yaml")
+SNAKEFILE = folders.PROJECT / "Snakefile"
+TINY = read_config(folders.PROJECT / "config/tiny.yaml")
 HOSTILE = """V1'; touch hacked; echo "$(touch hacked)`touch hacked` {wildcards} \\ #"""
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(runs.PROJECT))
+    monkeypatch.setenv("PYTHONPATH", str(folders.PROJECT))
 
 
 def names(config: dict[str, Any], target: str = "study") -> set[str]:
@@ -74,7 +75,7 @@ def test_a_job_is_the_run_that_its_parameters_name() -> None:
         "14_brain_and_geometry": ("14_brain_and_geometry", {}),
     }
     for name, (notebook, values) in by_hand.items():
-        assert records[name] == runs.run_folder(notebook, values) / runs.RECORD
+        assert records[name] == folders.run_folder(notebook, values) / folders.RECORD
 
 
 @pytest.mark.parametrize("config", [{}, TINY, {"seeds": "0 1", "rois": "V1 V3"}], ids=["demo", "tiny", "other"])
@@ -256,20 +257,20 @@ def test_snakemake_plans_the_graphs_jobs_and_a_rows(tmp_path: Path) -> None:
 
 
 def test_rows_shown_as_comments_are_rows() -> None:
-    text = (runs.PROJECT / "config/nsd.yaml").read_text()
+    text = (folders.PROJECT / "config/nsd.yaml").read_text()
     rows = yaml.safe_load("\n".join(re.findall(r"^# (- \{.*)$", text, re.MULTILINE)))
     for row in rows:
         for subject in row.get("subjects", "").split():
             describe(subject)
-    config = read_config(runs.PROJECT / "config/nsd.yaml")
+    config = read_config(folders.PROJECT / "config/nsd.yaml")
     assert len(rows) == 4
     for row in rows:
         assert names({**config, "table": [row]}) > names(config)
 
 
 def test_every_key_is_told_of() -> None:
-    text = (runs.PROJECT / "README.md").read_text() + (runs.PROJECT / "config/nsd.yaml").read_text()
-    text += (runs.PROJECT / "config/tiny.yaml").read_text()
+    text = (folders.PROJECT / "README.md").read_text() + (folders.PROJECT / "config/nsd.yaml").read_text()
+    text += (folders.PROJECT / "config/tiny.yaml").read_text()
     simulated = {"world_seed", "subject", "labels"}  # options of `python -m nbtools world`
     untold = {key for key in KEYS if f"{key}:" not in text and f"`{key}" not in text}
     assert untold <= simulated

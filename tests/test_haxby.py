@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbtools import runs
-from nbtools.batch import run_notebook
-from nbtools.data.haxby import CATEGORIES, DELAY, SHEET, prepare_haxby
-from nbtools.data.images import load_folder
-from nbtools.data.measured import load_design, load_trials, region_volume
+from nbtools.data.brains.haxby import CATEGORIES, DELAY, SHEET, prepare_haxby
+from nbtools.data.brains.measured import load_design, load_trials, region_volume
+from nbtools.data.images.sets import load_folder
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.models import GuidedNet, build, save_model
+from nbtools.models.networks import GuidedNet, build, save_model
+from nbtools.runs import folders
+from nbtools.runs.batch import run_notebook
 
 SHAPE = (8, 9, 7)
 RUNS, BLOCK, REST = 4, 6, 4
@@ -174,12 +174,14 @@ def test_the_notebook_compares_networks_with_the_brain(tmp_path: Path, monkeypat
     other.parent.mkdir(parents=True)
     other.write_text('name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nimage_size = 32\n')
     for roi in ("none", "TO"):
-        run = runs.start("03_guided_training", {**runs.defaults("03_guided_training"), "study": "tiny", "roi": roi})
+        run = folders.start(
+            "03_guided_training", {**folders.defaults("03_guided_training"), "study": "tiny", "roi": roi}
+        )
         save_model(build(GuidedNet, 0, "small_resnet", 10, 0), run.folder)
         run.finish()
     settings = {"networks_of": "tiny", "n_points": "20", "n_samples": "20", "n_draws": "2", "n_boot": "20"}
     assert run_notebook("16_haxby", settings) == 0
-    found = runs.find("16_haxby", "haxby")
+    found = folders.find("16_haxby", "haxby")
     ceilings = found.table("noise_ceilings").set_index("region")
     assert ceilings.loc["VT", "lower"] > 0.3, "the planted geometry is the same in every run"
     assert set(found.table("similarities")["a"]) == {"none", "TO"}

@@ -26,18 +26,21 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from nbtools.data import archives, image_files, image_sets, imagenet
+from nbtools.data import archives
 from nbtools.data.archives import build, contents, unpack
-from nbtools.data.cue_conflict import cue_conflict_names
-from nbtools.data.image_sets import (
+from nbtools.data.images import files as image_files
+from nbtools.data.images import imagenet
+from nbtools.data.images import public as image_sets
+from nbtools.data.images.cue_conflict import cue_conflict_names
+from nbtools.data.images.imagenet import SYNSETS, prepare_imagenet
+from nbtools.data.images.public import (
     corruptions,
     load_corruption,
     prepare_folder,
     unpack_cifar100,
     unpack_cue_conflict,
 )
-from nbtools.data.imagenet import SYNSETS, prepare_imagenet
-from nbtools.data.images import load_folder
+from nbtools.data.images.sets import load_folder
 from nbtools.errors import InputError
 
 A, B, C = "n02391049", "n07873807", "n09999999"  # zebra, pizza, and one nobody wants

@@ -17,11 +17,11 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from nbtools.data import images as image_module
-from nbtools.data import views as views_module
-from nbtools.data.images import ImageSet, load_folder, load_stimuli, to_float
+from nbtools.data.images import sets as image_module
+from nbtools.data.images import views as views_module
+from nbtools.data.images.sets import ImageSet, load_folder, load_stimuli, to_float
+from nbtools.data.images.views import augment, draw_boxes
 from nbtools.data.study import STIMULI, open_study
-from nbtools.data.views import augment, draw_boxes
 from nbtools.errors import InputError
 
 SIZE = 32

@@ -24,10 +24,11 @@ from safetensors.torch import load_file
 from test_batch import make_home, write_notebook
 from test_training import CONFIG, SPLITS, a_guide, a_network, some_images
 
-from nbtools import checkpoints, runs
 from nbtools.errors import Interrupted
-from nbtools.models import save_model
-from nbtools.training import train_guided
+from nbtools.models.networks import save_model
+from nbtools.runs import folders
+from nbtools.training import checkpoints
+from nbtools.training.guided import train_guided
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 MOMENTS = random.Random()  # other ones each time
@@ -70,7 +71,7 @@ def killed(process: Any, within: float, started: Path) -> bool:
 
 def train(folder: Path, minutes: float, pause: float = 0.0) -> None:
     """Train a guided network into a folder; `pause` slows every batch down, so that a kill finds it at work."""
-    from nbtools import loop
+    from nbtools.training import loop
 
     torch.set_num_threads(1)
     checkpoints.MINUTES = minutes  # type: ignore[assignment]
@@ -111,10 +112,10 @@ def test_a_training_killed_again_and_again(tmp_path: Path, processes: Any, minut
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"'
 
 
-def begin(place: Path) -> runs.Run:
+def begin(place: Path) -> folders.Run:
     """Start a run in another process, which knows nothing of the test's settings."""
-    os.environ["NBTOOLS_HOME"], runs.NOTEBOOKS = str(place / "home"), place / "notebooks"
-    return runs.start("write", {"study": "tiny", "roi": "TO"})
+    os.environ["NBTOOLS_HOME"], folders.NOTEBOOKS = str(place / "home"), place / "notebooks"
+    return folders.start("write", {"study": "tiny", "roi": "TO"})
 
 
 def write(place: Path, last: int) -> None:
@@ -131,7 +132,7 @@ def write(place: Path, last: int) -> None:
 
 def test_tables_and_weights_are_whole_whenever_the_writer_is_killed(tmp_path: Path, processes: Any) -> None:
     write_notebook("1", name="write", parameters=PARAMETERS)
-    folder, hits = runs.run_folder("write", {}), 0
+    folder, hits = folders.run_folder("write", {}), 0
     for _ in range(6 * TIMES):
         process = processes.Process(target=write, args=(tmp_path, 100_000))
         process.start()
@@ -140,15 +141,15 @@ def test_tables_and_weights_are_whole_whenever_the_writer_is_killed(tmp_path: Pa
         assert table["version"].nunique() == 1
         assert table["row"].tolist() == list(range(20_000))
         assert load_file(folder / "weights.safetensors")["class_head.bias"].unique().numel() == 1
-        assert runs.collect("write", "tiny").empty, "what is not finished is not collected"
+        assert folders.collect("write", "tiny").empty, "what is not finished is not collected"
     assert hits == 6 * TIMES
     process = processes.Process(target=write, args=(tmp_path, 3))
     process.start()
     process.join(120)
     after_kills = digests(folder)
     write(tmp_path, 3)  # finished: only read
-    assert len(runs.collect("write", "tiny")) == 1
-    (folder / runs.RECORD).unlink()
+    assert len(folders.collect("write", "tiny")) == 1
+    (folder / folders.RECORD).unlink()
     for file in after_kills:
         (folder / file).unlink()
     write(tmp_path, 3)
@@ -163,16 +164,17 @@ from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, tests)
 import torch
-from nbtools import checkpoints, loop, runs
-from nbtools.models import save_model
-from nbtools.training import train_guided
+from nbtools.runs import folders
+from nbtools.training import checkpoints, loop
+from nbtools.models.networks import save_model
+from nbtools.training.guided import train_guided
 from test_training import CONFIG, SPLITS, a_guide, a_network, some_images
 torch.set_num_threads(1)
 checkpoints.MINUTES = 0
 rate = loop.learning_rate
 loop.learning_rate = lambda *at: time.sleep(pause) or rate(*at)
-runs.NOTEBOOKS = Path.cwd()
-run = runs.start("train", globals())
+folders.NOTEBOOKS = Path.cwd()
+run = folders.start("train", globals())
 if not run.finished:
     Path("started").touch()
     network, config = a_network(), replace(CONFIG, epochs=10)
@@ -182,12 +184,12 @@ if not run.finished:
 """
 STUDY = """
 from pathlib import Path
-from nbtools import runs
-runs.NOTEBOOKS = Path.cwd()
-run = runs.start("train", globals())
+from nbtools.runs import folders
+folders.NOTEBOOKS = Path.cwd()
+run = folders.start("train", globals())
 """
-COMMAND = "import sys; from pathlib import Path; from nbtools import cli, runs; runs.NOTEBOOKS = Path(sys.argv[1]); "
-COMMAND += "sys.exit(cli.main(['run', 'train', *sys.argv[2:]]))"
+COMMAND = "import sys; from pathlib import Path; from nbtools import cli; from nbtools.runs import folders; "
+COMMAND += "folders.NOTEBOOKS = Path(sys.argv[1]); sys.exit(cli.main(['run', 'train', *sys.argv[2:]]))"
 
 
 def training_notebook(pause: float) -> Path:
@@ -195,11 +197,11 @@ def training_notebook(pause: float) -> Path:
         f'study: str = "tiny"\nroi: str = "TO"\ntests: str = {str(Path(__file__).parent)!r}\npause: float = 0.0'
     )
     write_notebook(TRAIN, "run.finish()", parameters=parameters)
-    return runs.run_folder("train", {"pause": pause})
+    return folders.run_folder("train", {"pause": pause})
 
 
 def start(pause: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", COMMAND, str(runs.NOTEBOOKS), "-p", "pause", str(pause)]
+    command = [sys.executable, "-c", COMMAND, str(folders.NOTEBOOKS), "-p", "pause", str(pause)]
     return subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -216,7 +218,7 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 @pytest.mark.notebook
 def test_a_notebook_killed_and_told_to_stop() -> None:
     """Killed by papermill's process, whose kernel then ends by itself: the next one waits until it has."""
-    folder, started = training_notebook(0.1), runs.NOTEBOOKS / "started"
+    folder, started = training_notebook(0.1), folders.NOTEBOOKS / "started"
     for _ in range(TIMES):
         process = start(0.1)
         wait_for(started, process)
@@ -225,10 +227,10 @@ def test_a_notebook_killed_and_told_to_stop() -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        assert runs.collect("train", "tiny").empty
+        assert folders.collect("train", "tiny").empty
     begun, process = time.time(), start(0.1)
     wait_for(started, process)
-    while not (checkpoint := folder / runs.CHECKPOINT).exists() or checkpoint.stat().st_mtime < begun:
+    while not (checkpoint := folder / folders.CHECKPOINT).exists() or checkpoint.stat().st_mtime < begun:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.terminate()
@@ -236,7 +238,7 @@ def test_a_notebook_killed_and_told_to_stop() -> None:
     assert process.returncode == Interrupted.STATUS == 75, said
     assert "the checkpoint is kept" in said
     assert checkpoint.exists()
-    assert runs.collect("train", "tiny").empty
+    assert folders.collect("train", "tiny").empty
     process = start(0.1)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
@@ -244,8 +246,8 @@ def test_a_notebook_killed_and_told_to_stop() -> None:
     process = start(0.0)
     assert process.wait(120) == 0
     assert digests(folder) == digests(whole)
-    assert len(runs.find("train", "tiny", pause=0.1).table("history")) == 20
-    assert not (folder / runs.CHECKPOINT).exists()
+    assert len(folders.find("train", "tiny", pause=0.1).table("history")) == 20
+    assert not (folder / folders.CHECKPOINT).exists()
 
 
 @pytest.mark.notebook
@@ -253,7 +255,7 @@ def test_a_second_process_at_a_run_waits_and_finds_it_finished() -> None:
     slow = f"{STUDY}\nPath('started').touch()\nimport time\ntime.sleep(8)"
     write_notebook(slow, "run.finish()", parameters=f"{PARAMETERS}\npause: float = 0.0")
     first = start(0.0)
-    wait_for(runs.NOTEBOOKS / "started", first)
+    wait_for(folders.NOTEBOOKS / "started", first)
     second = start(0.0)
     said = second.communicate(timeout=120)[0]
     assert first.wait(120) == 0
@@ -272,17 +274,17 @@ def test_a_run_that_another_kernel_holds_is_refused(
     tmp_path: Path, processes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_notebook("1", name="write", parameters=PARAMETERS)
-    monkeypatch.setattr(runs, "PATIENCE", 0.3)
+    monkeypatch.setattr(folders, "PATIENCE", 0.3)
     process = processes.Process(target=hold, args=(tmp_path, 60))
     process.start()
-    started = runs.run_folder("write", {}) / "started"
+    started = folders.run_folder("write", {}) / "started"
     while not started.exists():
         time.sleep(0.01)
-    with pytest.raises(runs.InputError, match=rf"another process is at work(.*\n)+.*process {process.pid} on"):
-        runs.start("write", {"study": "tiny", "roi": "TO"})
+    with pytest.raises(folders.InputError, match=rf"another process is at work(.*\n)+.*process {process.pid} on"):
+        folders.start("write", {"study": "tiny", "roi": "TO"})
     process.kill()
     process.join()
-    run = runs.start("write", {"study": "tiny", "roi": "TO"})  # a lock dies with its process
-    assert runs.start("write", {"study": "tiny", "roi": "TO"}).folder == run.folder, "one's own is no hindrance"
+    run = folders.start("write", {"study": "tiny", "roi": "TO"})  # a lock dies with its process
+    assert folders.start("write", {"study": "tiny", "roi": "TO"}).folder == run.folder, "one's own is no hindrance"
     run.finish()
     assert not list(run.folder.parent.glob(".tmp-*")), "no lock is left behind"

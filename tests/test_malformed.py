@@ -36,12 +36,12 @@ from test_nsd import (
 )
 
 from nbtools.cli import main
-from nbtools.data.image_sets import unpack_cifar100
-from nbtools.data.images import ImageSet, load_folder
-from nbtools.data.labels import label_stimuli
-from nbtools.data.measured import load_trials
-from nbtools.data.nsd import roi_masks
-from nbtools.data.prepare import prepare_nsd
+from nbtools.data.brains.measured import load_trials
+from nbtools.data.brains.nsd import roi_masks
+from nbtools.data.brains.prepare import prepare_nsd
+from nbtools.data.images.labels import label_stimuli
+from nbtools.data.images.public import unpack_cifar100
+from nbtools.data.images.sets import ImageSet, load_folder
 from nbtools.data.study import Study, VoxelChoices
 from nbtools.errors import InputError
 
@@ -303,7 +303,7 @@ def in_another_process(before: str, study: Study) -> str:
     code = f"""{before}
 from pathlib import Path
 PosixPath = Path
-from nbtools.data.prepare import reduce_session
+from nbtools.data.brains.prepare import reduce_session
 from nbtools.data.study import Study, VoxelChoices
 from nbtools.errors import InputError
 try:

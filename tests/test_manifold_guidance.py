@@ -17,21 +17,28 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from nbtools import loop
-from nbtools.clouds import CategoryManifolds, category_manifolds, cloud_geometry, distance_outside, variance_outside
 from nbtools.conditions import parse_condition
-from nbtools.data.images import ImageSet, to_float
+from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
-from nbtools.loop import TrainConfig
-from nbtools.manifold_guidance import (
+from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze
+from nbtools.models.read_outs import predict
+from nbtools.training import loop
+from nbtools.training.clouds import (
+    CategoryManifolds,
+    category_manifolds,
+    cloud_geometry,
+    distance_outside,
+    variance_outside,
+)
+from nbtools.training.guided import Guide, derangement, make_guide, train_guided
+from nbtools.training.loop import TrainConfig
+from nbtools.training.manifolds import (
     PAPER_WEIGHTS,
     ManifoldObjective,
     cloud_responses,
     neural_manifolds,
     train_manifold_guided,
 )
-from nbtools.models import GuidedNet, RoiPredictor, build, freeze
-from nbtools.training import Guide, derangement, make_guide, predict, train_guided
 
 SIDE, D, K, N = 16, 6, 4, 80
 SPLITS = {"train": np.arange(60), "validation": np.arange(60, N)}
@@ -324,7 +331,7 @@ def test_low_precision_keeps_the_geometry_in_float32(monkeypatch: pytest.MonkeyP
         kinds.append((neural.dtype, (neural @ neural.T).dtype))
         return distance_outside(neural, *rest)
 
-    monkeypatch.setattr("nbtools.manifold_guidance.distance_outside", spied)
+    monkeypatch.setattr("nbtools.training.manifolds.distance_outside", spied)
     _, history = trained(precision="bf16-mixed", epochs=1)
     assert set(kinds) == {(torch.float32, torch.float32)}
     assert np.isfinite(history["loss"]).all()

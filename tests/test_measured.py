@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbtools.data import nsd
-from nbtools.data.measured import load_design, load_trials, region_volume
-from nbtools.data.prepare import prepare_nsd, prepared_file, reduce_session
-from nbtools.data.responses import RoiTrials, average_repeats, split_images
-from nbtools.data.sessions import Session, read_session, regions_of, session_files, write_session
+from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_design, load_trials, region_volume
+from nbtools.data.brains.prepare import prepare_nsd, prepared_file, reduce_session
+from nbtools.data.brains.responses import RoiTrials, average_repeats, split_images
+from nbtools.data.brains.sessions import Session, read_session, regions_of, session_files, write_session
+from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study, VoxelChoices, open_study
 from nbtools.data.synthetic import make_study
-from nbtools.data.trials import assemble
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
 
@@ -149,7 +149,7 @@ def test_preparing_survives_kills(moved: Study) -> None:
     code = f"""
 from pathlib import Path
 from dataclasses import replace
-from nbtools.data import sessions, prepare
+from nbtools.data.brains import sessions, prepare
 from nbtools.data.study import Study
 study = {moved!r}
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import torch
 
-from nbtools import runs
-from nbtools.clouds import CategoryManifolds
 from nbtools.conditions import VENTRAL
 from nbtools.metrics.noise_ceiling import noise_ceiling
 from nbtools.metrics.robustness import epsilon_label
+from nbtools.runs import folders
+from nbtools.training.clouds import CategoryManifolds
 
-FILES = sorted(runs.NOTEBOOKS.glob("*.ipynb"))
+FILES = sorted(folders.NOTEBOOKS.glob("*.ipynb"))
 NAMES = [file.stem for file in FILES]
 
 
@@ -67,7 +67,7 @@ def test_its_parameters_are_annotated_scalars(file: Path) -> None:
         assert line.value is not None, f"no value: {ast.unparse(line)}"
         assert type(ast.literal_eval(line.value)).__name__ == line.annotation.id
         assert line.annotation.id in ("str", "int", "float", "bool")
-    assert runs.defaults(file.stem)["study"] == ("haxby" if file.stem == "16_haxby" else "demo")
+    assert folders.defaults(file.stem)["study"] == ("haxby" if file.stem == "16_haxby" else "demo")
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
@@ -162,7 +162,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
 def test_an_exercise_knows_right_from_wrong(
     name: str, known: dict[str, Any], right: object, wrong: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check = source(code_cells(runs.NOTEBOOKS / f"{name}.ipynb")[-1])
+    check = source(code_cells(folders.NOTEBOOKS / f"{name}.ipynb")[-1])
     exec(check, dict(known))
     assert capsys.readouterr().out == "", "unanswered, it is silent"
     exec(check.replace("answer = None", f"answer = {right!r}", 1), dict(known))

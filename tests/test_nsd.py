@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from isal import igzip
 
 from nbtools.conditions import ROI_LABELS
-from nbtools.data import nsd
+from nbtools.data.brains import nsd
 from nbtools.errors import InputError
 
 SHAPE = (6, 7, 5)
@@ -226,7 +226,7 @@ def test_memory_does_not_hold_the_session(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import numpy as np
-from nbtools.data import betas, nsd
+from nbtools.data.brains import betas, nsd
 peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 before = peak()
 read = betas.read_betas(Path({str(file)!r}), np.argwhere(np.ones((9, 9, 9))), {shape})

@@ -16,11 +16,11 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nbtools import runs
-from nbtools.graph import make_graph
-from nbtools.study_config import read_config
+from nbtools.runs import folders
+from nbtools.workflow.config import read_config
+from nbtools.workflow.graph import make_graph
 
-ROOT = runs.PROJECT
+ROOT = folders.PROJECT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]

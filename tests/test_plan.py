@@ -10,23 +10,24 @@ import pandas as pd
 import pytest
 import yaml
 
-from nbtools import calibration, runs
 from nbtools.attacks import ATTACKS
-from nbtools.batch import EXECUTED
-from nbtools.calibration import calibration_file, device_name, measure, rates_for, read_rates
 from nbtools.cli import main
-from nbtools.costs import ASSUMED, START, Sizes, sizes_of, slow_rates, work_of
-from nbtools.data import images
+from nbtools.data.images import sets as images
 from nbtools.data.study import home, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.files import written
-from nbtools.graph import Graph, Job, make_graph
-from nbtools.needs import MEMORY_LIMIT, RUNNER_MB, SAFETY, costed, growing, needs_of
-from nbtools.plan import MODEL, RUNS, estimates, finished_jobs, past_runs, plan, wall_seconds
-from nbtools.study_config import read_config
+from nbtools.runs import folders
+from nbtools.runs.batch import EXECUTED
+from nbtools.workflow import calibration
+from nbtools.workflow.calibration import calibration_file, device_name, measure, rates_for, read_rates
+from nbtools.workflow.config import read_config
+from nbtools.workflow.costs import ASSUMED, START, Sizes, sizes_of, slow_rates, work_of
+from nbtools.workflow.graph import Graph, Job, make_graph
+from nbtools.workflow.needs import MEMORY_LIMIT, RUNNER_MB, SAFETY, costed, growing, needs_of
+from nbtools.workflow.plan import MODEL, RUNS, estimates, finished_jobs, past_runs, plan, wall_seconds
 
-TINY = read_config(runs.PROJECT / "config/tiny.yaml")
-NSD = read_config(runs.PROJECT / "config/nsd.yaml")
+TINY = read_config(folders.PROJECT / "config/tiny.yaml")
+NSD = read_config(folders.PROJECT / "config/nsd.yaml")
 RATES = {
     START: 10.0,
     "trained small_resnet 32-true 64": 0.01,
@@ -120,7 +121,7 @@ def test_other_attacks_are_another_kind_of_run() -> None:
 
 
 def test_time_is_cores_or_the_longest_chain(tmp_path: Path) -> None:
-    record = {name: tmp_path / name / runs.RECORD for name in "abcd"}
+    record = {name: tmp_path / name / folders.RECORD for name in "abcd"}
     after = {"a": (), "b": ("a",), "c": ("b",), "d": ()}
     jobs = [Job(name, "x", {}, record[name], tuple(record[a] for a in after[name])) for name in "abcd"]
     table = pd.DataFrame(

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from nbtools import provenance, runs
+from nbtools.runs import folders, provenance
 
-NOTEBOOKS = sorted(file.stem for file in runs.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sorted(file.stem for file in folders.NOTEBOOKS.glob("*.ipynb"))
 
 
 def write(file: Path, *cells: str) -> Path:
@@ -34,7 +34,23 @@ def names(notebook: Path) -> set[str]:
 def test_what_is_imported_is_followed_to_its_end(tmp_path: Path) -> None:
     found = names(write(tmp_path / "x.ipynb", "if True:\n    from nbtools.metrics.noise_ceiling import ncsnr"))
     assert {"metrics/__init__.py", "metrics/noise_ceiling.py", "errors.py"} <= found
-    assert "models.py" not in found
+    assert "models/networks.py" not in found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from nbtools.metrics import ncsnr",
+        "from nbtools import metrics\nmetrics.ncsnr(x)",
+        "from nbtools import metrics as m\nm.ncsnr",
+        "import nbtools\nnbtools.metrics.ncsnr(x)",
+        "import nbtools.metrics as scores\nprint(scores.ncsnr(x).mean())",
+    ],
+)
+def test_what_a_room_offers_leads_to_its_module(tmp_path: Path, code: str) -> None:
+    found = names(write(tmp_path / "x.ipynb", code))
+    assert {"metrics/__init__.py", "metrics/noise_ceiling.py", "errors.py"} <= found
+    assert "metrics/rsa.py" not in found, "nor anything else of that room"
 
 
 def test_how_results_are_shown_does_not_shape_them(tmp_path: Path) -> None:
@@ -44,7 +60,7 @@ def test_how_results_are_shown_does_not_shape_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("notebook", ["01_brain_responses", "04_adversarial_attacks"])
 def test_python_imports_nothing_else(notebook: str) -> None:
     """The reference: what importing those modules does load."""
-    file = runs.NOTEBOOKS / f"{notebook}.ipynb"
+    file = folders.NOTEBOOKS / f"{notebook}.ipynb"
     found = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names(file)}
     code = f"import sys, {', '.join(f'nbtools.{name}' for name in sorted(found))}; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
@@ -54,7 +70,7 @@ def test_python_imports_nothing_else(notebook: str) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_every_notebook_has_sources(notebook: str) -> None:
-    assert {"data/study.py", "errors.py"} <= names(runs.NOTEBOOKS / f"{notebook}.ipynb")
+    assert {"data/study.py", "errors.py"} <= names(folders.NOTEBOOKS / f"{notebook}.ipynb")
 
 
 # --- surroundings -------------------------------------------------------------------------------------------
@@ -62,7 +78,7 @@ def test_every_notebook_has_sources(notebook: str) -> None:
 
 def surroundings(code: str = "", **environment: str) -> dict[str, Any]:
     """What a process of its own notes, after it ran some code."""
-    code = f"import json; {code}\nfrom nbtools import provenance\nprint(json.dumps(provenance.surroundings()))"
+    code = f"import json; {code}\nfrom nbtools.runs import provenance\nprint(json.dumps(provenance.surroundings()))"
     command, own = [sys.executable, "-c", code], {**os.environ, **environment}
     return json.loads(subprocess.check_output(command, text=True, env=own))
 

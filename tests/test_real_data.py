@@ -21,14 +21,14 @@ import scipy.io
 from isal import igzip
 from PIL import Image
 
-from nbtools import runs
 from nbtools.cli import main
 from nbtools.conditions import HIERARCHY, ROI_LABELS
-from nbtools.data import nsd
+from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.fetch.catalogue import ATLASES
-from nbtools.data.imagenet import SYNSETS
-from nbtools.data.measured import load_design, load_trials
+from nbtools.data.images.imagenet import SYNSETS
 from nbtools.data.study import Study, open_study
+from nbtools.runs import folders
 
 SHAPE = (81, 104, 83)  # subject 1's volume
 N_VOXELS = {"V1": 1350, "V2": 1433, "V4": 687, "VO": 500, "PHC": 600, "LO": 900, "TO": 700}
@@ -197,16 +197,16 @@ def test_the_doctor_knows_what_there_is(fetched: Study, capsys: pytest.CaptureFi
     assert "fetch sessions 2–40: about 39 GB" in told
 
 
-def run(notebook: str, **parameters: object) -> runs.Run:
+def run(notebook: str, **parameters: object) -> folders.Run:
     options = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
     assert main(["run", notebook, "-p", "study", "nsd", *options]) == 0
-    return runs.find(notebook, "nsd", **parameters)
+    return folders.find(notebook, "nsd", **parameters)
 
 
 @pytest.mark.notebook
 def test_notebooks_run_on_it(fetched: Study) -> None:
     """One epoch each: what is shown is that the road is open, not that anything was learned."""
-    file = runs.study_file("nsd")
+    file = folders.study_file("nsd")
     file.write_text(file.read_text().replace("image_size = 224", "image_size = 32"))  # minutes less on two cores
     ceilings = run("01_brain_responses").table("noise_ceilings").groupby("roi")["noise_ceiling"].mean()
     planted = 100 * 400**2 / (400**2 + 500**2 / 3)
@@ -216,7 +216,7 @@ def test_notebooks_run_on_it(fetched: Study) -> None:
     assert len(network.table("history")) > 0
     decisions = run("04_adversarial_attacks", roi="TO", steps=2, epsilons="1", n_images=20).table("decisions")
     assert decisions["image_id"].str.fullmatch(r"n\d{8}/n\d{8}_\d\.JPEG").all()
-    record = runs.read_record(network.folder)
+    record = folders.read_record(network.folder)
     assert record is not None
     assert record["voxels"]["betas"] == "b3"
 
@@ -252,7 +252,7 @@ def test_one_session_reduces_within_300_mb(fetched: Study, bucket: Path, tmp_pat
     code = f"""
 from dataclasses import replace
 from pathlib import Path
-from nbtools.data.prepare import reduce_session
+from nbtools.data.brains.prepare import reduce_session
 from nbtools.data.study import open_study
 study = replace(open_study("nsd"), responses=Path({str(tmp_path)!r}))
 reduce_session(study, 1, Path({str(file)!r}), {HIERARCHY!r})

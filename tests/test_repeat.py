@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save_file
 from test_batch import START, make_home, write_notebook
 
-from nbtools import runs
 from nbtools.cli import main
 from nbtools.errors import InputError
-from nbtools.repeat import TOLERANCE, differences, environment
+from nbtools.runs import folders
+from nbtools.runs.repeat import TOLERANCE, differences, environment
 
 TABLE = pd.DataFrame({"image_id": [3, 1, 2], "r": [0.25, -1.0, np.nan], "roi": ["V1", "TO", None]})
 WEIGHTS = {"head": torch.tensor([[1.0, -2.0], [0.5, 4.0]]), "steps": torch.tensor(7)}
@@ -64,7 +64,7 @@ def test_a_run_repeats_to_the_bit(
     before = contents(home)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     capfd.readouterr()
-    assert main(["repeat", str(runs.find("attack", "tiny").folder)]) == 0
+    assert main(["repeat", str(folders.find("attack", "tiny").folder)]) == 0
     out = capfd.readouterr().out
     assert "drawn.parquet: the same to the bit" in out
     assert "THE SAME to the bit: files compared: 2; columns that are clocks (seconds, finished) are left out" in out
@@ -81,7 +81,7 @@ def test_a_run_that_draws_from_the_clock_is_found_out(home: Path, capfd: pytest.
     save = "run.save_table('extra', pd.DataFrame({'drawn': drawn}))"
     write_notebook(START + clock + save, "run.finish()")
     assert main(["run", "train"]) == 0
-    folder = runs.find("train", "tiny").folder
+    folder = folders.find("train", "tiny").folder
     study = home / "data/derived/tiny/study.toml"
     study.write_text(study.read_text() + "# a note\n")
     before = contents(home)
@@ -104,7 +104,7 @@ def test_a_run_that_draws_from_the_clock_is_found_out(home: Path, capfd: pytest.
 def test_a_notebook_that_fails_now_is_not_the_same(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "train"]) == 0
     write_notebook(START, "1 / 0", "run.finish()")
-    assert main(["repeat", str(runs.find("train", "tiny").folder)]) == 1
+    assert main(["repeat", str(folders.find("train", "tiny").folder)]) == 1
     shown = capfd.readouterr()
     assert "ZeroDivisionError" in shown.err
     assert "what was made now is kept" in shown.out
@@ -159,8 +159,8 @@ def test_a_real_training_repeats_to_the_bit(
 
 def finished(
     notebook: str, table: pd.DataFrame = TABLE, weights: dict[str, torch.Tensor] = WEIGHTS, seed: int = 0
-) -> runs.Run:
-    run = runs.start(notebook, {**runs.defaults(notebook), "seed": seed})
+) -> folders.Run:
+    run = folders.start(notebook, {**folders.defaults(notebook), "seed": seed})
     run.save_table("scores", table)
     save_file(weights, run.folder / "weights.safetensors")
     run.finish()

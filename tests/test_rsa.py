@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 
 from nbtools import plots
 from nbtools.errors import InputError
-from nbtools.metrics.rsa import METHODS, WHITENED, joined, noise_ceiling, rdm, repeat_rdms, similarities
+from nbtools.metrics.rsa import METHODS, WHITENED, joined, rdm, rdm_noise_ceiling, repeat_rdms, similarities
 from nbtools.metrics.similarity import differences, intervals, mds, over_runs, own_region
 
 N = 24
@@ -196,7 +196,7 @@ def test_unknown_methods_and_few_images_are_refused():
     with pytest.raises(InputError, match="unknown similarity"):
         similarities(few, few, "pearson")
     with pytest.raises(InputError, match="unknown similarity"):
-        noise_ceiling(few, "pearson")
+        rdm_noise_ceiling(few, "pearson")
     with pytest.raises(InputError, match="too few images"):
         similarities(few, few)
     assert len(similarities(few, few, n_boot=0)) == 1
@@ -209,7 +209,7 @@ def test_the_ceiling_bounds_what_the_true_geometry_reaches():
     signal = geometry(0, 60, 40)
     repeats = joined([rdm(noisy(signal, 1, k), np.arange(60), "V1", "measured") for k in range(3)])
     for method in METHODS:
-        ceiling = noise_ceiling(repeats, method).iloc[0]
+        ceiling = rdm_noise_ceiling(repeats, method).iloc[0]
         truth = similarities(rdm(signal, np.arange(60), "V1", "pooled"), repeats, method, n_boot=0)
         assert ceiling["lower"] < truth["similarity"].item() < ceiling["upper"], method
     assert (ceiling["region"], ceiling["n_repeats"], ceiling["n_images"]) == ("V1", 3, 60)
@@ -217,9 +217,9 @@ def test_the_ceiling_bounds_what_the_true_geometry_reaches():
 
 def test_without_noise_the_ceiling_is_one_and_with_noise_alone_it_is_low():
     sure = joined([rdm(geometry(0), IDS, "V1", "measured")] * 3)
-    assert noise_ceiling(sure)[["lower", "upper"]].iloc[0].to_list() == pytest.approx([1, 1])
+    assert rdm_noise_ceiling(sure)[["lower", "upper"]].iloc[0].to_list() == pytest.approx([1, 1])
     blind = joined([rdm(geometry(k), IDS, "V1", "measured") for k in range(3)])
-    assert abs(noise_ceiling(blind)["lower"].item()) < 0.2
+    assert abs(rdm_noise_ceiling(blind)["lower"].item()) < 0.2
 
 
 def test_a_spearman_ceiling_is_nilis():
@@ -229,13 +229,13 @@ def test_a_spearman_ceiling_is_nilis():
     lower = np.mean(
         [stats.spearmanr(row, np.delete(ranks, k, 0).mean(axis=0)).statistic for k, row in enumerate(ranks)]
     )
-    found = noise_ceiling(joined(parts)).iloc[0]
+    found = rdm_noise_ceiling(joined(parts)).iloc[0]
     assert (found["lower"], found["upper"]) == pytest.approx((lower, upper))
 
 
 def test_one_repeat_has_no_ceiling():
     with pytest.raises(InputError, match="one RDM has no noise ceiling"):
-        noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
+        rdm_noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
 
 
 # --- what similarities say ------------------------------------------------------------------------------------

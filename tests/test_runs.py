@@ -17,8 +17,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from nbtools import provenance, runs
 from nbtools.errors import InputError
+from nbtools.runs import folders, provenance
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
@@ -33,7 +33,7 @@ def write_notebook(name: str, parameters: str = PARAMETERS, code: str = CODE, **
         {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": parameters.splitlines(keepends=True)},
         {"cell_type": "code", "metadata": {}, "source": code.splitlines(keepends=True), **extra},
     ]
-    file = runs.NOTEBOOKS / f"{name}.ipynb"
+    file = folders.NOTEBOOKS / f"{name}.ipynb"
     file.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     return file
 
@@ -51,7 +51,7 @@ def write_study(folder: Path, name: str = "tiny") -> Path:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own, with a study and two notebooks."""
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(folders, "NOTEBOOKS", tmp_path / "notebooks")
     (tmp_path / "notebooks").mkdir()
     write_study(tmp_path / "home/data/derived/tiny")
     write_notebook("train")
@@ -59,20 +59,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def finished(notebook: str = "train", table: pd.DataFrame = TABLE, **parameters: Any) -> runs.Run:
+def finished(notebook: str = "train", table: pd.DataFrame = TABLE, **parameters: Any) -> folders.Run:
     """Run a notebook to its end, as its cells would."""
-    run = runs.start(notebook, {**DEFAULTS, **parameters})
+    run = folders.start(notebook, {**DEFAULTS, **parameters})
     if not run.finished:
         run.save_table("scores", table)
     run.finish()
     return run
 
 
-def again(run: runs.Run) -> runs.Run:
-    return runs.start(run.notebook, run.parameters)
+def again(run: folders.Run) -> folders.Run:
+    return folders.start(run.notebook, run.parameters)
 
 
-def record(run: runs.Run) -> dict[str, Any]:
+def record(run: folders.Run) -> dict[str, Any]:
     return json.loads((run.folder / "run.json").read_text())
 
 
@@ -80,8 +80,8 @@ def record(run: runs.Run) -> dict[str, Any]:
 
 
 def test_the_same_parameters_name_the_same_folder(home: Path) -> None:
-    folder = runs.run_folder("train", DEFAULTS)
-    assert folder == runs.run_folder("train", {}) == runs.run_folder("train", dict(reversed(DEFAULTS.items())))
+    folder = folders.run_folder("train", DEFAULTS)
+    assert folder == folders.run_folder("train", {}) == folders.run_folder("train", dict(reversed(DEFAULTS.items())))
     assert folder.parent == home / "runs/tiny/train"
     assert folder.name.startswith("TO_seed=0_")
     assert finished().folder == folder
@@ -89,19 +89,19 @@ def test_the_same_parameters_name_the_same_folder(home: Path) -> None:
 
 @pytest.mark.parametrize("changed", [{"roi": "V1"}, {"alpha": 0.81}, {"seed": 1}, {"flip": True}, {"study": "other"}])
 def test_any_other_parameter_names_another_folder(changed: dict[str, Any]) -> None:
-    folder, usual = runs.run_folder("train", changed), runs.run_folder("train", {})
+    folder, usual = folders.run_folder("train", changed), folders.run_folder("train", {})
     assert folder != usual
     assert folder.name.split("_")[-1] != usual.name.split("_")[-1], "the digest tells them apart, not the name"
 
 
 def test_the_name_shows_what_is_not_the_default() -> None:
-    assert runs.run_folder("train", {"alpha": 0.5, "roi": "V4"}).name.startswith("V4_seed=0_alpha=0.5_")
+    assert folders.run_folder("train", {"alpha": 0.5, "roi": "V4"}).name.startswith("V4_seed=0_alpha=0.5_")
 
 
 @pytest.mark.parametrize("alpha", [1, 1.0, "1", "1e0"])
 def test_a_number_is_the_same_however_it_was_written(alpha: object) -> None:
     """YAML, the command line and a reader's cell write 1, '1e0' and 1.0 for the same α."""
-    assert runs.run_folder("train", {"alpha": alpha}) == runs.run_folder("train", {"alpha": 1.0})
+    assert folders.run_folder("train", {"alpha": alpha}) == folders.run_folder("train", {"alpha": 1.0})
     assert finished(alpha=alpha).parameters["alpha"] == 1.0
 
 
@@ -109,7 +109,7 @@ def test_new_defaults_leave_finished_folders_where_they_are() -> None:
     """A reader who edits the parameters' cell changes the defaults; what was computed is still found."""
     run = finished(alpha=0.5)
     write_notebook("train", PARAMETERS.replace("0.8", "0.5"))
-    assert runs.run_folder("train", {"alpha": 0.5}) == run.folder
+    assert folders.run_folder("train", {"alpha": 0.5}) == run.folder
     assert again(run).finished
 
 
@@ -118,10 +118,10 @@ def test_a_study_by_path_is_the_study_by_name(home: Path) -> None:
     for path in (str(study), "elsewhere/study.toml"):
         run = finished(study=path)
         assert run.folder.parent == home / "runs/mine/train"
-        assert runs.stale(run.folder) == []
-        assert runs.find("train", path).folder == run.folder
+        assert folders.stale(run.folder) == []
+        assert folders.find("train", path).folder == run.folder
         assert record(run)["study"] == "mine"
-    assert len(runs.collect("train", "mine")) == 1
+    assert len(folders.collect("train", "mine")) == 1
 
 
 def test_a_study_outside_home_is_stamped_too(tmp_path: Path) -> None:
@@ -129,12 +129,12 @@ def test_a_study_outside_home_is_stamped_too(tmp_path: Path) -> None:
     run = finished(study=str(study))
     assert str(study) in record(run)["inputs"]
     study.write_text(study.read_text().replace("32", "64"))
-    assert runs.stale(run.folder) == [str(study)]
+    assert folders.stale(run.folder) == [str(study)]
 
 
 def test_an_unknown_parameter_is_refused() -> None:
     with pytest.raises(InputError, match=r"no parameter aplha[\s\S]*study, roi, alpha, seed, flip"):
-        runs.run_folder("train", {"aplha": 0.5})
+        folders.run_folder("train", {"aplha": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -142,44 +142,44 @@ def test_an_unknown_parameter_is_refused() -> None:
 )
 def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{name} cannot be"):
-        runs.run_folder("train", {name: value})
+        folders.run_folder("train", {name: value})
 
 
 # --- defaults -----------------------------------------------------------------------------------------------
 
 
 def test_defaults_are_read_from_the_notebook_without_running_it() -> None:
-    assert runs.defaults("train") == DEFAULTS
-    assert [type(value) for value in runs.defaults("train").values()] == [str, str, float, int, bool]
+    assert folders.defaults("train") == DEFAULTS
+    assert [type(value) for value in folders.defaults("train").values()] == [str, str, float, int, bool]
     write_notebook("signed", "shift: int = -3  # pixels")
-    assert runs.defaults("signed") == {"shift": -3}
+    assert folders.defaults("signed") == {"shift": -3}
 
 
 def test_a_missing_notebook_is_named_beside_those_there_are() -> None:
     with pytest.raises(InputError, match=r"no notebook 'trian'[\s\S]*attack, train[\s\S]*no such file"):
-        runs.defaults("trian")
+        folders.defaults("trian")
 
 
 def test_a_notebook_without_parameters_is_refused() -> None:
     file = write_notebook("bare")
     file.write_text(file.read_text().replace('"parameters"', '"other"'))
     with pytest.raises(InputError, match="no cell tagged parameters"):
-        runs.defaults("bare")
+        folders.defaults("bare")
 
 
 # --- finished or not ----------------------------------------------------------------------------------------
 
 
 def test_a_run_is_finished_only_when_it_says_so() -> None:
-    run = runs.start("train", DEFAULTS)
+    run = folders.start("train", DEFAULTS)
     run.save_table("scores", TABLE)
     assert not again(run).finished
-    assert runs.stale(run.folder) is None
-    assert runs.collect("train", "tiny").empty
+    assert folders.stale(run.folder) is None
+    assert folders.collect("train", "tiny").empty
     run.finish()
     assert again(run).finished
-    assert runs.stale(run.folder) == []
-    assert list(runs.collect("train", "tiny").folder) == [str(run.folder)]
+    assert folders.stale(run.folder) == []
+    assert list(folders.collect("train", "tiny").folder) == [str(run.folder)]
 
 
 def test_a_run_killed_before_its_record_is_not_collected(home: Path) -> None:
@@ -187,20 +187,20 @@ def test_a_run_killed_before_its_record_is_not_collected(home: Path) -> None:
     code = f"""
 import os, signal, pandas
 from pathlib import Path
-from nbtools import runs
-runs.NOTEBOOKS = Path({str(runs.NOTEBOOKS)!r})
-run = runs.start("train", {DEFAULTS!r})
+from nbtools.runs import folders
+folders.NOTEBOOKS = Path({str(folders.NOTEBOOKS)!r})
+run = folders.start("train", {DEFAULTS!r})
 run.save_table("scores", pandas.DataFrame({{"r": [1.0]}}))
-write = runs.write_text
-runs.write_text = lambda *_: os.kill(os.getpid(), signal.{"SIGKILL" if os.name == "posix" else "SIGTERM"})
+write = folders.write_text
+folders.write_text = lambda *_: os.kill(os.getpid(), signal.{"SIGKILL" if os.name == "posix" else "SIGTERM"})
 run.finish()
 """
-    killed = subprocess.run([sys.executable, "-c", code], cwd=runs.PROJECT, env={**os.environ}, check=False)
+    killed = subprocess.run([sys.executable, "-c", code], cwd=folders.PROJECT, env={**os.environ}, check=False)
     if os.name == "posix":
         assert killed.returncode == -signal.SIGKILL
-    folder = runs.run_folder("train", {})
+    folder = folders.run_folder("train", {})
     assert (folder / "scores.parquet").exists()
-    assert runs.collect("train", "tiny").empty
+    assert folders.collect("train", "tiny").empty
     assert finished().folder == folder
     assert again(finished()).table("scores").equals(TABLE)
 
@@ -209,7 +209,7 @@ def test_the_record_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda self, to: (order.append(Path(to).name), replace(self, to))[1])
-    run = runs.start("train", DEFAULTS)
+    run = folders.start("train", DEFAULTS)
     run.save_table("scores", TABLE)
     run.save_figure("curve", go.Figure())
     run.finish()
@@ -219,7 +219,7 @@ def test_the_record_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", ["table", "text"])
 def test_a_half_written_file_is_never_read(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process ends while the bytes are being written: no file of that name is there, or the old one."""
-    run = runs.start("train", DEFAULTS)
+    run = folders.start("train", DEFAULTS)
     run.save_table("scores", TABLE)
     run.save_text("report.html", "whole")
 
@@ -253,7 +253,7 @@ def test_a_table_that_is_not_there_is_named_beside_those_that_are() -> None:
 def test_a_damaged_record_is_refused(text: str) -> None:
     run = finished()
     (run.folder / "run.json").write_text(text)
-    for read in (lambda: again(run), lambda: runs.collect("train", "tiny"), lambda: runs.find("train", "tiny")):
+    for read in (lambda: again(run), lambda: folders.collect("train", "tiny"), lambda: folders.find("train", "tiny")):
         with pytest.raises(InputError, match=r"record is damaged[\s\S]*run\.json[\s\S]*delete it"):
             read()
 
@@ -261,41 +261,41 @@ def test_a_damaged_record_is_refused(text: str) -> None:
 # --- stale --------------------------------------------------------------------------------------------------
 
 
-def other_code(run: runs.Run) -> str:
+def other_code(run: folders.Run) -> str:
     write_notebook("train", code=f"{CODE}\n1 + 2")
     return "train.ipynb"
 
 
-def other_study(run: runs.Run) -> str:
-    study = runs.study_file("tiny")
+def other_study(run: folders.Run) -> str:
+    study = folders.study_file("tiny")
     study.write_text(study.read_text().replace("subject = 1", "subject = 2"))
     return "data/derived/tiny/study.toml"
 
 
-def other_module(run: runs.Run) -> str:
+def other_module(run: folders.Run) -> str:
     module = provenance.PACKAGE / "conditions.py"  # which the notebook imports by way of another
     module.write_text("HIERARCHY = (1,)")
     return module.name
 
 
-def other_upstream(run: runs.Run) -> str:
-    file = runs.find("attack", "tiny").folder / "scores.parquet"
+def other_upstream(run: folders.Run) -> str:
+    file = folders.find("attack", "tiny").folder / "scores.parquet"
     TABLE.head(1).to_parquet(file)
     return "scores.parquet"
 
 
-def lost_upstream(run: runs.Run) -> str:
-    (runs.find("attack", "tiny").folder / "scores.parquet").unlink()
+def lost_upstream(run: folders.Run) -> str:
+    (folders.find("attack", "tiny").folder / "scores.parquet").unlink()
     return "scores.parquet"
 
 
-def more_data(run: runs.Run) -> str:
-    (runs.home() / "data/raw/betas/session2").write_text("new")
+def more_data(run: folders.Run) -> str:
+    (folders.home() / "data/raw/betas/session2").write_text("new")
     return "data/raw/betas"
 
 
 @pytest.fixture
-def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> folders.Run:
     """A finished run with inputs of every kind: notebook, study, module, upstream table, folder."""
     package = tmp_path / "nbtools"
     package.mkdir()
@@ -303,11 +303,11 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
     (package / "conditions.py").write_text("HIERARCHY = ()")
     (package / "plots.py").write_text("SHOWN = True")
     monkeypatch.setattr(provenance, "PACKAGE", package)
-    data = runs.home() / "data/raw/betas"
+    data = folders.home() / "data/raw/betas"
     data.mkdir(parents=True)
     (data / "session1").write_text("old")
     finished("attack")
-    run = runs.start("train", DEFAULTS)
+    run = folders.start("train", DEFAULTS)
     run.upstream("attack", roi="TO")
     run.reads(data)
     run.save_table("scores", TABLE)
@@ -317,45 +317,45 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
 
 @pytest.mark.parametrize("change", [other_code, other_study, other_module, other_upstream, lost_upstream, more_data])
 def test_a_change_makes_a_run_stale(
-    built: runs.Run, change: Callable[[runs.Run], str], capsys: pytest.CaptureFixture[str]
+    built: folders.Run, change: Callable[[folders.Run], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert runs.stale(built.folder) == []
+    assert folders.stale(built.folder) == []
     changed = change(built)
-    (name,) = runs.stale(built.folder) or ["nothing"]
+    (name,) = folders.stale(built.folder) or ["nothing"]
     assert name.endswith(changed)
     run = again(built)
     assert not run.finished
     assert f"{name} changed since this ran" in capsys.readouterr().out
     assert not list(run.folder.glob("*.parquet")), "results of other inputs are gone"
-    assert runs.collect("train", "tiny").empty
+    assert folders.collect("train", "tiny").empty
 
 
-def test_touching_files_changes_nothing(built: runs.Run) -> None:
-    for file in [*runs.NOTEBOOKS.iterdir(), *runs.home().rglob("*"), *provenance.PACKAGE.iterdir()]:
+def test_touching_files_changes_nothing(built: folders.Run) -> None:
+    for file in [*folders.NOTEBOOKS.iterdir(), *folders.home().rglob("*"), *provenance.PACKAGE.iterdir()]:
         os.utime(file, (1e9, 1e9))
-    assert runs.stale(built.folder) == []
+    assert folders.stale(built.folder) == []
     assert again(built).finished
 
 
-def test_saving_a_notebook_with_its_outputs_changes_nothing(built: runs.Run) -> None:
+def test_saving_a_notebook_with_its_outputs_changes_nothing(built: folders.Run) -> None:
     """Run All and Ctrl+S in JupyterLab must not undo a night of training."""
     write_notebook("train", outputs=[{"output_type": "stream", "text": "2"}], execution_count=4)
-    assert runs.stale(built.folder) == []
-    prose = runs.NOTEBOOKS / "train.ipynb"
+    assert folders.stale(built.folder) == []
+    prose = folders.NOTEBOOKS / "train.ipynb"
     prose.write_text(prose.read_text().replace("# Question", "# A better question"))
-    assert runs.stale(built.folder) == []
+    assert folders.stale(built.folder) == []
 
 
-def test_presentation_makes_no_run_stale(built: runs.Run) -> None:
+def test_presentation_makes_no_run_stale(built: folders.Run) -> None:
     names = [Path(name).stem for name in record(again(built))["inputs"] if name.endswith(".py")]
     assert "pretended" in names
     assert "conditions" in names
     assert not {"plots", "widgets", "runs", "batch"} & set(names)
 
 
-def ran(*cells: str) -> runs.Run:
+def ran(*cells: str) -> folders.Run:
     """Run to the end in a kernel that ran these cells, as IPython notes them."""
-    run = runs.start("train", {**DEFAULTS, "In": ["", *cells]})
+    run = folders.start("train", {**DEFAULTS, "In": ["", *cells]})
     run.save_table("scores", TABLE)
     run.finish()
     return run
@@ -387,8 +387,8 @@ def test_cells_after_the_finish_need_not_have_run() -> None:
 # --- checkpoints --------------------------------------------------------------------------------------------
 
 
-def interrupted(**parameters: Any) -> runs.Run:
-    run = runs.start("train", {**DEFAULTS, **parameters})
+def interrupted(**parameters: Any) -> folders.Run:
+    run = folders.start("train", {**DEFAULTS, **parameters})
     run.checkpoint.write_bytes(b"epoch 3")
     return run
 
@@ -405,7 +405,7 @@ def test_a_checkpoint_of_another_guide_is_discarded(capsys: pytest.CaptureFixtur
     """Half a training with the old predictor and half with the new one would be neither."""
     finished("attack")
     run = interrupted()
-    table = runs.find("attack", "tiny").folder / "scores.parquet"
+    table = folders.find("attack", "tiny").folder / "scores.parquet"
     os.utime(table, (1e9, 1e9))
     again(run).upstream("attack")
     assert run.checkpoint.exists()
@@ -417,7 +417,7 @@ def test_a_checkpoint_of_another_guide_is_discarded(capsys: pytest.CaptureFixtur
 
 def test_a_checkpoint_of_other_code_or_another_study_is_discarded() -> None:
     run = interrupted()
-    os.utime(runs.study_file("tiny"), (4e9, 4e9))
+    os.utime(folders.study_file("tiny"), (4e9, 4e9))
     again(run)
     assert not run.checkpoint.exists()
 
@@ -428,7 +428,7 @@ def test_a_checkpoint_of_other_code_or_another_study_is_discarded() -> None:
 def test_find_returns_the_one_run() -> None:
     run = finished(roi="V1", seed=3)
     finished(roi="V4")
-    found = runs.find("train", "tiny", roi="V1")
+    found = folders.find("train", "tiny", roi="V1")
     assert (found.folder, found.parameters, found.finished) == (run.folder, run.parameters, True)
     assert found.table("scores").equals(TABLE)
 
@@ -436,40 +436,40 @@ def test_find_returns_the_one_run() -> None:
 def test_find_prefers_the_defaults_in_what_was_not_asked_for() -> None:
     usual = finished(roi="V1")
     other = finished(roi="V1", alpha=0.5)
-    assert runs.find("train", "tiny", roi="V1").folder == usual.folder
-    assert runs.find("train", "tiny", roi="V1", alpha=0.5).folder == other.folder
+    assert folders.find("train", "tiny", roi="V1").folder == usual.folder
+    assert folders.find("train", "tiny", roi="V1", alpha=0.5).folder == other.folder
 
 
 def test_find_takes_the_only_run_even_without_defaults() -> None:
     run = finished(alpha=0.5)
-    assert runs.find("train", "tiny").folder == run.folder
+    assert folders.find("train", "tiny").folder == run.folder
 
 
 def test_find_says_how_to_make_what_is_missing() -> None:
     finished(roi="V4")
-    runs.start("train", {**DEFAULTS, "roi": "V1"})  # unfinished
+    folders.start("train", {**DEFAULTS, "roi": "V1"})  # unfinished
     command = r"python -m nbtools run notebooks/train\.ipynb -p study tiny -p roi V1"
     with pytest.raises(InputError, match=rf"no finished runs with \{{'roi': 'V1'\}}[\s\S]*{command}"):
-        runs.find("train", "tiny", roi="V1")
+        folders.find("train", "tiny", roi="V1")
 
 
 def test_find_does_not_choose_between_equals() -> None:
     folders = [finished(alpha=alpha).folder.name for alpha in (0.5, 0.6)]
     with pytest.raises(InputError, match="name the parameters they differ in") as raised:
-        runs.find("train", "tiny", roi="TO")
+        folders.find("train", "tiny", roi="TO")
     assert all(folder in str(raised.value) for folder in folders)
 
 
 def test_find_refuses_a_parameter_the_notebook_does_not_have() -> None:
     finished()
     with pytest.raises(InputError, match="train has no parameter rio"):
-        runs.find("train", "tiny", rio="TO")
+        folders.find("train", "tiny", rio="TO")
 
 
 def test_an_upstream_run_is_found_in_the_same_study_and_noted(capsys: pytest.CaptureFixture[str]) -> None:
     upstream = finished("attack", roi="V1")
     (upstream.folder / "model.safetensors").write_bytes(b"weights")
-    run = runs.start("train", DEFAULTS)
+    run = folders.start("train", DEFAULTS)
     assert run.upstream("attack", roi="V1").folder == upstream.folder
     run.finish()
     for name in ("scores.parquet", "model.safetensors"):
@@ -477,13 +477,13 @@ def test_an_upstream_run_is_found_in_the_same_study_and_noted(capsys: pytest.Cap
         assert noted["sha256"] == hashlib.sha256((upstream.folder / name).read_bytes()).hexdigest()
     assert "changed since" not in capsys.readouterr().out
     with pytest.raises(InputError, match="no finished runs"):
-        runs.Run("train", {**DEFAULTS, "study": "other"}, run.folder, finished=False).upstream("attack", roi="V1")
+        folders.Run("train", {**DEFAULTS, "study": "other"}, run.folder, finished=False).upstream("attack", roi="V1")
 
 
 def test_an_outdated_upstream_run_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
     finished("attack")
     write_notebook("attack", code="2 + 2")
-    runs.start("train", DEFAULTS).upstream("attack")
+    folders.start("train", DEFAULTS).upstream("attack")
     assert "attack.ipynb changed since that ran" in capsys.readouterr().out
 
 
@@ -492,15 +492,15 @@ def test_an_outdated_upstream_run_is_pointed_out(capsys: pytest.CaptureFixture[s
 
 def test_collect_gives_parameters_as_columns() -> None:
     made = [finished(roi=roi, seed=seed) for roi in ("V1", "TO") for seed in (0, 1)]
-    write_study(runs.home() / "data/derived/other", "other")
+    write_study(folders.home() / "data/derived/other", "other")
     finished(study="other")
-    found = runs.collect("train", "tiny")
+    found = folders.collect("train", "tiny")
     assert sorted(found.folder) == sorted(str(run.folder) for run in made)
     assert list(found.columns) == [*DEFAULTS, "seconds", "finished", "folder"]
     assert set(zip(found.roi, found.seed, strict=True)) == {("V1", 0), ("V1", 1), ("TO", 0), ("TO", 1)}
-    assert runs.collect("attack", "tiny").empty
+    assert folders.collect("attack", "tiny").empty
     with pytest.raises(InputError, match="no notebook 'never'"):
-        runs.collect("never", "tiny")
+        folders.collect("never", "tiny")
 
 
 def test_prefer_defaults_keeps_one_run_for_each_choice_where_it_can() -> None:
@@ -508,32 +508,32 @@ def test_prefer_defaults_keeps_one_run_for_each_choice_where_it_can() -> None:
     finished(roi="V1", alpha=0.5)
     finished(roi="TO", alpha=0.5)
     finished(roi="TO", alpha=0.6)
-    kept = runs.prefer_defaults(runs.collect("train", "tiny"), "train", by=("roi",))
+    kept = folders.prefer_defaults(folders.collect("train", "tiny"), "train", by=("roi",))
     assert sorted(zip(kept.roi, kept.alpha, strict=True)) == [("TO", 0.5), ("TO", 0.6), ("V1", 0.8)]
-    everything = runs.prefer_defaults(runs.collect("train", "tiny"), "train", by=())
+    everything = folders.prefer_defaults(folders.collect("train", "tiny"), "train", by=())
     assert len(everything) == 3, "V1 with α = 0.5 differs in both"
 
 
 def test_of_runs_with_a_studys_own_settings_the_one_that_differs_in_nothing_else_is_found() -> None:
     usual = finished(roi="V1", alpha=0.5)
     finished(roi="V1", alpha=0.5, seed=3)
-    assert runs.find("train", "tiny", roi="V1").folder == usual.folder
+    assert folders.find("train", "tiny", roi="V1").folder == usual.folder
 
 
 def test_runs_from_before_a_parameter_existed_give_way_to_the_defaults() -> None:
     before = finished(roi="V1")
     finished(roi="V1", alpha=0.5)
     write_notebook("train", PARAMETERS + "\nsteps: int = 20")
-    assert runs.find("train", "tiny", roi="V1").folder == before.folder
-    usual = runs.start("train", {**DEFAULTS, "roi": "V1", "steps": 20})
+    assert folders.find("train", "tiny", roi="V1").folder == before.folder
+    usual = folders.start("train", {**DEFAULTS, "roi": "V1", "steps": 20})
     usual.finish()
-    assert runs.find("train", "tiny", roi="V1").folder == usual.folder
+    assert folders.find("train", "tiny", roi="V1").folder == usual.folder
 
 
 def test_tables_of_many_runs_become_one() -> None:
     for roi in ("V1", "TO"):
         finished(roi=roi, table=TABLE.assign(r=float(len(roi)), name=roi))
-    joined = runs.tables(runs.collect("train", "tiny"), "scores", columns=("roi", "seed"))
+    joined = folders.tables(folders.collect("train", "tiny"), "scores", columns=("roi", "seed"))
     assert list(joined.columns) == ["image_id", "r", "name", "roi", "seed"]
     assert (joined.roi == joined.name).all()
     assert list(joined.index) == [0, 1, 2, 3]
@@ -542,11 +542,11 @@ def test_tables_of_many_runs_become_one() -> None:
 # --- what a run leaves behind -------------------------------------------------------------------------------
 
 
-def test_the_record_tells_everything_the_results_came_from(built: runs.Run) -> None:
+def test_the_record_tells_everything_the_results_came_from(built: folders.Run) -> None:
     note = record(built)
     assert note["parameters"] == DEFAULTS
     assert (note["notebook"], note["study"]) == ("train", "tiny")
-    study = runs.study_file("tiny")
+    study = folders.study_file("tiny")
     assert note["inputs"]["data/derived/tiny/study.toml"]["sha256"] == hashlib.sha256(study.read_bytes()).hexdigest()
     assert str(provenance.PACKAGE / "conditions.py") in note["inputs"]
     assert all(len(next(iter(stamp.values()))) == 64 for stamp in note["inputs"].values())
@@ -583,7 +583,7 @@ def test_the_commit_is_noted_and_whether_files_differ_from_it(tmp_path: Path, mo
 
 def test_figures_share_one_library_and_open_offline(home: Path) -> None:
     for roi in ("V1", "TO"):
-        run = runs.start("train", {**DEFAULTS, "roi": roi})
+        run = folders.start("train", {**DEFAULTS, "roi": roi})
         run.save_figure("curve", go.Figure(go.Scatter(y=[1, 2])))
         page = (run.folder / "curve.html").read_text()
         source = page.split('src="')[1].split('"')[0]
@@ -593,19 +593,19 @@ def test_figures_share_one_library_and_open_offline(home: Path) -> None:
     assert "plotly.js v" in (home / "runs/plotly.min.js").read_text()[:200]
 
 
-def test_nothing_is_pickled(built: runs.Run) -> None:
+def test_nothing_is_pickled(built: folders.Run) -> None:
     built.save_text("report.html", "…")
-    pages = [f for f in runs.home().rglob("runs/**/*") if f.is_file()]
+    pages = [f for f in folders.home().rglob("runs/**/*") if f.is_file()]
     assert {f.suffix for f in pages} == {".json", ".parquet", ".html"}
-    source = Path(runs.__file__).read_text()
+    source = Path(folders.__file__).read_text()
     assert not [word for word in ("pickle", "joblib", "torch.save") if word in source]
 
 
 def test_a_summary_of_nothing_says_what_to_run(home: Path) -> None:
-    found = runs.collect("train", "tiny")
+    found = folders.collect("train", "tiny")
     assert set(DEFAULTS) <= set(found.columns)
     with pytest.raises(InputError, match="no finished run to read from"):
-        runs.tables(found[found.roi == "TO"], "scores", columns=())
+        folders.tables(found[found.roi == "TO"], "scores", columns=())
 
 
 def test_a_record_says_which_voxels_were_chosen(home: Path) -> None:

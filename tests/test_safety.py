@@ -26,26 +26,26 @@ from PIL import EpsImagePlugin
 from safetensors.torch import save_file
 from test_batch import PARAMETERS, START, write_notebook
 
-from nbtools import provenance, runs
-from nbtools.checkpoints import load_checkpoint
 from nbtools.cli import main
-from nbtools.data.betas import read_betas
-from nbtools.data.design import design_file
-from nbtools.data.image_files import decode_image
-from nbtools.data.images import load_stimuli
-from nbtools.data.measured import load_design
-from nbtools.data.own_image import read_image
-from nbtools.data.sessions import FORMAT, read_session, regions_of
+from nbtools.data.brains.betas import read_betas
+from nbtools.data.brains.design import design_file
+from nbtools.data.brains.measured import load_design
+from nbtools.data.brains.sessions import FORMAT, read_session, regions_of
+from nbtools.data.images.files import decode_image
+from nbtools.data.images.own import read_image
+from nbtools.data.images.sets import load_stimuli
 from nbtools.data.study import Study, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.models import Backbone, load_imagenet_weights, load_model
-from nbtools.repeat import differences
-from nbtools.study_config import check_config, read_config
-from nbtools.style_transfer import vgg19_features
+from nbtools.models.networks import Backbone, load_imagenet_weights, load_model
+from nbtools.probes.style_transfer import vgg19_features
+from nbtools.runs import folders, provenance
+from nbtools.runs.repeat import differences
+from nbtools.training.checkpoints import load_checkpoint
 from nbtools.widgets import serve
 from nbtools.widgets.attack_saved import FORMAT as SAVED
 from nbtools.widgets.attack_saved import load_state
+from nbtools.workflow.config import check_config, read_config
 
 MODEL = {"model": "GuidedNet", "architecture": "small_resnet", "n_classes": 3, "n_components": 0}
 RECORD = {"notebook": "train", "parameters": {}, "inputs": {}, "seconds": 1.0, "finished": "2026-11-01"}
@@ -119,10 +119,10 @@ def study_of(root: Path) -> Study:
 READERS: dict[str, Callable[[Path, bytes], Any]] = {
     "weights": lambda folder, raw: model_of(folder, weights_safetensors=raw),
     "model.json": lambda folder, raw: model_of(folder, model_json=raw),
-    "checkpoint": lambda folder, raw: load_checkpoint(put(folder / runs.CHECKPOINT, raw), {}),
+    "checkpoint": lambda folder, raw: load_checkpoint(put(folder / folders.CHECKPOINT, raw), {}),
     "weights to compare": lambda folder, raw: differences(*[put(folder / "a.safetensors", raw)] * 2),
     "table": lambda folder, raw: read_table(put(folder / "scores.parquet", raw)),
-    "record": lambda folder, raw: runs.read_record(put(folder / runs.RECORD, raw).parent),
+    "record": lambda folder, raw: folders.read_record(put(folder / folders.RECORD, raw).parent),
     "study": lambda folder, raw: open_study(str(put(folder / "study.toml", raw))),
     "study's file": lambda folder, raw: check_config(read_config(put(folder / "study.yaml", raw))),
     "session": lambda folder, raw: read_session(put(folder / "session01.hdf5", raw), ["V1"]),
@@ -223,16 +223,16 @@ def test_a_checkpoint_with_an_odd_note_is_refused(note: str, tmp_path: Path) -> 
     "change", [{"inputs": {"a": 3}}, {"inputs": []}, {"parameters": "x"}, {"seconds": "x"}, {"finished": None}], ids=str
 )
 def test_a_record_of_another_kind_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / runs.RECORD).write_text(json.dumps({**RECORD, **change}))
+    (tmp_path / folders.RECORD).write_text(json.dumps({**RECORD, **change}))
     with pytest.raises(InputError, match=r"record is damaged[\s\S]*run\.json"):
-        runs.read_record(tmp_path)
+        folders.read_record(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["/etc", "/etc/hostname", "a\0b", "../../x", "x.ipynb"])
 @pytest.mark.parametrize("stamp", [{}, {"sha256": "x"}, {"listing_sha256": 3}])
 def test_a_record_that_names_odd_inputs_is_stale(name: str, stamp: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / runs.RECORD).write_text(json.dumps({**RECORD, "inputs": {name: stamp}}))
-    assert runs.stale(tmp_path) == [name]
+    (tmp_path / folders.RECORD).write_text(json.dumps({**RECORD, "inputs": {name: stamp}}))
+    assert folders.stale(tmp_path) == [name]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_study_names_no_place_of_its_own(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("study", ["../../../evil", "/evil", "..", "a/../../b", "", "a\\b", "a\nb"])
 def test_runs_of_a_study_go_below_the_runs_folder(study: str) -> None:
     with pytest.raises(InputError, match="a study cannot have this name"):
-        runs.run_folder("03_guided_training", {"study": study})
+        folders.run_folder("03_guided_training", {"study": study})
     with pytest.raises(InputError, match="a study cannot have this name"):
         open_study(study)
 
@@ -329,7 +329,7 @@ TEXT = (
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(runs, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(folders, "NOTEBOOKS", tmp_path)
     monkeypatch.chdir(tmp_path)
     for part in ("nsd", "pictures"):
         (tmp_path / "home/data/derived/tiny" / part).mkdir(parents=True)
@@ -342,7 +342,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_parameter_is_text_whatever_it_holds(home: Path, planted: Path) -> None:
     """Through the command line, papermill and the kernel, and back from the record."""
     assert main(["run", "train", "-p", "roi", TEXT]) == 0
-    run = runs.find("train", "tiny")
+    run = folders.find("train", "tiny")
     assert run.parameters["roi"] == TEXT
     assert (run.folder / "roi.txt").read_text() == repr(TEXT)
     assert run.folder.parent == home / "home/runs/tiny/train"
@@ -360,7 +360,7 @@ def test_a_number_is_not_computed(name: str, home: Path, planted: Path, capsys: 
 def test_reading_a_notebooks_defaults_runs_nothing(home: Path, planted: Path) -> None:
     write_notebook(START, parameters=f"{PARAMETERS}\nsteps: int = __import__('os').system('touch {planted}')")
     with pytest.raises(ValueError, match="malformed node"):
-        runs.defaults("train")
+        folders.defaults("train")
     assert not planted.exists()
 
 

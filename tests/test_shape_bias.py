@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from nbtools import plots
-from nbtools.data.cue_conflict import cue_conflict_names
+from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.errors import InputError
 from nbtools.metrics.consistency import consistency_matrix, error_consistency
 from nbtools.metrics.shape_bias import shape_bias

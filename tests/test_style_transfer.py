@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import vgg19
 
-from nbtools.data.cue_conflict import cue_conflict_names
-from nbtools.data.images import ImageSet, load_folder
+from nbtools.data.images.cue_conflict import cue_conflict_names
+from nbtools.data.images.sets import ImageSet, load_folder
 from nbtools.errors import InputError
-from nbtools.style_transfer import gram, make_cue_conflict, stylise, vgg19_features
+from nbtools.probes.style_transfer import gram, make_cue_conflict, stylise, vgg19_features
 
 _FILTERS = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
 SETTINGS = {"steps": 60, "style_weight": 300.0}

@@ -17,10 +17,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
-from nbtools.data import nsd
-from nbtools.data.image_sets import corruptions, load_corruption
-from nbtools.data.images import load_folder, to_float
-from nbtools.data.responses import average_repeats
+from nbtools.data.brains import nsd
+from nbtools.data.brains.responses import average_repeats
+from nbtools.data.images.public import corruptions, load_corruption
+from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.data.synthetic import make_study
 from nbtools.data.synthetic.anatomy import build_anatomy

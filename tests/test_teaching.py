@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from nbtools import provenance, runs
 from nbtools.cli import main
 from nbtools.errors import InputError
-from nbtools.teaching import student_copies
+from nbtools.runs import folders, provenance
+from nbtools.workflow.teaching import student_copies
 
-FILES = sorted(runs.NOTEBOOKS.glob("*.ipynb"))
+FILES = sorted(folders.NOTEBOOKS.glob("*.ipynb"))
 NAMES = [file.stem for file in FILES]
 
 
@@ -56,7 +56,7 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, cells in {"one": [code('study: str = "ä"', "parameters"), ran, answer], "two": [code("2")]}.items():
         notebook = {"cells": cells, "metadata": {"kernelspec": {}}, "nbformat": 4, "nbformat_minor": 5}
         (folder / f"{name}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
-    monkeypatch.setattr(runs, "NOTEBOOKS", folder)
+    monkeypatch.setattr(folders, "NOTEBOOKS", folder)
     return folder
 
 
@@ -198,7 +198,7 @@ def test_the_cell_that_installs_is_no_part_of_what_computes(tmp_path: Path) -> N
 
 
 def test_the_glossary_is_alphabetical_and_points_to_notebooks() -> None:
-    text = (runs.PROJECT / "docs/glossary.md").read_text(encoding="utf-8")
+    text = (folders.PROJECT / "docs/glossary.md").read_text(encoding="utf-8")
     entries = re.findall(r"^- \*\*(.+?)\.\*\* (.+)$", text, re.MULTILINE)
     assert len(entries) > 40
     spelt = str.maketrans({"α": "alpha", "ε": "epsilon", "κ": "kappa", "ρ": "rho"})
@@ -213,13 +213,13 @@ def test_the_glossary_is_alphabetical_and_points_to_notebooks() -> None:
 
 @pytest.mark.parametrize("page", ["teaching", "glossary"])
 def test_links_point_somewhere(page: str) -> None:
-    text = (runs.PROJECT / f"docs/{page}.md").read_text(encoding="utf-8")
+    text = (folders.PROJECT / f"docs/{page}.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert (runs.PROJECT / "docs" / target).exists(), target
+        assert (folders.PROJECT / "docs" / target).exists(), target
 
 
 def test_the_lesson_takes_ninety_minutes() -> None:
-    text = (runs.PROJECT / "docs/teaching.md").read_text(encoding="utf-8")
+    text = (folders.PROJECT / "docs/teaching.md").read_text(encoding="utf-8")
     spans = [(int(a), int(b)) for a, b in re.findall(r"^\| (\d+)–(\d+) \|", text, re.MULTILINE)]
     assert spans[0][0] == 0
     assert spans[-1][1] == 90

@@ -21,18 +21,19 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nbtools import checkpoints, devices, loop, training
-from nbtools.checkpoints import load_checkpoint, save_checkpoint
+from nbtools import devices
 from nbtools.conditions import parse_condition
-from nbtools.data import nsd
-from nbtools.data.images import ImageSet, load_stimuli, to_float
+from nbtools.data.brains import nsd
+from nbtools.data.images.sets import ImageSet, load_stimuli, to_float
+from nbtools.data.images.views import augment, draw_boxes
 from nbtools.data.study import open_study
-from nbtools.data.views import augment, draw_boxes
 from nbtools.errors import Helped, InputError
-from nbtools.loop import TrainConfig, learning_rate
 from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
-from nbtools.models import GuidedNet, RoiPredictor, build
-from nbtools.training import (
+from nbtools.models.networks import GuidedNet, RoiPredictor, build
+from nbtools.training import checkpoints, loop
+from nbtools.training import guided as training
+from nbtools.training.checkpoints import load_checkpoint, save_checkpoint
+from nbtools.training.guided import (
     GuidedObjective,
     PredictorObjective,
     fit_predictor,
@@ -41,6 +42,7 @@ from nbtools.training import (
     row_r,
     train_guided,
 )
+from nbtools.training.loop import TrainConfig, learning_rate
 
 SIDE, K, N = 16, 3, 60
 SPLITS = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.arange(50, N)}

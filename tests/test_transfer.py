@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nbtools import plots
+from nbtools.attacks.transfer import transfer
 from nbtools.conditions import DECAYS
-from nbtools.data.images import ImageSet, to_float
+from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 from nbtools.metrics.transfer import at_equal_smoothness, transfer_matrix, transfer_robustness
-from nbtools.transfer import transfer
 
 
 class Linear(nn.Module):

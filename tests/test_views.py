@@ -17,17 +17,17 @@ from plotly.callbacks import Points
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 
-from nbtools import runs
 from nbtools.conditions import HIERARCHY, color
-from nbtools.data import anatomy
-from nbtools.data.anatomy import RegionVolume, Surface
-from nbtools.data.images import ImageSet
+from nbtools.data.brains import anatomy
+from nbtools.data.brains.anatomy import RegionVolume, Surface
+from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.metrics.drive import drive, extremes
 from nbtools.metrics.embedding import image_map, manifold_tables, pairs, rdm_tables, square, top_components
 from nbtools.plots.curves import compared_curves
 from nbtools.plots.spaces import ranked
+from nbtools.runs import folders
 from nbtools.widgets import brain_state, geometry_state, study_state
 from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.brain_view import BrainView
@@ -453,9 +453,9 @@ def test_tables_that_cannot_be_explored_are_refused(tables):
 def write_run(folder: Path, notebook: str, number: int, **own: object) -> Path:
     target = folder / notebook / f"run{number}"
     target.mkdir(parents=True)
-    parameters = {**runs.defaults(notebook), "study": "tiny", **own}
+    parameters = {**folders.defaults(notebook), "study": "tiny", **own}
     record = {"notebook": notebook, "parameters": parameters, "inputs": {}, "seconds": 12.5, "finished": "2026-01-01"}
-    (target / runs.RECORD).write_text(json.dumps(record))
+    (target / folders.RECORD).write_text(json.dumps(record))
     return target
 
 

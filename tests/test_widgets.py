@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nbtools import runs
 from nbtools.attacks import ATTACKS, perturb
-from nbtools.data.images import ImageSet, choose_rows, load_folder, to_float
-from nbtools.data.own_image import LARGE, MAX_BYTES, photographs, read_image, with_photographs
+from nbtools.attacks.targeted import Towards, perturb_towards
+from nbtools.data.images.own import LARGE, MAX_BYTES, photographs, read_image, with_photographs
+from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.models import GuidedNet, build, freeze, save_model
+from nbtools.models.networks import GuidedNet, build, freeze, save_model
 from nbtools.plots import class_bars, decision_path
-from nbtools.targeted import Towards, perturb_towards
+from nbtools.runs import folders
 from nbtools.widgets import attack_html
 from nbtools.widgets.attack_explorer import AttackExplorer
 from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
@@ -458,8 +458,8 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Path:
         patch.setenv("NBTOOLS_HOME", str(home))
         classes = len(load_folder(open_study("tiny").classification / "val", 32).classes)
         for seed, name in enumerate(("none", "TO")):
-            parameters = {**runs.defaults("03_guided_training"), "study": "tiny", "roi": name}
-            run = runs.start("03_guided_training", parameters)
+            parameters = {**folders.defaults("03_guided_training"), "study": "tiny", "roi": name}
+            run = folders.start("03_guided_training", parameters)
             save_model(build(GuidedNet, seed, "small_resnet", classes, 0), run.folder)
             run.finish()
     return home
@@ -474,8 +474,8 @@ def test_the_code_makes_the_same_pictures(
     shown: list[str] = []
     monkeypatch.setattr(go.Figure, "show", lambda figure: shown.append(figure.layout.title.text))
     some = load_folder(open_study("tiny").classification / "val", 32)
-    folders = {name: runs.find("03_guided_training", "tiny", roi=name).folder for name in ("none", "TO")}
-    from nbtools.models import load_model
+    folders = {name: folders.find("03_guided_training", "tiny", roi=name).folder for name in ("none", "TO")}
+    from nbtools.models.networks import load_model
 
     there = Bench({name: load_model(folder) for name, folder in folders.items()}, some[choose_rows(len(some), 4)])
     choice = Choice(str(there.images.ids[0]), ("none", "TO"), steps=3, level=4.0)

@@ -1,6 +1,5 @@
-"""Adversarial attacks in pixel units: a table of attacks, one interface, one row per decision."""
+"""A network and pictures in; decisions out, one row per image and ε: attacks in pixel units, and what tests them."""
 
-from nbtools.attacks.interface import perturb, sweep
-from nbtools.attacks.table import ATTACKS, Attack
+import lazy_loader
 
-__all__ = ["ATTACKS", "Attack", "perturb", "sweep"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

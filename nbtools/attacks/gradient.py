@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtools.attacks.points import Attacked, carried_up, logits_of, seeded, shrunk
-from nbtools.models import fold_batchnorm
+from nbtools.models.networks import fold_batchnorm
 
 
 def descend(

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from nbtools.attacks.points import Attacked, carried_up, length, logits_of
 from nbtools.attacks.table import ATTACKS
 from nbtools.checks import check_eval, check_labels, check_pixels
-from nbtools.data.images import ImageSet, to_float
+from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 

@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from nbtools.bench.timing import Row, peak_mb, timed
 from nbtools.conditions import HIERARCHY, ROI_LABELS
-from nbtools.data import nsd
-from nbtools.data.prepare import prepare_nsd, prepared_file
+from nbtools.data.brains import nsd
+from nbtools.data.brains.prepare import prepare_nsd, prepared_file
 from nbtools.data.study import Study
 from nbtools.metrics.noise_ceiling import ncsnr
 
@@ -97,9 +97,9 @@ def compare_packed() -> Row:
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
-    from nbtools.data.images import load_folder
-    from nbtools.data.packed import pack_file
-    from nbtools.data.views import augment, draw_boxes, take
+    from nbtools.data.images.packed import pack_file
+    from nbtools.data.images.sets import load_folder
+    from nbtools.data.images.views import augment, draw_boxes, take
 
     with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
         n_bytes = write_photographs(Path(folder) / "photographs")

@@ -15,7 +15,7 @@ from nbtools.bench.data import write_photographs
 from nbtools.bench.timing import Row, timed
 
 if TYPE_CHECKING:
-    from nbtools.loop import Precision
+    from nbtools.training.loop import Precision
 
 _STEPS = 40  # of PGD
 _ALPHA, _BATCH, _LR = 0.5, 32, 0.01
@@ -27,10 +27,10 @@ def compare_training(size: int, n_images: int, rounds: int) -> Row:
     In turns of two epochs, of which the second counts: what else the machine does falls on all alike.
     """
     from nbtools.conditions import parse_condition
-    from nbtools.data.images import load_folder
-    from nbtools.loop import TrainConfig
-    from nbtools.models import GuidedNet, RoiPredictor, build, freeze
-    from nbtools.training import make_guide, train_guided
+    from nbtools.data.images.sets import load_folder
+    from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze
+    from nbtools.training.guided import make_guide, train_guided
+    from nbtools.training.loop import TrainConfig
 
     predictor = build(RoiPredictor, 1, "resnet18", 50, 500)
     freeze(predictor)
@@ -152,7 +152,7 @@ def _matrix_rate() -> float:
 
 
 def _accuracy(model: Any, images: Any) -> float:
-    from nbtools.training import predict
+    from nbtools.models.read_outs import predict
 
     return float((predict(model.eval(), images.pixels).argmax(1) == images.labels).float().mean())
 
@@ -162,8 +162,8 @@ def compare_attacks() -> Row:
     import foolbox as fb
     import torch
 
-    from nbtools.attacks import sweep
-    from nbtools.data.images import to_float
+    from nbtools.attacks.interface import sweep
+    from nbtools.data.images.sets import to_float
 
     with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
         model, images = _classifier(Path(folder))
@@ -188,12 +188,12 @@ def compare_attacks() -> Row:
 
 def _classifier(folder: Path) -> tuple[Any, Any]:
     """Train a small network on the demo study; return it, frozen, and 300 of the study's validation images."""
-    from nbtools.data.images import choose_rows, load_folder, split_rows
+    from nbtools.data.images.sets import choose_rows, load_folder, split_rows
     from nbtools.data.study import open_study, study_file
     from nbtools.data.synthetic import make_study
-    from nbtools.loop import TrainConfig
-    from nbtools.models import GuidedNet, build, load_model, save_model
-    from nbtools.training import train_guided
+    from nbtools.models.networks import GuidedNet, build, load_model, save_model
+    from nbtools.training.guided import train_guided
+    from nbtools.training.loop import TrainConfig
 
     study = open_study("demo" if study_file("demo").exists() else str(make_study(folder / "demo")))
     images = load_folder(study.need("classification") / "train", study.image_size)

@@ -14,19 +14,19 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-from nbtools import runs
 from nbtools.bench.timing import Row, timed
+from nbtools.runs import folders
 
 _ROIS = ("none", "V1", "TO")
 
 
 def compare_collect() -> Row:
     """The records of 2,000 finished runs, each of 100 inputs, read into one table."""
-    from nbtools.repeat import environment
+    from nbtools.runs.repeat import environment
 
     with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder, environment({"NBTOOLS_HOME": folder}):
         size = write_runs(2000)
-        seconds, found = timed(lambda: runs.collect("03_guided_training", "demo"))
+        seconds, found = timed(lambda: folders.collect("03_guided_training", "demo"))
     assert sorted(found["seed"]) == list(range(2000))
     return {
         "comparison": "collect",
@@ -40,8 +40,8 @@ def compare_workflow() -> Row:
     """Predictors, networks and attacks of the demo as a workflow of notebooks, against the bare calls: CPU seconds."""
     import resource  # not on Windows
 
-    from nbtools.provenance import PROJECT
-    from nbtools.repeat import environment
+    from nbtools.runs.provenance import PROJECT
+    from nbtools.runs.repeat import environment
 
     cores = os.cpu_count() or 1
     targets = [f"attack_{roi}_seed0" for roi in _ROIS]
@@ -72,14 +72,14 @@ def _bare_calls(roi: str) -> float:
     """Make the training and attack calls of notebooks 02, 03 and 04 for a condition; return their CPU seconds."""
     import torch
 
-    from nbtools.attacks import sweep
+    from nbtools.attacks.interface import sweep
     from nbtools.conditions import parse_condition
-    from nbtools.data.images import choose_rows, load_folder, load_stimuli, split_rows
-    from nbtools.data.measured import load_design, load_trials
-    from nbtools.data.responses import average_repeats, fit_basis, project, split_images
+    from nbtools.data.brains.measured import load_design, load_trials
+    from nbtools.data.brains.responses import average_repeats, fit_basis, project, split_images
+    from nbtools.data.images.sets import choose_rows, load_folder, load_stimuli, split_rows
     from nbtools.data.study import open_study
-    from nbtools.models import GuidedNet, RoiPredictor, build
-    from nbtools.training import fit_predictor, make_guide, train_guided
+    from nbtools.models.networks import GuidedNet, RoiPredictor, build
+    from nbtools.training.guided import fit_predictor, make_guide, train_guided
 
     torch.set_num_threads(1)
     source, used, guide, n_components = open_study("demo"), 0.0, None, 0
@@ -104,7 +104,7 @@ def _bare_calls(roi: str) -> float:
         train_guided(network, images, made, settings["alpha"], rows, config)
 
     used += _cpu(train)
-    settings = runs.defaults("04_adversarial_attacks")
+    settings = folders.defaults("04_adversarial_attacks")
     chosen = test[choose_rows(len(test), settings["n_images"])]
     radii = [float(level) / 255 for level in settings["epsilons"].split()]
     for attack in settings["attacks"].split():
@@ -112,11 +112,11 @@ def _bare_calls(roi: str) -> float:
     return used
 
 
-def _settings(notebook: str, **other: Any) -> tuple[runs.Parameters, Any]:
+def _settings(notebook: str, **other: Any) -> tuple[folders.Parameters, Any]:
     """Return a notebook's defaults, and the training they describe."""
-    from nbtools.loop import TrainConfig
+    from nbtools.training.loop import TrainConfig
 
-    given = runs.defaults(notebook)
+    given = folders.defaults(notebook)
     names = ("epochs", "batch_size", "weight_decay", "schedule", "augmentation", "precision", "seed")
     config = TrainConfig(**{name: given[name] for name in names}, lr=given["learning_rate"], **other)
     return given, config
@@ -131,12 +131,12 @@ def _cpu(call: Callable[[], object]) -> float:
 def write_runs(n: int) -> int:
     """Write records of n networks of the demo study, seeds from 0, into the home; return the bytes of one."""
     from nbtools.data.study import home
-    from nbtools.provenance import surroundings
+    from nbtools.runs.provenance import surroundings
 
     stamp = {"sha256": 64 * "0", "size": 5_000_000, "modified": time.time_ns()}
     record = {
         "notebook": "03_guided_training",
-        "parameters": runs.defaults("03_guided_training"),
+        "parameters": folders.defaults("03_guided_training"),
         "inputs": {f"runs/demo/02_neural_predictors/TO_seed=0_{i:08x}/weights.safetensors": stamp for i in range(100)},
         **surroundings(),
         "seconds": 71.6,
@@ -145,5 +145,5 @@ def write_runs(n: int) -> int:
     text = json.dumps(record, indent=1)
     for seed in range(n):
         own = text.replace('"seed": 0', f'"seed": {seed}', 1)
-        runs.write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / runs.RECORD, own)
+        folders.write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / folders.RECORD, own)
     return len(text)

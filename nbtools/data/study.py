@@ -61,7 +61,7 @@ class Study:
     nsd : Path or None
         Root of an NSD tree: holds ``nsddata/``, ``nsddata_betas/``, ``nsddata_stimuli/``.
     responses : Path
-        Folder of prepared sessions (`nbtools.data.sessions`): made from the NSD tree, or the study's own.
+        Folder of prepared sessions (`nbtools.data.brains.sessions`): made from the NSD tree, or the study's own.
     stimuli : Path
         HDF5 file with the scanner's images, ``imgBrick``.
     subject : int

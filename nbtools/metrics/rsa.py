@@ -188,7 +188,7 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     return table.assign(similarity=np.concatenate([row.ravel() for row in rows]), n_images=a.n_cond, method=method)
 
 
-def noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
+def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     """Between which bounds the similarity of a perfect model with single repeats would lie.
 
     Parameters

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nbtools.conditions import color
-from nbtools.data.anatomy import PLANES, Slice, Surface
+from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
 from nbtools.plots.style import INK, PALE, TEMPLATE, check_table, faded
 
@@ -39,7 +39,7 @@ def region_view(
     Parameters
     ----------
     slices : mapping of plane → Slice
-        From `nbtools.data.anatomy.slices`.
+        From `nbtools.data.brains.anatomy.slices`.
     names : sequence of str
         The regions, in the order of their labels.
     roi : str
@@ -88,7 +88,7 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
     Parameters
     ----------
     surface : Surface
-        From `nbtools.data.anatomy.load_surfaces`.
+        From `nbtools.data.brains.anatomy.load_surfaces`.
     title : str
         Title, with `Study.title`.
 

@@ -38,7 +38,7 @@ def regions(volume: nib.Nifti1Image, names: Sequence[str], *, title: str) -> Fig
     Parameters
     ----------
     volume : Nifti1Image
-        Labels (x, y, z) as `nbtools.data.nsd.roi_volume` gives them: 1 for the first of `names`, and so on.
+        Labels (x, y, z) as `nbtools.data.brains.nsd.roi_volume` gives them: 1 for the first of `names`, and so on.
     names : sequence of str
         The regions.
     title : str

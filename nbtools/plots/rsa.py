@@ -96,7 +96,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     table : DataFrame
         From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
     ceilings : DataFrame
-        From `metrics.rsa.noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
+        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
     label : str
         The similarity.
     title : str

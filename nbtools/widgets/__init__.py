@@ -1,1 +1,5 @@
-"""Widgets over models and tables: their logic without drawing, and the drawing."""
+"""Networks and tables in, explorers out: their logic without drawing, and the drawing."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,12 +13,12 @@ from typing import Any
 import ipywidgets as w
 from torch import nn
 
-from nbtools.attacks import ATTACKS
-from nbtools.data.images import ImageSet
-from nbtools.data.own_image import check_size, read_image
+from nbtools.attacks.table import ATTACKS
+from nbtools.data.images.own import check_size, read_image
+from nbtools.data.images.sets import ImageSet
 from nbtools.devices import best_device
 from nbtools.errors import InputError
-from nbtools.models import freeze
+from nbtools.models.networks import freeze
 from nbtools.plots.decisions import class_bars, decision_path, mark_level, move_bars
 from nbtools.widgets import attack_html
 from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state

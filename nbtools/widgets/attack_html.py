@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 from torch import Tensor
 
-from nbtools.data.images import ImageSet
+from nbtools.data.images.sets import ImageSet
 from nbtools.plots.images import png_uri
 from nbtools.widgets.attack_view import Panel, View
 

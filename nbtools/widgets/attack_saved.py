@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
-from nbtools.attacks import ATTACKS
-from nbtools.data.own_image import read_image
+from nbtools.attacks.table import ATTACKS
+from nbtools.data.images.own import read_image
 from nbtools.errors import InputError
 from nbtools.plots.images import png_uri
 from nbtools.widgets.attack_state import OWN, Bench, Choice
@@ -93,7 +93,7 @@ def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
     size = "" if ATTACKS[choice.attack].norm != 2 else " * x.numel() ** 0.5"
     picture = f"attacked[levels.index({choice.level})]" if choice.level else "x"
     lines = [
-        f"source = open_study({origin.study!r})",
+        f"source = data.open_study({origin.study!r})",
         *_image_lines(choice.image),
         f"levels = {bench.levels}  # in 1/255",
         f"radii = [level / 255{size} for level in levels]",
@@ -101,7 +101,7 @@ def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
         f"for name in {choice.networks}:",
         "    found = runs.find("
         f'"03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})',
-        "    network = load_model(found.folder)",
+        "    network = models.load_model(found.folder)",
         *_attack_lines(bench, choice),
         f"    pictures[name] = {picture}",
         '    print(name, [f"{p:.3f}" for p in network(pictures[name]).softmax(1)[0]])',
@@ -123,14 +123,14 @@ def _attack_lines(bench: Bench, choice: Choice) -> list[str]:
 def _image_lines(name: str) -> list[str]:
     if name.startswith(OWN):
         file = name.removeprefix(OWN)
-        return [f"x = to_float(read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"]
-    images = 'load_folder(source.need("classification") / "val", source.image_size)'
+        return [f"x = data.to_float(data.read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"]
+    images = 'data.load_folder(source.need("classification") / "val", source.image_size)'
     if name.startswith("foolbox/"):
-        images = f"photographs(source.image_size, {images}.classes)"
+        images = f"data.photographs(source.image_size, {images}.classes)"
     return [
         f"images = {images}",
         f"image = images[images.rows(np.array([{name!r}]))]",
-        "x = to_float(image.pixels)",
+        "x = data.to_float(image.pixels)",
     ]
 
 
@@ -139,15 +139,8 @@ def _imports(code: str) -> list[str]:
     usual = {
         "from pathlib import Path": "Path(",
         "import numpy as np": "np.",
-        "from nbtools import plots, runs": "runs.",
+        "from nbtools import data, models, plots, runs": "runs.",
         "from nbtools.attacks import perturb": "perturb(",
-        "from nbtools.data.images import load_folder, to_float": "load_folder(",
-        "from nbtools.data.images import to_float": "to_float(",
-        "from nbtools.data.own_image import photographs": "photographs(",
-        "from nbtools.data.own_image import read_image": "read_image(",
-        "from nbtools.data.study import open_study": "open_study(",
-        "from nbtools.models import load_model": "load_model(",
-        "from nbtools.targeted import perturb_towards": "perturb_towards(",
+        "from nbtools.attacks import perturb_towards": "perturb_towards(",
     }
-    needed = [line for line, word in usual.items() if word in code]
-    return [line for line in needed if not (line.endswith("import to_float") and "load_folder(" in code)]
+    return [line for line, word in usual.items() if word in code]

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.attacks import ATTACKS, perturb
-from nbtools.data.images import ImageSet, to_float
+from nbtools.attacks.interface import perturb
+from nbtools.attacks.table import ATTACKS
+from nbtools.attacks.targeted import perturb_towards
+from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
-from nbtools.targeted import perturb_towards
 
 # Half steps of a logarithmic scale, rounded: what a slider moves over. In 1/255.
 LEVELS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.0, 16.0)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nbtools.attacks import ATTACKS
+from nbtools.attacks.table import ATTACKS
 from nbtools.widgets.attack_state import AttackPath, Bench, Choice
 
 CLASSES_SHOWN = 12

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from nbtools.data.anatomy import RegionVolume, Voxel, centre_of, region_at
-from nbtools.data.images import ImageSet
+from nbtools.data.brains.anatomy import RegionVolume, Voxel, centre_of, region_at
+from nbtools.data.images.sets import ImageSet
 from nbtools.errors import InputError
 from nbtools.metrics.drive import extremes
 

@@ -9,8 +9,8 @@ from typing import Any
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
-from nbtools.data.anatomy import PLANES, RegionVolume, Surface, slices
-from nbtools.data.images import ImageSet
+from nbtools.data.brains.anatomy import PLANES, RegionVolume, Surface, slices
+from nbtools.data.images.sets import ImageSet
 from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
 from nbtools.widgets import brain_state
 from nbtools.widgets.brain_state import BrainState, BrainTables
@@ -29,13 +29,13 @@ class BrainView(Explorer):
     Parameters
     ----------
     volume : RegionVolume
-        From `nbtools.data.anatomy.load_volume`.
+        From `nbtools.data.brains.anatomy.load_volume`.
     tables : BrainTables
         What the notebooks found out about its regions.
     images : ImageSet
         The images of ``tables.drive``.
     surfaces : sequence of Surface
-        From `nbtools.data.anatomy.load_surfaces`; without any a note says so.
+        From `nbtools.data.brains.anatomy.load_surfaces`; without any a note says so.
     title : str
         Title, with `Study.title`.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from nbtools.data.own_image import MAX_BYTES
+from nbtools.data.images.own import MAX_BYTES
 
 _HERE = Path(__file__).parent
 

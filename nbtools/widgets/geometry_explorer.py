@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
-from nbtools.data.images import ImageSet
+from nbtools.data.images.sets import ImageSet
 from nbtools.plots.spaces import class_manifolds, rdms_and_maps
 from nbtools.widgets import geometry_state
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nbtools import runs
 from nbtools.errors import InputError
+from nbtools.runs import folders
 
 SHARE = Path(__file__).parent / "share"
 # Voila's page has no place for finished progress bars, nor for plotly's figures outside widgets.
@@ -35,9 +35,9 @@ def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
     """
     if notebook not in EXPLORERS:
         raise InputError(f"{notebook} is no explorer", expected=", ".join(EXPLORERS), got=notebook, fix="name one")
-    chosen = runs.defaults(notebook)
+    chosen = folders.defaults(notebook)
     for roi in chosen.get("rois", "").split():  # here the reader learns what is missing; the page would not say
-        runs.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
+        folders.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
     os.environ |= QUIET
     from voila.app import Voila  # finds its templates when it is imported
@@ -69,7 +69,7 @@ def _refuse_unframed() -> None:
 def arguments(notebook: str, port: int, *, open_browser: bool = True) -> list[str]:
     """Return Voila's arguments to serve a notebook, with everything closed that Voila can close."""
     return [
-        str(runs.NOTEBOOKS / f"{notebook}.ipynb"),
+        str(folders.NOTEBOOKS / f"{notebook}.ipynb"),
         f"--port={port}",
         "--Voila.ip=127.0.0.1",
         "--Voila.auto_token=True",  # printed with the address; other users of this machine do not have it

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbtools import runs
 from nbtools.conditions import CONDITIONS, HIERARCHY
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.robustness import correctness, epsilon_label, robust_accuracy
 from nbtools.metrics.stats import TrendTest, trend_over_images
 from nbtools.plots.networks import METRIC_LABELS
+from nbtools.runs import folders
 
 PREDICTORS, NETWORKS, ATTACKS = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 ALL = "all"
@@ -64,8 +64,8 @@ def all_runs(study: str) -> pd.DataFrame:
     InputError
         If the study has no finished run.
     """
-    notebooks = [file.stem for file in sorted(runs.NOTEBOOKS.glob("[0-9]*.ipynb"))]
-    parts = [runs.collect(name, study).assign(notebook=name) for name in notebooks]
+    notebooks = [file.stem for file in sorted(folders.NOTEBOOKS.glob("[0-9]*.ipynb"))]
+    parts = [folders.collect(name, study).assign(notebook=name) for name in notebooks]
     parts = [part for part in parts if len(part)]
     if not parts:
         raise InputError(
@@ -176,8 +176,8 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
         If no network fits, or as `robust_accuracy`.
     """
     fits = (table["notebook"] == ATTACKS) & (table["alpha"] == chosen.alpha) & table["seed"].isin(chosen.seeds)
-    found = runs.prefer_defaults(table[fits], ATTACKS, by=("roi", "alpha", "seed"))
-    decisions = runs.tables(found, "decisions", columns=())
+    found = folders.prefer_defaults(table[fits], ATTACKS, by=("roi", "alpha", "seed"))
+    decisions = folders.tables(found, "decisions", columns=())
     decisions = decisions[decisions["attack"] == chosen.attack]
     accuracy = robust_accuracy(decisions, by=("condition",))
     regions = [roi for roi in HIERARCHY if roi in set(decisions["condition"])]

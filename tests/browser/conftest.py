@@ -23,16 +23,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbtools import runs
 from nbtools.attacks import sweep
 from nbtools.conditions import HIERARCHY
-from nbtools.data import nsd
-from nbtools.data.images import load_folder, split_rows
+from nbtools.data.brains import nsd
+from nbtools.data.images.sets import load_folder, split_rows
 from nbtools.data.study import open_study
-from nbtools.loop import TrainConfig
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
-from nbtools.models import GuidedNet, build, freeze, save_model
-from nbtools.training import train_guided
+from nbtools.models.networks import GuidedNet, build, freeze, save_model
+from nbtools.runs import folders
+from nbtools.training.guided import train_guided
+from nbtools.training.loop import TrainConfig
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -104,7 +104,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Proje
     folder = tmp_path_factory.mktemp("browser") / "project"
     ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for part in ("nbtools", "notebooks"):
-        shutil.copytree(runs.PROJECT / part, folder / part, ignore=ignored)
+        shutil.copytree(folders.PROJECT / part, folder / part, ignore=ignored)
     shutil.copytree(tiny_study.parent, folder / "data/derived/tiny")
     ours = {r"study: str = \"demo\"": r"study: str = \"tiny\"", " ".join(HIERARCHY): " ".join(ROIS)}
     for file in (folder / "notebooks").glob("*.ipynb"):
@@ -119,8 +119,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Proje
     return Project(folder)
 
 
-def _start(notebook: str, **own: object) -> runs.Run:
-    return runs.start(notebook, {**runs.defaults(notebook), "study": "tiny", **own})
+def _start(notebook: str, **own: object) -> folders.Run:
+    return folders.start(notebook, {**folders.defaults(notebook), "study": "tiny", **own})
 
 
 def _measure() -> None:

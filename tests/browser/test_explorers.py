@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from conftest import ROIS, Project, app
 
-from nbtools import runs
-from nbtools.data.anatomy import centre_of, load_volume
+from nbtools.data.brains.anatomy import centre_of, load_volume
 from nbtools.data.study import open_study
+from nbtools.runs import folders
 from nbtools.widgets import brain_state, geometry_state, study_state
 from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.geometry_state import SpaceTables
@@ -67,7 +67,7 @@ def point(page: Page, figure: Locator, axes: int, x: float, y: float) -> None:
 
 
 def table(notebook: str, name: str, **own: object) -> pd.DataFrame:
-    return runs.find(notebook, "tiny", **own).table(name)
+    return folders.find(notebook, "tiny", **own).table(name)
 
 
 # One in JupyterLab, one as an app; the attack explorer is always tried in both, and with it what they share.

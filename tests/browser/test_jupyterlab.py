@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nbtools import provenance, runs
+from nbtools.runs import folders, provenance
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -57,7 +57,7 @@ def test_the_first_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, tmp_pa
     # What the cells left behind, and that saving did not undo it.
     (folder,) = (lab.notebooks.parent / "runs/tiny/00_start_here").iterdir()
     assert (folder / "run.json").exists()
-    assert provenance.code_digest(lab.notebooks / NOTEBOOK) == provenance.code_digest(runs.NOTEBOOKS / NOTEBOOK)
+    assert provenance.code_digest(lab.notebooks / NOTEBOOK) == provenance.code_digest(folders.NOTEBOOKS / NOTEBOOK)
 
 
 def _saved(file: Path, seconds: float = 20) -> list[dict]:

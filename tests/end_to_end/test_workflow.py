@@ -26,7 +26,7 @@ import pytest
 import yaml
 from one_node import Unavailable, cluster, slurm
 
-from nbtools import runs
+from nbtools.runs import folders
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="kills a process group"),
 ]
 
-CONFIG = yaml.safe_load((runs.PROJECT / "config/tiny.yaml").read_text())
+CONFIG = yaml.safe_load((folders.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
 EVERY = [*CONFIG["further"].split(), *CONDITIONS]
 TARGETS = ("all", "study", "explorers")
@@ -140,8 +140,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     project = tmp_path_factory.mktemp("workflow") / "project"
     ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for folder in ("nbtools", "notebooks", "config", "docs"):
-        shutil.copytree(runs.PROJECT / folder, project / folder, ignore=ignored)
-    shutil.copy(runs.PROJECT / "Snakefile", project)
+        shutil.copytree(folders.PROJECT / folder, project / folder, ignore=ignored)
+    shutil.copy(folders.PROJECT / "Snakefile", project)
     yield project
     shutil.rmtree(project)
 

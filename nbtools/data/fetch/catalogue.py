@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from nbtools.data.design import subject_folder
+from nbtools.data.brains.design import subject_folder
+from nbtools.data.brains.nsd import BETA_VERSION, SPACE
 from nbtools.data.fetch.remote import Remote
-from nbtools.data.nsd import BETA_VERSION, SPACE
 from nbtools.errors import InputError
 
 NSD = "https://natural-scenes-dataset.s3.amazonaws.com"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from nbtools.conditions import region_labels
+from nbtools.data.brains.nsd import session_number
+from nbtools.data.brains.prepare import prepared_file, reduce_session
+from nbtools.data.brains.sessions import regions_of
 from nbtools.data.fetch import catalogue
 from nbtools.data.fetch.download import fetch
 from nbtools.data.fetch.remote import Remote
-from nbtools.data.image_sets import unpack_cifar100, unpack_cue_conflict
-from nbtools.data.nsd import session_number
-from nbtools.data.prepare import prepared_file, reduce_session
-from nbtools.data.sessions import regions_of
+from nbtools.data.images.public import unpack_cifar100, unpack_cue_conflict
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import written

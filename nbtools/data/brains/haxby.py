@@ -1,0 +1,210 @@
+"""Haxby et al. (2001), fetched by nilearn: a small public fMRI study of eight categories, as prepared sessions.
+
+A block of 24 s shows pictures of one category; the data do not say which picture when. So an "image" is a category
+here: its id is the category's place in `CATEGORIES`, its picture a sheet of sixteen exemplars, and a trial is one
+volume (2.5 s) of a block. Sessions are the scanner's runs.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from nbtools.data.brains.sessions import Session, write_session
+from nbtools.data.images.files import FORMATS, link
+from nbtools.errors import InputError
+from nbtools.files import written
+
+# As labels.txt names them, and the folders of their pictures.
+CATEGORIES = {
+    "face": "faces",
+    "cat": "cats",
+    "house": "houses",
+    "chair": "chairs",
+    "bottle": "bottles",
+    "scissors": "scissors",
+    "shoe": "shoes",
+    "scrambledpix": "scrambled",
+}
+# Regions, by the fields of what nilearn fetches: ventral temporal cortex, and its voxels that prefer faces or houses.
+MASKS = {"VT": "mask_vt", "VT-face": "mask_face", "VT-house": "mask_house"}
+DELAY = 2  # volumes (5 s) by which the haemodynamic response follows the pictures
+SHEET = 400  # side of a sheet of exemplars, pixels
+
+
+def prepare_haxby(folder: Path, subject: int = 2, *, image_size: int = 224) -> Path:
+    """Fetch a subject's data if they are not there, and write them as a study.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the study goes; what is fetched goes into its subfolder ``haxby2001``, some 300 MB a subject.
+    subject : int
+        1 to 6. Subject 2 has no gap.
+    image_size : int
+        Side in pixels at which networks see the pictures.
+
+    Returns
+    -------
+    Path
+        The ``study.toml``.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be fetched, or are damaged or not of the form nilearn gives.
+    """
+    fetched = _fetch(folder, subject)
+    labels = _labels(Path(fetched.session_target[0]))
+    responses = {roi: _responses(fetched, mask, labels) for roi, mask in MASKS.items()}
+    for run in sorted(labels["run"].unique()):
+        write_session(folder / f"responses/session{run + 1:02d}.hdf5", _session(labels, run, responses, fetched))
+    _write_pictures(folder, fetched.stimuli)
+    with written(folder / "scanner_labels.parquet") as beside:
+        names = list(CATEGORIES)
+        pd.DataFrame({"image_id": range(len(names)), "label": names}).to_parquet(beside, index=False)
+    with written(folder / "study.toml") as beside:
+        beside.write_text(_description(subject, image_size), encoding="utf-8")
+    return folder / "study.toml"
+
+
+def _fetch(folder: Path, subject: int) -> Any:
+    from nilearn.datasets import fetch_haxby
+
+    try:
+        return fetch_haxby(data_dir=folder, subjects=[subject], fetch_stimuli=True, verbose=1)
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        raise InputError(
+            "Haxby's data cannot be fetched",
+            file=folder / "haxby2001",
+            expected="a subject from 1 to 6, a network, and data.pymvpa.org and nitrc.org within reach",
+            got=f"{type(error).__name__}: {error}",
+            fix="try again: what is whole is kept. Behind a proxy set https_proxy",
+        ) from error
+
+
+def _labels(file: Path) -> pd.DataFrame:
+    """Read which category each volume belongs to: ``label``, ``run`` (from 0), in the order of the volumes."""
+    try:
+        table = pd.read_csv(file, sep=" ").rename(columns={"labels": "label", "chunks": "run"})
+        known = set(table["label"]) == {*CATEGORIES, "rest"} and pd.api.types.is_integer_dtype(table["run"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "the labels cannot be read", file=file, expected="labels and chunks", got=error, fix="delete it, try again"
+        ) from error
+    if not known:
+        raise InputError(
+            "the labels are not Haxby's",
+            file=file,
+            expected=f"a label a volume of rest, {', '.join(CATEGORIES)}, and its run",
+            got=", ".join(map(str, table["label"].unique()[:12])),
+            fix="delete the file and fetch it again",
+        )
+    # The response to a block begins and ends later than the block.
+    delayed = table.groupby("run")["label"].shift(DELAY, fill_value="rest")
+    return table.assign(label=delayed)
+
+
+def _responses(fetched: Any, mask: str, labels: pd.DataFrame) -> NDArray[np.float32]:
+    """Return a region's time series (n_volumes, n_voxels), without each run's linear trend; nilearn does the work."""
+    from nilearn.maskers import NiftiMasker
+
+    masker = NiftiMasker(getattr(fetched, mask)[0], detrend=True, standardize=None, runs=labels["run"].to_numpy())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nilearn's deprecations
+            series = masker.fit_transform(fetched.func[0])
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            "a region's responses cannot be read",
+            file=fetched.func[0],
+            expected=f"whole volumes, as many as labels, and a mask {getattr(fetched, mask)[0]}",
+            got=error,
+            fix="delete both files and run the command again",
+        ) from error
+    if len(series) != len(labels):
+        raise InputError(
+            "volumes and labels differ in number",
+            file=fetched.func[0],
+            expected=f"{len(labels)} volumes, one a label",
+            got=len(series),
+            fix="delete the subject's folder and fetch it again",
+        )
+    return series.astype(np.float32)
+
+
+def _session(labels: pd.DataFrame, run: int, responses: Mapping[str, NDArray[np.float32]], fetched: Any) -> Session:
+    import nibabel as nib
+
+    rows = np.flatnonzero((labels["run"] == run) & (labels["label"] != "rest"))
+    ids = labels["label"].iloc[rows].map({name: i for i, name in enumerate(CATEGORIES)}).to_numpy(np.int64)
+    masks = {roi: nib.nifti1.load(getattr(fetched, mask)[0]) for roi, mask in MASKS.items()}
+    first = masks["VT"]
+    return Session(
+        image_ids=ids,
+        shared=np.ones(len(ids), bool),  # eight categories are all there is: nothing to fit a predictor on
+        repeats=np.zeros(len(ids), np.int64),
+        responses={roi: values[rows] for roi, values in responses.items()},
+        voxels={roi: np.argwhere(np.asarray(mask.dataobj).reshape(first.shape[:3]) > 0) for roi, mask in masks.items()},
+        shape=first.shape[:3],
+        affine=first.affine,
+        source={"study": "Haxby et al. 2001", "run": int(run)},
+    )
+
+
+def _write_pictures(folder: Path, stimuli: Mapping[str, Any]) -> None:
+    """Sort the exemplars into ``images/val/<category>/`` and write a sheet of each category as its image."""
+    sheets = []
+    for name, place in CATEGORIES.items():
+        files = sorted(Path(file) for file in stimuli.get(place, []) if isinstance(file, str | Path))
+        if not files:
+            raise InputError(
+                f"there are no pictures of {place}",
+                file=folder / "haxby2001" / "stimuli",
+                expected=", ".join(CATEGORIES.values()),
+                got=", ".join(map(str, stimuli)) or "none",
+                fix="delete the folder and run the command again",
+            )
+        for file in files:
+            link(file, folder / "images" / "val" / name / file.name)
+        sheets.append(_sheet(files))
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as store:
+        store["imgBrick"] = np.stack(sheets)
+    with written(folder / "stimuli.hdf5") as beside:
+        beside.write_bytes(buffer.getbuffer())
+
+
+def _sheet(files: list[Path]) -> NDArray[np.uint8]:
+    """Lay sixteen exemplars out in four rows: (400, 400, 3)."""
+    side = SHEET // 4
+    chosen = [files[i * len(files) // 16] for i in range(16)]
+    try:
+        tiles = [np.asarray(Image.open(file, formats=FORMATS).convert("RGB").resize((side, side))) for file in chosen]
+    except OSError as error:
+        raise InputError(
+            "a picture cannot be read", file=error.filename, expected="a JPEG", got=error, fix="delete it, try again"
+        ) from error
+    return np.concatenate([np.concatenate(tiles[row * 4 : row * 4 + 4], axis=1) for row in range(4)])
+
+
+def _description(subject: int, image_size: int) -> str:
+    return f"""# Haxby et al. (2001), subject {subject}, made by `python -m nbtools prepare haxby`.
+name = "haxby"
+simulated = false
+responses = "responses"
+stimuli = "stimuli.hdf5"
+subject = {subject}
+classification = "images"
+scanner_labels = "scanner_labels.parquet"
+image_size = {image_size}
+"""

@@ -1,0 +1,167 @@
+"""NSD's volumes reduced, once, to the voxels of regions: 1 GB a session becomes some 14 MB."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from nbtools.conditions import HIERARCHY
+from nbtools.data.brains import nsd
+from nbtools.data.brains.design import Design
+from nbtools.data.brains.sessions import read_session, regions_of, session_files, write_session
+from nbtools.data.study import BETAS, Study
+from nbtools.errors import InputError
+
+LOADER = 1  # raise it when the same volume would give other numbers
+
+
+def prepare_nsd(
+    study: Study,
+    rois: Sequence[str] = HIERARCHY,
+    *,
+    sessions: Sequence[int] | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+) -> list[Path]:
+    """Reduce sessions of a study's NSD tree to the voxels of regions, in parallel; what is there is kept.
+
+    Parameters
+    ----------
+    study : Study
+        With an NSD tree.
+    rois : sequence of str
+        Regions; those a session was prepared with before stay in it.
+    sessions : sequence of int, optional
+        1-based; all there are without it.
+    jobs : int
+        Processes.
+    progress : bool
+        Show a bar over the sessions.
+
+    Returns
+    -------
+    list of Path
+        The sessions' files, in `Study.responses`.
+
+    Raises
+    ------
+    InputError
+        If a volume is missing or damaged: all others are prepared first.
+    """
+    volumes, kept = _there(study, rois)
+    wanted = sorted({*volumes, *kept}) if sessions is None else list(sessions)
+    if missing := [number for number in wanted if number not in {*volumes, *kept}]:
+        raise InputError(
+            f"sessions {', '.join(map(str, missing))} are not there to be prepared",
+            file=prepared_file(study, missing[0]),
+            expected=f"volumes of sessions {', '.join(map(str, wanted))}, or sessions reduced to {', '.join(rois)}",
+            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced: {', '.join(map(str, kept)) or 'none'}",
+            fix="fetch them: python -m nbtools fetch nsd",
+        )
+    to_do = [number for number in wanted if number in volumes]
+    failed: dict[int, InputError] = {}
+    with _workers(jobs) as pool:
+        waiting = {pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in to_do}
+        for done in tqdm(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
+            if isinstance(error := done.exception(), InputError):
+                failed[waiting[done]] = error
+            elif error:
+                raise error
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(to_do)} sessions could not be prepared",
+            expected="whole volumes",
+            got="\n\n".join(f"session {number}: {error}" for number, error in sorted(failed.items())),
+            fix="fetch these again and run the same command: the others are kept",
+        )
+    return [prepared_file(study, number) for number in wanted]
+
+
+def _there(study: Study, rois: Sequence[str]) -> tuple[dict[int, Path], list[int]]:
+    """Return the volumes, and the sessions whose volumes were removed once they were reduced to these regions."""
+    made = session_files(study.responses)
+    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
+    gone = [number for number in made if number not in volumes]
+    short = [number for number in gone if not {*rois} <= {*regions_of(made[number])}]
+    if short:
+        raise InputError(
+            f"sessions {', '.join(map(str, short))} are not there to be prepared",
+            file=made[short[0]],
+            expected=f"{', '.join(rois)}, or the volume",
+            got=f"reduced to {', '.join(regions_of(made[short[0]]))}; the volume is gone",
+            fix="fetch them again: python -m nbtools fetch nsd --rois with all the regions",
+        )
+    return volumes, gone
+
+
+def _workers(jobs: int) -> Executor:
+    """Processes, as inflating is Python's work too; for one job a thread, which starts at once."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) if jobs > 1 else ThreadPoolExecutor(1)
+
+
+def prepared_file(study: Study, number: int) -> Path:
+    """Return where a session goes once it is prepared."""
+    return study.responses / f"session{number:02d}.hdf5"
+
+
+def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str]) -> Path:
+    """Reduce one session's volume, unless its file is there, made of this volume and holding all the regions.
+
+    Raises
+    ------
+    InputError
+        As `nbtools.data.brains.nsd.session_of`.
+    """
+    file = prepared_file(study, number)
+    before = regions_of(file) if file.exists() else ()
+    masks = nsd.roi_masks(
+        study.need("nsd"), study.subject, list(dict.fromkeys([*before, *rois])), study.voxels.retinotopy
+    )
+    design = nsd.load_design(study.need("nsd"), study.subject)
+    if file.exists() and _is_of(file, volume, number, masks, design):
+        return file
+    digest = hashlib.sha256()
+    affine = nsd.volume_affine(study.need("nsd"), study.subject)
+    session = nsd.session_of(volume, number, masks, design, affine, digest)
+    stat = volume.stat()
+    source = {
+        "file": volume.name,
+        "size": stat.st_size,
+        "modified": stat.st_mtime_ns,
+        "sha256": digest.hexdigest(),
+        "loader": LOADER,
+        "betas": study.voxels.betas,
+        "retinotopy": study.voxels.retinotopy,
+        "subject": study.subject,
+    }
+    write_session(file, replace(session, source=source))
+    return file
+
+
+def _is_of(file: Path, volume: Path, number: int, masks: dict[str, NDArray[np.bool_]], design: Design) -> bool:
+    """Say whether a prepared session is what reducing its volume would give now."""
+    if set(regions_of(file)) != set(masks):
+        return False
+    session, stat = read_session(file, list(masks)), volume.stat()
+    source = session.source
+    same = source.get("file") == volume.name and source["size"] == stat.st_size and source["loader"] == LOADER
+    same = same and (source["modified"] == stat.st_mtime_ns or source["sha256"] == _sha256(volume))
+    ids = design.image_ids[design.session(number)]
+    return (
+        same
+        and np.array_equal(session.image_ids, ids)
+        and all(np.array_equal(session.voxels[roi], np.argwhere(mask)) for roi, mask in masks.items())
+    )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

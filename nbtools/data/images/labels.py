@@ -1,0 +1,82 @@
+"""Categories of the scanner's images, and image sets put together: what the label control trains on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nbtools.data.images.sets import ImageSet
+from nbtools.errors import InputError
+from nbtools.files import read_table
+
+
+def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...]) -> ImageSet:
+    """Give scanner images the classes that a table names.
+
+    Parameters
+    ----------
+    images : ImageSet
+        From `load_stimuli`.
+    file : Path or None
+        Parquet: ``image_id`` (row of the stimuli) and ``label`` (one of `classes`), a row per image at least for
+        `images`. None if the study has no such table.
+    classes : tuple of str
+        The classifier's.
+
+    Returns
+    -------
+    ImageSet
+        The same images, labelled.
+
+    Raises
+    ------
+    InputError
+        If there is no table, it lacks a column or an image, names an image twice, or a label is not a class.
+    """
+    if file is None:
+        raise InputError(
+            "the scanner's images have no labels in this study",
+            expected="a table with image_id and label, named as scanner_labels in study.toml",
+            got="none",
+            fix="write one (data/README.md), or leave out the condition labels",
+        )
+    labels = read_table(file, ["image_id", "label"]).set_index("image_id")["label"]
+    index = {name: place for place, name in enumerate(classes)}
+    found = [index.get(name, -1) for name in labels.reindex(images.ids)] if labels.index.is_unique else [-1]
+    if min(found) < 0:
+        raise InputError(
+            "the scanner labels do not fit",
+            file=file,
+            expected=f"one of {', '.join(classes)} for each of {len(images)} images",
+            got=f"{sum(place < 0 for place in found)} images without such a label"
+            if labels.index.is_unique
+            else "images named twice",
+            fix="name every image once, by classes of the classification set",
+        )
+    return replace(images, labels=torch.tensor(found), classes=classes)
+
+
+def joined(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Put two sets of the same classes and size together, the first one's rows first; ids become text.
+
+    Raises
+    ------
+    InputError
+        If classes or sizes differ, or an id is in both.
+    """
+    if first.classes != second.classes or first.pixels.shape[1:] != second.pixels.shape[1:]:
+        raise InputError(
+            "the image sets do not go together",
+            expected=f"{len(first.classes)} classes, pixels {tuple(first.pixels.shape[1:])}",
+            got=f"{len(second.classes)} classes, pixels {tuple(second.pixels.shape[1:])}",
+            fix="load both at one size, and label both by the same classes",
+        )
+    return ImageSet(
+        torch.cat([first.pixels, second.pixels]),
+        torch.cat([first.labels, second.labels]),
+        np.concatenate([first.ids.astype(str), second.ids.astype(str)]),
+        first.classes,
+    )

@@ -1,0 +1,139 @@
+"""Images from outside a study: a visitor's own file, read with care, and the photographs that ship inside Foolbox."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2 import functional as v2
+
+from nbtools.data.images.sets import NO_LABEL, ImageSet, fitted
+from nbtools.errors import InputError
+
+MAX_BYTES = 8 * 2**20  # Jupyter's websocket takes 10 MB a message
+MAX_PIXELS = 40_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+IMAGENET_CLASSES = 1000
+LARGE = 96  # from this side on, a photograph can still be recognised
+
+
+def read_image(data: bytes, name: str, size: int) -> Tensor:
+    """Read one image file somebody brought along.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    name : str
+        Its name, for messages.
+    size : int
+        Side in pixels; the image is fitted as `load_folder` fits a study's images.
+
+    Returns
+    -------
+    Tensor
+        uint8, shape (3, size, size), RGB: turned upright as the camera noted, transparent parts white.
+
+    Raises
+    ------
+    InputError
+        If it is no image, damaged, animated, too large, or has more than 8 bits per channel.
+    """
+    check_size(len(data), name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_image(image, name)  # before anything is unpacked
+        layered = ImageOps.exif_transpose(image).convert("RGBA")
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _refusal("this file cannot be read as an image", name, "bytes of no such format") from error
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        raise _refusal("this file cannot be read as an image", name, error or type(error).__name__) from error
+    paper = Image.new("RGBA", layered.size, "white")
+    return fitted(v2.pil_to_tensor(Image.alpha_composite(paper, layered).convert("RGB")), size)
+
+
+def check_size(n_bytes: int, name: str) -> None:
+    """Raise `InputError` if a file of this size is larger than `MAX_BYTES`."""
+    if n_bytes > MAX_BYTES:
+        raise _refusal("this file is too large", name, f"{n_bytes / 2**20:.1f} MB")
+
+
+def _check_image(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS or min(width, height) < 1:
+        raise _refusal("this image is too large", name, f"{width} × {height} pixels")
+    if (n_frames := getattr(image, "n_frames", 1)) > 1:
+        raise _refusal("this image is animated", name, f"{n_frames} frames")
+    # 16-bit colour has an 8-bit mode in Pillow; only the decoder's arguments tell
+    if image.mode[0] in "IF" or ";16" in str(getattr(image, "tile", "")):
+        raise _refusal("this image has more than 8 bits per channel", name, f"mode {image.mode}")
+
+
+def _refusal(problem: str, name: str, got: object) -> InputError:
+    return InputError(
+        problem,
+        file=name,
+        expected=f"one still image ({', '.join(FORMATS)}), 8 bits per channel, at most {MAX_BYTES // 2**20} MB and "
+        f"{MAX_PIXELS // 10**6} million pixels",
+        got=got,
+        fix="save it as PNG or JPEG, smaller if need be, and drop it again",
+    )
+
+
+def photographs(size: int, classes: tuple[str, ...]) -> ImageSet:
+    """Return the twenty ImageNet photographs that ship inside Foolbox.
+
+    Parameters
+    ----------
+    size : int
+        Side in pixels; `LARGE` or more.
+    classes : tuple of str
+        The network's classes. The photographs have labels only where these are ImageNet's thousand, in its order.
+
+    Raises
+    ------
+    InputError
+        If the side is too small to recognise a photograph, or Foolbox came without them.
+    """
+    if size < LARGE:
+        raise InputError(
+            "the photographs are for larger images", expected=f"{LARGE} px or more", got=f"{size} px", fix="leave them"
+        )
+    found = find_spec("foolbox")
+    folder = Path(found.origin or "").parent / "data" if found else Path()
+    files = sorted(folder.glob("imagenet_*.jpg"))
+    if not files:
+        raise InputError(
+            "Foolbox came without its photographs", file=folder, expected="imagenet_*.jpg", got="none", fix="reinstall"
+        )
+    pixels = torch.stack([read_image(file.read_bytes(), file.name, size) for file in files])
+    numbers = [int(re.findall(r"\d+", file.stem)[-1]) for file in files]
+    labelled = len(classes) == IMAGENET_CLASSES
+    labels = torch.tensor(numbers if labelled else [NO_LABEL] * len(files))
+    return ImageSet(pixels, labels, np.array([f"foolbox/{file.name}" for file in files]), classes)
+
+
+def with_photographs(images: ImageSet) -> ImageSet:
+    """Add Foolbox's photographs to images that are large enough to recognise one; smaller ones are left alone."""
+    size = int(images.pixels.shape[-1])
+    if size < LARGE:
+        return images
+    photos = photographs(size, images.classes)
+    return replace(
+        images,
+        pixels=torch.cat([images.pixels, photos.pixels]),
+        labels=torch.cat([images.labels, photos.labels]),
+        ids=np.array([*images.ids, *photos.ids]),
+    )

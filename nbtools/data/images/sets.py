@@ -1,0 +1,286 @@
+"""Images of a study as one uint8 tensor, joined with responses by image id."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import ImageFolder
+from torchvision.transforms.v2 import functional as v2
+from tqdm.auto import tqdm
+
+from nbtools.data.images.files import decode_image, read_image
+from nbtools.data.images.packed import folder_source, packed, packed_stimuli
+from nbtools.errors import InputError
+
+MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
+LARGE = 2**29  # bytes of scanner images that are worth packing
+NO_LABEL = -1
+_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with their ids and labels.
+
+    Attributes
+    ----------
+    pixels : Tensor
+        uint8, shape (n_images, 3, height, width), RGB.
+    labels : Tensor
+        int64, shape (n_images,): index into `classes`, or -1 for an image without a class.
+    ids : ndarray
+        Shape (n_images,): stimulus numbers (NSD) or paths relative to the folder. Unique.
+    classes : tuple of str
+        Class names.
+
+    Raises
+    ------
+    InputError
+        If lengths, types or ids do not agree.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    ids: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        sound = (
+            self.pixels.dtype == torch.uint8
+            and self.pixels.ndim == 4
+            and self.pixels.shape[:2] == (n, 3)
+            and self.labels.shape == (n,)
+            and self.labels.dtype == torch.int64
+        )
+        if not sound or n == 0:
+            raise InputError(
+                "pixels, labels and ids do not belong together",
+                expected="pixels (n, 3, h, w) uint8, labels (n,) int64, ids (n,), n > 0",
+                got=f"{tuple(self.pixels.shape)} {self.pixels.dtype}, {tuple(self.labels.shape)} "
+                f"{self.labels.dtype}, {self.ids.shape}",
+                fix="build the set with load_folder or load_stimuli",
+            )
+        if len(np.unique(self.ids)) != n:
+            raise InputError("image ids repeat", expected=f"{n} ids", got=len(np.unique(self.ids)), fix="drop copies")
+        if self.labels.max() >= len(self.classes) or self.labels.min() < NO_LABEL:
+            raise InputError(
+                "labels and classes do not match",
+                expected=f"labels from {NO_LABEL} to {len(self.classes) - 1}",
+                got=f"{int(self.labels.min())} to {int(self.labels.max())}",
+                fix="pass the classes the labels index",
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: np.ndarray | Sequence[int] | slice) -> ImageSet:
+        """Return the images at these rows, in this order."""
+        chosen = torch.as_tensor(np.arange(len(self))[rows])
+        return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen], ids=self.ids[chosen.numpy()])
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Return the row of each id: how responses and images are joined.
+
+        Raises
+        ------
+        InputError
+            If an id is not in the set.
+        """
+        order = np.argsort(self.ids)
+        found = order[np.searchsorted(self.ids, ids, sorter=order).clip(max=len(self) - 1)]
+        missing = np.asarray(ids)[self.ids[found] != ids]
+        if missing.size:
+            raise InputError(
+                f"{missing.size} image ids are not in this set",
+                expected="every id of the responses among the images",
+                got=f"e.g. {missing[0]!r}",
+                fix="load the images of the same study and subject as the responses",
+            )
+        return found
+
+    def to_numpy(self) -> np.ndarray:
+        """Return the pixels as figures take them: uint8, shape (n_images, height, width, 3)."""
+        return self.pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+    def to(self, device: torch.device) -> ImageSet:
+        """Return the set with pixels and labels on a device."""
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
+
+def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
+    """Set a random share of n rows apart for validation: sorted rows under ``train`` and ``validation``."""
+    order = np.random.default_rng(seed).permutation(n)
+    n_validation = round(n * fraction)
+    return {"train": np.sort(order[n_validation:]), "validation": np.sort(order[:n_validation])}
+
+
+def choose_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
+    """Choose k of n rows at random, sorted; all of them if there are no more than k."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:k])
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels into floats in [0, 1]: the form every model takes."""
+    return pixels.to(torch.float32).div_(255)
+
+
+def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
+    """Read scanner images.
+
+    Parameters
+    ----------
+    file : Path
+        HDF5 with the dataset ``imgBrick``: NSD's ``nsd_stimuli.hdf5``, or one's own (`Study.stimuli`).
+    image_ids : ndarray
+        Shape (n_images,): 0-based rows of ``imgBrick``.
+    size : int
+        Side in pixels; images of another size are resized (bilinear, antialiased).
+
+    Returns
+    -------
+    ImageSet
+        Without labels, in the order of `image_ids`. Many large images are decoded once into a packed file.
+
+    Raises
+    ------
+    InputError
+        If the file or its dataset is missing or malformed, or an id is out of range.
+    """
+    ids = np.asarray(image_ids)
+    try:
+        with h5py.File(file, "r") as store:
+            brick = _image_brick(store, file, ids)
+            large = len(ids) * math.prod(brick.shape[1:]) > LARGE
+            pixels = packed_stimuli(brick, ids, size) if large else _read_stimuli(brick, ids, size)
+    except OSError as error:
+        raise InputError(
+            "the stimuli cannot be read",
+            file=file,
+            expected="an HDF5 file with the dataset imgBrick",
+            got=error,
+            fix="fetch nsd_stimuli.hdf5 again, or make the simulated study",
+        ) from error
+    return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
+
+
+def _read_stimuli(brick: h5py.Dataset, ids: np.ndarray, size: int) -> Tensor:
+    pixels = torch.empty((len(ids), 3, size, size), dtype=torch.uint8)
+    for row in tqdm(np.argsort(ids), desc="scanner images", leave=False, disable=_QUIET):  # in file order
+        pixels[row] = _resized(torch.from_numpy(brick[ids[row]]).permute(2, 0, 1), size)
+    return pixels
+
+
+def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
+    brick = store.get("imgBrick")
+    if brick is None or brick.ndim != 4 or brick.shape[3] != 3 or brick.dtype != np.uint8:
+        raise InputError(
+            "the stimuli have another form",
+            file=file,
+            expected="imgBrick, uint8, (n, height, width, 3)",
+            got=f"{sorted(store)}" if brick is None else f"{brick.dtype}, {brick.shape}",
+            fix="use NSD's nsd_stimuli.hdf5 as released",
+        )
+    if ids.size == 0 or ids.min() < 0 or ids.max() >= len(brick):
+        raise InputError(
+            "image ids out of range",
+            file=file,
+            expected=f"at least one id, all from 0 to {len(brick) - 1}",
+            got=f"{ids.min()} to {ids.max()}" if ids.size else "no id",
+            fix="check that the design file and the stimuli are of the same study",
+        )
+    return brick
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    return pixels if pixels.shape[-2:] == (size, size) else v2.resize(pixels, [size, size], antialias=True)
+
+
+def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) -> ImageSet:
+    """Read an ImageFolder tree (``<class>/<image>``).
+
+    An image of ``size × size`` is taken as it is; any other is resized to 8/7 of `size` (shorter side) and
+    its centre cropped, as ImageNet validation does for 224 px.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds one folder per class.
+    size : int
+        Side in pixels.
+    memory_limit : int
+        Bytes. A set larger than this is decoded once into a packed file and mapped from there (see `packed`).
+
+    Returns
+    -------
+    ImageSet
+        Sorted by class and file name; ids are paths relative to `folder`.
+
+    Raises
+    ------
+    InputError
+        If there is no class folder, a class is empty, or a file is not a readable image.
+    """
+    try:
+        tree = ImageFolder(str(folder))
+    except OSError as error:  # no class, a class without an image, a link that leads in a circle
+        raise InputError(
+            "no images in ImageFolder layout",
+            file=folder,
+            expected="<class>/<image> with at least one image per class",
+            got=str(error).splitlines()[0],
+            fix="sort the images into one folder per class",
+        ) from error
+    files = [Path(name) for name, _ in tree.samples]
+    names = [file.relative_to(folder).as_posix() for file in files]
+    _check_names(folder, names)
+    labels = torch.tensor([label for _, label in tree.samples])
+    n_bytes = len(files) * 3 * size * size
+    if n_bytes <= memory_limit:
+        pixels = _decode(files, size)
+    else:
+        source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
+        pixels = packed(source, size)
+    return ImageSet(pixels, labels, np.array(names), tuple(tree.classes))
+
+
+def _check_names(folder: Path, names: list[str]) -> None:
+    """Names become ids in tables, which hold text; a link to a folder above would list every image under many names."""
+    parents = {(folder / name).parent for name in names}
+    twice = len({parent.resolve() for parent in parents}) < len(parents)
+    odd = [name for name in names if not name.isascii() and re.search("[\ud800-\udfff]", name)]
+    if twice or odd:
+        raise InputError(
+            "these images cannot be told by their names",
+            file=folder,
+            expected="names in UTF-8, and every folder once",
+            got=f"e.g. {odd[0]!r}" if odd else "a link to a folder that is in the set already",
+            fix="rename the files, or remove the link",
+        )
+
+
+def fitted(pixels: Tensor, size: int) -> Tensor:
+    """Bring uint8 pixels (3, height, width) to ``size × size``, as `load_folder` says."""
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    return v2.center_crop(v2.resize(pixels, [round(size * 8 / 7)], antialias=True), [size, size])
+
+
+def _decode(files: list[Path], size: int) -> Tensor:
+    pixels = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
+    with ThreadPoolExecutor() as pool:
+        decoded = pool.map(lambda file: fitted(read_image(file), size), files)
+        bar = tqdm(decoded, total=len(files), desc="images", unit="image", leave=False, disable=_QUIET)
+        for row, image in enumerate(bar):
+            pixels[row] = image
+    return pixels

@@ -1,0 +1,5 @@
+"""A finished network in, its answers to other questions out: natural corruptions, cue conflict by style transfer."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

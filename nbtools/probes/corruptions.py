@@ -1,0 +1,67 @@
+"""Networks' decisions on naturally corrupted images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from nbtools.data.images.public import load_corruption
+from nbtools.data.images.sets import ImageSet
+from nbtools.models.networks import Network
+from nbtools.models.read_outs import predict
+
+
+def decide_corrupted(
+    networks: Mapping[tuple[str, int], Network], clean: ImageSet, folder: Path, there: pd.DataFrame
+) -> pd.DataFrame:
+    """Let networks decide on clean images and on every corruption of them; each image is read once for all networks.
+
+    Parameters
+    ----------
+    networks : mapping of (condition, seed) to Network
+        In eval mode.
+    clean : ImageSet
+        The same images, uncorrupted: ids and labels are theirs.
+    folder : Path
+        In ImageNet-C's layout.
+    there : DataFrame
+        Rows of `image_sets.corruptions(folder)`: ``corruption``, ``severity``.
+
+    Returns
+    -------
+    DataFrame
+        One row per network × image × corruption × severity: ``image_id``, ``label``, ``prediction``, ``margin`` (logit
+        of the label − largest other), ``condition``, ``seed``, ``corruption``, ``severity``; the clean images stand as
+        severity 0 of every corruption.
+
+    Raises
+    ------
+    InputError
+        If a corruption lacks an image.
+    """
+    size, classes = clean.pixels.shape[-1], clean.classes
+    parts = []
+    for row in tqdm(list(there.itertuples()), "corruptions", disable=None):
+        images = load_corruption(folder, row.corruption, row.severity, size, classes)
+        images = images[images.rows(clean.ids)]
+        parts.append(_decide(networks, images).assign(corruption=row.corruption, severity=row.severity))
+    plain = _decide(networks, clean)
+    parts += [plain.assign(corruption=kind, severity=0) for kind in dict.fromkeys(there["corruption"])]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _decide(networks: Mapping[tuple[str, int], Network], images: ImageSet) -> pd.DataFrame:
+    parts = []
+    for (condition, seed), network in networks.items():
+        logits = predict(network, images.pixels)
+        own = logits.gather(1, images.labels[:, None])[:, 0]
+        others = logits.scatter(1, images.labels[:, None], -torch.inf).amax(1)
+        entries = {"prediction": logits.argmax(1).numpy(), "margin": (own - others).numpy().astype(np.float64)}
+        parts.append(pd.DataFrame({"image_id": images.ids, "label": images.labels.numpy(), **entries}))
+        parts[-1] = parts[-1].assign(condition=condition, seed=seed)
+    return pd.concat(parts, ignore_index=True)

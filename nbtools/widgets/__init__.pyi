@@ -1,0 +1,27 @@
+from .attack_explorer import AttackExplorer as AttackExplorer
+from .attack_saved import Origin as Origin
+from .attack_state import attack_path as attack_path
+from .attack_view import decision_table as decision_table
+from .brain_state import BrainTables as BrainTables
+from .brain_view import BrainView as BrainView
+from .geometry_explorer import GeometryExplorer as GeometryExplorer
+from .geometry_state import SpaceTables as SpaceTables
+from .study_explorer import StudyExplorer as StudyExplorer
+from .study_state import (
+    HierarchyChoice as HierarchyChoice,
+)
+from .study_state import (
+    all_runs as all_runs,
+)
+from .study_state import (
+    hierarchy_of as hierarchy_of,
+)
+from .study_state import (
+    histories as histories,
+)
+from .study_state import (
+    measured as measured,
+)
+from .study_state import (
+    metrics_of as metrics_of,
+)

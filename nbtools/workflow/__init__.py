@@ -1,0 +1,5 @@
+"""A study's file in; its runs out, planned, with what they cost: the graph, `plan`, `doctor`, copies for students."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,167 @@
+"""A study's file (`config/*.yaml`, or what Snakemake hands over): its keys and its table, read strictly."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nbtools.conditions import parse_condition
+from nbtools.data.study import open_study
+from nbtools.data.synthetic.recipe import PROFILES
+from nbtools.errors import InputError
+from nbtools.runs import folders
+from nbtools.runs.provenance import PACKAGE
+
+Config = Mapping[str, Any]
+
+# What a study's file may say: README.md and config/nsd.yaml tell what it means.
+KEYS = (
+    *("study", "profile", "world_seed", "subject", "labels"),  # which study, and how a simulated one is made
+    *("rois", "controls", "further", "seeds", "alphas", "table", "settings", "gpus"),
+)
+COLUMNS = ("rois", "seeds", "subjects", "alphas", "attacks")
+_REAL = re.compile(r"(nsd|haxby)(-subj\d\d.*)?")  # as `fetch` and `prepare` name studies
+
+
+def read_config(file: Path) -> Config:
+    """Read a study's file, such as ``config/nsd.yaml``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is no list of keys and values.
+    """
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            "the study's file cannot be read",
+            file=file,
+            expected="YAML, as config/nsd.yaml has it",
+            got=error,
+            fix="correct the path or the line",
+        ) from error
+    if not isinstance(config, dict):
+        raise _wrong("the study's file holds no keys", ", ".join(KEYS), type(config).__name__)
+    return config
+
+
+def check_config(config: Config) -> None:
+    """Raise `InputError` unless every key, notebook, parameter and condition exists."""
+    if unknown := sorted(set(map(str, config)) - set(KEYS)):
+        raise _wrong("the study's file has a key that nothing reads", ", ".join(KEYS), ", ".join(unknown))
+    settings, table = config.get("settings") or {}, config.get("table") or []
+    if not isinstance(settings, Mapping) or not all(isinstance(v, Mapping | None) for v in settings.values()):
+        raise _wrong("settings cannot be read", "notebook: {parameter: value}", repr(settings))
+    for notebook, values in settings.items():
+        folders.typed(str(notebook), values or {})
+    if not isinstance(table, list) or not all(isinstance(row, Mapping) and row for row in table):
+        raise _wrong(
+            "the table cannot be read", f"a list of rows, each with one or more of {', '.join(COLUMNS)}", table
+        )
+    for name in (word for key in ("rois", "controls", "further") for word in words(config.get(key), key)):
+        parse_condition(name)
+    if empty := [key for key in ("rois", "seeds") if key in config and not words(config[key], key)]:
+        raise _wrong(
+            "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
+        )
+    if (profile := config.get("profile", "demo")) not in PROFILES:
+        raise _wrong("there is no such profile", " or ".join(PROFILES), repr(profile))
+    number(config.get("gpus", 0), "gpus", int)
+
+
+def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:
+    """Read a row of the table: its columns, each as a list.
+
+    Raises
+    ------
+    InputError
+        If a column, a condition, an attack or a further study does not exist, or a value cannot be read.
+    """
+    if unknown := sorted(set(map(str, row)) - set(COLUMNS)):
+        raise _wrong("a row of the table has an unknown column", ", ".join(COLUMNS), ", ".join(unknown))
+    asked: dict[str, list[Any]] = {str(name): once(words(value, str(name))) for name, value in row.items()}
+    if empty := [name for name, found in asked.items() if not found]:
+        raise _wrong("a row of the table has an empty column", "one word or more, or no such column", ", ".join(empty))
+    for name in asked.get("rois", []):
+        parse_condition(name)
+    for subject in asked.get("subjects", []):
+        if subject != own_study:
+            open_study(subject)  # says what to do where there is none
+    if "attacks" in asked:
+        _check_attacks(asked["attacks"])
+    for name, kind in {"seeds": int, "alphas": float}.items():
+        if name in asked:
+            asked[name] = once(number(word, name, kind) for word in asked[name])
+    return asked
+
+
+def _check_attacks(names: list[str]) -> None:
+    known = attack_names()
+    if unknown := [name for name in names if name not in known]:
+        raise _wrong("unknown attack", ", ".join(known), ", ".join(unknown))
+
+
+def attack_names() -> list[str]:
+    """Return the names of `nbtools.attacks.ATTACKS`, read from its text: to import it takes seconds."""
+    for node in ast.parse((PACKAGE / "attacks" / "table.py").read_text(encoding="utf-8")).body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == "ATTACKS"
+            and isinstance(node.value, ast.Dict)
+        ):
+            return [str(ast.literal_eval(key)) for key in node.value.keys if key]
+    raise AssertionError("attacks/table.py has no table")
+
+
+def words(value: object, key: str) -> list[str]:
+    """Read words separated by blanks; a lone number is a word.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        if value is None:
+            return []
+        raise _wrong(f"{key} cannot be read", 'words separated by blanks, such as "V1 TO" or 0.9', repr(value))
+    return str(value).split()
+
+
+def number(word: object, key: str, kind: type) -> Any:
+    """Read a whole number from 0 (`kind` int) or an α (`kind` float, in [0, 1]).
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    try:
+        value = kind(str(word))
+    except ValueError:
+        value = -1
+    if not value >= 0 or (kind is float and value > 1):
+        raise _wrong(
+            f"{key} cannot be {word!r}", "whole numbers from 0" if kind is int else "numbers from 0 to 1", repr(word)
+        )
+    return value
+
+
+def is_simulated(study: str) -> bool:
+    """Say whether a study that is not there yet would be simulated: it is no file of one's own and no data to fetch."""
+    return not study.endswith(".toml") and not _REAL.fullmatch(study)
+
+
+def once(values: Iterable[Any]) -> list[Any]:
+    """Return the values in their order, each once."""
+    return list(dict.fromkeys(values))
+
+
+def _wrong(problem: str, expected: str, got: object) -> InputError:
+    return InputError(problem, expected=expected, got=got, fix="correct the study's file; config/nsd.yaml shows one")

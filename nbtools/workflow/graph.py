@@ -1,0 +1,300 @@
+"""The study as a graph: every notebook run it takes, and which runs each waits for. The Snakefile makes rules of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from nbtools.conditions import DECAYS, HIERARCHY, parse_condition
+from nbtools.data.study import Study, open_study, study_file, study_name
+from nbtools.runs import folders
+from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
+
+TARGETS = ("all", "study", "explorers")
+PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook run of a study.
+
+    Attributes
+    ----------
+    name : str
+        Of its rule, such as ``"network_V1_seed0"``.
+    notebook : str
+        Without ``.ipynb``.
+    parameters : dict
+        Those that are not left at the notebook's defaults, and ``study``.
+    record : Path
+        The file that says it is finished: ``run.json`` in its run folder.
+    after : tuple of Path
+        Records of the runs it waits for.
+    targets : frozenset of str
+        Which of `TARGETS` it is run for.
+    """
+
+    name: str
+    notebook: str
+    parameters: Mapping[str, Any]
+    record: Path
+    after: tuple[Path, ...]
+    targets: frozenset[str] = frozenset()
+
+    @property
+    def study(self) -> str:
+        """Its study: a name, or the path of a ``.toml`` file."""
+        return str(self.parameters["study"])
+
+    @property
+    def log(self) -> Path:
+        """The executed notebook; after a failure, as far as it went."""
+        return self.record.with_name("notebook.ipynb")
+
+    @property
+    def arguments(self) -> str:
+        """What follows ``python -m nbtools run``, quoted for a shell: a parameter is text, whatever it holds.
+
+        In the order of their names: Snakemake runs a job again whose command changed.
+        """
+        pairs = (["-p", key, str(value)] for key, value in sorted(self.parameters.items()))
+        return shlex.join([self.notebook, *(word for pair in pairs for word in pair)])
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All runs of a study.
+
+    Attributes
+    ----------
+    study : str
+        A name, or the path of a ``.toml`` file.
+    jobs : tuple of Job
+        Each after those it waits for.
+    rois : tuple of str
+        Regions whose responses are read.
+    source : Study or None
+        The study's description, None where it is not there yet.
+    """
+
+    study: str
+    jobs: tuple[Job, ...]
+    rois: tuple[str, ...]
+    source: Study | None
+
+    def of(self, target: str) -> list[Job]:
+        """Return the jobs of a target."""
+        return [job for job in self.jobs if target in job.targets]
+
+    @property
+    def studies(self) -> list[str]:
+        """The study, and those of further subjects."""
+        return list(dict.fromkeys([self.study, *(job.study for job in self.jobs)]))
+
+
+def make_graph(config: Config) -> Graph:
+    """Plan every run of a study; nothing is run, and the study's data need not be there.
+
+    Parameters
+    ----------
+    config : mapping
+        What the study's file says (`KEYS`), such as `read_config` returns it or Snakemake hands it over.
+
+    Raises
+    ------
+    InputError
+        If a key, a condition, an attack, a parameter or a further study does not exist, or a value cannot be read.
+    """
+    return _Planner(config).graph()
+
+
+def world_arguments(config: Config) -> str:
+    """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
+    options = {"profile": "demo", "world_seed": 0, "subject": 1}
+    values = [str(config.get(key, default)) for key, default in options.items()]
+    named = zip(("--profile", "--seed", "--subject"), values, strict=True)
+    words = [str(config.get("study", "demo")), *(word for pair in named for word in pair)]
+    return shlex.join([*words, *(["--labels"] if config.get("labels") else [])])
+
+
+def source_of(study: str) -> Study | None:
+    """Return a study's description, or None for a simulated one that is still to be made."""
+    return open_study(study) if study_file(study).is_file() or not is_simulated(study) else None
+
+
+class _Planner:
+    """Plans the jobs of one study; a job that several want is planned once."""
+
+    def __init__(self, config: Config):
+        check_config(config)
+        self.config, self.jobs = config, dict[Path, Job]()
+        self.study = str(config.get("study", "demo"))
+        self.source = open_study(self.study) if study_file(self.study).is_file() else None
+        self.settings = config.get("settings") or {}
+        self.alpha = number(self._setting(NETWORKS, "alpha"), "alpha", float)
+        self.attacks = str(self._setting(ATTACKED, "attacks")).split()
+        self.rois = self._words("rois", HIERARCHY)
+        self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", [0])]
+        ends = f"{self.rois[0]}-shuffle", f"{self.rois[-1]}-shuffle"
+        self.conditions = once([*self._words("controls", ["none", "random", *ends]), *self.rois])
+        # What `study` adds: further controls, and other weights of guidance for the first and the last region.
+        self.every = once([*self._words("further", ["labels", *DECAYS]), *self.conditions])
+        self.ends = once([self.rois[0], self.rois[-1]])
+
+    def graph(self) -> Graph:
+        wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
+        of = {target: self._needed(records) for target, records in wanted.items()}
+        jobs = tuple(
+            Job(**{**vars(job), "targets": frozenset(target for target in of if record in of[target])})
+            for record, job in self.jobs.items()
+        )
+        conditions = [str(job.parameters["roi"]) for job in jobs if job.notebook == NETWORKS]
+        guides = [roi for name in [*self.every, *conditions] if (roi := parse_condition(name).roi)]
+        return Graph(self.study, jobs, tuple(once(guides)), self.source)
+
+    # --- targets ---
+
+    def _demo(self) -> list[Path]:
+        return [
+            self._job("responses", "01_brain_responses"),
+            self._job("summary", "10_summary", self._all(self._attack, self.conditions), **self._same(self.conditions)),
+        ]
+
+    def _analyses(self) -> list[Path]:
+        networks = self._all(self._network, self.every)
+        claims = {"06_smoothness_and_transfer": networks}
+        if self._has("cue_conflict"):
+            claims["07_shape_bias"] = networks
+        if self._has("scanner_labels"):
+            claims["09_manifolds"] = self._all(self._attack, self.every) + self._all(self._predictor, self.rois)
+        compared, last, first = self._same(self.every), self.ends[-1], self.seeds[0]
+        made = [self._job(notebook, notebook, after, **compared) for notebook, after in claims.items()]
+        summed = self._all(self._attack, self.every) + made
+        plain = [name for name in self.every if parse_condition(name).kind != "decay"]
+        further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
+        alphas = sorted({self.alpha, *further})
+        varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
+        clouds = [self._network("none", first), self._network(last, first)]
+        made += [
+            self._job("responses", "01_brain_responses"),
+            self._job("summary_of_all", "10_summary", summed, analyses=" ".join(claims), **compared),
+            self._alone("08_rsa", plain),
+            self._job(
+                "12_alpha",
+                "12_alpha",
+                self._all(self._attack, ["none"]) + varied,
+                alphas=" ".join(f"{alpha:g}" for alpha in alphas),
+                **self._same(self.ends),
+            ),
+            self._job("13_manifold_guidance", "13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
+            self._alone("11_attacks_and_audit", ["none", last]),
+        ]
+        if self._has("corruptions"):
+            made.append(self._job("17_natural_corruptions", "17_natural_corruptions", networks, **compared))
+        return made
+
+    def _explorers(self) -> list[Path]:
+        shown = [self._demo()[0], *self._all(self._network, ["none", *self.rois])]
+        one = {"alpha": self.alpha, "seed": self.seeds[0]}
+        return [
+            self._alone("05_attack_explorer", ["none", self.ends[-1]]),
+            self._job("14_brain_and_geometry", "14_brain_and_geometry", shown, rois=" ".join(self.rois), **one),
+            self._job("15_study_explorer", "15_study_explorer", self._demo(), **one),
+        ]
+
+    def _rows(self) -> list[Path]:
+        """The table: a row crosses its columns; a column that is left out has the study's own value."""
+        own = {
+            "rois": self.rois,
+            "seeds": self.seeds,
+            "subjects": [self.study],
+            "alphas": [self.alpha],
+            "attacks": self.attacks,
+        }
+        records = []
+        for row in self.config.get("table") or []:
+            asked = {**own, **read_row(row, self.study)}
+            for roi, seed, alpha, study in product(*(asked[name] for name in ("rois", "seeds", "alphas", "subjects"))):
+                records.append(self._attack(roi, seed, alpha, study, asked["attacks"]))
+        return records
+
+    # --- jobs ---
+
+    def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
+        return self._job(f"predictor_{self._of(study)}{roi}_seed{seed}", PREDICTORS, (), study, roi=roi, seed=seed)
+
+    def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
+        guide, alpha = parse_condition(condition).roi, self.alpha if alpha is None else alpha
+        after = [self._predictor(guide, seed, study)] if guide else []
+        name = f"network_{self._label(condition, seed, alpha, study)}"
+        return self._job(name, NETWORKS, after, study, roi=condition, seed=seed, alpha=alpha)
+
+    def _attack(
+        self,
+        condition: str,
+        seed: int,
+        alpha: float | None = None,
+        study: str | None = None,
+        attacks: list[str] | None = None,
+    ) -> Path:
+        alpha = self.alpha if alpha is None else alpha
+        after = [self._network(condition, seed, alpha, study)]
+        name, own = f"attack_{self._label(condition, seed, alpha, study)}", {}
+        if attacks and attacks != self.attacks:
+            name, own = f"{name}_{'-'.join(attacks)}", {"attacks": " ".join(attacks)}
+        return self._job(name, ATTACKED, after, study, roi=condition, seed=seed, alpha=alpha, **own)
+
+    def _alone(self, notebook: str, conditions: list[str]) -> Path:
+        """A notebook that compares networks of one seed."""
+        own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0]}
+        return self._job(notebook, notebook, self._all(self._network, conditions), **own)
+
+    def _job(self, name: str, notebook: str, after: Iterable[Path] = (), study: str | None = None, **own: Any) -> Path:
+        """Plan a notebook's run and return its record."""
+        values = {"study": study or self.study, **(self.settings.get(notebook) or {}), **own}
+        record = folders.run_folder(notebook, values) / folders.RECORD
+        self.jobs.setdefault(record, Job(name, notebook, values, record, tuple(once(after))))
+        return record
+
+    # --- helpers ---
+
+    def _all(self, plan: Callable[[str, int], Path], conditions: list[str]) -> list[Path]:
+        return [plan(condition, seed) for condition in conditions for seed in self.seeds]
+
+    def _same(self, conditions: list[str]) -> dict[str, Any]:
+        """What notebooks that compare networks of several seeds take."""
+        return {"rois": " ".join(conditions), "alpha": self.alpha, "seeds": " ".join(map(str, self.seeds))}
+
+    def _label(self, condition: str, seed: int, alpha: float, study: str | None) -> str:
+        other = "" if alpha == self.alpha else f"_alpha{alpha:g}"
+        return f"{self._of(study)}{condition}{other}_seed{seed}"
+
+    def _of(self, study: str | None) -> str:
+        return "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
+
+    def _needed(self, records: Iterable[Path]) -> set[Path]:
+        found: set[Path] = set()
+        waiting = list(records)
+        while waiting:
+            record = waiting.pop()
+            if record not in found:
+                found.add(record)
+                waiting += self.jobs[record].after
+        return found
+
+    def _has(self, entry: str) -> bool:
+        """Of a study that is there, what it lacks data for is not planned; a simulated one will have all."""
+        if self.source is None:
+            return is_simulated(self.study) or entry == "cue_conflict"
+        return self.source.has(entry)
+
+    def _words(self, key: str, default: Iterable[object]) -> list[str]:
+        return words(self.config[key], key) if key in self.config else list(map(str, default))
+
+    def _setting(self, notebook: str, name: str) -> Any:
+        return (self.settings.get(notebook) or {}).get(name, folders.defaults(notebook)[name])

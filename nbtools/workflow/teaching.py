@@ -1,0 +1,51 @@
+"""Copies of the notebooks for a class: without the instructor's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nbtools.errors import InputError
+from nbtools.runs import folders
+
+ANSWER = "answer"  # tag of the cell that is the instructor's alone
+
+
+def student_copies(folder: Path) -> list[Path]:
+    """Write all notebooks into a new folder, without outputs and without the instructor's answers.
+
+    The copies run wherever they lie: a run is named by its notebook and parameters, and kept with the project's.
+
+    Parameters
+    ----------
+    folder : Path
+        Does not exist yet, or is empty: a student's work is never overwritten.
+
+    Returns
+    -------
+    list of Path
+        The copies.
+
+    Raises
+    ------
+    InputError
+        If there is something in the folder, or it is a file.
+    """
+    # they import slowly, and the other commands need neither
+    import nbformat
+    from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            "there is something already",
+            file=folder,
+            expected="a new or empty folder",
+            got="a folder with files" if folder.is_dir() else "a file",
+            fix="name another folder, or move what is there",
+        )
+    copies = []
+    for file in sorted(folders.NOTEBOOKS.glob("*.ipynb")):
+        notebook = nbformat.read(file, as_version=4)
+        for step in (TagRemovePreprocessor(remove_cell_tags={ANSWER}), ClearOutputPreprocessor()):
+            notebook, _ = step.preprocess(notebook, {})
+        copies.append(folders.write_text(folder / file.name, nbformat.writes(notebook) + "\n"))
+    return copies
