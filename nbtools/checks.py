@@ -1,11 +1,51 @@
-"""What every function that runs a model asks of it and of its images."""
+"""Checks that many rooms make: of choices, tables and files, and of a model and its images before it is run."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbtools.errors import InputError
+
+if TYPE_CHECKING:  # those who check no tensor should not wait for torch
+    from pandas import DataFrame
+    from torch import Tensor, nn
+
+
+def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: str = "use one of these") -> None:
+    """Raise `InputError` unless a value is among the choices; the error lists them."""
+    choices = list(choices)
+    if got not in choices:
+        raise InputError(problem, expected=", ".join(map(str, choices)), got=repr(got), fix=fix)
+
+
+def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: str) -> None:
+    """Raise `InputError` unless a table has at least one row, and all these columns."""
+    columns = list(columns)
+    missing = [name for name in columns if name not in table]
+    if missing or not len(table):
+        raise InputError(
+            problem,
+            expected=f"at least one row with {', '.join(columns)}",
+            got=f"{len(table)} rows" + (f", without {', '.join(missing)}" if missing else ""),
+            fix=fix,
+        )
+
+
+@contextmanager
+def reading(
+    problem: str, *kinds: type[Exception], expected: object, fix: str, file: str | Path | None = None
+) -> Iterator[None]:
+    """Tell errors of these kinds, as libraries raise them for a file that they cannot read, as an `InputError`."""
+    try:
+        yield
+    except InputError:  # says more already
+        raise
+    except kinds as error:
+        got = f"{type(error).__name__}: {error}"
+        raise InputError(problem, file=file, expected=expected, got=got, fix=fix) from error
 
 
 def check_eval(model: nn.Module) -> None:
@@ -15,7 +55,7 @@ def check_eval(model: nn.Module) -> None:
             "the model is in training mode",
             expected="model.eval(): batch statistics would leak between images",
             got="model.training is True",
-            fix="call nbtools.models.networks.freeze(model)",
+            fix="call nbtools.models.freeze(model)",
         )
 
 
@@ -26,7 +66,7 @@ def check_pixels(x: Tensor) -> None:
             "these are not images",
             expected="float pixels (n, 3, height, width), n > 0",
             got=f"{tuple(x.shape)} {x.dtype}",
-            fix="turn uint8 pixels into floats with nbtools.data.images.sets.to_float",
+            fix="turn uint8 pixels into floats with nbtools.data.to_float",
         )
     if not (x.min() >= 0 and x.max() <= 1):  # written so that NaN fails too
         raise InputError(
@@ -39,7 +79,7 @@ def check_pixels(x: Tensor) -> None:
 
 def check_labels(logits: Tensor, labels: Tensor) -> None:
     """Raise `InputError` unless there is a finite logit vector and one of its classes for every image."""
-    fits = labels.shape == logits.shape[:1] and labels.dtype == torch.int64
+    fits = labels.shape == logits.shape[:1] and str(labels.dtype) == "torch.int64"
     if not fits or not ((labels >= 0) & (labels < logits.shape[1])).all():
         raise InputError(
             "labels do not fit the model's classes",

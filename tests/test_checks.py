@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nbtools.checks import check_choice, check_table, reading
+from nbtools.errors import InputError
+
+
+def test_a_choice_is_refused_with_the_list_of_what_there_is() -> None:
+    check_choice("unknown norm", "L2", ["Linf", "L2"])
+    with pytest.raises(InputError, match=r"unknown norm\n  expected: Linf, L2\n  got:      'L1'\n  to do:    use one"):
+        check_choice("unknown norm", "L1", (name for name in ("Linf", "L2")))
+
+
+@pytest.mark.parametrize(
+    ("table", "got"),
+    [(pd.DataFrame({"a": [1]}), "1 rows, without b, c"), (pd.DataFrame(columns=["a", "b", "c"]), "0 rows")],
+)
+def test_a_table_is_refused_with_what_it_lacks(table: pd.DataFrame, got: str) -> None:
+    with pytest.raises(InputError, match=rf"(?m)one row with a, b, c\n  got:      {got}$"):
+        check_table("no scores", table, ["a", "b", "c"], fix="make one")
+    check_table("no scores", pd.DataFrame({"a": [1], "b": [2], "c": [3]}), "abc", fix="make one")
+
+
+def test_what_a_library_says_of_a_file_is_told_with_the_file() -> None:
+    with pytest.raises(InputError, match=r"file:     x.h5\n  expected: HDF5\n  got:      OSError: cut") as told:  # noqa: SIM117
+        with reading("cannot be read", OSError, ValueError, file=Path("x.h5"), expected="HDF5", fix="again"):
+            raise OSError("cut")
+    assert isinstance(told.value.__cause__, OSError)
+
+
+def test_other_errors_and_those_that_say_more_pass() -> None:
+    for error in (KeyError("x"), InputError("more", expected=1, got=2, fix="x")):
+        with pytest.raises(type(error)) as raised, reading("p", OSError, InputError, expected="", fix=""):
+            raise error
+        assert raised.value is error
