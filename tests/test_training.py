@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -30,8 +29,7 @@ from nbtools.data.study import open_study
 from nbtools.errors import Helped, InputError
 from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
-from nbtools.training import checkpoints, loop
-from nbtools.training import guided as training
+from nbtools.training import checkpoints, guided as training, loop
 from nbtools.training.checkpoints import load_checkpoint, save_checkpoint
 from nbtools.training.guided import (
     GuidedObjective,
