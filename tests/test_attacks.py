@@ -16,6 +16,7 @@ from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from nbtools.attacks import ATTACKS, ascending, gradient, minimum_norm, perturb, sweep
+from nbtools.attacks.points import Task
 from nbtools.bench import networks
 from nbtools.data.images.sets import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
@@ -270,7 +271,7 @@ def test_autoattack_is_pyautoattacks(trained: tuple[GuidedNet, ImageSet], norm: 
     suite = AutoAttack(network, norm=norm, eps=epsilon, version="custom", attacks=["apgd-ce"], seed=0)
     with torch.random.fork_rng():
         theirs = network(suite.run_standard_evaluation(x, images.labels)[0]).argmax(1) == images.labels
-    points = ascending.autoattack(norm, ["apgd-ce"], network, x, images.labels, epsilon, 100, 0)
+    points = ascending.autoattack(norm, ["apgd-ce"], Task(network, x, images.labels, [epsilon], 100, 0))
     ours = network(points).argmax(1) == images.labels
     assert int((ours != theirs).sum()) <= 1
     assert 0 < theirs.float().mean() < 1
