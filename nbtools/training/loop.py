@@ -134,8 +134,7 @@ def fit(
         if max(config.devices, here.n_processes) > 1:  # in processes of their own; the file carries the result back
             launch(_loop, work, config.devices)
         else:
-            with _flushed_denormals():
-                _loop({}, *work)
+            _loop({}, *work)
         if here.rank > 0:
             raise Helped
         state, note = load_checkpoint(file, asdict(config))
@@ -159,6 +158,7 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@_flushed_denormals()  # here, not around the call: processes of their own flush them too
 def _loop(
     fabric_options: dict[str, Any],
     objective: Objective,
