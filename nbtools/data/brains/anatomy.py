@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nbtools.checks import reading
 from nbtools.conditions import ROI_LABELS, check_rois
 from nbtools.data.brains.design import subject_folder
-from nbtools.data.brains.nsd import SPACE, reading_volume, roi_volume
+from nbtools.data.brains.nsd import reading_volume, roi_folder, roi_volume
 from nbtools.errors import InputError
 
 Voxel = tuple[int, int, int]
@@ -110,13 +110,13 @@ def load_volume(nsd: Path, subject: int, rois: Sequence[str]) -> RegionVolume:
         As `nbtools.data.brains.nsd.roi_masks`, or if the anatomy has another shape.
     """
     labels = roi_volume(nsd, subject, rois)
-    folder = Path(nsd) / "nsddata" / "ppdata" / subject_folder(subject) / SPACE
-    file = folder / "T1_to_func1pt8mm.nii.gz"
+    folder = roi_folder(nsd, subject)
+    file = folder.parent / "T1_to_func1pt8mm.nii.gz"
     if file.exists():
         below = _turned(file)
         below = np.clip(below / np.percentile(below, 99.5), 0, 1)
     else:  # nsdgeneral is −1 outside the brain's cortex
-        file = folder / "roi" / "nsdgeneral.nii.gz"
+        file = folder / "nsdgeneral.nii.gz"
         general = _turned(file)
         below = np.select([general == 1, general == 0], [np.float32(0.6), np.float32(0.3)], np.float32(0))
     canonical = np.asarray(nib.as_closest_canonical(labels).dataobj, dtype=np.int16)

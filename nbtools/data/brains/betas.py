@@ -108,18 +108,14 @@ def _gather(
     volume = np.empty(int(np.prod(shape)), dtype)
     view = volume.view(np.uint8).data
     for trial in range(TRIALS_PER_SESSION):
-        filled = 0
-        while filled < len(view):
-            n_read = stream.readinto(view[filled:])  # type: ignore[attr-defined]
-            if not n_read:
-                raise InputError(
-                    "the betas end early",
-                    file=file,
-                    expected=f"{TRIALS_PER_SESSION} volumes of shape {shape}, as the header says",
-                    got=f"{trial} whole volumes",
-                    fix=_AGAIN,
-                )
-            filled += n_read
+        if stream.readinto(view) < len(view):  # type: ignore[attr-defined]
+            raise InputError(
+                "the betas end early",
+                file=file,
+                expected=f"{TRIALS_PER_SESSION} volumes of shape {shape}, as the header says",
+                got=f"{trial} whole volumes",
+                fix=_AGAIN,
+            )
         betas[trial] = volume[flat]
     return betas
 

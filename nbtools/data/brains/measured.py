@@ -44,8 +44,8 @@ class Recordings(Protocol):
         """Return a label volume: 1 for the first of `rois`, …; None where positions are unknown."""
 
 
-# By the entry of study.toml that says where they are; the first that a study has is taken.
-SETS: dict[str, Recordings] = {"nsd": nsd, "responses": own}
+# By the entry of study.toml that says where they are; a study without any of these has sessions of its own.
+SETS: dict[str, Recordings] = {"nsd": nsd}
 
 
 def load_trials(
@@ -117,7 +117,7 @@ def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
 
 
 def _set(study: Study) -> Recordings:
-    return next(recordings for entry, recordings in SETS.items() if getattr(study, entry) is not None)
+    return next((recordings for entry, recordings in SETS.items() if getattr(study, entry) is not None), own)
 
 
 def _together(

@@ -54,15 +54,20 @@ def prepare_nsd(
     InputError
         If a volume is missing or damaged: all others are prepared first.
     """
-    volumes, kept = _there(study, rois)
-    wanted = sorted({*volumes, *kept}) if sessions is None else list(sessions)
-    if missing := [number for number in wanted if number not in {*volumes, *kept}]:
+    made = session_files(study.responses)
+    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
+    # Volumes may have been removed once they were reduced.
+    alone = {number: regions_of(file) for number, file in made.items() if number not in volumes}
+    wanted = sorted({*volumes, *made}) if sessions is None else list(sessions)
+    missing = [n for n in wanted if n not in volumes and not (n in alone and {*rois} <= {*alone[n]})]
+    if missing:
+        reduced = "; ".join(f"{number} to {', '.join(regions)}" for number, regions in alone.items())
         raise InputError(
             f"sessions {', '.join(map(str, missing))} are not there to be prepared",
             file=prepared_file(study, missing[0]),
             expected=f"volumes of sessions {', '.join(map(str, wanted))}, or sessions reduced to {', '.join(rois)}",
-            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced: {', '.join(map(str, kept)) or 'none'}",
-            fix="fetch them: python -m nbtools fetch nsd",
+            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced, without a volume: {reduced or 'none'}",
+            fix="fetch them: python -m nbtools fetch nsd, with --rois all the regions",
         )
     to_do = [number for number in wanted if number in volumes]
     failed: dict[int, InputError] = {}
@@ -81,23 +86,6 @@ def prepare_nsd(
             fix="fetch these again and run the same command: the others are kept",
         )
     return [prepared_file(study, number) for number in wanted]
-
-
-def _there(study: Study, rois: Sequence[str]) -> tuple[dict[int, Path], list[int]]:
-    """Return the volumes, and the sessions whose volumes were removed once they were reduced to these regions."""
-    made = session_files(study.responses)
-    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
-    gone = [number for number in made if number not in volumes]
-    short = [number for number in gone if not {*rois} <= {*regions_of(made[number])}]
-    if short:
-        raise InputError(
-            f"sessions {', '.join(map(str, short))} are not there to be prepared",
-            file=made[short[0]],
-            expected=f"{', '.join(rois)}, or the volume",
-            got=f"reduced to {', '.join(regions_of(made[short[0]]))}; the volume is gone",
-            fix="fetch them again: python -m nbtools fetch nsd --rois with all the regions",
-        )
-    return volumes, gone
 
 
 def _workers(jobs: int) -> Executor:
