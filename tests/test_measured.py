@@ -215,6 +215,9 @@ def test_a_study_chooses_zscores_betas_and_retinotopy(moved: Study) -> None:
     shutil.copy(atlas, atlas.with_name("streams.nii.gz"))
     both = load_trials(mapped, ["V4", "parietal"], progress=False)  # label 7 in both volumes
     np.testing.assert_array_equal(both["V4"].responses, both["parietal"].responses)
+    overlap = region_volume(mapped, ["V4", "parietal"])
+    assert overlap is not None
+    assert set(np.unique(overlap.get_fdata())) == {0, 2}, "a voxel of both is the last one's"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from nbtools.conditions import check_rois, region_labels
 from nbtools.data.brains.betas import BETA_SCALE, TRIALS_PER_SESSION, read_betas
 from nbtools.data.brains.design import design_file, load_design, subject_folder
 from nbtools.data.brains.responses import Design, count_repeats
-from nbtools.data.brains.sessions import Session, choose_sessions, numbered, read_session, session_files
+from nbtools.data.brains.sessions import Session, choose_sessions, label_volume, numbered, read_session, session_files
 from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
 
@@ -172,13 +172,13 @@ def roi_masks(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "K
 
 
 def roi_volume(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "Kastner2015") -> nib.Nifti1Image:
-    """Return the regions as one label volume (x, y, z): 1 for the first of `rois`, 2 for the second, …, 0 elsewhere.
+    """Return the regions as one volume (`label_volume`): 1 for the first of `rois`, 2 for the second, …, 0 elsewhere.
 
     Parameters and errors are those of `roi_masks`.
     """
     masks = roi_masks(nsd, subject, rois, retinotopy)
-    labels = sum(number * mask.astype(np.int16) for number, mask in enumerate(masks.values(), start=1))
-    return nib.Nifti1Image(labels, volume_affine(nsd, subject))
+    shape = next(iter(masks.values())).shape
+    return label_volume({roi: np.argwhere(mask) for roi, mask in masks.items()}, shape, volume_affine(nsd, subject))
 
 
 def volume_affine(nsd: Path, subject: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from nbtools.data.brains.responses import Design
-from nbtools.data.brains.sessions import Session, choose_sessions, read_session, session_files
+from nbtools.data.brains.sessions import Session, choose_sessions, label_volume, read_session, session_files
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 
@@ -56,10 +56,7 @@ def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     session = read_session(next(iter(_files(study).values())), rois)
     if session.shape is None or session.affine is None:
         return None
-    labels = np.zeros(session.shape, np.int16)
-    for number, roi in enumerate(rois, start=1):
-        labels[tuple(session.voxels[roi].T)] = number
-    return nib.Nifti1Image(labels, session.affine)
+    return label_volume(session.voxels, session.shape, session.affine)
 
 
 def _files(study: Study, wanted: Sequence[int] | None = None) -> dict[int, Path]:

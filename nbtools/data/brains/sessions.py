@@ -15,13 +15,14 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -122,6 +123,19 @@ def choose_sessions(folder: Path, there: Iterable[int], wanted: Sequence[int] | 
             fix="fetch or write the missing ones (data/README.md shows how), or name those to load: sessions=[1, 2]",
         )
     return chosen
+
+
+def label_volume(
+    voxels: Mapping[str, NDArray[np.integer]], shape: tuple[int, ...], affine: NDArray[np.floating]
+) -> nib.Nifti1Image:
+    """Return regions' voxels (n_voxels, 3) as one volume (x, y, z): 1 for the first, 2 for the second, …, 0 elsewhere.
+
+    A voxel of several regions has the number of the last.
+    """
+    labels = np.zeros(shape, np.int16)
+    for number, ijk in enumerate(voxels.values(), start=1):
+        labels[tuple(ijk.T)] = number
+    return nib.Nifti1Image(labels, affine)
 
 
 def write_session(file: Path, session: Session) -> None:

@@ -68,18 +68,8 @@ def _heart(u: Array, v: Array, j: Array) -> Mask:
     return (x * x + y * y - 1) ** 3 < x * x * y**3
 
 
-SHAPES: dict[str, Callable[[Array, Array, Array], Mask]] = {
-    "disk": _disk,
-    "bar": _bar,
-    "triangle": _triangle,
-    "square": _square,
-    "star": _star,
-    "flower": _flower,
-    "cross": _cross,
-    "ring": _ring,
-    "crescent": _crescent,
-    "heart": _heart,
-}
+_ALL = (_disk, _bar, _triangle, _square, _star, _flower, _cross, _ring, _crescent, _heart)
+SHAPES: dict[str, Callable[[Array, Array, Array], Mask]] = {shape.__name__.lstrip("_"): shape for shape in _ALL}
 
 # Textures live in the image's frame: x and y in cycles of its period, phases included: (n, side, side).
 # `draw(sigma)` gives smooth noise, sigma in periods, for the two families that are random.
