@@ -213,7 +213,7 @@ def open_study(study: str) -> Study:
             file=file,
             expected="a study.toml",
             got="no such file",
-            fix=_WAYS.get(study, _WAYS[""]),
+            fix=_WAYS.get(study, _OTHER_WAYS),
         )
     entries = _entries(file)
     _checked_name(entries["name"], file)
@@ -242,8 +242,8 @@ def as_toml(entries: Mapping[str, object]) -> str:
 _WAYS = {
     "nsd": "fetch it: `python -m nbtools fetch nsd --dry-run` says what and how large; data/README.md says how",
     "haxby": "make it: `python -m nbtools prepare haxby` (300 MB, by nilearn)",
-    "": "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows",
 }
+_OTHER_WAYS = "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows"
 
 
 def _entries(file: Path) -> dict[str, Any]:
@@ -274,8 +274,8 @@ def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
     choices = VoxelChoices(**given)
     sound = (
         entries.keys() <= known
-        and choices.betas in BETAS
-        and choices.retinotopy in RETINOTOPY
+        and choices.betas in list(BETAS)  # whatever stands there: a table has no hash
+        and choices.retinotopy in list(RETINOTOPY)
         and type(choices.zscore) is bool
         and type(choices.noise_ceiling) in (int, float)
         and 0 <= choices.noise_ceiling < 100
