@@ -30,6 +30,7 @@ from test_nsd import (
     make_betas,
     mat_file,
     roi_file,
+    study_of,
     write_design,
     write_nifti,
     write_rois,
@@ -57,19 +58,7 @@ def study(tmp_path: Path) -> Study:
     write_design(root)
     for session in (1, 2):
         write_nifti(betas_file(root, session), make_betas(session))
-    return Study(
-        name="bad",
-        simulated=False,
-        nsd=root,
-        responses=tmp_path / "responses",
-        stimuli=root / "stimuli.hdf5",
-        subject=SUBJECT,
-        classification=None,
-        cue_conflict=None,
-        corruptions=None,
-        image_size=32,
-        scanner_labels=None,
-    )
+    return replace(study_of(root), responses=tmp_path / "responses")
 
 
 def test_a_path_with_spaces_and_umlauts_is_no_fault(study: Study) -> None:

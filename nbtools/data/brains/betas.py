@@ -8,7 +8,6 @@ buffer, and the wanted voxels are copied out of each. An ``.hdf5`` is read by ch
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +18,7 @@ import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
+from nbtools.checks import reading
 from nbtools.errors import InputError
 
 TRIALS_PER_SESSION = 750
@@ -26,9 +26,7 @@ BETA_SCALE = 300  # betas are int16: percent signal change × 300
 _AGAIN = "the copy is incomplete or damaged: download the file again"
 
 
-def read_betas(
-    file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...], digest: Any = None
-) -> NDArray[np.int16]:
+def read_betas(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
     """Read the betas of some voxels from one session's file.
 
     Parameters
@@ -39,8 +37,6 @@ def read_betas(
         i, j, k of the voxels, all inside `shape`.
     shape : (3,) ints
         Shape (x, y, z) of the volume the voxels are taken from: the masks'.
-    digest : hashlib object, optional
-        Is updated with all of the file's bytes, on the same pass over a ``.nii.gz``.
 
     Returns
     -------
@@ -53,50 +49,24 @@ def read_betas(
         If the file is truncated, damaged or too long, is not int16 × 300, or has another shape.
     """
     shape = tuple(int(n) for n in shape)
-    try:
-        if file.suffix != ".hdf5":
-            return _read_nifti(file, voxels, shape, digest)
-        if digest is not None:
-            with file.open("rb") as raw:
-                hashlib.file_digest(raw, lambda: digest)
-        return _read_hdf5(file, voxels, shape)
-    except OSError as error:  # no such file, no right to read it, a folder, a link in a circle
-        raise InputError(
-            "the betas cannot be opened",
-            file=file,
-            expected="a file that can be read",
-            got=error,
-            fix="look for a broken link or missing rights, or download the file again",
-        ) from error
+    read = _read_hdf5 if file.suffix == ".hdf5" else _read_nifti
+    expected, fix = "a file that can be read", "look for a broken link or missing rights, or download the file again"
+    # no such file, no right to read it, a folder, a link in a circle
+    with reading("the betas cannot be opened", OSError, file=file, expected=expected, fix=fix):
+        return read(file, voxels, shape)
 
 
-class _Hashed(io.RawIOBase):
-    """A file that tells a digest of every byte read from it."""
-
-    def __init__(self, file: IO[bytes], digest: Any):
-        self.file, self.digest = file, digest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        n = self.file.readinto(buffer)  # type: ignore[attr-defined]
-        self.digest.update(memoryview(buffer)[:n])
-        return n
-
-
-def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...], digest: Any) -> NDArray[np.int16]:
-    try:
-        with file.open("rb") as raw, igzip.open(raw if digest is None else _Hashed(raw, digest), "rb") as stream:
-            dtype = _read_header(file, stream, shape)
-            betas = _gather(file, stream, dtype, voxels, shape)
-            # Reading to the end also makes gzip compare its checksum.
-            extra = len(stream.read(1))
+def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
     # isal's stub takes its exception for an instance.
-    except (EOFError, gzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
-        raise InputError(
-            "the betas cannot be inflated", file=file, expected="an intact gzip file", got=error, fix=_AGAIN
-        ) from error
+    kinds: Any = EOFError, gzip.BadGzipFile, isal_zlib.error
+    with (
+        reading("the betas cannot be inflated", *kinds, file=file, expected="an intact gzip file", fix=_AGAIN),
+        igzip.open(file, "rb") as stream,
+    ):
+        dtype = _read_header(file, stream, shape)
+        betas = _gather(file, stream, dtype, voxels, shape)
+        # Reading to the end also makes gzip compare its checksum.
+        extra = len(stream.read(1))
     if extra:
         raise InputError(
             "the betas go on after the last volume",
@@ -111,13 +81,10 @@ def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...],
 def _read_header(file: Path, stream: IO[bytes], shape: tuple[int, ...]) -> np.dtype:
     """Check the NIfTI header, leave the stream at the first voxel, return the dtype with its byte order."""
     raw = stream.read(nib.Nifti1Header.template_dtype.itemsize)
-    try:
+    kinds = nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError
+    with reading("the betas have no NIfTI header", *kinds, file=file, expected="NIfTI-1", fix=_AGAIN):
         header = nib.Nifti1Header.from_fileobj(io.BytesIO(raw))
         dtype = header.get_data_dtype()
-    except (nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError) as error:
-        raise InputError(
-            "the betas have no NIfTI header", file=file, expected="NIfTI-1", got=error, fix=_AGAIN
-        ) from error
     _check_layout(file, header.get_data_shape(), (*shape, TRIALS_PER_SESSION), dtype)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if (np.isfinite(slope) and slope not in (0, 1)) or (np.isfinite(intercept) and slope != 0 and intercept != 0):
@@ -141,40 +108,34 @@ def _gather(
     volume = np.empty(int(np.prod(shape)), dtype)
     view = volume.view(np.uint8).data
     for trial in range(TRIALS_PER_SESSION):
-        filled = 0
-        while filled < len(view):
-            n_read = stream.readinto(view[filled:])  # type: ignore[attr-defined]
-            if not n_read:
-                raise InputError(
-                    "the betas end early",
-                    file=file,
-                    expected=f"{TRIALS_PER_SESSION} volumes of shape {shape}, as the header says",
-                    got=f"{trial} whole volumes",
-                    fix=_AGAIN,
-                )
-            filled += n_read
+        if stream.readinto(view) < len(view):  # type: ignore[attr-defined]
+            raise InputError(
+                "the betas end early",
+                file=file,
+                expected=f"{TRIALS_PER_SESSION} volumes of shape {shape}, as the header says",
+                got=f"{trial} whole volumes",
+                fix=_AGAIN,
+            )
         betas[trial] = volume[flat]
     return betas
 
 
 def _read_hdf5(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
-    try:
-        with h5py.File(file, "r") as tree:
-            dataset = tree.get("betas")
-            if not isinstance(dataset, h5py.Dataset):
-                raise InputError(
-                    "the HDF5 file holds no betas",
-                    file=file,
-                    expected="a dataset 'betas'",
-                    got=", ".join(tree) or "an empty file",
-                    fix="use NSD's betas_sessionYY.hdf5",
-                )
-            _check_layout(file, dataset.shape, (TRIALS_PER_SESSION, *shape[::-1]), dataset.dtype)
-            return _gather_chunks(dataset, voxels)
-    except OSError as error:
-        raise InputError(
-            "the betas cannot be read", file=file, expected="an intact HDF5 file", got=error, fix=_AGAIN
-        ) from error
+    with (
+        reading("the betas cannot be read", OSError, file=file, expected="an intact HDF5 file", fix=_AGAIN),
+        h5py.File(file, "r") as tree,
+    ):
+        dataset = tree.get("betas")
+        if not isinstance(dataset, h5py.Dataset):
+            raise InputError(
+                "the HDF5 file holds no betas",
+                file=file,
+                expected="a dataset 'betas'",
+                got=", ".join(tree) or "an empty file",
+                fix="use NSD's betas_sessionYY.hdf5",
+            )
+        _check_layout(file, dataset.shape, (TRIALS_PER_SESSION, *shape[::-1]), dataset.dtype)
+        return _gather_chunks(dataset, voxels)
 
 
 def _gather_chunks(dataset: h5py.Dataset, voxels: NDArray[np.integer]) -> NDArray[np.int16]:
