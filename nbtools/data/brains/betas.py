@@ -8,6 +8,7 @@ buffer, and the wanted voxels are copied out of each. An ``.hdf5`` is read by ch
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 from pathlib import Path
 from typing import IO, Any
@@ -26,7 +27,9 @@ BETA_SCALE = 300  # betas are int16: percent signal change × 300
 _AGAIN = "the copy is incomplete or damaged: download the file again"
 
 
-def read_betas(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
+def read_betas(
+    file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...], digest: Any = None
+) -> NDArray[np.int16]:
     """Read the betas of some voxels from one session's file.
 
     Parameters
@@ -37,6 +40,8 @@ def read_betas(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) 
         i, j, k of the voxels, all inside `shape`.
     shape : (3,) ints
         Shape (x, y, z) of the volume the voxels are taken from: the masks'.
+    digest : hashlib object, optional
+        Is updated with all of the file's bytes, on the same pass over a ``.nii.gz``.
 
     Returns
     -------
@@ -49,19 +54,39 @@ def read_betas(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) 
         If the file is truncated, damaged or too long, is not int16 × 300, or has another shape.
     """
     shape = tuple(int(n) for n in shape)
-    read = _read_hdf5 if file.suffix == ".hdf5" else _read_nifti
     expected, fix = "a file that can be read", "look for a broken link or missing rights, or download the file again"
     # no such file, no right to read it, a folder, a link in a circle
     with reading("the betas cannot be opened", OSError, file=file, expected=expected, fix=fix):
-        return read(file, voxels, shape)
+        if file.suffix != ".hdf5":
+            return _read_nifti(file, voxels, shape, digest)
+        if digest is not None:
+            with file.open("rb") as raw:
+                hashlib.file_digest(raw, lambda: digest)
+        return _read_hdf5(file, voxels, shape)
 
 
-def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
+class _Hashed(io.RawIOBase):
+    """A file that tells a digest of every byte read from it."""
+
+    def __init__(self, file: IO[bytes], digest: Any):
+        self.file, self.digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self.file.readinto(buffer)  # type: ignore[attr-defined]
+        self.digest.update(memoryview(buffer)[:n])
+        return n
+
+
+def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...], digest: Any) -> NDArray[np.int16]:
     # isal's stub takes its exception for an instance.
     kinds: Any = EOFError, gzip.BadGzipFile, isal_zlib.error
     with (
         reading("the betas cannot be inflated", *kinds, file=file, expected="an intact gzip file", fix=_AGAIN),
-        igzip.open(file, "rb") as stream,
+        file.open("rb") as raw,
+        igzip.open(raw if digest is None else _Hashed(raw, digest), "rb") as stream,
     ):
         dtype = _read_header(file, stream, shape)
         betas = _gather(file, stream, dtype, voxels, shape)

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -191,7 +192,9 @@ def roi_folder(nsd: Path, subject: int) -> Path:
     return Path(nsd) / "nsddata" / "ppdata" / subject_folder(subject) / SPACE / "roi"
 
 
-def session_of(file: Path, number: int, masks: Masks, design: Design, affine: NDArray[np.float64]) -> Session:
+def session_of(
+    file: Path, number: int, masks: Masks, design: Design, affine: NDArray[np.float64], digest: Any = None
+) -> Session:
     """Reduce a session's volume to the voxels of regions.
 
     Parameters
@@ -207,6 +210,8 @@ def session_of(file: Path, number: int, masks: Masks, design: Design, affine: ND
     affine : (4, 4) array
         Of the masks. A volume that says it lies elsewhere is warned of; voxels are taken by their i, j, k all the same,
         as NSD's are in one space.
+    digest : hashlib object, optional
+        As in `read_betas`.
 
     Raises
     ------
@@ -216,7 +221,7 @@ def session_of(file: Path, number: int, masks: Masks, design: Design, affine: ND
     voxels = {roi: np.argwhere(mask) for roi, mask in masks.items()}
     everywhere, shape = np.concatenate(list(voxels.values())), next(iter(masks.values())).shape
     edges = np.cumsum([len(ijk) for ijk in voxels.values()])[:-1]
-    values = np.split(read_betas(file, everywhere, shape), edges, axis=1)
+    values = np.split(read_betas(file, everywhere, shape, digest), edges, axis=1)
     _warn_of_another_place(file, affine)
     trials = _trials_of(number)
     return Session(

@@ -112,13 +112,14 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
     design = nsd.design_of(study)
     if set(before) == set(masks) and _is_of(read_session(file, before), volume, number, masks, design):
         return file
-    session = nsd.session_of(volume, number, masks, design, nsd.volume_affine(root, study.subject))
+    digest = hashlib.sha256()  # of the same pass: a session is a gigabyte
+    session = nsd.session_of(volume, number, masks, design, nsd.volume_affine(root, study.subject), digest)
     stat = volume.stat()
     source = {
         "file": volume.name,
         "size": stat.st_size,
         "modified": stat.st_mtime_ns,
-        "sha256": _sha256(volume),
+        "sha256": digest.hexdigest(),
         "loader": LOADER,
         "betas": study.voxels.betas,
         "retinotopy": study.voxels.retinotopy,
