@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import nnls
 
+from nbtools.checks import check_counts, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import bootstrap_ci
+from nbtools.metrics.inputs import check_features
+from nbtools.metrics.stats import bootstrap_ci, ci
 
 MEASURES: tuple[str, ...] = ("capacity", "radius", "dimension", "centre_correlation")
 SEPARABILITY = "separability"
@@ -99,7 +101,7 @@ def repeated_geometry(
         As `manifold_geometry`, or if a class has fewer than `n_points` images or `n_draws` is below 1.
     """
     x, y = _checked(features, labels)
-    fewest = int(np.unique(y, return_counts=True)[1].min())
+    fewest = _fewest(y)
     if not 2 <= n_points <= fewest or n_draws < 1:
         raise InputError(
             "these draws cannot be made",
@@ -143,14 +145,8 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Draws share images, so the interval says how well this estimator knows the geometry of *these* images and
     networks; other networks and other brains differ by more.
     """
-    missing = [name for name in (*by, "draw", *MEASURES) if name not in manifolds]
-    if missing or not len(manifolds):
-        raise InputError(
-            "this is not a table of manifolds",
-            expected=f"rows with {', '.join((*by, 'draw', *MEASURES))}",
-            got=f"{len(manifolds)} rows" + (f", without {', '.join(missing)}" if missing else ""),
-            fix="make it with repeated_geometry",
-        )
+    fix = "make it with repeated_geometry, of n_draws=5 or so"
+    check_table("this is not a table of manifolds", manifolds, (*by, "draw", *MEASURES), fix=fix)
     keys = list(by)
     inverse = manifolds.assign(capacity=1 / manifolds["capacity"])
     means = inverse.groupby([*keys, "draw"], sort=False)[list(MEASURES)].mean()
@@ -158,12 +154,7 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     long = means.melt(ignore_index=False, var_name="measure").groupby([*keys, "measure"], sort=False)["value"]
     table = long.agg(["mean", "sem", "count"]).reset_index()
     if table["count"].min() < 2:
-        raise InputError(
-            "one draw has no interval",
-            expected="at least two draws in every group",
-            got=f"{int(table['count'].min())}",
-            fix="call repeated_geometry with n_draws=5 or so",
-        )
+        raise InputError("one draw has no interval", expected="two draws or more in every group", got="one", fix=fix)
     half = stats.t.ppf(0.975, table["count"] - 1) * table["sem"]
     bounds = {"ci_low": table["mean"] - half, "ci_high": table["mean"] + half}
     named = table.rename(columns={"mean": "value", "count": "n_draws"}).assign(**bounds)
@@ -201,19 +192,20 @@ def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
     from sklearn.preprocessing import StandardScaler
 
     x, y = _checked(features, labels)
-    if np.unique(y, return_counts=True)[1].min() < _FOLDS:
-        raise InputError(
-            "a class has too few images for a held-out test",
-            expected=f"at least {_FOLDS} images of each class",
-            got=f"{np.unique(y, return_counts=True)[1].min()}",
-            fix="add images, or leave that class out",
-        )
+    fewest = _fewest(y)
+    if fewest < _FOLDS:
+        problem, fix = "a class has too few images for a held-out test", "add images, or leave that class out"
+        raise InputError(problem, expected=f"at least {_FOLDS} images of each class", got=fewest, fix=fix)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     # C falls with the number of z-scored features, so that wide and narrow spaces are penalised alike.
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / x.shape[1], max_iter=1000))
     correct = (cross_val_predict(classifier, x, y, cv=folds) == y).astype(float)
-    low, high = bootstrap_ci(correct, seed=seed)
-    return {"measure": SEPARABILITY, "value": correct.mean(), "ci_low": float(low), "ci_high": float(high)}
+    return {"measure": SEPARABILITY, "value": correct.mean(), **ci(bootstrap_ci(correct, seed=seed))}
+
+
+def _fewest(labels: np.ndarray) -> int:
+    """Return how many images the smallest class has."""
+    return int(np.unique(labels, return_counts=True)[1].min())
 
 
 def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.ndarray]]:
@@ -227,13 +219,12 @@ def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.nd
     origin = centres.mean(axis=0)
     spread = np.sqrt(np.mean([cloud.var(axis=0).sum() for cloud in clouds]))
     lengths = np.linalg.norm(centres - origin, axis=1)
-    if (lengths <= 1e-9 * (spread + np.linalg.norm(origin))).any():
-        raise InputError(
-            "a manifold's centre lies at the mean of all centres: its radius has no unit",
-            expected="class means that differ",
-            got=f"{int((lengths <= 1e-9 * (spread + np.linalg.norm(origin))).sum())} of {len(clouds)} without a length",
-            fix="look for features that say nothing about the class",
-        )
+    check_counts(
+        "a manifold's centre lies at the mean of all centres: its radius has no unit",
+        {f"of {len(clouds)} centres": int((lengths <= 1e-9 * (spread + np.linalg.norm(origin))).sum())},
+        expected="class means that differ",
+        fix="look for features that say nothing about the class",
+    )
     unit = (centres - origin) / lengths[:, None]
     directions = np.linalg.svd(unit, full_matrices=False)[2]
     cosines = [_cosines(unit - unit @ directions[:k].T @ directions[:k]) for k in range(len(clouds) // 2 + 1)]
@@ -284,20 +275,7 @@ def _anchor(points: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return features (n, d) as float64 and labels (n,)."""
     x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    if x.ndim != 2 or y.shape != x.shape[:1] or 0 in x.shape:
-        raise InputError(
-            "features and labels do not fit",
-            expected="features (n_images, n_features), labels (n_images,)",
-            got=f"{x.shape} and {y.shape}",
-            fix="one row of features and one label per image, in the same order",
-        )
-    if not np.isfinite(x).all():
-        raise InputError(
-            "the features are not finite",
-            expected="finite numbers",
-            got=f"NaN or infinite for {int((~np.isfinite(x)).any(axis=1).sum())} of {len(x)} images",
-            fix="drop dead voxels when loading; look for a diverged network",
-        )
+    check_features("features", x, y)
     names, counts = np.unique(y, return_counts=True)
     if len(names) < 2 or counts.min() < 2:
         raise InputError(
@@ -306,12 +284,11 @@ def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.nda
             got=f"{len(names)} classes, the smallest with {counts.min()}",
             fix="take more images, or images of more classes",
         )
-    flat = [name for name in names if not np.ptp(x[y == name], axis=0).any()]
-    if flat:
-        raise InputError(
-            "the features are constant within a class",
-            expected="images of a class that differ in at least one feature",
-            got=f"no difference in {', '.join(map(str, flat[:5]))}",
-            fix="look for a dead layer, or for one image given many times",
-        )
+    flat = sum(not np.ptp(x[y == name], axis=0).any() for name in names)
+    check_counts(
+        "the features are constant within a class",
+        {f"of {len(names)} classes without a difference": flat},
+        expected="images of a class that differ in at least one feature",
+        fix="look for a dead layer, or for one image given many times",
+    )
     return x, y
