@@ -34,6 +34,12 @@ def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: 
         )
 
 
+def check_enough(problem: str, n: int, least: int, *, fix: str) -> None:
+    """Raise `InputError` if there are fewer than the least number."""
+    if n < least:
+        raise InputError(problem, expected=f"at least {least}", got=n, fix=fix)
+
+
 def check_once(problem: str, table: DataFrame, keys: Iterable[str], *, fix: str) -> None:
     """Raise `InputError` if two rows of a table have the same keys."""
     keys = list(keys)

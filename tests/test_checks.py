@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nbtools.checks import check_choice, check_counts, check_once, check_table, reading
+from nbtools.checks import check_choice, check_counts, check_enough, check_once, check_table, reading
 from nbtools.errors import InputError
 
 
@@ -23,6 +23,12 @@ def test_a_table_is_refused_with_what_it_lacks(table: pd.DataFrame, got: str) ->
     with pytest.raises(InputError, match=rf"(?m)one row with a, b, c\n  got:      {got}$"):
         check_table("no scores", table, ["a", "b", "c"], fix="make one")
     check_table("no scores", pd.DataFrame({"a": [1], "b": [2], "c": [3]}), "abc", fix="make one")
+
+
+def test_too_few_are_refused() -> None:
+    check_enough("no draw", 2, 2, fix="ask for more")
+    with pytest.raises(InputError, match=r"no draw\n  expected: at least 2\n  got:      1\n  to do:    ask for more"):
+        check_enough("no draw", 1, 2, fix="ask for more")
 
 
 def test_rows_that_stand_twice_are_counted() -> None:

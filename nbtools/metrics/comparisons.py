@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_table
+from nbtools.checks import check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
 from nbtools.metrics.stats import ROUNDING, ci, defined, holm, percentile_interval, ratio, resampled_means, trend_test
@@ -72,13 +72,8 @@ def compare(
 def _difference(gain: np.ndarray, counted: np.ndarray, n_permutations: int, seed: int) -> dict[str, float]:
     """Mean of the gain over what is counted, with interval and p; both (n_images, n_subjects, n_seeds)."""
     total = counted.sum()
-    if not total:
-        raise InputError(
-            "two networks have no image in common that both get right",
-            expected="clean images that both classify correctly",
-            got="none",
-            fix="compare trained networks, or attack more images",
-        )
+    problem = "two networks have no image in common that both get right"
+    check_enough(problem, int(total), 1, fix="compare trained networks, or attack more images")
     draws = resampled_means(np.stack([gain, counted], axis=-1), seed=seed)
     per_image = gain.sum(axis=(1, 2))
     per_image = per_image[per_image != 0]  # flipping a zero changes nothing

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 from nbtools.metrics.manifolds import manifold_geometry
@@ -79,8 +80,7 @@ def image_map(rdm: ArrayLike, image_ids: ArrayLike) -> pd.DataFrame:
     from sklearn.manifold import smacof
 
     matrix, ids = _checked(rdm, image_ids)
-    if len(ids) < 3:
-        raise InputError("no map of so few images", expected="three images or more", got=len(ids), fix="take more")
+    check_enough("no map of so few images", len(ids), 3, fix="take more images")
     xy, _ = smacof(matrix, n_components=2, init=_classical(matrix), n_init=1, normalized_stress=False)
     d = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
     stress = np.sqrt(np.square(d - matrix).sum() / np.square(d).sum())

@@ -11,8 +11,8 @@ import pandas as pd
 from nbtools.errors import InputError
 
 
-def check_features(what: str, values: np.ndarray, *labels: np.ndarray, n_images: int = 1, n_features: int = 1) -> None:
-    """Raise `InputError` unless there is a finite pattern for each of enough images, and as many of their labels.
+def check_rows(what: str, values: np.ndarray, *labels: np.ndarray, n_images: int = 1, n_features: int = 1) -> None:
+    """Raise `InputError` unless there is a row of values for each of enough images, and as many of their labels.
 
     Parameters
     ----------
@@ -31,6 +31,11 @@ def check_features(what: str, values: np.ndarray, *labels: np.ndarray, n_images:
             got=" and ".join(str(part.shape) for part in (values, *labels)),
             fix="one row and one label or id per image, in the same order",
         )
+
+
+def check_features(what: str, values: np.ndarray, *labels: np.ndarray, n_images: int = 1, n_features: int = 1) -> None:
+    """Raise `InputError` as `check_rows`, and if a value is not finite."""
+    check_rows(what, values, *labels, n_images=n_images, n_features=n_features)
     broken = int((~np.isfinite(values)).any(axis=1).sum())
     if broken:
         raise InputError(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import nnls
 
-from nbtools.checks import check_counts, check_table
+from nbtools.checks import check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 from nbtools.metrics.stats import bootstrap_ci, ci
@@ -64,8 +64,7 @@ def manifold_geometry(features: ArrayLike, labels: ArrayLike, *, n_samples: int 
     sample: compare manifolds of equally many points only (`repeated_geometry`).
     """
     x, y = _checked(features, labels)
-    if n_samples < 1:
-        raise InputError("no vector T was asked for", expected="n_samples >= 1", got=n_samples, fix="200 are usual")
+    check_enough("no vector T was asked for", n_samples, 1, fix="200 are usual")
     names = np.unique(y)
     clouds = [x[y == name] for name in names]
     correlation, n_removed, clouds = _uncorrelated(clouds)
@@ -153,8 +152,7 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     means["capacity"] = 1 / means["capacity"]
     long = means.melt(ignore_index=False, var_name="measure").groupby([*keys, "measure"], sort=False)["value"]
     table = long.agg(["mean", "sem", "count"]).reset_index()
-    if table["count"].min() < 2:
-        raise InputError("one draw has no interval", expected="two draws or more in every group", got="one", fix=fix)
+    check_enough("one draw has no interval", int(table["count"].min()), 2, fix=fix)
     half = stats.t.ppf(0.975, table["count"] - 1) * table["sem"]
     bounds = {"ci_low": table["mean"] - half, "ci_high": table["mean"] + half}
     named = table.rename(columns={"mean": "value", "count": "n_draws"}).assign(**bounds)
@@ -192,10 +190,8 @@ def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
     from sklearn.preprocessing import StandardScaler
 
     x, y = _checked(features, labels)
-    fewest = _fewest(y)
-    if fewest < _FOLDS:
-        problem, fix = "a class has too few images for a held-out test", "add images, or leave that class out"
-        raise InputError(problem, expected=f"at least {_FOLDS} images of each class", got=fewest, fix=fix)
+    problem, fix = "a class has too few images for a held-out test", "add images, or leave that class out"
+    check_enough(problem, _fewest(y), _FOLDS, fix=fix)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     # C falls with the number of z-scored features, so that wide and narrow spaces are penalised alike.
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / x.shape[1], max_iter=1000))
@@ -276,19 +272,12 @@ def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.nda
     """Return features (n, d) as float64 and labels (n,)."""
     x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
     check_features("features", x, y)
-    names, counts = np.unique(y, return_counts=True)
-    if len(names) < 2 or counts.min() < 2:
-        raise InputError(
-            "these are no manifolds",
-            expected="at least two classes with at least two images each",
-            got=f"{len(names)} classes, the smallest with {counts.min()}",
-            fix="take more images, or images of more classes",
-        )
-    flat = sum(not np.ptp(x[y == name], axis=0).any() for name in names)
+    names = np.unique(y)
+    points = sum(not np.ptp(x[y == name], axis=0).any() for name in names)
     check_counts(
-        "the features are constant within a class",
-        {f"of {len(names)} classes without a difference": flat},
-        expected="images of a class that differ in at least one feature",
-        fix="look for a dead layer, or for one image given many times",
+        "these are no manifolds",
+        {"class alone": int(len(names) == 1), "classes of one image or of constant features": points},
+        expected="two classes or more, each of images that differ in at least one feature",
+        fix="take images of more classes, or more of each; look for a dead layer, or one image given many times",
     )
     return x, y

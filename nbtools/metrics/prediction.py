@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 
@@ -80,8 +81,7 @@ def shuffled_pattern_r(predicted: ArrayLike, measured: ArrayLike, n: int = 200, 
     InputError
         As `pattern_r`, and if ``n`` is below 1.
     """
-    if n < 1:
-        raise InputError("no pairing was asked for", expected="n >= 1", got=n, fix="ask for 200 pairings or so")
+    check_enough("no pairing was asked for", n, 1, fix="ask for 200 pairings or so")
     predicted, measured = _pair(predicted, measured)
     p, m = _unit_rows(predicted, "predicted", "image"), _unit_rows(measured, "measured", "image")
     rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ from rsatoolbox.rdm import RDMs, calc_rdm, concat
 from rsatoolbox.rdm import compare as compare_rdms
 from tqdm.auto import tqdm
 
-from nbtools.checks import check_choice, check_counts
+from nbtools.checks import check_choice, check_counts, check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 
@@ -122,8 +122,7 @@ def joined(parts: Sequence[RDMs]) -> RDMs:
     InputError
         If there is none, or they are not over the same images.
     """
-    if not parts:
-        raise InputError("there is no RDM", expected="at least one", got="none", fix="make them with rdm")
+    check_enough("there is no RDM", len(parts), 1, fix="make them with rdm")
     for other in parts[1:]:
         _check_images(parts[0], other)
     return concat(list(parts), target_pdesc="image_id")
@@ -168,10 +167,8 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     """
     check_choice("unknown similarity", method, METHODS)
     _check_images(a, b)
-    if n_boot and a.n_cond < 10:
-        raise InputError(
-            "too few images to resample", expected="ten or more", got=a.n_cond, fix="show more images, or n_boot=0"
-        )
+    if n_boot:
+        check_enough("too few images to resample", a.n_cond, 10, fix="show more images, or n_boot=0")
     rng = np.random.default_rng(seed)
     labels = pd.MultiIndex.from_product([_names(a), _names(b)])
     rows = [_grouped(a, b, method)]
@@ -212,13 +209,8 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     rows = []
     for source, name in _names(regions):
         part = regions.subset("name", name).subset("source", source)
-        if part.n_rdm < 2:
-            raise InputError(
-                f"{name}: one RDM has no noise ceiling",
-                expected="two repeats or more",
-                got=part.n_rdm,
-                fix="make an RDM of each repeat with repeat_rdms",
-            )
+        fix = "make an RDM of each repeat with repeat_rdms"
+        check_enough(f"{name}: one RDM has no noise ceiling", part.n_rdm, 2, fix=fix)
         with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
             warnings.filterwarnings("ignore", "Noise ceiling for tau")
             lower, upper = boot_noise_ceiling(part, method=METHODS[method])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nbtools.checks import check_table
+from nbtools.checks import check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.stats import MAX_REGIONS, ROUNDING, bootstrap_ci, ci, holm, orders, percentile_interval
 
@@ -221,6 +221,4 @@ def _check_several(table: pd.DataFrame, column: str, least: int, fix: str) -> No
     """Raise `InputError` unless similarities are there for at least so many different values of a column."""
     problem = f"no interval over {column}s can be given"
     check_table(problem, table, [column, *KEYS, "similarity", "n_images", "method"], fix=fix)
-    n = table[column].nunique()
-    if n < least:
-        raise InputError(problem, expected=f"at least {least} {column}s", got=f"{n} {column}s", fix=fix)
+    check_enough(problem, table[column].nunique(), least, fix=fix)

@@ -47,11 +47,7 @@ def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: in
     check_eval(model)
     check_pixels(x)
     batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
-    return torch.cat([_squared(model, *batch) for batch in batches])
-
-
-def _squared(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    return _gradient(model, x, labels).flatten(1).double().square().sum(1)
+    return torch.cat([_gradient(model, *batch).flatten(1).double().square().sum(1) for batch in batches])
 
 
 def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:

@@ -289,6 +289,8 @@ def trend_over_images(
     Page (1963), `scipy.stats.page_trend_test`. With subjects as blocks its p speaks of new brains; with one
     subject seeds are the blocks, and it speaks of new seeds of the same networks only.
     """
+    from scipy.stats import page_trend_test  # imports slowly, and a figure needs no test
+
     array = _finite(correct, "scores", dims=(2, 3, 4))
     array = array[..., None] if array.ndim == 2 else array
     array = array[:, :, None] if array.ndim == 3 else array
@@ -304,7 +306,7 @@ def trend_over_images(
     n_images, n_subjects, n_seeds = array.shape[1:]
     networks = array.mean(axis=1)  # (n_regions, n_subjects, n_seeds)
     blocks = (networks.mean(axis=2) if n_subjects > 1 else networks[:, 0]).T
-    page = _page_p(blocks) if len(blocks) > 1 else None
+    page = float(page_trend_test(blocks).pvalue) if len(blocks) > 1 else None
     bounds = ci(percentile_interval(draws))
     return replace(test, **bounds, n_images=n_images, n_seeds=n_seeds, n_subjects=n_subjects, p_page=page)
 
@@ -325,17 +327,15 @@ def describe(trend: TrendTest, alpha: float = 0.05) -> str:
         As ``"ρ = 0.61 (95 % CI −0.11 to 0.86; 200 images, 3 seeds), p = 0.084 one-sided: no significant
         trend"``.
     """
-    interval = ""
+    interval, several = "", (trend.n_subjects or 1) > 1
     if trend.ci_low is not None and trend.ci_high is not None:
-        networks = f"{trend.n_subjects} subjects, " if (trend.n_subjects or 1) > 1 else ""
+        networks = f"{trend.n_subjects} subjects, " if several else ""
         networks += f"{trend.n_seeds} seed{'s' if trend.n_seeds != 1 else ''}"
         bounds = f"{_signed(trend.ci_low)} to {_signed(trend.ci_high)}"
         interval = f" (95 % CI {bounds}; {trend.n_images} images, {networks})"
     found = f"ρ = {_signed(trend.rho)}{interval}, {_p_text(trend.p_greater)} one-sided"
     if trend.p_page is not None:
-        found += (
-            f" (Page's test over {'subjects' if (trend.n_subjects or 1) > 1 else 'seeds'}: {_p_text(trend.p_page)})"
-        )
+        found += f" (Page's test over {'subjects' if several else 'seeds'}: {_p_text(trend.p_page)})"
     return f"{found}: {_verdict(trend, alpha)}"
 
 
@@ -358,12 +358,6 @@ def _p_text(p: float) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _page_p(blocks: np.ndarray) -> float:
-    from scipy.stats import page_trend_test  # imports slowly, and a figure needs no test
-
-    return float(page_trend_test(blocks).pvalue)
 
 
 def _rank_correlations(scores: np.ndarray) -> np.ndarray:

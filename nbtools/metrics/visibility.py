@@ -9,7 +9,7 @@ import pandas as pd
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from nbtools.checks import check_pixels, check_table
+from nbtools.checks import check_counts, check_pixels, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
@@ -55,13 +55,9 @@ def visibility(original: Tensor, perturbed: Tensor) -> pd.DataFrame:
         )
     before, after = _luminance(original), _luminance(perturbed)
     own = before.std(axis=(1, 2))
-    if not (own > 0).all():
-        raise InputError(
-            "an image without contrast",
-            expected="images whose luminance varies",
-            got=f"{int((own == 0).sum())} of {len(own)} are uniform",
-            fix="leave them out: nothing can be compared with a contrast of 0",
-        )
+    uniform = {f"of {len(own)} images are uniform": int((own == 0).sum())}
+    fix = "leave them out: nothing can be compared with a contrast of 0"
+    check_counts("an image without contrast", uniform, expected="images whose luminance varies", fix=fix)
     change = np.sqrt(((after - before) ** 2).mean(axis=(1, 2)))
     pairs = zip(before, after, strict=True)
     ssim = [structural_similarity(a, b, data_range=1.0, **_GAUSSIAN) for a, b in pairs]
