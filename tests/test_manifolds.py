@@ -292,7 +292,7 @@ def spoiled(what: str) -> tuple[np.ndarray, np.ndarray]:
         ("NaN", "not finite"),
         ("one class", "1 class alone"),
         ("one image", "1 classes of one image"),
-        ("constant", "1 classes of .* constant features"),
+        ("constant", "1 classes of .* constant features: 1"),
         ("lengths", "do not fit"),
     ],
 )

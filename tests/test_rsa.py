@@ -75,8 +75,8 @@ def test_repeats_have_an_rdm_each_joined_by_image():
         (np.where(geometry(0) > 2, np.inf, geometry(0)), IDS, "NaN or infinity"),
         (geometry(0), np.where(IDS == 101, 100, IDS), "1 ids that repeat"),
         (geometry(0), IDS[:-1], r"\(24, 12\) and \(23,\)"),
-        (geometry(0)[:1], IDS[:1], "n_images >= 3"),
-        (geometry(0)[:, :1], IDS, "n_features >= 2"),
+        (geometry(0)[:1], IDS[:1], "3 rows"),
+        (geometry(0)[:, :1], IDS, "2 columns"),
         (np.tile(geometry(0)[:1], (N, 1)), IDS, "all images are equally far apart"),
         (geometry(0)[0], IDS, r"\(12,\) and \(24,\)"),
     ],
@@ -99,7 +99,7 @@ def test_a_missing_repeat_is_noticed():
     x, ids, repeats = geometry(0, 2 * N), np.tile(IDS, 2), np.repeat([1, 2], N)
     with pytest.raises(InputError, match="not over the same images"):
         repeat_rdms(x[:-1], ids[:-1], repeats[:-1], "V1")
-    with pytest.raises(InputError, match="V1: trials and their images do not fit"):
+    with pytest.raises(InputError, match="V1: trials do not fit"):
         repeat_rdms(x, ids[:-1], repeats, "V1")
 
 

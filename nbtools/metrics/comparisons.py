@@ -128,10 +128,10 @@ def robust_at_clean(decisions: pd.DataFrame, epsilon: float, clean: float, *, se
         points = np.concatenate([correctness(named, e, names) for e in (0.0, epsilon)])
         value = _interpolated(points.mean(axis=(1, 2, 3)), clean)
         reached = not np.isnan(value)
-        draws = resampled_means(np.moveaxis(points, 0, -1), seed=seed) if reached else []
-        around = defined(np.array([_interpolated(draw, clean) for draw in draws]))
+        draws = resampled_means(np.moveaxis(points, 0, -1), seed=seed)
+        around = [_interpolated(draw, clean) for draw in draws] if reached else []
         found = {"condition": condition, "reached": reached, "accuracy": value}
-        rows.append({**found, **ci(percentile_interval(around)), "n_alphas": len(alphas)})
+        rows.append({**found, **ci(percentile_interval(defined(np.array(around)))), "n_alphas": len(alphas)})
     return pd.DataFrame(rows)
 
 

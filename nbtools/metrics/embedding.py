@@ -109,7 +109,7 @@ def top_components(features: ArrayLike, image_ids: ArrayLike, labels: ArrayLike)
         If lengths disagree, a value is not finite, or there are fewer than four images or three features.
     """
     x, ids, names = np.asarray(features, dtype=np.float64), np.asarray(image_ids), np.asarray(labels)
-    check_features("features", x, ids, names, n_images=N_COMPONENTS + 1, n_features=N_COMPONENTS)
+    check_features("features", x, ids, names, n_rows=N_COMPONENTS + 1, n_columns=N_COMPONENTS)
     u, s, v = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
     signs = np.sign(v[np.arange(len(v)), np.abs(v).argmax(axis=1)])  # of the largest loading: else arbitrary
     scores = (u * s * signs)[:, :N_COMPONENTS]

@@ -48,7 +48,7 @@ def correlate_with_gain(table: pd.DataFrame, by: Sequence[str] = ("measure",), s
     groups = list(groups_of(table, by))
     expected = f"{_MIN_NETWORKS} networks or more in each group, values and gains finite and not all equal"
     poor = sum(not _varies(group) for _, group in groups)
-    check_counts(problem, {f"of {len(groups)} groups without": poor}, expected=expected, fix=fix)
+    check_counts(problem, {f"of {len(groups)} groups otherwise": poor}, expected=expected, fix=fix)
     found = pd.DataFrame([named | _spearman(group, seed) for named, group in groups])
     found.insert(found.columns.get_loc("n"), "p_holm", holm(found["p"]))
     return found

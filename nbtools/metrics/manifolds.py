@@ -217,7 +217,7 @@ def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.nd
     lengths = np.linalg.norm(centres - origin, axis=1)
     check_counts(
         "a manifold's centre lies at the mean of all centres: its radius has no unit",
-        {f"of {len(clouds)} centres": int((lengths <= 1e-9 * (spread + np.linalg.norm(origin))).sum())},
+        {f"of {len(clouds)} centres are there": int((lengths <= 1e-9 * (spread + np.linalg.norm(origin))).sum())},
         expected="class means that differ",
         fix="look for features that say nothing about the class",
     )
@@ -273,10 +273,13 @@ def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.nda
     x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
     check_features("features", x, y)
     names = np.unique(y)
-    points = sum(not np.ptp(x[y == name], axis=0).any() for name in names)
+    flat = [str(name) for name in names if not np.ptp(x[y == name], axis=0).any()]
     check_counts(
         "these are no manifolds",
-        {"class alone": int(len(names) == 1), "classes of one image or of constant features": points},
+        {
+            "class alone": int(len(names) == 1),
+            f"classes of one image or of constant features: {', '.join(flat[:5])}": len(flat),
+        },
         expected="two classes or more, each of images that differ in at least one feature",
         fix="take images of more classes, or more of each; look for a dead layer, or one image given many times",
     )

@@ -94,7 +94,7 @@ def _pair(predicted: ArrayLike, measured: ArrayLike) -> tuple[np.ndarray, np.nda
     for name, values in (("predicted", predicted), ("measured", measured)):
         array = np.asarray(values)
         array = array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
-        check_features(f"{name} responses", array, n_images=2, n_features=2)
+        check_features(f"{name} responses", array, n_rows=2, n_columns=2)
         arrays.append(array)
     if arrays[0].shape != arrays[1].shape:
         raise InputError(

@@ -179,8 +179,9 @@ def _check_grid(table: pd.DataFrame, by: Sequence[str]) -> None:
     for named, run in groups_of(table, by):
         n_images, n_epsilons = run["image_id"].nunique(), run["epsilon"].nunique()
         if len(run) != n_images * n_epsilons:
+            name = ", ".join(map(str, named.values()))
             raise InputError(
-                " ".join(["images lack some ε in run", *map(str, named.values())]),
+                f"images lack some ε in {f'run {name}' if name else 'this run'}",
                 expected=f"{n_images} images × {n_epsilons} ε",
                 got=f"{len(run)} decisions",
                 fix="attack every image at every ε: a curve over changing images has no meaning",

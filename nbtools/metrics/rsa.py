@@ -254,7 +254,7 @@ def _check_images(a: RDMs, b: RDMs) -> None:
 
 def _check_patterns(what: str, values: np.ndarray, ids: np.ndarray) -> None:
     """Raise unless there is one finite pattern that varies for each of three or more images."""
-    check_features(what, values, ids, n_images=3, n_features=2)
+    check_features(what, values, ids, n_rows=3, n_columns=2)
     wrong = {
         "ids that repeat": len(ids) - len(np.unique(ids)),
         "images with constant features": int((values.std(axis=1) <= 1e-12 * np.abs(values).max(axis=1)).sum()),
