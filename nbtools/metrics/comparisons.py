@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_enough, check_table
+from nbtools.checks import check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
 from nbtools.metrics.stats import ROUNDING, ci, defined, holm, percentile_interval, ratio, resampled_means, trend_test
@@ -175,13 +175,9 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         for name, group in groups
         if sorted(group["condition"]) != sorted(regions) or set(group["direction"]) not in ({1}, {-1})
     ]
-    if wrong or not groups:
-        raise InputError(
-            problem,
-            expected=f"each measure once for each of {', '.join(regions)}, direction 1 or −1",
-            got=f"otherwise: {', '.join(wrong) or 'no row of these regions'}",
-            fix=fix,
-        )
+    check_enough(f"{problem}: none is of a region", len(groups), 1, fix=fix)
+    expected = f"each measure once for each of {', '.join(regions)}, direction 1 or −1"
+    check_counts(problem, {f"measures otherwise: {', '.join(wrong)}": len(wrong)}, expected=expected, fix=fix)
     rows = []
     for name, group in groups:
         direction = int(group["direction"].iloc[0])

@@ -16,7 +16,6 @@ from nbtools.metrics.inputs import check_features
 from nbtools.metrics.stats import bootstrap_ci, ci
 
 MEASURES: tuple[str, ...] = ("capacity", "radius", "dimension", "centre_correlation")
-SEPARABILITY = "separability"
 _FOLDS = 5
 
 
@@ -196,7 +195,7 @@ def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
     # C falls with the number of z-scored features, so that wide and narrow spaces are penalised alike.
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / x.shape[1], max_iter=1000))
     correct = (cross_val_predict(classifier, x, y, cv=folds) == y).astype(float)
-    return {"measure": SEPARABILITY, "value": correct.mean(), **ci(bootstrap_ci(correct, seed=seed))}
+    return {"measure": "separability", "value": correct.mean(), **ci(bootstrap_ci(correct, seed=seed))}
 
 
 def _fewest(labels: np.ndarray) -> int:
