@@ -21,7 +21,7 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     decisions : DataFrame
-        From `nbtools.transfer.transfer`: one row per source × target × image (× seed, if there are several).
+        From `nbtools.attacks.transfer`: one row per source × target × image (× seed, if there are several).
     seed : int
         Of the bootstrap.
 
