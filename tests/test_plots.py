@@ -16,7 +16,7 @@ from nbtools import plots
 from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY, color, dash, symbol
 from nbtools.errors import InputError
 from nbtools.metrics.stats import trend_test
-from nbtools.plots.style import place_labels, spread, thinned
+from nbtools.plots.labels import place_labels, spread, thinned
 
 TITLE = "Figure: demo study, simulated"
 EPSILONS = (0.0, 1 / 255, 2 / 255)
