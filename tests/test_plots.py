@@ -300,7 +300,8 @@ def test_tick_labels_are_thinned_but_keep_the_ends():
 
 def test_labels_of_close_points_do_not_fall_on_each_other():
     fig, points = go.Figure(), np.array([[0.5, 0.5], [0.51, 0.5], [0.5, 0.51]])
-    place_labels(fig, points, points, ["V1", "V2", "V4"], [0, 1], [0, 1])
+    fig.update_xaxes(range=[0, 1]).update_yaxes(range=[0, 1])
+    place_labels(fig, points, points, ["V1", "V2", "V4"])
     assert len({(note.xshift, note.yshift) for note in fig.layout.annotations}) == 3
 
 

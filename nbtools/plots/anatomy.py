@@ -73,7 +73,7 @@ def region_view(
         _slice(fig, slices[plane], names, place)
         across, up = _AXES[plane]
         rows, columns = slices[plane].labels.shape
-        square = {"scaleanchor": "x" + str(place["col"]) * (place["col"] > 1)}
+        square = {"scaleanchor": fig.data[-1].xaxis}
         fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], constrain="domain", **BARE, **place)
         fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], constrain="domain", **square, **BARE, **place)
     for draw, part, place in zip((_ceilings, _voxels, _images), of_region, places[len(PLANES) :], strict=True):
@@ -156,13 +156,13 @@ def _patches(labels: np.ndarray, names: Sequence[str]) -> tuple[list[float], lis
 
     x, y, text = [], [], []
     for number, roi in enumerate(names, start=1):
-        patches, n = ndimage.label(labels == number)
-        for patch in range(1, n + 1):
-            rows, columns = np.nonzero(patches == patch)
-            if len(rows) >= _SMALLEST_NAMED:
-                x.append(float(columns.mean()))
-                y.append(float(rows.mean()))
-                text.append(roi)
+        patches, _ = ndimage.label(labels == number)
+        sizes = np.bincount(patches.ravel())[1:]
+        large = np.flatnonzero(sizes >= _SMALLEST_NAMED) + 1
+        for row, column in ndimage.center_of_mass(patches > 0, patches, large):
+            x.append(float(column))
+            y.append(float(row))
+            text.append(roi)
     return x, y, text
 
 

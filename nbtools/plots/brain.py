@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,11 +78,11 @@ def noise_ceilings(
         said = {"name": roi, "showlegend": False, "hoverinfo": "skip"}
         fig.add_violin(x0=place, y=values, points=False, spanmode="hard", **look, **said)
     stats = table.groupby("roi")["noise_ceiling"].agg(["mean", "std", "size"]).loc[rois]
-    _mean_sd(fig, np.arange(len(rois)), stats["mean"], stats["std"], "mean ± SD of voxels", "circle")
-    shown = [roi for roi in rois if published and roi in published]
+    _mean_sd(fig, range(len(rois)), stats, "mean ± SD of voxels", "circle")
+    shown = [roi for roi in rois if roi in (published or {})]
     if published and shown:
-        means, sds = zip(*(published[roi] for roi in shown), strict=True)
-        _mean_sd(fig, [rois.index(roi) + 0.3 for roi in shown], means, sds, "published", "diamond-open")
+        known = pd.DataFrame([published[roi] for roi in shown], columns=["mean", "std"])
+        _mean_sd(fig, [rois.index(roi) + 0.3 for roi in shown], known, "published", "diamond-open")
     ticks = [f"<b>{roi}</b><br>n = {stats.loc[roi, 'size']}" for roi in rois]
     return fig.update_xaxes(tickvals=np.arange(len(rois)), ticktext=ticks)
 
@@ -169,9 +169,7 @@ def add_voxels(fig: go.Figure, voxels: pd.DataFrame, roi: str, **options: Any) -
     fig.add_scatter(x=ceiling, y=voxels["r"], mode="markers", name=roi, marker=marker, **options)
 
 
-def _mean_sd(
-    fig: go.Figure, x: Iterable[float], means: Iterable[float], sds: Iterable[float], name: str, shape: str
-) -> None:
+def _mean_sd(fig: go.Figure, x: Sequence[float], stats: pd.DataFrame, name: str, shape: str) -> None:
     marker = {"symbol": shape, "size": 10, "color": INK, "line": {"width": 2}}
-    bars = {"type": "data", "array": list(sds), "color": INK, "thickness": 1.6, "width": 5}
-    fig.add_scatter(x=list(x), y=list(means), mode="markers", name=name, marker=marker, error_y=bars)
+    bars = {"type": "data", "array": list(stats["std"]), "color": INK, "thickness": 1.6, "width": 5}
+    fig.add_scatter(x=list(x), y=list(stats["mean"]), mode="markers", name=name, marker=marker, error_y=bars)

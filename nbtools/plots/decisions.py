@@ -129,17 +129,13 @@ def _positions(path: pd.DataFrame) -> dict[float, float]:
 
 
 def _level_axis(path: pd.DataFrame) -> dict:
+    """Name every ε, or every other of many, and the clean image."""
     positions = _positions(path)
     levels = [level for level in positions if level > 0]
-    named = levels[:: 1 + (len(levels) > 9)]
-    text = [f"{level:g}" if level in named else "" for level in levels]
-    clean = [level for level in positions if level == 0]
-    ends = (min(positions.values()), max(positions.values()))
-    return {
-        "tickvals": [positions[level] for level in (*clean, *levels)],
-        "ticktext": [*("clean" for _ in clean), *text],
-        "range": [ends[0] - 0.25, ends[1] + 0.25],
-    }
+    named = {0: "clean", **{level: f"{level:g}" for level in levels[:: 1 + (len(levels) > 9)]}}
+    places = list(positions.values())
+    text = [named.get(level, "") for level in positions]
+    return {"tickvals": places, "ticktext": text, "range": [places[0] - 0.25, places[-1] + 0.25]}
 
 
 def _class_axis(bars: pd.DataFrame, path: pd.DataFrame) -> dict:

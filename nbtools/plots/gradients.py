@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nbtools.conditions import DECAYS, color, symbol
 from nbtools.plots.labels import epsilon_axis
-from nbtools.plots.marks import add_curve, add_point, error_bars, interval_text, look_of, matrix_figure, square_matrix
+from nbtools.plots.marks import add_curve, add_point, error_bars, interval_text, look_of, matrix_figure
 from nbtools.plots.style import INK, SEQUENTIAL, TOP, legend_beside, new_figure, panels
 from nbtools.plots.tables import check_drawable, ordered
 
@@ -104,17 +104,14 @@ def transfer_heatmap(matrix: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(matrix, ("source", "target", "accuracy", "ci_low", "ci_high", "n"))
-    names = ordered(matrix["source"])
-    words = [f"{interval_text(r.accuracy, r.ci_low, r.ci_high)}, n = {r.n}" for r in matrix.itertuples()]
-    cells = matrix.assign(words=words)
-    values, said = (square_matrix(cells, ("source", "target"), part, names) for part in ("accuracy", "words"))
-    text = np.vectorize(lambda v: f"{v:.2f}".lstrip("0") if v < 1 else "1")(values)
-    axes = ("target (whose accuracy)", "source (whose adversarial images)")
-    bar = {"title": "accuracy", "tickformat": ".0%"}
-    hover = "%{y} → %{x}: %{customdata}<extra></extra>"
-    look = {"zmin": 0, "zmax": 1, "colorbar": bar, "hovertemplate": hover}
-    fig = matrix_figure(title, axes, names, values, text, said, **look)
-    for place in range(len(names)):
+    said = [f"{interval_text(r.accuracy, r.ci_low, r.ci_high)}, n = {r.n}" for r in matrix.itertuples()]
+    text = [f"{value:.2f}".lstrip("0") if value < 1 else "1" for value in matrix["accuracy"]]
+    look = {"zmin": 0, "zmax": 1, "colorbar": {"title": "accuracy", "tickformat": ".0%"}}
+    cells = matrix.assign(said=said, text=text)
+    fig = matrix_figure(title, cells, ("source", "target"), "accuracy", "%{y} → %{x}", **look)
+    fig.update_xaxes(title_text="target (whose accuracy)")
+    fig.update_yaxes(title_text="source (whose adversarial images)")
+    for place in range(matrix["source"].nunique()):
         box = {"x0": place - 0.5, "x1": place + 0.5, "y0": place - 0.5, "y1": place + 0.5}
         fig.add_shape(type="rect", **box, line={"color": "white", "width": 2})
     return fig

@@ -47,29 +47,21 @@ def plot_size(fig: go.Figure) -> np.ndarray:
     return np.array([across, (layout.height or HEIGHT) - (margin.t or TOP) - (margin.b or BOTTOM)])
 
 
-def place_labels(
-    fig: go.Figure,
-    targets: np.ndarray,
-    points: np.ndarray,
-    names: Sequence[str],
-    x_range: Sequence[float],
-    y_range: Sequence[float],
-) -> None:
+def place_labels(fig: go.Figure, targets: np.ndarray, points: np.ndarray, names: Sequence[str]) -> None:
     """Write each name beside its target where it covers the fewest markers and other labels.
 
     Parameters
     ----------
     fig : Figure
-        Gets one annotation per name; of the default size, unless its size and margins are set already.
+        Gets one annotation per name; its axes' ranges, and its size and margins unless default, are set already.
     targets, points : arrays (n_names, 2), (n_points, 2)
         Where the names belong, and all markers, in data units.
     names : sequence of str (n_names,)
         The labels.
-    x_range, y_range : (low, high)
-        The axes' ranges.
     """
     size = plot_size(fig)
-    low, span = np.array([x_range[0], y_range[0]]), np.array([np.ptp(x_range), np.ptp(y_range)])
+    ranges = np.array([fig.layout.xaxis.range, fig.layout.yaxis.range])
+    low, span = ranges[:, 0], np.ptp(ranges, axis=1)
     pixels, markers = ((values - low) / span * size for values in (targets, points))
     halo = "rgba(255,255,255,0.7)"  # so that bars behind a label do not strike it out
     taken = [(*(marker - 9), *(marker + 9)) for marker in markers]

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color, dash, symbol
 from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure
+from nbtools.plots.tables import ordered
 
 Bars = Literal["point", "line", "cross"]
 _WIDTHS: dict[Bars, dict[str, float]] = {
@@ -146,37 +147,32 @@ def add_key(fig: go.Figure, name: str, marks: Mapping[str, Any], **options: Any)
     fig.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marks, **options)
 
 
-def square_matrix(table: pd.DataFrame, keys: tuple[str, str], value: str, names: Sequence[str]) -> np.ndarray:
-    """Return a column as a matrix (n_names, n_names): the first key down, the second across."""
-    return table.pivot(index=keys[0], columns=keys[1], values=value).loc[names, names].to_numpy()
-
-
 def matrix_figure(
-    title: str,
-    axes: tuple[str, str],
-    names: Sequence[str],
-    values: np.ndarray,
-    text: object,
-    said: np.ndarray,
-    **options: Any,
+    title: str, table: pd.DataFrame, keys: tuple[str, str], value: str, hover: str, **options: Any
 ) -> go.Figure:
-    """Return a heat map of all pairs of conditions.
+    """Return a heat map of a value of all pairs of conditions.
 
     Parameters
     ----------
     title : str
         Title.
-    axes : (str, str)
-        Titles of the horizontal and of the vertical axis.
-    names : sequence of str (n,)
-        Of columns and of rows.
-    values, text, said : arrays (n, n)
-        Rows from above: numbers, what the cells say, what a hover says.
+    table : DataFrame
+        One row per pair: the two keys, the value, ``text`` (what the cell says), ``said`` (what a hover adds).
+    keys : (str, str)
+        Columns of the conditions: down, in their order, and across.
+    value : str
+        The column to show.
+    hover : str
+        What a hover says first, with ``%{y}`` and ``%{x}`` for the two conditions.
     options
-        Go to plotly's heat map; among them the hover's template.
+        Go to plotly's heat map.
     """
-    fig = new_figure(title, *axes)
+    names = ordered(table[keys[0]])
+    square = table.pivot(index=keys[0], columns=keys[1]).loc[names]
+    values, text, said = (square[column][names].to_numpy() for column in (value, "text", "said"))
     words = {"text": text, "texttemplate": "%{text}", "textfont": {"size": 11}, "customdata": said}
+    words["hovertemplate"] = f"{hover}: %{{customdata}}<extra></extra>"
+    fig = new_figure(title)
     fig.add_heatmap(x=names, y=names, z=values, colorscale=SEQUENTIAL, **words, **options)
     fig.update_yaxes(autorange="reversed", showgrid=False)
     side = 190 + 42 * len(names)

@@ -155,8 +155,9 @@ def hierarchy(
         text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
         text += f"   {describe(trend[epsilon])}" if epsilon in trend else ""
         where = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "y": 1}
-        axis = f"y{row['row'] if row['row'] > 1 else ''} domain"
-        fig.add_annotation(text=text, yref=axis, **where, showarrow=False, font={"size": 13}, align="left")
+        fig.add_annotation(
+            text=text, yref=f"{fig.data[-1].yaxis} domain", **where, showarrow=False, font={"size": 13}, align="left"
+        )
     fig.update_yaxes(title_text="accuracy", tickformat=".3~p", nticks=5)
     fig.update_layout(showlegend=False, height=TOP + BOTTOM + 45 + 210 * len(epsilons))
     fig.update_layout(margin={"t": TOP + 15, "b": BOTTOM + 30, "r": 60})
@@ -204,14 +205,12 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
         bars = {} if "seed" in keys else {"error_x": _bars(row, "clean"), "error_y": _bars(row, "robust")}
         add_point(fig, name, x, y, **bars)
     bounds = ("accuracy",) if "seed" in keys else ("ci_low", "ci_high")
-    x_range = padded(both[[f"{bound}_clean" for bound in bounds]])
-    y_range = padded(both[[f"{bound}_robust" for bound in bounds]])
+    fig.update_xaxes(range=padded(both[[f"{bound}_clean" for bound in bounds]]), tickformat=".3~p")
+    fig.update_yaxes(range=padded(both[[f"{bound}_robust" for bound in bounds]]), tickformat=".3~p")
     labelled = both.sort_values("accuracy_robust").drop_duplicates("condition", keep="last")
-    points = both[["accuracy_clean", "accuracy_robust"]].to_numpy()
-    targets = labelled[["accuracy_clean", "accuracy_robust"]].to_numpy()
-    place_labels(fig, targets, points, list(labelled["condition"]), x_range, y_range)
-    fig.update_xaxes(range=x_range, tickformat=".3~p")
-    return fig.update_yaxes(range=y_range, tickformat=".3~p").update_layout(showlegend=False)
+    points, targets = (table[["accuracy_clean", "accuracy_robust"]].to_numpy() for table in (both, labelled))
+    place_labels(fig, targets, points, list(labelled["condition"]))
+    return fig.update_layout(showlegend=False)
 
 
 def _bars(row: Mapping[str, Any], end: str) -> dict[str, Any]:

@@ -36,6 +36,8 @@ SOURCES = {
     "predicted": "region's predictor",
     "measured": "region, measured",
 }
+# What they are shows in a marker's opening and size.
+_FORMS = {"pooled": ("", 1), "neural": ("-open", 0.8), "predicted": ("-open-dot", 0.8), "measured": ("", 1.6)}
 _SHOWN_IMAGES = 200  # an RDM of more images is finer than a panel's pixels
 
 
@@ -66,8 +68,7 @@ def rdm_grid(
         raise InputError(
             "these RDMs cannot be drawn together",
             expected="square RDMs of the same images, and a category for each image or none",
-            got=f"{', '.join(map(str, shapes)) or 'no RDM'}, {len(categories) if categories is not None else 'no'} "
-            "categories",
+            got=f"RDMs {', '.join(map(str, shapes))}; categories {None if categories is None else len(categories)}",
             fix="give the matrices of one RDMs object: dict(zip(names, rdms.get_matrices()))",
         )
     order = np.arange(n) if categories is None else np.argsort(np.asarray(categories), kind="stable")
@@ -214,12 +215,12 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     for name in ordered(places["name"]):
         add_key(fig, name, _marker(name, "pooled", 10), legend="legend2")
     x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))
-    measured = (places["source"] == "measured").to_numpy()
-    points = places[["x", "y"]].to_numpy()
-    place_labels(fig, points[measured], points, list(places.loc[measured, "name"]), x_range, y_range)
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
-    fig.update_xaxes(blank, range=x_range)
-    return fig.update_yaxes(blank, range=y_range)
+    fig.update_xaxes(blank, range=x_range).update_yaxes(blank, range=y_range)
+    measured = places[places["source"] == "measured"]
+    points, targets = (table[["x", "y"]].to_numpy() for table in (places, measured))
+    place_labels(fig, targets, points, list(measured["name"]))
+    return fig
 
 
 def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float], list[float]]:
@@ -230,24 +231,19 @@ def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float],
     return x, y
 
 
-def _marker(name: str, source: str, size: float) -> dict[str, Any]:
-    """Condition's colour and symbol; what the features are shows in size, fill and outline."""
-    shape, ink = symbol(name), color(name)
-    if source == "measured":
-        return {"symbol": shape, "color": ink, "size": 1.6 * size, "line": {"width": 2.5, "color": INK}}
-    if source == "pooled":
-        return {"symbol": shape, "color": ink, "size": size, "line": {"width": 1.5, "color": ink}}
-    base = shape.removesuffix("-open")
-    opened = f"{base}-open" if source == "neural" else f"{base}-open-dot"
-    return {"symbol": opened, "color": ink, "size": 0.8 * size, "line": {"width": 1.5, "color": ink}}
+def _marker(name: str, source: str, size: float, ink: str = "") -> dict[str, Any]:
+    """Return a marker of the condition's colour, or of another ink, and symbol, in the source's form."""
+    ink, shape = ink or color(name), symbol(name)
+    opening, scale = _FORMS[source]
+    if opening:
+        shape = shape.removesuffix("-open") + opening
+    line = {"width": 2.5, "color": INK} if source == "measured" else {"width": 1.5, "color": ink}
+    return {"symbol": shape, "color": ink, "size": scale * size, "line": line}
 
 
 def _source_legend(fig: go.Figure, sources: Sequence[str]) -> None:
     for source in sources:
-        marker = {**_marker("V1", source, 10), "color": "#777777"}
-        if source != "measured":
-            marker["line"] = {"width": 1.5, "color": "#777777"}
-        add_key(fig, SOURCES[source], marker)
+        add_key(fig, SOURCES[source], _marker("V1", source, 10, "#777777"))
 
 
 def _percentiles(matrix: np.ndarray) -> np.ndarray:

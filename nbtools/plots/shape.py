@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import color, symbol
-from nbtools.plots.marks import error_bars, interval_text, matrix_figure, square_matrix
+from nbtools.plots.marks import error_bars, interval_text, matrix_figure
 from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_figure
 from nbtools.plots.tables import check_drawable, ordered
 
@@ -92,12 +92,9 @@ def consistency_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
-    names = ordered(table["a"])
-    words = [f"κ = {interval_text(r.kappa, r.ci_low, r.ci_high)}, {r.n} images" for r in table.itertuples()]
-    cells = table.assign(words=words)
-    kappa, said = (square_matrix(cells, ("a", "b"), part, names) for part in ("kappa", "words"))
-    kappa = np.where(np.eye(len(names), dtype=bool), np.nan, kappa)  # a network agrees with itself: nothing to see
-    text = [["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in kappa]
-    hover = "%{y} and %{x}: %{customdata}<extra></extra>"
-    look = {"colorbar": {"title": "Cohen's κ"}, "hovertemplate": hover}
-    return matrix_figure(title, ("network", "network"), names, kappa, text, said, **look)
+    said = [f"κ = {interval_text(r.kappa, r.ci_low, r.ci_high)}, {r.n} images" for r in table.itertuples()]
+    kappa = table["kappa"].where(table["a"] != table["b"])  # a network agrees with itself: nothing to see
+    text = ["" if np.isnan(value) else f"{value:.2f}" for value in kappa]
+    cells = table.assign(kappa=kappa, said=said, text=text)
+    fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", colorbar={"title": "Cohen's κ"})
+    return fig.update_xaxes(title_text="network").update_yaxes(title_text="network")

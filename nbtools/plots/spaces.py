@@ -64,7 +64,7 @@ def rdms_and_maps(
         _rdm(fig, rdms[name], notes, place)
     sources = [png_uri(image) for image in images]
     for name, place in zip(rdms, places[n_spaces:], strict=True):
-        _map(fig, maps[name], sources, notes, place, n_spaces + place["col"])
+        _map(fig, maps[name], sources, notes, place)
     fig.update_layout(showlegend=False, height=940)
     return fig.update_layout(margin={"t": 90, "b": 20, "l": 20, "r": 100})
 
@@ -124,37 +124,30 @@ def ranked(rdm: np.ndarray) -> np.ndarray:
 
 
 def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], panel: Panel) -> None:
-    first = panel["col"] == 1
     bar = {"title": {"text": "rank of<br>dissimilarity"}, "len": 0.42, "y": 0.78, "thickness": 14}
     said = np.array([[f"{a} · {b}" for b in notes] for a in notes], object)
     hover = "%{text}<br>dissimilarity %{customdata:.2f}<extra></extra>"
-    look = {"colorscale": SEQUENTIAL, "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": first}
+    look = {"colorscale": SEQUENTIAL, "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": panel["col"] == 1}
     ranks = ranked(rdm)
     shown = ranks.astype(object)
     shown[np.isnan(ranks)] = None  # widgets cannot send NaN
     fig.add_heatmap(z=shown, text=said, customdata=rdm, hovertemplate=hover, **look, **panel)
     fig.update_xaxes(**BARE, constrain="domain", **panel)
-    square = {"scaleanchor": f"x{'' if first else panel['col']}", "autorange": "reversed"}
+    square = {"scaleanchor": fig.data[-1].xaxis, "autorange": "reversed"}
     fig.update_yaxes(**BARE, constrain="domain", **square, **panel)
 
 
-def _map(
-    fig: go.Figure,
-    part: pd.DataFrame,
-    sources: Sequence[str],
-    notes: Sequence[str],
-    panel: Panel,
-    axis: int,
-) -> None:
+def _map(fig: go.Figure, part: pd.DataFrame, sources: Sequence[str], notes: Sequence[str], panel: Panel) -> None:
     middle = part[["x", "y"]].to_numpy().mean(axis=0)
     reach = 1.08 * float(np.abs(part[["x", "y"]].to_numpy() - middle).max())
     marker = {"size": 24, "opacity": 0}
     look = {"mode": "markers", "marker": marker, "text": notes, "hovertemplate": "%{text}<extra></extra>"}
     fig.add_scatter(x=part["x"], y=part["y"], **look, **panel)
+    across, up = fig.data[-1].xaxis, fig.data[-1].yaxis
     side = {"sizex": 2 * reach * _TILE, "sizey": 2 * reach * _TILE, "xanchor": "center", "yanchor": "middle"}
     for source, x, y in zip(sources, part["x"], part["y"], strict=True):
-        fig.add_layout_image(source=source, x=x, y=y, xref=f"x{axis}", yref=f"y{axis}", **side, layer="above")
+        fig.add_layout_image(source=source, x=x, y=y, xref=across, yref=up, **side, layer="above")
     bare = {"visible": False, "constrain": "domain"}
     fig.update_xaxes(range=[middle[0] - reach, middle[0] + reach], **bare, **panel)
-    up = {"range": [middle[1] - reach, middle[1] + reach], "scaleanchor": f"x{axis}"}
-    fig.update_yaxes(**up, **bare, **panel)
+    square = {"range": [middle[1] - reach, middle[1] + reach], "scaleanchor": across}
+    fig.update_yaxes(**square, **bare, **panel)
