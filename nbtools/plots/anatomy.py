@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
 
 from nbtools.conditions import color
 from nbtools.data.brains.anatomy import PLANES, Slice, Surface
@@ -168,7 +169,7 @@ def _patches(labels: np.ndarray, names: Sequence[str]) -> tuple[list[float], lis
 
 def _readable(fill: str) -> str:
     """Return black or white, whichever stands out on a hex colour."""
-    red, green, blue = (int(fill[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = hex_to_rgb(fill)
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "black"
 
 

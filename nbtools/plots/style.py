@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
 from nbtools.conditions import BASELINES, DECAYS, HIERARCHY
@@ -117,7 +118,7 @@ def legend_beside(fig: go.Figure, entries: int) -> go.Figure:
 
 def faded(hex_color: str, opacity: float) -> str:
     """Return a hex colour as rgba with this opacity."""
-    red, green, blue = (int(hex_color[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = hex_to_rgb(hex_color)
     return f"rgba({red},{green},{blue},{opacity})"
 
 

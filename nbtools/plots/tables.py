@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_choice, check_table
+from nbtools.checks import check_table
 from nbtools.conditions import CONDITIONS
 from nbtools.errors import InputError
+from nbtools.metrics.robustness import epsilon_label
 
 
 def check_drawable(table: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -21,8 +22,14 @@ def check_drawable(table: pd.DataFrame, columns: Iterable[str]) -> None:
 def check_names(values: Iterable[object], allowed: Iterable[str], column: str) -> None:
     """Raise `InputError` unless the column holds only these names."""
     allowed = list(allowed)
-    for name in dict.fromkeys(values):
-        check_choice(f"the column {column} holds unknown names", name, allowed, fix=f"rename them in {column}")
+    unknown = sorted(set(map(str, values)) - set(allowed))
+    if unknown:
+        raise InputError(
+            f"the column {column} holds unknown names",
+            expected=", ".join(allowed),
+            got=", ".join(unknown),
+            fix=f"rename them in {column}",
+        )
 
 
 def check_once(table: pd.DataFrame, keys: Sequence[str], *, fix: str) -> None:
@@ -49,9 +56,9 @@ def at_epsilon(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     rows = accuracy[np.isclose(accuracy["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
     if not len(rows):
         raise InputError(
-            f"no accuracy at ε = {epsilon * 255:.4g}/255",
-            expected="one of ε = " + ", ".join(f"{e * 255:.4g}/255" for e in sorted(set(accuracy["epsilon"]))),
-            got=f"{epsilon * 255:.4g}/255",
+            f"no accuracy at ε = {epsilon_label(epsilon)}",
+            expected="one of ε = " + ", ".join(map(epsilon_label, sorted(set(accuracy["epsilon"])))),
+            got=epsilon_label(epsilon),
             fix="choose an ε that was run; ε is in pixel units, k/255",
         )
     return rows
