@@ -17,6 +17,7 @@ from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY, color, 
 from nbtools.errors import InputError
 from nbtools.metrics.stats import trend_test
 from nbtools.plots.labels import place_labels, spread, thinned
+from nbtools.plots.style import panels
 
 TITLE = "Figure: demo study, simulated"
 EPSILONS = (0.0, 1 / 255, 2 / 255)
@@ -127,6 +128,12 @@ def test_conditions_keep_their_colours_and_markers(name):
         assert trace(fig, condition).marker.symbol == symbol(condition)
         assert color(condition) in (trace(fig, condition).marker.color, trace(fig, condition).line.color)
         assert condition in words(fig).replace("-<br>", "-") or name == "hierarchy"
+
+
+def test_panels_are_filled_row_by_row_and_none_is_empty():
+    fig, places = panels(TITLE, 5, 3)
+    assert places[2:4] == [{"row": 1, "col": 3}, {"row": 2, "col": 1}]
+    assert len(list(fig.select_xaxes())) == len(places) == 5
 
 
 # The numbers

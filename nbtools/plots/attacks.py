@@ -98,27 +98,16 @@ def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(audit, ("condition", "check", "value", "limit", "passed"))
     check_once(audit, ("condition", "check"), fix="draw one audit of each network")
     checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"])
-    cells = audit.set_index(["check", "condition"])
-    cells = cells.reindex(pd.MultiIndex.from_product([checks, conditions]))
-    limits = [f"{check}<br><i>at most {cells.loc[check, 'limit'].max():.1%}</i>" for check in checks]
-    words = {True: "pass", False: "FAIL"}
     text = [
-        f"{words.get(passed, '')} {value:+.1%}" if np.isfinite(value) else ""
-        for passed, value in zip(cells["passed"], cells["value"], strict=True)
+        f"{'pass' if passed else 'FAIL'} {value:+.1%}" if np.isfinite(value) else ""
+        for passed, value in zip(audit["passed"], audit["value"], strict=True)
     ]
-    shape = (len(checks), len(conditions))
+    cells = audit.assign(text=text).pivot(index="check", columns="condition").loc[checks]
+    limits = [f"{check}<br><i>at most {row.max():.1%}</i>" for check, row in cells["limit"].iterrows()]
+    passed, words = cells["passed"][conditions].astype(float), cells["text"][conditions].fillna("")
     fig = new_figure(title, "what guided the network")
-    fig.add_heatmap(
-        z=cells["passed"].astype(float).to_numpy().reshape(shape),
-        x=conditions,
-        y=limits,
-        text=np.reshape(text, shape),
-        texttemplate="%{text}",
-        hoverinfo="skip",
-        xgap=3,
-        ygap=3,
-        **_COLORS,
-    )
+    look = {"texttemplate": "%{text}", "hoverinfo": "skip", "xgap": 3, "ygap": 3, **_COLORS}
+    fig.add_heatmap(x=conditions, y=limits, z=passed.to_numpy(), text=words.to_numpy(), **look)
     fig.update_xaxes(showline=False, ticks="")
     fig.update_yaxes(autorange="reversed", showline=False, ticks="", showgrid=False)
     return fig.update_layout(height=TOP + BOTTOM + 52 * len(checks), margin={"l": 170})

@@ -161,17 +161,17 @@ def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title
     groups = {source: ordered(table.loc[table["a_source"] == source, "a"]) for source in SOURCES}
     keys = [(source, name) for source, names in groups.items() for name in names]
     words = [f"{label} = {interval_text(r.similarity, r.ci_low, r.ci_high)}" for r in table.itertuples()]
-    labelled = table.assign(words=words).set_index(["a_source", "a", "b_source", "b"])
-    pairs = [(*first, *second) for first in keys for second in keys]
-    cells = labelled.reindex(pairs)
-    z = cells["similarity"].to_numpy(float, copy=True).reshape(len(keys), len(keys))
+    cells = table.assign(words=words).pivot(index=["a_source", "a"], columns=["b_source", "b"])
+    similarity, said = (cells[part].reindex(index=keys, columns=keys) for part in ("similarity", "words"))
+    z = similarity.to_numpy(float, copy=True)
     np.fill_diagonal(z, np.nan)  # an RDM is like itself: nothing to see
+    name_of = [f"{SOURCES[source]}: {name}" for source, name in keys]
     fig = new_figure(title, "", "")
     fig.add_heatmap(
         z=z,
         colorscale=SEQUENTIAL,
-        text=np.array([f"{SOURCES[s]}: {name}" for s, name in keys])[:, None].repeat(len(keys), 1),
-        customdata=cells["words"].to_numpy().reshape(z.shape),
+        text=np.array(name_of)[:, None].repeat(len(keys), 1),
+        customdata=said.to_numpy(),
         hovertemplate="%{text} with %{x}: %{customdata}<extra></extra>",
         colorbar={"title": label},
     )
