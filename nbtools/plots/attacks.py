@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from nbtools.plots.labels import thinned
 from nbtools.plots.marks import Look, add_curve
 from nbtools.plots.style import BOTTOM, INK, TOP, new_figure, panels
-from nbtools.plots.tables import check_accuracy, check_drawable, check_once, ordered
+from nbtools.plots.tables import check_accuracy, check_drawable, check_points, ordered
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
 # The colour-blind safe palette of Okabe and Ito, and a shape each.
@@ -96,7 +96,7 @@ def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty, lacks a column, or holds a check of a condition twice.
     """
     check_drawable(audit, ("condition", "check", "value", "limit", "passed"))
-    check_once(audit, ("condition", "check"), fix="draw one audit of each network")
+    check_points(audit, ("condition", "check"), fix="draw one audit of each network")
     checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"])
     text = [
         f"{'pass' if passed else 'FAIL'} {value:+.1%}" if np.isfinite(value) else ""

@@ -9,7 +9,7 @@ from nbtools.conditions import color
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, ring
 from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
-from nbtools.plots.tables import at_epsilon, check_drawable, check_once, ordered
+from nbtools.plots.tables import at_epsilon, check_drawable, check_points, ordered
 
 SIGNIFICANT = 0.05
 
@@ -102,7 +102,7 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
     check_drawable(accuracy, ("condition", "alpha", "epsilon", "accuracy", "ci_low", "ci_high"))
     keys = ["condition", "alpha"]
     both = at_epsilon(accuracy, 0.0).merge(at_epsilon(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
-    check_once(both, keys, fix='pool seeds: robust_accuracy(decisions, by=("condition", "alpha"))')
+    check_points(both, keys, fix='pool seeds: robust_accuracy(decisions, by=("condition", "alpha"))')
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
     for name in ordered(both["condition"]):
         part = both[both["condition"] == name].sort_values("alpha")

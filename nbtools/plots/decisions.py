@@ -10,7 +10,7 @@ from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
 from nbtools.plots.marks import Look, add_curve
 from nbtools.plots.style import BOTTOM, HEIGHT, INK, TOP, WIDTH, Panel, new_figure, panels
-from nbtools.plots.tables import check_drawable, check_once, ordered
+from nbtools.plots.tables import check_drawable, check_points, ordered
 
 PATH_COLUMNS = ("condition", "level", "label", "probability", "rival", "rival_probability", "prediction", "reached")
 BAR_COLUMNS = ("condition", "class_name", "clean", "probability")
@@ -118,7 +118,7 @@ _PROBABILITY = {"range": [-0.02, 1.04], "tickformat": ".0%", "tickvals": [0, 0.2
 
 def _check_path(path: pd.DataFrame) -> None:
     check_drawable(path, PATH_COLUMNS)
-    check_once(path, ("condition", "level"), fix="give the path of one image and one attack")
+    check_points(path, ("condition", "level"), fix="give the path of one image and one attack")
 
 
 def _positions(path: pd.DataFrame) -> dict[float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_table
+from nbtools.checks import check_once, check_table
 from nbtools.conditions import CONDITIONS
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
@@ -32,23 +32,16 @@ def check_names(values: Iterable[object], allowed: Iterable[str], column: str) -
         )
 
 
-def check_once(table: pd.DataFrame, keys: Sequence[str], *, fix: str) -> None:
+def check_points(table: pd.DataFrame, keys: Sequence[str], *, fix: str) -> None:
     """Raise `InputError` unless the keys tell all rows apart: a point of a figure holds one row."""
-    doubled = int(table.duplicated(list(keys)).sum())
-    if doubled:
-        raise InputError(
-            "the table holds points of the figure twice",
-            expected=f"one row per {' × '.join(keys)}",
-            got=f"{doubled} rows too many",
-            fix=fix,
-        )
+    check_once("the table holds points of the figure twice", table, keys, fix=fix)
 
 
 def check_accuracy(accuracy: pd.DataFrame, keys: Sequence[str] = ("condition",)) -> None:
     """Raise `InputError` unless the table has one accuracy and interval per key and ε."""
     check_drawable(accuracy, (*keys, "epsilon", "accuracy", "ci_low", "ci_high"))
     fix = f"average seeds first: robust_accuracy(decisions, by={tuple(keys)!r})"
-    check_once(accuracy, (*keys, "epsilon"), fix=fix)
+    check_points(accuracy, (*keys, "epsilon"), fix=fix)
 
 
 def at_epsilon(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
