@@ -29,11 +29,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 from tqdm.auto import tqdm
 
-from nbtools.data.archives import require_space
 from nbtools.data.images.files import unreadable
 from nbtools.data.study import home
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, locked, read_table, writable, written
+from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
 
 BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
