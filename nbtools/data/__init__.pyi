@@ -45,6 +45,12 @@ from .brains.responses import (
 from .brains.sessions import Session as Session
 from .brains.sessions import read_session as read_session
 from .brains.sessions import write_session as write_session
+from .images.corruptions import (
+    corruptions as corruptions,
+)
+from .images.corruptions import (
+    load_corruption as load_corruption,
+)
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.imagenet import prepare_imagenet as prepare_imagenet
 from .images.labels import joined as joined
@@ -52,15 +58,7 @@ from .images.labels import label_stimuli as label_stimuli
 from .images.own import photographs as photographs
 from .images.own import read_image as read_image
 from .images.own import with_photographs as with_photographs
-from .images.public import (
-    corruptions as corruptions,
-)
-from .images.public import (
-    load_corruption as load_corruption,
-)
-from .images.public import (
-    prepare_folder as prepare_folder,
-)
+from .images.prepare import prepare_folder as prepare_folder
 from .images.sets import (
     ImageSet as ImageSet,
 )

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from nbtools.data.images.public import load_corruption
+from nbtools.data.images.corruptions import load_corruption
 from nbtools.data.images.sets import ImageSet
 from nbtools.models.networks import Network
 from nbtools.models.read_outs import predict

@@ -18,7 +18,8 @@ from nbtools.data.brains.sessions import regions_of
 from nbtools.data.fetch import catalogue
 from nbtools.data.fetch.download import fetch
 from nbtools.data.fetch.remote import Remote
-from nbtools.data.images.public import unpack_cifar100, unpack_cue_conflict
+from nbtools.data.images.cifar100 import unpack_cifar100
+from nbtools.data.images.cue_conflict import unpack_cue_conflict
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import written

@@ -1,4 +1,6 @@
-"""Packed images: decoded and resized once into one file of bytes, checked against its sources, read by memory map.
+"""Where images come from, and two ways to have their pixels: in memory, or packed.
+
+Packed images are decoded and resized once into one file of bytes, checked against its sources, read by memory map:
 
     <folder>_<size>px_<digest>.uint8      the pixels (n, 3, size, size)
     <folder>_<size>px_<digest>.parquet    what they were decoded from: path, size, mtime_ns, sha256 of each image
@@ -29,21 +31,21 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 from tqdm.auto import tqdm
 
-from nbtools.data.images.files import unreadable
+from nbtools.data.images.files import on_all_cores, readable
 from nbtools.data.study import home
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
+from nbtools.processes import QUIET
 
 BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
 _COLUMNS = ["path", "size", "mtime_ns", "sha256"]
-_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
 Record = tuple[str, int, int, str]  # a row of the table
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images that can be packed.
+    """Images that can be loaded or packed.
 
     Attributes
     ----------
@@ -79,32 +81,17 @@ def folder_source(folder: Path, names: Sequence[str], decode: Callable[[bytes, P
     return Source(folder, names, stamp, lambda name: (folder / name).read_bytes(), decode)
 
 
-def packed_stimuli(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Tensor:
-    """Map scanner images as `packed` does, resized as `images.load_stimuli` resizes them.
-
-    Parameters
-    ----------
-    brick : h5py.Dataset
-        uint8, shape (n, height, width, 3), of an open file.
-    image_ids : ndarray
-        Shape (n_images,): rows of `brick`.
-    size : int
-        Side in pixels.
-
-    Returns
-    -------
-    Tensor
-        uint8, shape (n_images, 3, size, size).
-    """
+def stimuli_source(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Source:
+    """Take scanner images (n, height, width, 3) from these rows of an open HDF5 file, resized to ``size × size``."""
     height, width, _ = brick.shape[1:]
 
     def decode(raw: bytes, _: Path) -> Tensor:
         pixels = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1)
-        return pixels if height == width == size else v2.resize(pixels, [size, size], antialias=True)
+        return v2.resize(pixels, [size, size], antialias=True)
 
     file, ids = Path(brick.file.filename), np.asarray(image_ids, np.int64)
     stamp = (3 * height * width, file.stat().st_mtime_ns)
-    source = Source(
+    return Source(
         place=file,
         names=[str(row) for row in ids],
         stamp=lambda _: stamp,
@@ -112,7 +99,18 @@ def packed_stimuli(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Ten
         decode=decode,
         key=hashlib.sha256(ids.tobytes()).hexdigest(),
     )
-    return packed(source, size)
+
+
+def in_memory(source: Source, size: int) -> Tensor:
+    """Decode all images: uint8, shape (n_images, 3, size, size). One that cannot be read is an `InputError`."""
+    pixels = torch.empty((len(source.names), 3, size, size), dtype=torch.uint8)
+
+    def load(row: int) -> None:
+        name = source.names[row]
+        pixels[row] = source.decode(_read(source, name), source.place / name)
+
+    on_all_cores(load, range(len(pixels)), "images")
+    return pixels
 
 
 def packed(source: Source, size: int) -> Tensor:
@@ -174,10 +172,8 @@ def verify_packed(folder: Path, size: int) -> int:
     if (digest := _sha256(target)) != table.attrs["sha256"]:
         expected, fix = f"sha256 {table.attrs['sha256']}", "remove it: it is made anew when the folder is loaded"
         raise InputError("the pack is damaged", file=target, expected=expected, got=digest, fix=fix)
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(_sha256, [folder / name for name in table["path"]])
-        bar = tqdm(digests, "comparing", len(table), unit="image", leave=False, disable=_QUIET)
-        differing = [name for name, old, new in zip(table["path"], table["sha256"], bar, strict=True) if old != new]
+    digests = on_all_cores(_sha256, [folder / name for name in table["path"]], "comparing")
+    differing = [name for name, old, new in zip(table["path"], table["sha256"], digests, strict=True) if old != new]
     if differing:
         raise InputError(
             "the images are not those that were packed",
@@ -290,7 +286,7 @@ def _append(source: Source, part: Path, marks: Path, records: list[Record]) -> s
     """Decode the images that are missing, add what they came from to `records`, return the sha256 of all pixels."""
     with part.open("rb") as before:
         digest = hashlib.file_digest(before, "sha256")
-    bar = tqdm(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=_QUIET)
+    bar = tqdm(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
     with part.open("ab") as pixels, marks.open("ab") as lines, bar:
         bar.update(len(records))
         for block in _decoded(source, len(records)):
@@ -332,7 +328,5 @@ def _decode(source: Source, name: str) -> tuple[Record, Tensor]:
 
 
 def _read(source: Source, name: str) -> bytes:
-    try:
+    with readable(source.place / name):
         return source.read(name)
-    except OSError as error:
-        raise unreadable(source.place / name, error) from error
