@@ -53,7 +53,6 @@ from .images.corruptions import (
 )
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.imagenet import prepare_imagenet as prepare_imagenet
-from .images.labels import joined as joined
 from .images.labels import label_stimuli as label_stimuli
 from .images.own import photographs as photographs
 from .images.own import read_image as read_image
@@ -64,6 +63,9 @@ from .images.sets import (
 )
 from .images.sets import (
     choose_rows as choose_rows,
+)
+from .images.sets import (
+    joined as joined,
 )
 from .images.sets import (
     load_folder as load_folder,

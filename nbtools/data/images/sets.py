@@ -114,6 +114,29 @@ class ImageSet:
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
 
+def joined(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Put two sets of the same classes and size together, the first one's rows first; ids become text.
+
+    Raises
+    ------
+    InputError
+        If classes or sizes differ, or an id is in both.
+    """
+    if first.classes != second.classes or first.pixels.shape[1:] != second.pixels.shape[1:]:
+        raise InputError(
+            "the image sets do not go together",
+            expected=f"{len(first.classes)} classes, pixels {tuple(first.pixels.shape[1:])}",
+            got=f"{len(second.classes)} classes, pixels {tuple(second.pixels.shape[1:])}",
+            fix="load both at one size, and label both by the same classes",
+        )
+    return ImageSet(
+        torch.cat([first.pixels, second.pixels]),
+        torch.cat([first.labels, second.labels]),
+        np.concatenate([first.ids.astype(str), second.ids.astype(str)]),
+        first.classes,
+    )
+
+
 def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
     """Set a random share of n rows apart for validation: sorted rows under ``train`` and ``validation``."""
     order = np.random.default_rng(seed).permutation(n)
