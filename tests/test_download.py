@@ -34,7 +34,7 @@ from tqdm import tqdm
 from nbtools.data.fetch import catalogue
 from nbtools.data.fetch.checksums import CHECKSUMS, Ledger
 from nbtools.data.fetch.download import Remote, fetch, verify
-from nbtools.data.fetch.remote import TRIES
+from nbtools.data.fetch.remote import TRIES, Version
 from nbtools.errors import InputError
 
 CONTENT = bytes(i * 7 % 251 for i in range(5000))
@@ -238,7 +238,7 @@ def test_a_file_comes_whole_and_is_recorded(site: Site) -> None:
     remote, page = site.put()
     (plan,) = site.fetch(remote)
     assert_whole(site, remote)
-    assert (plan.size, plan.stamp, plan.there, plan.partial) == (len(CONTENT), '"1"', False, 0)
+    assert (plan.version, plan.there, plan.partial) == ((len(CONTENT), '"1"'), False, 0)
     assert page.methods == ["HEAD", "GET"]
     assert page.gets[0]["Accept-Encoding"] == "identity"
 
@@ -684,7 +684,7 @@ def test_too_little_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage._replace(free=11_000))
     remotes = [site.put(f"{i}")[0] for i in range(3)]
     told = site.refused(*remotes)
-    assert "too little room" in told
+    assert "not enough room" in told
     assert str(site.root) in told
     assert not remotes[0].file.parent.exists()
     site.fetch(*remotes, at_once=2, arrived=Path.unlink)
@@ -789,7 +789,8 @@ def test_a_full_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
         told = site.refused(remote)
-    assert "the disk is full" in told
+    assert "cannot be written" in told
+    assert os.strerror(errno.ENOSPC) in told
     assert str(remote.file) in told
     assert "make room" in told
     assert part_of(remote).read_bytes() == CONTENT[:1000]
@@ -947,7 +948,7 @@ def test_threads_record_at_the_same_time(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     remotes = [Remote("http://nsd.invalid/a", tmp_path / str(i)) for i in range(100)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda remote: ledger.add(remote, 1, "", ""), remotes))
+        list(pool.map(lambda remote: ledger.add(remote, Version(1, ""), ""), remotes))
     assert len(Ledger(tmp_path).entries) == 100
 
 
