@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from nbtools.data.fetch import catalogue
+from nbtools.data.fetch import catalogue, obtain
 from nbtools.data.fetch.checksums import CHECKSUMS, Ledger
 from nbtools.data.fetch.download import Remote, fetch, verify
 from nbtools.data.fetch.remote import TRIES, Version
@@ -992,8 +992,23 @@ def test_a_session_nobody_was_scanned_in(subject: int, session: int) -> None:
 def test_a_mirror(base: str) -> None:
     (design, *_) = catalogue.nsd_files(Path("d"), 1, base=base)
     assert design.url == "http://mirror.example/nsd/nsddata/experiments/nsd/nsd_expdesign.mat"
-    assert catalogue.cifar100_archive(Path("d"), base=base).url == "http://mirror.example/nsd/cifar-100-binary.tar.gz"
-    assert catalogue.cue_conflict_archive(Path("d"), base=base).file == Path("d/cue-conflict.tar.gz")
+    assert (
+        catalogue.archive_file("cifar-100", Path("d"), base=base).url
+        == "http://mirror.example/nsd/cifar-100-binary.tar.gz"
+    )
+    assert catalogue.archive_file("cue-conflict", Path("d"), base=base).file == Path("d/cue-conflict.tar.gz")
+
+
+def test_an_archive_comes_from_a_mirror_and_is_unpacked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(obtain, "unpack_cue_conflict", lambda *paths: unpacked.append(paths))
+    remote, _ = site.put("cue-conflict.tar.gz")
+    route = obtain.Route(mirror=remote.url.rsplit("/", 1)[0], dry_run=True)
+    obtain.obtain_cue_conflict(site.root / "images", route)
+    assert not site.root.exists()
+    obtain.obtain_cue_conflict(site.root / "images", replace(route, dry_run=False))
+    assert unpacked == [(site.root / "cue-conflict.tar.gz", site.root / "images")]
+    assert unpacked[0][0].read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("source", catalogue.TERMS)
