@@ -1,6 +1,4 @@
-"""Where images come from, and two ways to have their pixels: in memory, or packed.
-
-Packed images are decoded and resized once into one file of bytes, checked against its sources, read by memory map:
+"""Packed images: decoded and resized once into one file of bytes, checked against its sources, read by memory map.
 
     <folder>_<size>px_<digest>.uint8      the pixels (n, 3, size, size)
     <folder>_<size>px_<digest>.parquet    what they were decoded from: path, size, mtime_ns, sha256 of each image
@@ -18,6 +16,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,6 +69,11 @@ class Source:
     decode: Callable[[bytes, Path], Tensor]
     key: str = ""
 
+    def content(self, name: str) -> bytes:
+        """Read the bytes of an image; one that cannot be read is an `InputError` that names it."""
+        with readable(self.place / name):
+            return self.read(name)
+
 
 def folder_source(folder: Path, names: Sequence[str], decode: Callable[[bytes, Path], Tensor]) -> Source:
     """Take images from files below a folder, named by their paths relative to it."""
@@ -99,18 +103,6 @@ def stimuli_source(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Sou
         decode=decode,
         key=hashlib.sha256(ids.tobytes()).hexdigest(),
     )
-
-
-def in_memory(source: Source, size: int) -> Tensor:
-    """Decode all images: uint8, shape (n_images, 3, size, size). One that cannot be read is an `InputError`."""
-    pixels = torch.empty((len(source.names), 3, size, size), dtype=torch.uint8)
-
-    def load(row: int) -> None:
-        name = source.names[row]
-        pixels[row] = source.decode(_read(source, name), source.place / name)
-
-    on_all_cores(load, range(len(pixels)), "images")
-    return pixels
 
 
 def packed(source: Source, size: int) -> Tensor:
@@ -217,7 +209,7 @@ def _is_current(source: Source, target: Path, n_bytes: int) -> bool:
 
 def _same_bytes(source: Source, rows: pd.DataFrame) -> bool:
     def same(name: str, digest: str) -> bool:
-        return hashlib.sha256(_read(source, name)).hexdigest() == digest
+        return hashlib.sha256(source.content(name)).hexdigest() == digest
 
     with ThreadPoolExecutor() as pool:
         return all(pool.map(same, rows["path"], rows["sha256"]))
@@ -264,22 +256,15 @@ def _kept(source: Source, part: Path, marks: Path, row: int) -> list[Record]:
     marks.touch()
     records: list[Record] = []
     lines = marks.read_bytes().split(b"\n")[:-1]  # a line without an end is not whole
-    for line, name in zip(lines[: part.stat().st_size // row], source.names, strict=False):
-        record = _record(line)
-        if record is None or record[:3] != (name, *source.stamp(name)):
-            break
-        records.append(record)
+    with suppress(ValueError, TypeError):  # a line that is none
+        for line, name in zip(lines[: part.stat().st_size // row], source.names, strict=False):
+            *image, digest = json.loads(line)
+            if image != [name, *source.stamp(name)]:
+                break
+            records.append((*image, digest))
     os.truncate(part, len(records) * row)
     os.truncate(marks, sum(len(line) + 1 for line in lines[: len(records)]))
     return records
-
-
-def _record(line: bytes) -> Record | None:
-    try:
-        name, size, changed, digest = json.loads(line)
-    except (ValueError, TypeError):
-        return None
-    return name, size, changed, digest
 
 
 def _append(source: Source, part: Path, marks: Path, records: list[Record]) -> str:
@@ -323,10 +308,5 @@ def _decoded(source: Source, start: int) -> Iterator[list[tuple[Record, Tensor]]
 
 def _decode(source: Source, name: str) -> tuple[Record, Tensor]:
     size, changed = source.stamp(name)
-    raw = _read(source, name)
+    raw = source.content(name)
     return (name, size, changed, hashlib.sha256(raw).hexdigest()), source.decode(raw, source.place / name)
-
-
-def _read(source: Source, name: str) -> bytes:
-    with readable(source.place / name):
-        return source.read(name)

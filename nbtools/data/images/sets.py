@@ -10,13 +10,14 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
 from nbtools.checks import reading
-from nbtools.data.images.files import decode_image, fitted
-from nbtools.data.images.packed import folder_source, in_memory, packed, stimuli_source
+from nbtools.data.images.files import decode_image, fitted, on_all_cores
+from nbtools.data.images.packed import Source, folder_source, packed, stimuli_source
 from nbtools.errors import InputError
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
@@ -93,9 +94,8 @@ class ImageSet:
         InputError
             If an id is not in the set.
         """
-        order = np.argsort(self.ids)
-        found = order[np.searchsorted(self.ids, ids, sorter=order).clip(max=len(self) - 1)]
-        missing = np.asarray(ids)[self.ids[found] != ids]
+        found = pd.Index(self.ids).get_indexer(ids)  # -1: missing
+        missing = np.asarray(ids)[found < 0]
         if missing.size:
             raise InputError(
                 f"{missing.size} image ids are not in this set",
@@ -189,7 +189,7 @@ def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     ):
         brick = _image_brick(store, file, ids)
         large = len(ids) * math.prod(brick.shape[1:]) > LARGE
-        pixels = (packed if large else in_memory)(stimuli_source(brick, ids, size), size)
+        pixels = (packed if large else _in_memory)(stimuli_source(brick, ids, size), size)
     return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
 
 
@@ -250,8 +250,19 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     _check_names(folder, names)
     source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
     large = len(names) * 3 * size * size > memory_limit
-    pixels = (packed if large else in_memory)(source, size)
+    pixels = (packed if large else _in_memory)(source, size)
     return ImageSet(pixels, torch.tensor(tree.targets), np.array(names), tuple(tree.classes))
+
+
+def _in_memory(source: Source, size: int) -> Tensor:
+    pixels = torch.empty((len(source.names), 3, size, size), dtype=torch.uint8)
+
+    def decode(row: int) -> None:
+        name = source.names[row]
+        pixels[row] = source.decode(source.content(name), source.place / name)
+
+    on_all_cores(decode, range(len(pixels)), "images")
+    return pixels
 
 
 def _check_names(folder: Path, names: list[str]) -> None:
