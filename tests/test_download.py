@@ -32,9 +32,9 @@ from hypothesis import strategies as st
 from tqdm import tqdm
 
 from nbtools.data.fetch import catalogue, obtain
-from nbtools.data.fetch.checksums import CHECKSUMS, Ledger
-from nbtools.data.fetch.download import Remote, fetch, verify
-from nbtools.data.fetch.remote import TRIES, Version
+from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, verify
+from nbtools.data.fetch.download import fetch
+from nbtools.data.fetch.remote import TRIES, Remote, Version
 from nbtools.errors import InputError
 
 CONTENT = bytes(i * 7 % 251 for i in range(5000))
@@ -591,7 +591,8 @@ def test_only_http(url: str) -> None:
 FETCH = """
 import sys
 from pathlib import Path
-from nbtools.data.fetch.download import Remote, fetch
+from nbtools.data.fetch.download import fetch
+from nbtools.data.fetch.remote import Remote
 fetch([Remote(sys.argv[1], Path(sys.argv[2]))], root=Path(sys.argv[3]))
 """
 

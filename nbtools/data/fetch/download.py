@@ -15,14 +15,12 @@ from typing import Any, TypeVar
 import requests
 from tqdm.auto import tqdm
 
-from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digests_of, verify
+from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digests_of
 from nbtools.data.fetch.remote import AGAIN, Remote, Version, announced, open_session, troubles_told
 from nbtools.data.fetch.resume import Line, kept, transfer
 from nbtools.errors import InputError
 from nbtools.files import free_space, locked, require_space
 from nbtools.processes import QUIET
-
-__all__ = ["CHECKSUMS", "Planned", "Remote", "fetch", "verify"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
