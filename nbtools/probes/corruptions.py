@@ -30,7 +30,7 @@ def decide_corrupted(
     folder : Path
         In ImageNet-C's layout.
     there : DataFrame
-        Rows of `image_sets.corruptions(folder)`: ``corruption``, ``severity``.
+        Rows of `data.corruptions(folder)`: ``corruption``, ``severity``.
 
     Returns
     -------

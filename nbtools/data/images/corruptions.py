@@ -62,7 +62,7 @@ def load_corruption(folder: Path, corruption: str, severity: int, size: int, cla
         As `corruptions` lists them.
     size : int
         Side in pixels. ImageNet-C's images are cropped already: a square image is resized whole, another one is
-        fitted as `images.load_folder` fits it.
+        fitted as `load_folder` fits it.
     classes : sequence of str
         The classifier's, in its order; other classes are left out.
 

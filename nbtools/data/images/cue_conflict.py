@@ -24,7 +24,7 @@ def cue_conflict_names(ids: np.ndarray) -> pd.DataFrame:
     Parameters
     ----------
     ids : array (n_images,) of str
-        Paths below the set's folder as `images.load_folder` gives them: ``cat/cat4-truck3.png`` (Geirhos et al. 2019:
+        Paths below the set's folder as `load_folder` gives them: ``cat/cat4-truck3.png`` (Geirhos et al. 2019:
         fourth cat, texture of the third truck) or ``disk/disk-star-007.png`` (the embedded study). The folder is the
         shape.
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.folder import is_image_file
 from torchvision.transforms.v2 import functional as v2
 from tqdm.contrib.concurrent import thread_map
 
@@ -105,12 +105,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 def images_below(folder: Path) -> list[Path]:
     """List the image files below a folder, sorted. Links to folders may lead in a circle and are not followed."""
-    return sorted(
-        Path(top) / name
-        for top, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
-    )
+    return sorted(Path(top) / name for top, _, names in os.walk(folder) for name in names if is_image(name))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is called as images are, and not hidden."""
+    return is_image_file(name) and not name.startswith(".")
 
 
 def on_all_cores(work: Callable[[Item], Result], items: Iterable[Item], what: str) -> list[Result]:

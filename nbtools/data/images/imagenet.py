@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 import scipy.io
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm.auto import tqdm
 
 from nbtools.checks import reading
 from nbtools.data.archives import build, contents, read_files, unpack
-from nbtools.data.images.files import images_below
+from nbtools.data.images.files import images_below, is_image
 from nbtools.data.images.prepare import SPLITS, choose_classes, place_sound, places_in, report_on
 from nbtools.errors import InputError
 from nbtools.processes import QUIET
@@ -199,7 +198,7 @@ def _unpack_train(archive: Path, part: Path, classes: Sequence[str]) -> dict[str
 
 def _training_place(synset: str, name: str) -> str | None:
     file = PurePosixPath(name).name
-    return f"train/{synset}/{file}" if file.lower().endswith(IMG_EXTENSIONS) and not file.startswith(".") else None
+    return f"train/{synset}/{file}" if is_image(file) else None
 
 
 def _validation_places(source: Path, classes: Sequence[str]) -> Callable[[str], str | None]:

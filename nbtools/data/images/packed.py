@@ -143,7 +143,7 @@ def verify_packed(folder: Path, size: int) -> int:
     Parameters
     ----------
     folder : Path
-        As `images.load_folder` took it.
+        As `load_folder` took it.
     size : int
         Side in pixels.
 
