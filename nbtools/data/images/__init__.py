@@ -1,1 +1,1 @@
-"""Image files and folders in, `ImageSet` out: decoded, packed, cut into views; public sets prepared, each by its name."""
+"""Image files and folders in, `ImageSet` out: decoded, packed, cut into views; public sets prepared, each by name."""
