@@ -969,13 +969,19 @@ def test_verify_finds_what_is_wrong(site: Site) -> None:
 
 def test_nsd_is_where_its_manual_says(tmp_path: Path) -> None:
     bucket = "https://natural-scenes-dataset.s3.amazonaws.com/"
-    files = catalogue.nsd_files(tmp_path, 3, atlases=["Kastner2015", "nsdgeneral"])
+    files = catalogue.nsd_files(tmp_path, 3)
     sessions = catalogue.nsd_sessions(tmp_path, 3, [1, 32], ending=".hdf5", betas="betas_assumehrf")
     remotes = [*files, *sessions, catalogue.stimuli_file(tmp_path)]
     assert [remote.url.removeprefix(bucket) for remote in remotes] == [
         "nsddata/experiments/nsd/nsd_expdesign.mat",
         "nsddata/ppdata/subj03/func1pt8mm/roi/Kastner2015.nii.gz",
         "nsddata/ppdata/subj03/func1pt8mm/roi/nsdgeneral.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/prf-visualrois.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/streams.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-faces.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-places.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-bodies.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-words.nii.gz",
         "nsddata_betas/ppdata/subj03/func1pt8mm/betas_assumehrf/betas_session01.hdf5",
         "nsddata_betas/ppdata/subj03/func1pt8mm/betas_assumehrf/betas_session32.hdf5",
         "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -51,7 +51,7 @@ Cite: Krizhevsky (2009), Learning multiple layers of features from tiny images, 
 }
 
 
-def nsd_files(root: Path, subject: int, *, atlases: Iterable[str] = ATLASES, base: str | None = None) -> list[Remote]:
+def nsd_files(root: Path, subject: int, *, base: str | None = None) -> list[Remote]:
     """List the design and a subject's regions: small files, needed before a session can be reduced.
 
     Parameters
@@ -60,8 +60,6 @@ def nsd_files(root: Path, subject: int, *, atlases: Iterable[str] = ATLASES, bas
         Root of the NSD tree to be.
     subject : int
         1 to 8.
-    atlases : iterable of str
-        Names out of `ATLASES`.
     base : str, optional
         Address of a mirror's root of NSD.
 
@@ -71,7 +69,7 @@ def nsd_files(root: Path, subject: int, *, atlases: Iterable[str] = ATLASES, bas
         If there is no such subject.
     """
     folder = f"nsddata/ppdata/{subject_folder(subject)}/{SPACE}/roi"
-    rois = [f"{folder}/{atlas}.nii.gz" for atlas in atlases]
+    rois = [f"{folder}/{atlas}.nii.gz" for atlas in ATLASES]
     return [_below(base or NSD, root, key) for key in ("nsddata/experiments/nsd/nsd_expdesign.mat", *rois)]
 
 
