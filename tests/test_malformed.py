@@ -40,8 +40,8 @@ from nbtools.cli import main
 from nbtools.data.brains.measured import load_trials
 from nbtools.data.brains.nsd import roi_masks
 from nbtools.data.brains.prepare import prepare_nsd
+from nbtools.data.images.cifar100 import unpack_cifar100
 from nbtools.data.images.labels import label_stimuli
-from nbtools.data.images.public import unpack_cifar100
 from nbtools.data.images.sets import ImageSet, load_folder
 from nbtools.data.study import Study, VoxelChoices
 from nbtools.errors import InputError

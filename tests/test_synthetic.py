@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import average_repeats
-from nbtools.data.images.public import corruptions, load_corruption
+from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.data.synthetic import make_study
