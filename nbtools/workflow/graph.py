@@ -14,9 +14,11 @@ from nbtools.conditions import DECAYS, HIERARCHY, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
+from nbtools.workflow.needs import needs_of
 
 TARGETS = ("all", "study", "explorers")
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+_NOT_IN_EVERY_STUDY = {"cue_conflict", "scanner_labels", "corruptions"}
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,18 @@ class Graph:
         Regions whose responses are read.
     source : Study or None
         The study's description, None where it is not there yet.
+    profile : str or None
+        With which a simulated study is made; None: the study is to be fetched.
+    gpus : int
+        That a run is given that gains from one.
     """
 
     study: str
     jobs: tuple[Job, ...]
     rois: tuple[str, ...]
     source: Study | None
+    profile: str | None
+    gpus: int
 
     def of(self, target: str) -> list[Job]:
         """Return the jobs of a target."""
@@ -122,11 +130,6 @@ def world_arguments(config: Config) -> str:
     return shlex.join([*words, *(["--labels"] if config.get("labels") else [])])
 
 
-def source_of(study: str) -> Study | None:
-    """Return a study's description, or None for a simulated one that is still to be made."""
-    return open_study(study) if study_file(study).is_file() or not is_simulated(study) else None
-
-
 class _Planner:
     """Plans the jobs of one study; a job that several want is planned once."""
 
@@ -155,7 +158,8 @@ class _Planner:
         )
         conditions = [str(job.parameters["roi"]) for job in jobs if job.notebook == NETWORKS]
         guides = [roi for name in [*self.every, *conditions] if (roi := parse_condition(name).roi)]
-        return Graph(self.study, jobs, tuple(once(guides)), self.source)
+        profile = str(self.config.get("profile", "demo")) if is_simulated(self.study) else None
+        return Graph(self.study, jobs, tuple(once(guides)), self.source, profile, int(self.config.get("gpus", 0)))
 
     # --- targets ---
 
@@ -167,11 +171,12 @@ class _Planner:
 
     def _analyses(self) -> list[Path]:
         networks = self._all(self._network, self.every)
-        claims = {"06_smoothness_and_transfer": networks}
-        if self._has("cue_conflict"):
-            claims["07_shape_bias"] = networks
-        if self._has("scanner_labels"):
-            claims["09_manifolds"] = self._all(self._attack, self.every) + self._all(self._predictor, self.rois)
+        claims = {
+            "06_smoothness_and_transfer": networks,
+            "07_shape_bias": networks,
+            "09_manifolds": self._all(self._attack, self.every) + self._all(self._predictor, self.rois),
+        }
+        claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook)}
         compared, last, first = self._same(self.every), self.ends[-1], self.seeds[0]
         made = [self._job(notebook, notebook, after, **compared) for notebook, after in claims.items()]
         summed = self._all(self._attack, self.every) + made
@@ -194,7 +199,7 @@ class _Planner:
             self._job("13_manifold_guidance", "13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
         ]
-        if self._has("corruptions"):
+        if self._has_data("17_natural_corruptions"):
             made.append(self._job("17_natural_corruptions", "17_natural_corruptions", networks, **compared))
         return made
 
@@ -287,11 +292,12 @@ class _Planner:
                 waiting += self.jobs[record].after
         return found
 
-    def _has(self, entry: str) -> bool:
+    def _has_data(self, notebook: str) -> bool:
         """Of a study that is there, what it lacks data for is not planned; a simulated one will have all."""
+        needed = _NOT_IN_EVERY_STUDY.intersection(needs_of(notebook))
         if self.source is None:
-            return is_simulated(self.study) or entry == "cue_conflict"
-        return self.source.has(entry)
+            return is_simulated(self.study) or needed <= {"cue_conflict"}
+        return all(map(self.source.has, needed))
 
     def _words(self, key: str, default: Iterable[object]) -> list[str]:
         return words(self.config[key], key) if key in self.config else list(map(str, default))

@@ -1,0 +1,111 @@
+"""How much of everything a study has: counted where its data are, said by its profile, or assumed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbtools.data.study import Study, open_study, study_file
+from nbtools.data.synthetic.recipe import PROFILES
+from nbtools.workflow.config import is_simulated
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything a study has.
+
+    Attributes
+    ----------
+    image_size : int
+        Side in pixels.
+    train, val, conflict, corrupted : int
+        Images to train on, to test with, cue-conflict images, corrupted images of all kinds and severities.
+    scanner, shared : int
+        Images of the scanner, and those among them that all subjects saw.
+    voxels : int
+        Of a region.
+    """
+
+    image_size: int
+    train: int
+    val: int
+    conflict: int
+    corrupted: int
+    scanner: int
+    shared: int
+    voxels: int
+
+
+# Assumed of what is not there yet: ImageNet-50 and a subject of NSD with all 40 sessions.
+ASSUMED = Sizes(
+    image_size=224,
+    train=64_000,
+    val=2_500,
+    conflict=1_280,
+    corrupted=0,
+    scanner=10_000,
+    shared=1_000,
+    voxels=1_500,
+)
+_FEW_VOXELS = 200  # of a simulated region
+
+
+def source_of(study: str) -> Study | None:
+    """Return a study's description, or None for a simulated one that is still to be made."""
+    return open_study(study) if study_file(study).is_file() or not is_simulated(study) else None
+
+
+def sizes_of(source: Study | None, profile: str | None) -> Sizes:
+    """Return the size of a study: of one that is not there that of the profile it is made with, else what is assumed.
+
+    Parameters
+    ----------
+    source : Study or None
+        Its description; None where it is not there yet.
+    profile : str or None
+        With which a simulated study is made (`PROFILES`); None: it is to be fetched.
+    """
+    if source is None:
+        return _of_profile(profile) if profile else ASSUMED
+    images, known, scanner = source.classification, ASSUMED, _scanner_images(source)
+    val = _count(images and images / "val", known.val)
+    return Sizes(
+        image_size=source.image_size,
+        train=_count(images and images / "train", known.train),
+        val=val,
+        conflict=_count(source.cue_conflict, known.conflict),
+        corrupted=5 * len(_folders(source.corruptions)) * val,
+        scanner=scanner,
+        shared=min(known.shared, scanner // 10),
+        voxels=_FEW_VOXELS if source.simulated else known.voxels,
+    )
+
+
+def _of_profile(profile: str) -> Sizes:
+    made = PROFILES[profile]
+    val = 10 * made.val_per_class
+    return Sizes(32, 10 * made.train_per_class, val, made.cue_conflict, 25 * val, made.images, made.shared, _FEW_VOXELS)
+
+
+def _scanner_images(source: Study) -> int:
+    if source.nsd is not None and not source.simulated:  # its stimuli are those of all subjects
+        from nbtools.data.fetch.catalogue import N_SESSIONS
+
+        return 250 * N_SESSIONS[source.subject - 1]
+    if not source.stimuli.is_file():
+        return ASSUMED.scanner
+    import h5py
+
+    with h5py.File(source.stimuli, "r") as store:
+        return len(store["imgBrick"])
+
+
+def _folders(folder: Path | None) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder and folder.is_dir() else []
+
+
+def _count(folder: Path | None, assumed: int) -> int:
+    """Count the images of a folder, by names alone."""
+    classes = _folders(folder)
+    return sum(len(os.listdir(part)) for part in classes) if classes else assumed
