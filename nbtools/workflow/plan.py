@@ -14,6 +14,7 @@ from nbtools.workflow.calibration import calibrate, device_name, on_gpu, read_ca
 from nbtools.workflow.config import Config
 from nbtools.workflow.costs import MODEL, RUNS, estimates, past_runs, step_of
 from nbtools.workflow.graph import TARGETS, Graph, Job, make_graph
+from nbtools.workflow.tables import aligned
 
 
 def plan(config: Config) -> str:
@@ -69,13 +70,8 @@ def _by_notebook(table: pd.DataFrame) -> str:
     groups = [(str(notebook), group) for notebook, group in table.groupby("notebook")]
     rows = [[name, *_cells(group), ", ".join(sorted(set(group.source)))] for name, group in groups]
     rows.append(["together", *_cells(table), ""])
-    head = ["notebook", "runs", "finished", "to do", "CPU h", "GPU h", "memory MB", "disk MB", "from"]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    aligned = "<" + ">" * (len(head) - 2) + "<"
-    return "\n".join(
-        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, aligned, widths, strict=True)).rstrip()
-        for row in [head, *rows]
-    )
+    numbers = ["runs", "finished", "to do", "CPU h", "GPU h", "memory MB", "disk MB"]
+    return aligned(["notebook", *numbers, "from"], rows, right=numbers)
 
 
 def _cells(group: pd.DataFrame) -> list[str]:

@@ -69,13 +69,13 @@ def sizes_of(source: Study | None, profile: str | None) -> Sizes:
     if source is None:
         return _of_profile(profile) if profile else ASSUMED
     images, known, scanner = source.classification, ASSUMED, _scanner_images(source)
-    val = _count(images and images / "val", known.val)
+    val = sum(class_sizes(images and images / "val")) or known.val
     return Sizes(
         image_size=source.image_size,
-        train=_count(images and images / "train", known.train),
+        train=sum(class_sizes(images and images / "train")) or known.train,
         val=val,
-        conflict=_count(source.cue_conflict, known.conflict),
-        corrupted=5 * len(_folders(source.corruptions)) * val,
+        conflict=sum(class_sizes(source.cue_conflict)) or known.conflict,
+        corrupted=5 * len(class_sizes(source.corruptions)) * val,
         scanner=scanner,
         shared=min(known.shared, scanner // 10),
         voxels=_FEW_VOXELS if source.simulated else known.voxels,
@@ -101,11 +101,8 @@ def _scanner_images(source: Study) -> int:
         return len(store["imgBrick"])
 
 
-def _folders(folder: Path | None) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()] if folder and folder.is_dir() else []
-
-
-def _count(folder: Path | None, assumed: int) -> int:
-    """Count the images of a folder, by names alone."""
-    classes = _folders(folder)
-    return sum(len(os.listdir(part)) for part in classes) if classes else assumed
+def class_sizes(folder: Path | None) -> list[int]:
+    """Count the images of each class folder by names alone; none where there is no such folder."""
+    if folder is None or not folder.is_dir():
+        return []
+    return [sum(entry.is_file() for entry in os.scandir(part)) for part in os.scandir(folder) if part.is_dir()]
