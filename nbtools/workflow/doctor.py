@@ -83,11 +83,7 @@ def examine(name: str, *, deep: bool = False) -> int:
         If the study's description cannot be read.
     """
     study = open_study(name)
-    found = [
-        finding
-        for part in map(study.of, study.voxels.subjects or [study.subject])
-        for finding in findings(part, deep=deep)
-    ]
+    found = [finding for part in study.parts for finding in findings(part, deep=deep)]
     print(f"{study.title}\n")
     print(aligned(["part", "state", "what"], found))
     print("\n" + aligned(["notebook", "can run", "finished runs"], list(_notebooks(study, found))))

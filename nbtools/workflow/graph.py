@@ -37,8 +37,6 @@ class Job:
         The file that says it is finished: ``run.json`` in its run folder.
     after : tuple of Path
         Records of the runs it waits for.
-    targets : frozenset of str
-        Which of `TARGETS` it is run for.
     """
 
     name: str
@@ -46,7 +44,6 @@ class Job:
     parameters: Mapping[str, Any]
     record: Path
     after: tuple[Path, ...]
-    targets: frozenset[str] = frozenset()
 
     @property
     def study(self) -> str:
@@ -78,6 +75,8 @@ class Graph:
         A name, or the path of a ``.toml`` file.
     jobs : tuple of Job
         Each after those it waits for.
+    targets : mapping
+        The records of each of `TARGETS`.
     rois : tuple of str
         Regions whose responses are read.
     source : Study or None
@@ -90,6 +89,7 @@ class Graph:
 
     study: str
     jobs: tuple[Job, ...]
+    targets: Mapping[str, set[Path]]
     rois: tuple[str, ...]
     source: Study | None
     profile: str | None
@@ -97,7 +97,7 @@ class Graph:
 
     def of(self, target: str) -> list[Job]:
         """Return the jobs of a target."""
-        return [job for job in self.jobs if target in job.targets]
+        return [job for job in self.jobs if job.record in self.targets[target]]
 
     @property
     def studies(self) -> list[str]:
@@ -151,15 +151,18 @@ class _Planner:
 
     def graph(self) -> Graph:
         wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
-        of = {target: self._needed(records) for target, records in wanted.items()}
-        jobs = tuple(
-            Job(**{**vars(job), "targets": frozenset(target for target in of if record in of[target])})
-            for record, job in self.jobs.items()
+        targets = {target: self._with_upstream(records) for target, records in wanted.items()}
+        networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
+        guides = once(roi for name in [*self.every, *networks] if (roi := parse_condition(name).roi))
+        return Graph(
+            study=self.study,
+            jobs=tuple(self.jobs.values()),
+            targets=targets,
+            rois=tuple(guides),
+            source=self.source,
+            profile=str(self.config.get("profile", "demo")) if is_simulated(self.study) else None,
+            gpus=int(self.config.get("gpus", 0)),
         )
-        conditions = [str(job.parameters["roi"]) for job in jobs if job.notebook == NETWORKS]
-        guides = [roi for name in [*self.every, *conditions] if (roi := parse_condition(name).roi)]
-        profile = str(self.config.get("profile", "demo")) if is_simulated(self.study) else None
-        return Graph(self.study, jobs, tuple(once(guides)), self.source, profile, int(self.config.get("gpus", 0)))
 
     # --- targets ---
 
@@ -282,14 +285,11 @@ class _Planner:
     def _of(self, study: str | None) -> str:
         return "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
 
-    def _needed(self, records: Iterable[Path]) -> set[Path]:
-        found: set[Path] = set()
-        waiting = list(records)
-        while waiting:
-            record = waiting.pop()
-            if record not in found:
-                found.add(record)
-                waiting += self.jobs[record].after
+    def _with_upstream(self, records: Iterable[Path]) -> set[Path]:
+        found = set(records)
+        for job in reversed(self.jobs.values()):  # each after those it waits for
+            if job.record in found:
+                found.update(job.after)
         return found
 
     def _has_data(self, notebook: str) -> bool:
