@@ -92,6 +92,7 @@ DAMAGE: dict[str, tuple[Callable[[Study], None], str, str]] = {
     "design HTML": (write("nsd_expdesign.mat", b"<html>"), "design", DAMAGED),
     "atlas gone": (remove("Kastner2015.nii.gz"), "regions", MISSING),
     "atlas cut": (truncate("Kastner2015.nii.gz", 0.5), "regions", DAMAGED),
+    "brain HTML": (write("nsdgeneral.nii.gz", b"<html>"), "volumes", DAMAGED),
     "volume cut at its start": (truncate("betas_session01.nii.gz", 0.001), "volumes", DAMAGED),
     "volume cut in the middle": (truncate("betas_session01.nii.gz", 0.5), "volumes", DAMAGED),
     "volume cut before its end": (truncate("betas_session01.nii.gz", 0.9999), "volumes", DAMAGED),

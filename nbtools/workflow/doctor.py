@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from nbtools.checks import reading
-from nbtools.conditions import HIERARCHY
+from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.brains import nsd
 from nbtools.data.brains.betas import TRIALS_PER_SESSION
 from nbtools.data.brains.measured import load_design, load_trials
@@ -138,13 +138,8 @@ def _regions(study: Study, deep: bool) -> str:
     folder = nsd.roi_folder(study.need("nsd"), study.subject)
     _must_exist(folder / "nsdgeneral.nii.gz")
     _must_exist(folder / f"{study.voxels.retinotopy}.nii.gz")
-    masks: dict[str, np.ndarray] = {}
-    for roi in HIERARCHY:
-        try:
-            masks |= nsd.roi_masks(study.need("nsd"), study.subject, [roi], study.voxels.retinotopy)
-        except InputError as error:
-            if "no region" not in str(error):
-                raise
+    rois = [roi for roi in HIERARCHY if roi in RETINOTOPY[study.voxels.retinotopy]]
+    masks = nsd.roi_masks(study.need("nsd"), study.subject, rois, study.voxels.retinotopy)
     return ", ".join(f"{roi} {int(mask.sum())}" for roi, mask in masks.items()) + " voxels"
 
 
@@ -154,7 +149,7 @@ def _volumes(study: Study, deep: bool) -> str:
         raise FileNotFoundError(
             "none" if not session_files(study.responses) else "none: prepared sessions take their place"
         )
-    shape = nib.nifti1.load(nsd.roi_folder(study.need("nsd"), study.subject) / "nsdgeneral.nii.gz").shape
+    shape = _nifti(nsd.roi_folder(study.need("nsd"), study.subject) / "nsdgeneral.nii.gz").shape
     for file in volumes.values():
         if deep:
             nsd.read_betas(file, np.zeros((1, 3), int), shape)
@@ -169,9 +164,7 @@ def _check_length(file: Path, shape: tuple[int, ...]) -> None:
     if file.suffix == ".hdf5":
         with h5py.File(file, "r"):
             return
-    with reading("a volume cannot be read", *_NO_VOLUME, file=file, expected="NIfTI-1 in gzip", fix=_AGAIN):
-        start = nib.nifti1.load(file).dataobj.offset
-    expected = (start + int(np.prod(shape)) * 2 * TRIALS_PER_SESSION) % 2**32
+    expected = (_nifti(file).dataobj.offset + int(np.prod(shape)) * 2 * TRIALS_PER_SESSION) % 2**32  # type: ignore[attr-defined]
     with file.open("rb") as raw:
         raw.seek(-4, os.SEEK_END)
         said = int.from_bytes(raw.read(4), "little")
@@ -183,6 +176,12 @@ def _check_length(file: Path, shape: tuple[int, ...]) -> None:
             got=said,
             fix=_AGAIN,
         )
+
+
+def _nifti(file: Path) -> nib.Nifti1Image:
+    _must_exist(file)
+    with reading("a volume cannot be read", *_NO_VOLUME, file=file, expected="NIfTI-1 in gzip", fix=_AGAIN):
+        return nib.nifti1.load(file)
 
 
 def _prepared(study: Study, deep: bool) -> str:
@@ -200,8 +199,7 @@ def _prepared(study: Study, deep: bool) -> str:
 
 
 def _stimuli(study: Study, deep: bool) -> str:
-    _must_exist(study.stimuli)
-    with h5py.File(study.stimuli, "r") as store:
+    with h5py.File(_must_exist(study.stimuli), "r") as store:
         brick = store.get("imgBrick")
         if not isinstance(brick, h5py.Dataset) or brick.ndim != 4:
             raise InputError("no images", file=study.stimuli, expected="dataset imgBrick", got=list(store), fix=_AGAIN)
@@ -231,8 +229,7 @@ def _labels(study: Study, deep: bool) -> str:
 
 
 def _count(folder: Path) -> str:
-    _must_exist(folder)
-    numbers = class_sizes(folder)
+    numbers = class_sizes(_must_exist(folder))
     if not numbers or min(numbers) == 0:
         raise InputError(
             "no images", file=folder, expected="<class>/<image>, none empty", got=numbers, fix="prepare it again"
@@ -244,13 +241,13 @@ def _named(study: Study, entry: str) -> Path:
     path = getattr(study, entry)
     if path is None:
         raise FileNotFoundError("not named in study.toml")
-    _must_exist(path)
-    return path
+    return _must_exist(path)
 
 
-def _must_exist(path: Path) -> None:
+def _must_exist(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"nothing at {path}")
+    return path
 
 
 # --- what follows -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from nbtools.workflow.config import is_simulated
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything a study has.
+    """How much of everything a study has; left out, what is assumed: ImageNet-50, a subject of NSD with 40 sessions.
 
     Attributes
     ----------
@@ -27,27 +27,17 @@ class Sizes:
         Of a region.
     """
 
-    image_size: int
-    train: int
-    val: int
-    conflict: int
-    corrupted: int
-    scanner: int
-    shared: int
-    voxels: int
+    image_size: int = 224
+    train: int = 64_000
+    val: int = 2_500
+    conflict: int = 1_280
+    corrupted: int = 0
+    scanner: int = 10_000
+    shared: int = 1_000
+    voxels: int = 1_500
 
 
-# Assumed of what is not there yet: ImageNet-50 and a subject of NSD with all 40 sessions.
-ASSUMED = Sizes(
-    image_size=224,
-    train=64_000,
-    val=2_500,
-    conflict=1_280,
-    corrupted=0,
-    scanner=10_000,
-    shared=1_000,
-    voxels=1_500,
-)
+ASSUMED = Sizes()
 _FEW_VOXELS = 200  # of a simulated region
 
 
