@@ -62,147 +62,96 @@ _ATTACKS = {
 Values = Mapping[str, Any]
 
 
-class Work(NamedTuple):
-    """Images, in what a step of training takes for one; and seconds beside networks."""
-
-    images: float = 0.0
-    seconds: float = 5.0
+def _rdms_compared(values: Values, sizes: Sizes) -> float:
+    n_rdms, n_images = 4 * _n_networks(values), min(values["n_images"] or sizes.shared, sizes.shared)
+    return 4e-9 * values["n_boot"] * n_rdms**2 * n_images**2 / 2
 
 
-def _length(text: str) -> int:
-    return len(text.split())
-
-
-def _n_networks(values: Values) -> int:
-    return _length(values["rois"]) * _length(values["seeds"])
-
-
-def _attacked(names: str, steps: int, n_epsilons: int, n_images: float) -> float:
-    total = 0.0
-    for name in names.split():
-        kind = name.removeprefix("Linf").removeprefix("L2")
-        worth, anew = _ATTACKS[kind]
-        n_steps = (1 if kind in ("FGSM", "FGM") else steps) * (n_epsilons * CLIMBED if anew else 1)
-        total += n_images * (n_steps * worth + (n_epsilons + 1) * PASSED)
-    return total
-
-
-def _predictor(values: Values, sizes: Sizes) -> Work:
-    own = sizes.scanner - sizes.shared
-    return Work(values["epochs"] * (0.9 + 0.1 * PASSED) * own + PASSED * sizes.shared)
-
-
-def _network(values: Values, sizes: Sizes) -> Work:
-    condition = parse_condition(values["roi"])
-    validated = values["validation_fraction"] * sizes.train
-    n_train = sizes.train - validated + (sizes.scanner - sizes.shared if condition.kind == "labels" else 0)
-    guided = condition.roi is not None
-    passed = values["epochs"] * (validated * (1 + guided) + n_train * guided) + sizes.train * guided
-    return Work(values["epochs"] * n_train + PASSED * passed)
-
-
-def _attack(values: Values, sizes: Sizes) -> Work:
-    n = min(values["n_images"], sizes.val)
-    return Work(_attacked(values["attacks"], values["steps"], _length(values["epsilons"]), n))
-
-
-def _explorer(values: Values, sizes: Sizes) -> Work:
-    n = 2 * _length(values["rois"])
-    return Work(_attacked(values["attack"], values["steps"], _length(values["epsilons"]), n))
-
-
-def _smoothness(values: Values, sizes: Sizes) -> Work:
-    n_networks = _n_networks(values)
-    n, n_levels = min(values["n_images"], sizes.val) * n_networks, 1 + _length(values["epsilons"])
-    surfaces = 3 * 20 * 15**2
-    passed = GRADIENT * n * n_levels + PASSED * (n * n_networks + surfaces)
-    return Work(_attacked("LinfPGD", values["steps"], n_levels, n) + passed, 10)
-
-
-def _rsa(values: Values, sizes: Sizes) -> Work:
-    names = values["rois"].split()
-    n_rdms = 2 * len(names) + 2 * sum(name in REGIONS for name in names)
-    n_images = min(values["n_images"] or sizes.shared, sizes.shared)
-    compared = values["n_boot"] * n_rdms**2 * n_images**2 / 2
-    return Work(PASSED * n_rdms * n_images, 15 + compared * 4e-9)
-
-
-def _manifolds(values: Values, sizes: Sizes) -> Work:
-    n_networks, drawn = _n_networks(values), values["n_draws"] * values["n_samples"] * values["n_points"]
-    n_spaces = n_networks * (1 + _length(values["readouts"]))
-    n_images = sizes.shared + 0.1 * (sizes.scanner - sizes.shared)
-    return Work(PASSED * 2 * n_networks * n_images, 15 + n_spaces * (1 + drawn * 1e-4))
-
-
-def _audit(values: Values, sizes: Sizes) -> Work:
-    n, steps, n_epsilons = min(values["n_images"], sizes.val), values["steps"], _length(values["epsilons"])
-    # nbtools.attacks.audit: each ε apart, without bound, four times the steps, four starts; Square; noise
-    total = _attacked("LinfPGD", steps, 9 * n_epsilons + 1, n) + _attacked("LinfSquare LinfNoise", steps, n_epsilons, n)
-    for name in values["attacks"].split():
-        levels = values["lengths"] if name.startswith("L2") else values["epsilons"]
-        total += _attacked(name, steps, _length(levels), n)
-    n_networks = _length(values["rois"])
-    return Work(n_networks * total, 10 * n_networks)
-
-
-def _clouds(values: Values, sizes: Sizes) -> Work:
-    validated = values["validation_fraction"] * sizes.train
-    trained = values["epochs"] * (sizes.train - validated)
-    passed = values["epochs"] * validated + 2 * sizes.train + 4 * validated
-    n = 3 * min(values["n_images"], sizes.val)
-    climbed = _attacked("LinfPGD", values["steps"], _length(values["epsilons"]), n)
-    return Work(trained + PASSED * passed + climbed, 10)
-
-
-def _geometry(values: Values, sizes: Sizes) -> Work:
-    n_networks = _length(values["rois"]) + _length(values["controls"])
-    return Work(PASSED * n_networks * (sizes.shared + sizes.val), 30 + 4 * n_networks)
-
-
-def _looks(images: Callable[[Sizes], int]) -> Callable[[Values, Sizes], Work]:
-    return lambda values, sizes: Work(PASSED * _n_networks(values) * images(sizes), 10)
+def _manifolds_drawn(values: Values, sizes: Sizes) -> float:
+    n_spaces = _n_networks(values) * (1 + len(values["readouts"].split()))
+    return n_spaces * (1 + 1e-4 * values["n_draws"] * values["n_samples"] * values["n_points"])
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a notebook's runs.
+    """What a notebook's runs do.
 
     Attributes
     ----------
-    work : callable
-        Counts it from all of a run's parameters and the study's sizes.
+    trains : str
+        The images it trains a network of its own on, as `Sizes` names them.
+    looks : tuple of str
+        The images that each of its networks sees.
+    attacks : str
+        On each of its networks, beside those that its parameters name.
+    seconds : float
+        Beside networks.
+    more : callable, optional
+        Further such seconds, from the run's parameters and the study's sizes.
     gpu : bool
-        Whether a GPU makes it faster.
-    trains : bool
-        Whether it trains a network of its own, and keeps its weights.
+        Whether it is given a GPU.
     shown_mb : float
         Size of its tables and figures.
     """
 
-    work: Callable[[Values, Sizes], Work] = lambda values, sizes: Work()
+    trains: str = ""
+    looks: tuple[str, ...] = ()
+    attacks: str = ""
+    seconds: float = 5.0
+    more: Callable[[Values, Sizes], float] = lambda values, sizes: 0.0
     gpu: bool = False
-    trains: bool = False
     shown_mb: float = 0.3
 
 
 KINDS = {
     "01_brain_responses": Kind(),
-    PREDICTORS: Kind(_predictor, gpu=True, trains=True),
-    NETWORKS: Kind(_network, gpu=True, trains=True),
-    "04_adversarial_attacks": Kind(_attack, gpu=True),
-    "05_attack_explorer": Kind(_explorer),
-    "06_smoothness_and_transfer": Kind(_smoothness, gpu=True),
-    "07_shape_bias": Kind(_looks(lambda sizes: sizes.conflict)),
-    "08_rsa": Kind(_rsa, shown_mb=5.0),
-    "09_manifolds": Kind(_manifolds),
-    "10_summary": Kind(shown_mb=5.0),
-    "11_attacks_and_audit": Kind(_audit, gpu=True),
+    PREDICTORS: Kind(trains="scanner", gpu=True),
+    NETWORKS: Kind(trains="train", gpu=True),
+    "04_adversarial_attacks": Kind(gpu=True),
+    "05_attack_explorer": Kind(),
+    "06_smoothness_and_transfer": Kind(attacks="LinfPGD LinfFGSM LinfNoise", looks=("val",), seconds=10, gpu=True),
+    "07_shape_bias": Kind(looks=("conflict",), seconds=10),
+    "08_rsa": Kind(looks=4 * ("shared",), seconds=15, more=_rdms_compared, shown_mb=5),
+    "09_manifolds": Kind(looks=4 * ("shared",), seconds=15, more=_manifolds_drawn),
+    "10_summary": Kind(shown_mb=5),
+    # nbtools.attacks.audit: each ε apart, without bound, four times the steps, four starts; Square; noise
+    "11_attacks_and_audit": Kind(attacks=10 * "LinfPGD " + "LinfSquare LinfNoise", seconds=20, gpu=True),
     "12_alpha": Kind(),
-    "13_manifold_guidance": Kind(_clouds, gpu=True, trains=True),
-    "14_brain_and_geometry": Kind(_geometry, shown_mb=20.0),
+    "13_manifold_guidance": Kind(trains="train", attacks=3 * "LinfPGD ", seconds=10, gpu=True),
+    "14_brain_and_geometry": Kind(looks=("shared", "val"), seconds=40, shown_mb=20),
     "15_study_explorer": Kind(),
-    "17_natural_corruptions": Kind(_looks(lambda sizes: sizes.corrupted + sizes.val)),
+    "17_natural_corruptions": Kind(looks=("corrupted", "val"), seconds=10),
 }
+
+
+def images_of(job: Job, sizes: Sizes) -> float:
+    """Count the images that a run works on, each as often as it costs a step of training."""
+    kind, values = KINDS[job.notebook], parameters_of(job)
+    found = PASSED * sum(getattr(sizes, images) for images in kind.looks)
+    for attack in f"{values.get('attacks', '')} {kind.attacks}".split():
+        found += _climbed(attack, values) * min(values.get("n_images", 2), sizes.val)
+    return found * _n_networks(values) + (_trained(values, sizes, kind.trains) if kind.trains else 0)
+
+
+def _n_networks(values: Values) -> int:
+    several = [values.get(name, "").split() for name in ("rois", "controls")]
+    return max(sum(map(len, several)), 1) * max(len(values.get("seeds", "").split()), 1)
+
+
+def _climbed(attack: str, values: Values) -> float:
+    kind, n_epsilons = attack.removeprefix("Linf").removeprefix("L2"), len(values["epsilons"].split())
+    worth, anew = _ATTACKS[kind]
+    steps = 1 if kind in ("FGSM", "FGM") else values["steps"]
+    return steps * worth * (n_epsilons * CLIMBED if anew else 1) + (n_epsilons + 1) * PASSED
+
+
+def _trained(values: Values, sizes: Sizes, images: str) -> float:
+    """Count validation as training; a guided network's images pass its guide too."""
+    condition, n_images = parse_condition(values["roi"]), getattr(sizes, images)
+    if condition.kind == "labels":
+        n_images += sizes.scanner
+    guided = images == "train" and condition.roi is not None
+    return values["epochs"] * n_images * (1 + PASSED * guided)
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -245,7 +194,7 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
         gpus = graph.gpus * kind.gpu
         taken, source = (past or {}).get(job.record), RUNS
         if taken is None:
-            slowness = _slowness(step, calibration, gpus > 0, kind.trains)
+            slowness = _slowness(step, calibration, gpus > 0, bool(kind.trains))
             taken, source = _counted(job, of, step, slowness, gpus > 0), MODEL
         rows[job.record] = {
             "notebook": job.notebook,
@@ -283,10 +232,11 @@ def _slowness(step: Step, calibration: Calibration, gpu: bool, trains: bool) -> 
 def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> Taken:
     """Count what a run would take; its memory with a margin."""
     kind, values = KINDS[job.notebook], parameters_of(job)
-    work, architecture = kind.work(values, sizes), str(values.get("architecture", step.architecture))
+    architecture = str(values.get("architecture", step.architecture))
     an_image = SLOW[architecture] * sizes.image_size**2 * slowness
+    seconds = kind.seconds + kind.more(values, sizes) + images_of(job, sizes) * an_image
     memory = ceil(memory_of(job, sizes, gpu) * _MEMORY_MARGIN / 100) * 100
-    return Taken(work.images * an_image + work.seconds, memory, kind.shown_mb + _WEIGHTS_MB[architecture] * kind.trains)
+    return Taken(seconds, memory, kind.shown_mb + (_WEIGHTS_MB[architecture] if kind.trains else 0))
 
 
 def memory_of(job: Job, sizes: Sizes, gpu: bool) -> int:
@@ -306,7 +256,7 @@ def memory_of(job: Job, sizes: Sizes, gpu: bool) -> int:
         passing = min(values.get("n_images", 0) or 100, 512, sizes.val)
     # float32 maps of all layers, about 42 values for each of a view in either architecture, and copies in work
     passed = 0 if gpu else passing * view * 42 * 4 * 2
-    n_points = min(values.get("n_images", 0), 512) * (_length(str(values.get("epsilons", ""))) + 1)
+    n_points = min(values.get("n_images", 0), 512) * (len(str(values.get("epsilons", "")).split()) + 1)
     pixels = min(n_held * view, MEMORY_LIMIT) + 4 * n_points * view  # a larger set is mapped from a file
     rois = [name for name in str(values.get("rois", values.get("roi", ""))).split() if name in REGIONS]
     responses = 2 * 4 * 3 * sizes.scanner * sizes.voxels * len(rois) if "responses" in reads else 0
