@@ -167,43 +167,38 @@ class _Planner:
     # --- targets ---
 
     def _demo(self) -> list[Path]:
+        attacks = self._all(self._attack, self.conditions)
         return [
-            self._job("responses", "01_brain_responses"),
-            self._job("summary", "10_summary", self._all(self._attack, self.conditions), **self._same(self.conditions)),
+            self._job("01_brain_responses", name="responses"),
+            self._job("10_summary", attacks, name="summary", **self._same(self.conditions)),
         ]
 
     def _analyses(self) -> list[Path]:
-        networks = self._all(self._network, self.every)
+        networks, attacks = self._all(self._network, self.every), self._all(self._attack, self.every)
+        compared, last, first = self._same(self.every), self.ends[-1], self.seeds[0]
         claims = {
             "06_smoothness_and_transfer": networks,
             "07_shape_bias": networks,
-            "09_manifolds": self._all(self._attack, self.every) + self._all(self._predictor, self.rois),
+            "09_manifolds": attacks + self._all(self._predictor, self.rois),
         }
         claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook)}
-        compared, last, first = self._same(self.every), self.ends[-1], self.seeds[0]
-        made = [self._job(notebook, notebook, after, **compared) for notebook, after in claims.items()]
-        summed = self._all(self._attack, self.every) + made
+        made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
         plain = [name for name in self.every if parse_condition(name).kind != "decay"]
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
+        shown = {"alphas": " ".join(f"{alpha:g}" for alpha in alphas), **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
-            self._job("responses", "01_brain_responses"),
-            self._job("summary_of_all", "10_summary", summed, analyses=" ".join(claims), **compared),
+            self._job("01_brain_responses", name="responses"),
+            self._job("10_summary", attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
-            self._job(
-                "12_alpha",
-                "12_alpha",
-                self._all(self._attack, ["none"]) + varied,
-                alphas=" ".join(f"{alpha:g}" for alpha in alphas),
-                **self._same(self.ends),
-            ),
-            self._job("13_manifold_guidance", "13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
+            self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
+            self._job("13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
         ]
         if self._has_data("17_natural_corruptions"):
-            made.append(self._job("17_natural_corruptions", "17_natural_corruptions", networks, **compared))
+            made.append(self._job("17_natural_corruptions", networks, **compared))
         return made
 
     def _explorers(self) -> list[Path]:
@@ -211,19 +206,14 @@ class _Planner:
         one = {"alpha": self.alpha, "seed": self.seeds[0]}
         return [
             self._alone("05_attack_explorer", ["none", self.ends[-1]]),
-            self._job("14_brain_and_geometry", "14_brain_and_geometry", shown, rois=" ".join(self.rois), **one),
-            self._job("15_study_explorer", "15_study_explorer", self._demo(), **one),
+            self._job("14_brain_and_geometry", shown, rois=" ".join(self.rois), **one),
+            self._job("15_study_explorer", self._demo(), **one),
         ]
 
     def _rows(self) -> list[Path]:
         """The table: a row crosses its columns; a column that is left out has the study's own value."""
-        own = {
-            "rois": self.rois,
-            "seeds": self.seeds,
-            "subjects": [self.study],
-            "alphas": [self.alpha],
-            "attacks": self.attacks,
-        }
+        single = {"subjects": [self.study], "alphas": [self.alpha]}
+        own = {"rois": self.rois, "seeds": self.seeds, "attacks": self.attacks, **single}
         records = []
         for row in self.config.get("table") or []:
             asked = {**own, **read_row(row, self.study)}
@@ -234,13 +224,14 @@ class _Planner:
     # --- jobs ---
 
     def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
-        return self._job(f"predictor_{self._of(study)}{roi}_seed{seed}", PREDICTORS, (), study, roi=roi, seed=seed)
+        name = f"predictor_{self._label(roi, seed, self.alpha, study)}"
+        return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed)
 
     def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
         guide, alpha = parse_condition(condition).roi, self.alpha if alpha is None else alpha
         after = [self._predictor(guide, seed, study)] if guide else []
         name = f"network_{self._label(condition, seed, alpha, study)}"
-        return self._job(name, NETWORKS, after, study, roi=condition, seed=seed, alpha=alpha)
+        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
 
     def _attack(
         self,
@@ -255,18 +246,20 @@ class _Planner:
         name, own = f"attack_{self._label(condition, seed, alpha, study)}", {}
         if attacks and attacks != self.attacks:
             name, own = f"{name}_{'-'.join(attacks)}", {"attacks": " ".join(attacks)}
-        return self._job(name, ATTACKED, after, study, roi=condition, seed=seed, alpha=alpha, **own)
+        return self._job(ATTACKED, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 
     def _alone(self, notebook: str, conditions: list[str]) -> Path:
         """A notebook that compares networks of one seed."""
         own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0]}
-        return self._job(notebook, notebook, self._all(self._network, conditions), **own)
+        return self._job(notebook, self._all(self._network, conditions), **own)
 
-    def _job(self, name: str, notebook: str, after: Iterable[Path] = (), study: str | None = None, **own: Any) -> Path:
-        """Plan a notebook's run and return its record."""
+    def _job(
+        self, notebook: str, after: Iterable[Path] = (), *, name: str = "", study: str | None = None, **own: Any
+    ) -> Path:
+        """Plan a notebook's run, named as the notebook is where nothing else is said, and return its record."""
         values = {"study": study or self.study, **(self.settings.get(notebook) or {}), **own}
         record = folders.run_folder(notebook, values) / folders.RECORD
-        self.jobs.setdefault(record, Job(name, notebook, values, record, tuple(once(after))))
+        self.jobs.setdefault(record, Job(name or notebook, notebook, values, record, tuple(once(after))))
         return record
 
     # --- helpers ---
@@ -279,11 +272,10 @@ class _Planner:
         return {"rois": " ".join(conditions), "alpha": self.alpha, "seeds": " ".join(map(str, self.seeds))}
 
     def _label(self, condition: str, seed: int, alpha: float, study: str | None) -> str:
+        """What a run is of, as its rule is named: what is the study's own goes without saying."""
+        of = "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
         other = "" if alpha == self.alpha else f"_alpha{alpha:g}"
-        return f"{self._of(study)}{condition}{other}_seed{seed}"
-
-    def _of(self, study: str | None) -> str:
-        return "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
+        return f"{of}{condition}{other}_seed{seed}"
 
     def _with_upstream(self, records: Iterable[Path]) -> set[Path]:
         found = set(records)
