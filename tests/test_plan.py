@@ -34,6 +34,7 @@ from nbtools.workflow.calibration import (
 from nbtools.workflow.config import read_config
 from nbtools.workflow.costs import (
     GRADIENT,
+    GUESS,
     KINDS,
     MEMORY_LIMIT,
     MODEL,
@@ -45,6 +46,7 @@ from nbtools.workflow.costs import (
     estimates,
     growing,
     images_of,
+    parameters_of,
     past_runs,
     step_of,
     time_limit,
@@ -92,7 +94,8 @@ def named(graph: Graph) -> dict[str, Job]:
 
 def counted(config: dict[str, Any], name: str) -> float:
     graph = make_graph(config)
-    return images_of(named(graph)[name], sizes_of(graph.source, graph.profile))
+    job = named(graph)[name]
+    return images_of(job.notebook, parameters_of(job), sizes_of(graph.source, graph.profile))
 
 
 def by_name(config: dict[str, Any], kept: Calibration = NOTHING, past: bool = False) -> pd.DataFrame:
@@ -142,13 +145,13 @@ def test_planted_runs_give_known_totals() -> None:
     without = by_name(TINY)
     others = ~table.notebook.isin(["02_neural_predictors", "03_guided_training"])
     assert (table.memory[others] == without.memory[others]).all()
-    assert set(without.source) == {MODEL}, "a cluster is asked for what is counted, whatever ran before"
+    assert set(without.source) == {GUESS}, "a cluster is asked for what is counted, whatever ran before"
 
 
 def test_other_attacks_are_another_kind_of_run() -> None:
     config = {**TINY, "table": [{"rois": "TO", "attacks": "L2CarliniWagner"}]}
     finish(named(make_graph(config))["attack_TO_seed0"], 7.0)
-    table = by_name(config, past=True)
+    table = by_name(config, keep_rate("CPU: 2 cores"), past=True)
     assert table.source["attack_none_seed0"] == RUNS
     assert table.source["attack_TO_seed0_L2CarliniWagner"] == MODEL
 
@@ -286,6 +289,12 @@ def test_the_papers_study_asks_for_gpus_where_it_trains_or_attacks() -> None:
     name = "network_TO_seed0"
     assert on_cpu.memory[name] > asked.memory[name] > 8000, "a batch is in the machine's memory"
     assert time_limit(on_cpu.seconds[name]) > 20 * time_limit(asked.seconds[name])
+
+    kept = Calibration("GPU: some", {str(step_of(make_graph(NSD))): 0.001})
+    measured = by_name(NSD, kept)
+    assert set(measured.source[measured.gpus > 0]) == {MODEL}
+    assert set(measured.source[measured.gpus == 0]) == {GUESS}, "what is given no GPU is not as fast as one"
+    assert (measured.seconds[measured.gpus == 0] == asked.seconds[asked.gpus == 0]).all()
 
 
 def test_memory_grows_with_the_batch() -> None:

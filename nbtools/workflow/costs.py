@@ -24,7 +24,7 @@ from nbtools.workflow.graph import NETWORKS, PREDICTORS, Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
-RUNS, MODEL = "finished runs", "calibration"
+RUNS, MODEL, GUESS = "finished runs", "calibration", "a slow machine"  # where a time comes from
 START = 15.0  # seconds, measured: a run's kernel, its runner and their imports
 SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
 MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images.sets, which takes seconds to import
@@ -124,9 +124,9 @@ KINDS = {
 }
 
 
-def images_of(job: Job, sizes: Sizes) -> float:
-    """Count the images that a run works on, each as often as it costs a step of training."""
-    kind, values = KINDS[job.notebook], parameters_of(job)
+def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
+    """Count the images that a run works on, each as often as it costs a step of training; `values`: all parameters."""
+    kind = KINDS[notebook]
     found = PASSED * sum(getattr(sizes, images) for images in kind.looks)
     for attack in f"{values.get('attacks', '')} {kind.attacks}".split():
         found += _climbed(attack, values) * min(values.get("n_images", 2), sizes.val)
@@ -181,7 +181,8 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
     Returns
     -------
     DataFrame
-        Indexed by record: notebook, threads, gpus, memory (MB), seconds, disk (MB), source (`RUNS` or `MODEL`).
+        Indexed by record: notebook, threads, gpus, memory (MB), seconds, disk (MB), source (`RUNS`,
+        `MODEL` or `GUESS`).
     """
 
     @cache
@@ -194,8 +195,8 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
         gpus = graph.gpus * kind.gpu
         taken, source = (past or {}).get(job.record), RUNS
         if taken is None:
-            slowness = _slowness(step, calibration, gpus > 0, bool(kind.trains))
-            taken, source = _counted(job, of, step, slowness, gpus > 0), MODEL
+            slowness, source = _slowness(step, calibration, gpus > 0, bool(kind.trains))
+            taken = _counted(job, of, step, slowness, gpus > 0)
         rows[job.record] = {
             "notebook": job.notebook,
             "threads": threads_for(of.image_size),
@@ -220,13 +221,13 @@ def parameters_of(job: Job) -> dict[str, Any]:
     return {**folders.defaults(job.notebook), **folders.typed(job.notebook, job.parameters)}
 
 
-def _slowness(step: Step, calibration: Calibration, gpu: bool, trains: bool) -> float:
-    """Return how long work takes, of what it takes the slow machine."""
+def _slowness(step: Step, calibration: Calibration, gpu: bool, trains: bool) -> tuple[float, str]:
+    """Return how long work takes, of what it takes the slow machine, and how that is known."""
     measured = calibration.seconds.get(str(step)) if on_gpu(calibration.device) == gpu else None
     if measured is None:
-        return 1 / GPU_SPEEDUP if gpu else 1.0
+        return (1 / GPU_SPEEDUP if gpu else 1.0), GUESS
     in_full = step.precision != "32-true" and not trains
-    return measured * (_FULL_PRECISION if in_full else 1) / (SLOW[step.architecture] * step.image_size**2)
+    return measured * (_FULL_PRECISION if in_full else 1) / (SLOW[step.architecture] * step.image_size**2), MODEL
 
 
 def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> Taken:
@@ -234,23 +235,22 @@ def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> 
     kind, values = KINDS[job.notebook], parameters_of(job)
     architecture = str(values.get("architecture", step.architecture))
     an_image = SLOW[architecture] * sizes.image_size**2 * slowness
-    seconds = kind.seconds + kind.more(values, sizes) + images_of(job, sizes) * an_image
-    memory = ceil(memory_of(job, sizes, gpu) * _MEMORY_MARGIN / 100) * 100
+    seconds = kind.seconds + kind.more(values, sizes) + images_of(job.notebook, values, sizes) * an_image
+    memory = ceil(memory_of(job.notebook, values, sizes, gpu) * _MEMORY_MARGIN / 100) * 100
     return Taken(seconds, memory, kind.shown_mb + (_WEIGHTS_MB[architecture] if kind.trains else 0))
 
 
-def memory_of(job: Job, sizes: Sizes, gpu: bool) -> int:
+def memory_of(notebook: str, values: Values, sizes: Sizes, gpu: bool) -> int:
     """Return the most memory a run holds, in MB: libraries, images, responses, and what a pass keeps for its gradient.
 
     On a GPU the passes are in its own memory.
     """
-    reads = needs_of(job.notebook)
+    reads, view = needs_of(notebook), 3 * sizes.image_size**2
     if not reads:
         return _TABLES_MB
-    values, view = parameters_of(job), 3 * sizes.image_size**2
     n_held = sizes.val + sizes.shared
-    if KINDS[job.notebook].trains:
-        n_held = sizes.scanner if job.notebook == PREDICTORS else sizes.train + sizes.scanner
+    if KINDS[notebook].trains:
+        n_held = sizes.scanner if notebook == PREDICTORS else sizes.train + sizes.scanner
         passing = min(values["batch_size"], n_held)
     else:  # attacks take up to 512 images at once; of what is only read out, less is kept
         passing = min(values.get("n_images", 0) or 100, 512, sizes.val)

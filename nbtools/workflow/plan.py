@@ -12,7 +12,7 @@ import pandas as pd
 from nbtools.runs import folders
 from nbtools.workflow.calibration import calibrate, device_name, on_gpu, read_calibration
 from nbtools.workflow.config import Config
-from nbtools.workflow.costs import MODEL, RUNS, estimates, past_runs, step_of
+from nbtools.workflow.costs import GUESS, MODEL, RUNS, estimates, past_runs, step_of
 from nbtools.workflow.graph import TARGETS, Graph, Job, make_graph
 from nbtools.workflow.tables import aligned
 
@@ -103,10 +103,13 @@ def _totals(table: pd.DataFrame, graph: Graph) -> list[str]:
 
 
 def _notes(device: str, table: pd.DataFrame, gpus: int) -> list[str]:
+    told = {
+        RUNS: "mean time and size of this study's finished runs of that notebook",
+        MODEL: f"images counted from the parameters, times a step of training measured here ({device})",
+        GUESS: "images counted likewise, for a CPU where a run is given no GPU",
+    }
     sources = set(table.source[~table.finished])
-    lines = [f"{RUNS}: mean time and size of this study's finished runs of that notebook"] if RUNS in sources else []
-    if MODEL in sources:
-        lines.append(f"{MODEL}: images counted from the parameters, times a step of training measured here ({device})")
+    lines = [f"{source}: {what}" for source, what in told.items() if source in sources]
     if gpus and not on_gpu(device):
         lines.append("this machine has no GPU: what is said is of its CPU; plan again where the study will run")
     return lines
