@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +93,12 @@ def read_calibration(study: str) -> Calibration:
         return Calibration(str(kept["device"]), {str(step): float(value) for step, value in kept["seconds"].items()})
 
 
-def calibrate(study: str, step: Step) -> Calibration:
-    """Return what is known of this device; a step that is not known yet is measured, and kept."""
+def calibrate(study: str, steps: Iterable[Step]) -> Calibration:
+    """Return what is known of this device; steps that are not known yet are measured, and kept."""
     kept, here = read_calibration(study), device_name()
     known = dict(kept.seconds) if kept.device == here else {}
-    if str(step) not in known:
-        known[str(step)] = measure(step)
+    if missing := [step for step in dict.fromkeys(steps) if str(step) not in known]:
+        known |= {str(step): measure(step) for step in missing}
         with written(calibration_file(study)) as beside:
             beside.write_text(json.dumps({"device": here, "seconds": known}, indent=1) + "\n", encoding="utf-8")
     return Calibration(here, known)

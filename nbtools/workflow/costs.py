@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -41,8 +41,7 @@ _WEIGHTS_MB = {"resnet18": 46.0, "small_resnet": 5.0}
 
 # Of a step of training, which goes forward, back to the weights and back to the maps: a look, and the pixels' gradient.
 PASSED, GRADIENT = 1 / 3, 2 / 3
-# What takes float32 beside a training in half precision: measured where a CPU has the instructions.
-_FULL_PRECISION = 2.5
+_FULL_BATCH = 256
 # A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
 CLIMBED = 0.45
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
@@ -189,13 +188,14 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
     def sizes(study: str) -> Sizes:
         return sizes_of(graph.source if study == graph.study else source_of(study), graph.profile)
 
-    step, rows = step_of(graph), {}
+    (training, full), rows = steps_of(graph), {}
     for job in graph.jobs:
         kind, of = KINDS[job.notebook], sizes(job.study)
         gpus = graph.gpus * kind.gpu
         taken, source = (past or {}).get(job.record), RUNS
         if taken is None:
-            slowness, source = _slowness(step, calibration, gpus > 0, bool(kind.trains))
+            step = training if kind.trains else full
+            slowness, source = _slowness(step, calibration, gpus > 0)
             taken = _counted(job, of, step, slowness, gpus > 0)
         rows[job.record] = {
             "notebook": job.notebook,
@@ -209,11 +209,15 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def step_of(graph: Graph) -> Step:
-    """Return what a step of training is in a study: of its networks, at its size."""
+def steps_of(graph: Graph) -> tuple[Step, Step]:
+    """Return what a step of training is in a study: of its networks, at its size; and the same in full precision.
+
+    What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`.
+    """
     values = parameters_of(next(job for job in graph.jobs if job.notebook == NETWORKS))
     size = sizes_of(graph.source, graph.profile).image_size
-    return Step(values["architecture"], values["precision"], values["batch_size"], size)
+    step = Step(values["architecture"], values["precision"], values["batch_size"], size)
+    return step, replace(step, precision="32-true", batch_size=min(step.batch_size, _FULL_BATCH))
 
 
 def parameters_of(job: Job) -> dict[str, Any]:
@@ -221,13 +225,12 @@ def parameters_of(job: Job) -> dict[str, Any]:
     return {**folders.defaults(job.notebook), **folders.typed(job.notebook, job.parameters)}
 
 
-def _slowness(step: Step, calibration: Calibration, gpu: bool, trains: bool) -> tuple[float, str]:
+def _slowness(step: Step, calibration: Calibration, gpu: bool) -> tuple[float, str]:
     """Return how long work takes, of what it takes the slow machine, and how that is known."""
     measured = calibration.seconds.get(str(step)) if on_gpu(calibration.device) == gpu else None
     if measured is None:
         return (1 / GPU_SPEEDUP if gpu else 1.0), GUESS
-    in_full = step.precision != "32-true" and not trains
-    return measured * (_FULL_PRECISION if in_full else 1) / (SLOW[step.architecture] * step.image_size**2), MODEL
+    return measured / (SLOW[step.architecture] * step.image_size**2), MODEL
 
 
 def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> Taken:
