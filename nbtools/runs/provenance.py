@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.data.study import home
+from nbtools.processes import peak_memory
 
 PACKAGE = Path(__file__).parents[1]
 PROJECT = PACKAGE.parent
@@ -34,6 +35,7 @@ def surroundings() -> dict[str, Any]:
 
     Names of hosts and users are left out: run folders are shared.
     """
+    memory = peak_memory()
     return {
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
@@ -44,7 +46,7 @@ def surroundings() -> dict[str, Any]:
         "threads": _threads(),
         "environment": summing_variables(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "peak_memory_mb": _peak_memory(),
+        "peak_memory_mb": None if memory is None else round(memory),
     }
 
 
@@ -188,16 +190,6 @@ def _git() -> dict[str, Any] | None:
 
 def _ask(*command: str) -> str:
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _peak_memory() -> int | None:
-    """Return this process's highest memory use in MB; None where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def _device() -> str:

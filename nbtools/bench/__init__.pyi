@@ -1,0 +1,2 @@
+from .comparisons import COMPARISONS as COMPARISONS
+from .comparisons import main as main
