@@ -284,7 +284,7 @@ def _summary(chosen: argparse.Namespace) -> None:
     rows = [name for name in run["rois"].split() if name in table.index]
     print(f"\nRobust accuracy, {open_study(chosen.study).title}\n")
     print(table.loc[rows, accuracy["epsilon"].unique()].to_string(float_format="{:.2f}".format))
-    print(f"\n{(newest / 'verdict.txt').read_text()}\n\nReport: {newest / 'report.html'}")
+    print(f"\n{(newest / 'verdict.txt').read_text(encoding='utf-8')}\n\nReport: {newest / 'report.html'}")
 
 
 def _explore(chosen: argparse.Namespace) -> int:

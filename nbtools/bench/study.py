@@ -22,6 +22,7 @@ from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import average_repeats, fit_basis, project, split_images
 from nbtools.data.images.sets import choose_rows, load_folder, load_stimuli, split_rows
 from nbtools.data.study import Study, home, open_study
+from nbtools.files import write_text
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
 from nbtools.runs import folders
 from nbtools.runs.provenance import PROJECT, surroundings
@@ -131,5 +132,5 @@ def write_runs(n: int) -> int:
     text = json.dumps(record, indent=1)
     for seed in range(n):
         own = text.replace('"seed": 0', f'"seed": {seed}', 1)
-        folders.write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / folders.RECORD, own)
+        write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / folders.RECORD, own)
     return len(text)

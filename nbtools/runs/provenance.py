@@ -129,7 +129,7 @@ def _module_file(name: str) -> Path | None:
 
 def code_digest(file: Path) -> str:
     """Digest a notebook's code: saving it with its outputs, new values of parameters or better prose change nothing."""
-    return hashlib.sha256(json.dumps(_code_cells(file)).encode()).hexdigest()
+    return _sha256(json.dumps(_code_cells(file)))
 
 
 def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
     last = next((i for i, cell in enumerate(own) if "run.finish()" in cell), len(own))
     if {cell.strip() for cell in own[: last + 1]} <= {cell.strip() for cell in ran}:
         return stamp(notebook)
-    return {"code_sha256": hashlib.sha256(json.dumps(ran).encode()).hexdigest()}
+    return {"code_sha256": _sha256(json.dumps(ran))}
 
 
 def _code_cells(file: Path) -> list[str]:
@@ -151,18 +151,20 @@ def _code_cells(file: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in cells if others.isdisjoint(cell["metadata"].get("tags", []))]
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def stamp(path: Path) -> dict[str, Any]:
     """Digest a file's bytes, a notebook's code, or a folder's names and sizes."""
     if path.suffix == ".ipynb":
         return {"code_sha256": code_digest(path)}
-    digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(f for f in path.rglob("*") if f.is_file()):
-            digest.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n".encode())
-        return {"listing_sha256": digest.hexdigest()}
+        files = sorted(f for f in path.rglob("*") if f.is_file())
+        listing = "".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
+        return {"listing_sha256": _sha256(listing)}
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+        digest = hashlib.file_digest(stream, "sha256")
     return {"sha256": digest.hexdigest(), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
 
 

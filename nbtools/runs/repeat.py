@@ -70,7 +70,7 @@ def repeat(folder: Path) -> int:
     InputError
         If the folder holds no finished run, or its notebook no longer takes its parameters.
     """
-    then = _record(folder)
+    then = folders.finished_record(folder)
     notebook, parameters = then["notebook"], then["parameters"]
     scratch, same = _scratch_home(folders.run_folder(notebook, parameters)), False
     try:
@@ -106,7 +106,7 @@ def compare(first: Path, second: Path) -> int:
     InputError
         If a folder holds no finished run, or a file in it cannot be read.
     """
-    one, other = _record(first), _record(second)
+    one, other = folders.finished_record(first), folders.finished_record(second)
     for kind, lines in {
         "parameters": _differing(one["parameters"], other["parameters"]),
         "inputs": _differing(_stamps(one), _stamps(other)),
@@ -165,19 +165,6 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 # --- repeating ----------------------------------------------------------------------------------------------
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    record = folders.read_record(folder)
-    if record is None:
-        raise InputError(
-            "this is no finished run",
-            file=folder,
-            expected=f"a run's folder with {folders.RECORD}",
-            got="no such file",
-            fix="name a folder below runs/<study>/<notebook>/",
-        )
-    return record
 
 
 def _as_then(record: dict[str, Any]) -> dict[str, str]:
