@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,7 +131,7 @@ def _decay(name: str) -> float | None:
     return value if value > 0 and name == f"decay-{value:g}" else None
 
 
-def check_rois(names: list[str] | tuple[str, ...]) -> None:
+def check_rois(names: Sequence[str]) -> None:
     """Raise `InputError` unless every name is one of `REGIONS`."""
     unknown = [name for name in names if name not in REGIONS]
     if unknown or not names:

@@ -72,9 +72,10 @@ def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
 def peak_memory() -> float | None:
     """Return this process's highest memory use (MB); None where the system does not tell (Windows)."""
     status = Path("/proc/self/status")
-    if status.exists():
-        # Better than getrusage, by which a new process starts out with its parent's peak.
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 2**10
+    lines = status.read_text().splitlines() if status.exists() else []
+    highest = [int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")]
+    if highest:  # better than getrusage, by which a new process starts out with its parent's peak
+        return highest[0]
     try:
         import resource
     except ImportError:

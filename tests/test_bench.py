@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from nbtools import bench
-from nbtools.bench import brains, comparisons
+from nbtools.bench import brains, comparisons, measure
 from nbtools.errors import InputError
 
 
@@ -21,6 +24,14 @@ def test_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_unknown_comparison() -> None:
     with pytest.raises(InputError, match="unknown comparison"):
         bench.main(["nds"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="elsewhere it begins with its parent's peak")
+def test_the_memory_of_a_new_process_is_its_own() -> None:
+    held = bytearray(os.urandom(1 << 20)) * 500
+    _, memory, length = measure.in_new_process(len, b"two")
+    assert length == 3
+    assert 0 < memory < len(held) / 2**20
 
 
 def test_nsd_on_a_small_volume(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import reading
 from nbtools.data.study import home
-from nbtools.errors import InputError
 from nbtools.files import PREFIX, read_table
 from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
@@ -216,12 +216,9 @@ def _parts(file: Path) -> Parts:
     from safetensors import SafetensorError  # with torch: help should not wait for it
     from safetensors.torch import load_file
 
-    try:
+    expected, fix = "a safetensors file", "run the notebook again"
+    with reading("weights cannot be read", OSError, SafetensorError, file=file, expected=expected, fix=fix):
         tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            "weights cannot be read", file=file, expected="a safetensors file", got=error, fix="run the notebook again"
-        ) from error
     parts = {}
     for name, tensor in sorted(tensors.items()):
         # NumPy has no bfloat16; float32 holds all its values
