@@ -1,2 +1,1 @@
-from .comparisons import COMPARISONS as COMPARISONS
-from .comparisons import main as main
+from .comparisons import COMPARISONS as COMPARISONS, main as main

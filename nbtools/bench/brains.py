@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from nbtools.bench.measure import Row, in_new_process, row, scratch, timed
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_trials
 from nbtools.data.brains.prepare import prepare_nsd, prepared_file
 from nbtools.data.study import Study
 from nbtools.metrics.noise_ceiling import ncsnr
@@ -54,8 +55,7 @@ def compare_prepare() -> Row:
     """Two sessions of real size reduced to the seven regions' voxels: by one process, against by two."""
     with scratch() as root:
         write_session(root, n_sessions=2)
-        study = Study("bench", False, root, root, root, 1, None, None, None, 224, None)
-        one, two = (replace(study, responses=root / f"jobs{jobs}") for jobs in (1, 2))
+        one, two = (replace(_study(root), responses=root / f"jobs{jobs}") for jobs in (1, 2))
         baseline_s, _ = timed(lambda: prepare_nsd(one, progress=False))
         ours_s, _ = timed(lambda: prepare_nsd(two, jobs=2, progress=False))
         for number in (1, 2):
@@ -74,8 +74,12 @@ def load_whole(root: Path) -> dict[str, NDArray]:
 
 def load_streamed(root: Path) -> dict[str, NDArray]:
     """Load the session as this package does; it z-scores too."""
-    trials = nsd.load_trials(root, 1, HIERARCHY, progress=False)
+    trials = load_trials(_study(root), HIERARCHY, progress=False)
     return {roi: trials[roi].responses for roi in HIERARCHY}
+
+
+def _study(root: Path) -> Study:
+    return Study("bench", False, root, root, root, 1, None, None, None, 224, None)
 
 
 def ncsnr_loop(responses: NDArray, image_ids: NDArray) -> NDArray:
