@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from nbtools.runs import folders
 from nbtools.errors import Helped, InputError, Interrupted
 from nbtools.files import locked
 from nbtools.processes import on_sigterm, place
+from nbtools.runs import folders
 
 EXECUTED = "notebook.ipynb"  # in the run's folder
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nbtools.runs import folders
-from nbtools.runs.batch import run_notebook
 from nbtools.data.study import home
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, read_table
+from nbtools.runs import folders
+from nbtools.runs.batch import run_notebook
 from nbtools.runs.provenance import summing_variables
 
 # Another order of adding changes a column or a tensor by less than this share of its largest value; other results more.
