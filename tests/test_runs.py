@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.runs import folders, provenance
+from nbtools.runs import folders, provenance, several
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
@@ -533,7 +533,7 @@ def test_runs_from_before_a_parameter_existed_give_way_to_the_defaults() -> None
 def test_tables_of_many_runs_become_one() -> None:
     for roi in ("V1", "TO"):
         finished(roi=roi, table=TABLE.assign(r=float(len(roi)), name=roi))
-    joined = folders.tables(folders.collect("train", "tiny"), "scores", columns=("roi", "seed"))
+    joined = several.tables(folders.collect("train", "tiny"), "scores", columns=("roi", "seed"))
     assert list(joined.columns) == ["image_id", "r", "name", "roi", "seed"]
     assert (joined.roi == joined.name).all()
     assert list(joined.index) == [0, 1, 2, 3]
@@ -605,7 +605,7 @@ def test_a_summary_of_nothing_says_what_to_run(home: Path) -> None:
     found = folders.collect("train", "tiny")
     assert set(DEFAULTS) <= set(found.columns)
     with pytest.raises(InputError, match="no finished run to read from"):
-        folders.tables(found[found.roi == "TO"], "scores", columns=())
+        several.tables(found[found.roi == "TO"], "scores", columns=())
 
 
 def test_a_record_says_which_voxels_were_chosen(home: Path) -> None:

@@ -42,9 +42,15 @@ from .brains.responses import (
 from .brains.responses import (
     split_images as split_images,
 )
+from .brains.responses import (
+    trials_of as trials_of,
+)
 from .brains.sessions import Session as Session
 from .brains.sessions import read_session as read_session
 from .brains.sessions import write_session as write_session
+from .images.classified import load_labels as load_labels
+from .images.classified import load_test_images as load_test_images
+from .images.classified import load_training_images as load_training_images
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.imagenet import prepare_imagenet as prepare_imagenet
 from .images.labels import joined as joined
@@ -78,6 +84,9 @@ from .images.sets import (
 )
 from .images.sets import (
     to_float as to_float,
+)
+from .images.sets import (
+    to_pictures as to_pictures,
 )
 from .study import (
     Study as Study,

@@ -35,6 +35,9 @@ from .robustness import correctness as correctness
 from .robustness import epsilon_label as epsilon_label
 from .robustness import robust_accuracy as robust_accuracy
 from .rsa import (
+    category_means as category_means,
+)
+from .rsa import (
     joined as joined,
 )
 from .rsa import (
@@ -45,6 +48,9 @@ from .rsa import (
 )
 from .rsa import (
     rdm_noise_ceiling as rdm_noise_ceiling,
+)
+from .rsa import (
+    rdms as rdms,
 )
 from .rsa import (
     repeat_rdms as repeat_rdms,
@@ -88,6 +94,8 @@ from .stats import (
 from .stats import (
     trend_test as trend_test,
 )
+from .tables import as_scores as as_scores
+from .tables import stacked as stacked
 from .transfer import (
     at_equal_smoothness as at_equal_smoothness,
 )
@@ -97,5 +105,10 @@ from .transfer import (
 from .transfer import (
     transfer_robustness as transfer_robustness,
 )
+from .verdicts import in_order as in_order
+from .verdicts import verdict as verdict
+from .verdicts import verdicts as verdicts
 from .visibility import mean_visibility as mean_visibility
 from .visibility import visibility as visibility
+from .voxels import PUBLISHED_CEILINGS as PUBLISHED_CEILINGS
+from .voxels import voxel_ceilings as voxel_ceilings

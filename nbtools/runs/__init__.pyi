@@ -23,8 +23,7 @@ from .folders import (
 from .folders import (
     start as start,
 )
-from .folders import (
-    tables as tables,
-)
 from .repeat import compare as compare
 from .repeat import repeat as repeat
+from .several import tables as tables
+from .several import taken_over as taken_over

@@ -22,3 +22,6 @@ from .manifolds import (
 from .manifolds import (
     train_manifold_guided as train_manifold_guided,
 )
+from .prepared import config_of as config_of
+from .prepared import load_guide as load_guide
+from .prepared import new_network as new_network

@@ -15,7 +15,7 @@ from nbtools.files import read_table
 from nbtools.metrics.robustness import correctness, epsilon_label, robust_accuracy
 from nbtools.metrics.stats import TrendTest, trend_over_images
 from nbtools.plots.networks import METRIC_LABELS
-from nbtools.runs import folders
+from nbtools.runs import folders, several
 
 PREDICTORS, NETWORKS, ATTACKS = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 ALL = "all"
@@ -177,7 +177,7 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
     """
     fits = (table["notebook"] == ATTACKS) & (table["alpha"] == chosen.alpha) & table["seed"].isin(chosen.seeds)
     found = folders.prefer_defaults(table[fits], ATTACKS, by=("roi", "alpha", "seed"))
-    decisions = folders.tables(found, "decisions", columns=())
+    decisions = several.tables(found, "decisions", columns=())
     decisions = decisions[decisions["attack"] == chosen.attack]
     accuracy = robust_accuracy(decisions, by=("condition",))
     regions = [roi for roi in HIERARCHY if roi in set(decisions["condition"])]

@@ -1,0 +1,62 @@
+"""Several runs at once: one table of all of theirs, and settings of one taken over by another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from nbtools.errors import InputError
+from nbtools.files import read_table
+from nbtools.runs.folders import Parameters, typed
+
+
+def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read the same table of many runs into one, with these parameters of each run as further columns.
+
+    Raises
+    ------
+    InputError
+        If there is no run to read, or one lacks the table or has one that cannot be read.
+    """
+    if found.empty:
+        raise InputError(
+            "no finished run to read from",
+            expected=f"at least one run with the table {name}",
+            got="none",
+            fix="run the notebooks before this one (`make demo` runs them all), or correct the parameters",
+        )
+    parts = []
+    for _, row in found.iterrows():
+        part = read_table(Path(row["folder"]) / f"{name}.parquet")
+        parts.append(part.assign(**{column: row[column] for column in columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def taken_over(notebook: str, settings: Parameters, changes: str) -> Parameters:
+    """Return the settings of another notebook's run, with some of them changed.
+
+    Parameters
+    ----------
+    notebook : str
+        Whose settings they are.
+    settings : dict
+        From its run: ``run.parameters``.
+    changes : str
+        Words ``name=value``, such as ``"epochs=46 schedule=constant"``; none: as they are.
+
+    Raises
+    ------
+    InputError
+        If a word is no ``name=value``, or the notebook has no such parameter or not with that value.
+    """
+    pairs = [word.partition("=") for word in changes.split()]
+    wrong = [name for name, sign, _ in pairs if not sign]
+    if wrong:
+        raise InputError(
+            f"these settings of {notebook} cannot be read",
+            expected="name=value, one word each, such as epochs=46",
+            got=", ".join(map(repr, wrong)),
+            fix="write each with = and without blanks around it",
+        )
+    return {**settings, **typed(notebook, {name: value for name, _, value in pairs})}
