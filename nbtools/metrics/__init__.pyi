@@ -44,6 +44,9 @@ from .rsa import (
     labels_of as labels_of,
 )
 from .rsa import (
+    matrices_of as matrices_of,
+)
+from .rsa import (
     rdm as rdm,
 )
 from .rsa import (
@@ -106,6 +109,7 @@ from .transfer import (
     transfer_robustness as transfer_robustness,
 )
 from .verdicts import in_order as in_order
+from .verdicts import trends as trends
 from .verdicts import verdict as verdict
 from .verdicts import verdicts as verdicts
 from .visibility import mean_visibility as mean_visibility

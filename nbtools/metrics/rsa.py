@@ -190,6 +190,12 @@ def labels_of(rdms: RDMs) -> list[tuple[str, str]]:
     return list(zip(rdms.rdm_descriptors["source"], rdms.rdm_descriptors["name"], strict=True))
 
 
+def matrices_of(rdms: RDMs) -> dict[str, np.ndarray]:
+    """Return each RDM as a matrix (n_images, n_images), by what it is of: ``"measured V1"``."""
+    titles = [f"{source} {name}" for source, name in labels_of(rdms)]
+    return dict(zip(titles, rdms.get_matrices(), strict=True))
+
+
 def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, seed: int = 0) -> pd.DataFrame:
     """How alike the RDMs of two lists are, over all images and over resampled ones.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from nbtools.checks import check_table
 from nbtools.errors import InputError
 
 
-def stacked(parts: Mapping[Hashable, pd.DataFrame], *names: str) -> pd.DataFrame:
+def stacked(parts: Mapping[Any, pd.DataFrame], *names: str) -> pd.DataFrame:
     """Put tables of one form below each other, with what each is of in further columns.
 
     Parameters

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from nbtools.conditions import HIERARCHY
-from nbtools.metrics.robustness import epsilon_label
-from nbtools.metrics.stats import TrendTest, describe, trend_test
+from nbtools.metrics.robustness import correctness, epsilon_label
+from nbtools.metrics.stats import TrendTest, describe, trend_over_images, trend_test
 
 TOO_FEW = "no trend: it takes three regions, two points are none"
 
@@ -32,6 +34,26 @@ def verdict(scores: Mapping[str, float] | Any) -> str:
     """
     regions = in_order(list(scores.keys()))
     return describe(trend_test({roi: scores[roi] for roi in regions})) if len(regions) > 2 else TOO_FEW
+
+
+def trends(decisions: pd.DataFrame, epsilons: Sequence[float]) -> dict[float, TrendTest]:
+    """Test at each ε whether regions' robust accuracy rises along the hierarchy: none with fewer than three regions.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        As `robustness.check_decisions` describes, with ``condition``.
+    epsilons : sequence of float
+        Budgets in pixel units, among those attacked; 0 is the clean image.
+
+    Raises
+    ------
+    InputError
+        As `correctness`, `trend_over_images`.
+    """
+    regions = in_order(list(decisions["condition"].unique()))
+    tested = epsilons if len(regions) > 2 else []
+    return {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
 
 
 def verdicts(trends: Mapping[float, TrendTest]) -> str:

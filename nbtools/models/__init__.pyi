@@ -31,3 +31,4 @@ from .networks import (
 from .read_outs import predict as predict
 from .read_outs import read_out as read_out
 from .several import load_models as load_models
+from .several import read_each as read_each

@@ -1,4 +1,4 @@
-"""The models of several runs, loaded together."""
+"""Several models at once: loaded from their runs, and read out on the same images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from nbtools.models.networks import load_model
+import numpy as np
+from torch import Tensor
+
+from nbtools.models.networks import Network, load_model
+from nbtools.models.read_outs import read_out
 
 Key = TypeVar("Key")
 
@@ -17,6 +21,30 @@ class InFolder(Protocol):
     @property
     def folder(self) -> Path:
         """Where its model lies."""
+
+
+def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pooled") -> dict[Key, np.ndarray]:
+    """Return the same read-out of several networks.
+
+    Parameters
+    ----------
+    networks : mapping of key → network
+        In eval mode; each has this read-out.
+    pixels : Tensor (n_images, 3, height, width)
+        uint8.
+    name : str
+        The read-out.
+
+    Returns
+    -------
+    dict of key → array (n_images, width)
+
+    Raises
+    ------
+    InputError
+        As `read_out`.
+    """
+    return {key: read_out(network, pixels, [name])[name].numpy() for key, network in networks.items()}
 
 
 def load_models(found: Mapping[Key, InFolder]) -> dict[Key, Any]:

@@ -25,5 +25,6 @@ from .folders import (
 )
 from .repeat import compare as compare
 from .repeat import repeat as repeat
+from .several import chosen as chosen
 from .several import tables as tables
 from .several import taken_over as taken_over

@@ -98,13 +98,13 @@ class Run:
             found[key[0] if len(key) == 1 else key] = run
         return found
 
-    def save(self, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Any]) -> None:
-        """Write tables and figures by their names; a finished run keeps those it has."""
-        if not self.finished:
-            for name, table in tables.items():
-                self.save_table(name, table)
-            for name, figure in figures.items():
-                self.save_figure(name, figure)
+    def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
+        """Write tables and figures by their names, but for None; a finished run keeps those it has."""
+        writers = [(self.save_table, tables), (self.save_figure, figures)]
+        for write, named in [] if self.finished else writers:
+            for name, result in named.items():
+                if result is not None:
+                    write(name, result)
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as ``<name>.parquet``."""

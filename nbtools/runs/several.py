@@ -1,17 +1,47 @@
-"""Several runs at once: one table of all of theirs, and settings of one taken over by another."""
+"""Several runs at once: which ones, one table of all of theirs, and settings of one taken over by another."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.runs.folders import Parameters, typed
+from nbtools.runs.folders import Parameters, prefer_defaults, typed
 
 
-def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+def chosen(found: pd.DataFrame, notebook: str, **values: Any) -> pd.DataFrame:
+    """Choose networks' runs among those that were found.
+
+    Parameters
+    ----------
+    found : DataFrame
+        From `collect`, or runs of several notebooks told apart by a column ``notebook``.
+    notebook : str
+        Whose runs are wanted.
+    **values
+        What each parameter must be, or a list of what it may be.
+
+    Returns
+    -------
+    DataFrame
+        Its rows; of runs that agree in ``roi``, ``alpha`` and ``seed``, those with the defaults in all else.
+
+    Raises
+    ------
+    InputError
+        If the notebook has no such parameter, or it cannot have such a value.
+    """
+    rows = found[found["notebook"] == notebook] if "notebook" in found else found
+    for name, value in values.items():
+        each = value if isinstance(value, list) else [value]
+        rows = rows[rows[name].isin([typed(notebook, {name: one})[name] for one in each])]
+    return prefer_defaults(rows, notebook, by=("roi", "alpha", "seed"))
+
+
+def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read the same table of many runs into one, with these parameters of each run as further columns.
 
     Raises

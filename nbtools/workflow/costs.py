@@ -12,14 +12,15 @@ from nbtools.conditions import REGIONS, parse_condition
 from nbtools.data.study import Study
 from nbtools.data.synthetic.recipe import PROFILES
 from nbtools.runs import folders
+from nbtools.runs.several import taken_over
 from nbtools.workflow.config import Config, is_simulated
-from nbtools.workflow.graph import Job
+from nbtools.workflow.graph import CLOUDS, NETWORKS, PREDICTORS, Job
 
 Work = Mapping[str, float]  # kind of pass → images; the kinds are those of `Rates`, and `ARITHMETIC`: seconds
 Rates = Mapping[str, float]  # kind of pass → seconds an image
 
 ARITHMETIC, START = "arithmetic", "start"  # seconds of a core beside networks; of a notebook's kernel and imports
-TRAINERS = ("02_neural_predictors", "03_guided_training", "13_manifold_guidance")
+TRAINERS = (PREDICTORS, NETWORKS, CLOUDS)
 ON_GPU = (*TRAINERS, "04_adversarial_attacks", "06_smoothness_and_transfer", "11_attacks_and_audit")
 
 
@@ -129,8 +130,12 @@ def _count(folder: Path | None, assumed: int) -> int:
 
 
 def parameters_of(job: Job) -> dict[str, Any]:
-    """Return all of a run's parameters, those left at their defaults too."""
-    return {**folders.defaults(job.notebook), **folders.typed(job.notebook, job.parameters)}
+    """Return all of a run's parameters, those left at their defaults too, and those it takes over from another run."""
+    own = {**folders.defaults(job.notebook), **folders.typed(job.notebook, job.parameters)}
+    if job.notebook != CLOUDS:
+        return own
+    trained_as = {**folders.defaults(NETWORKS), **folders.typed(NETWORKS, job.trained_as)}
+    return {**taken_over(NETWORKS, trained_as, own["changes"]), **own}
 
 
 # --- work ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from nbtools.workflow.config import Config, check_config, is_simulated, number, 
 
 TARGETS = ("all", "study", "explorers")
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Job:
         Records of the runs it waits for.
     targets : frozenset of str
         Which of `TARGETS` it is run for.
+    trained_as : dict
+        For `CLOUDS`, parameters of the networks whose training it takes over.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Job:
     record: Path
     after: tuple[Path, ...]
     targets: frozenset[str] = frozenset()
+    trained_as: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
@@ -191,7 +195,7 @@ class _Planner:
                 alphas=" ".join(f"{alpha:g}" for alpha in alphas),
                 **self._same(self.ends),
             ),
-            self._job("13_manifold_guidance", "13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
+            self._job(CLOUDS, CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
         ]
         if self._has("corruptions"):
@@ -258,7 +262,8 @@ class _Planner:
         """Plan a notebook's run and return its record."""
         values = {"study": study or self.study, **(self.settings.get(notebook) or {}), **own}
         record = folders.run_folder(notebook, values) / folders.RECORD
-        self.jobs.setdefault(record, Job(name, notebook, values, record, tuple(once(after))))
+        trained_as = self.settings.get(NETWORKS) or {} if notebook == CLOUDS else {}
+        self.jobs.setdefault(record, Job(name, notebook, values, record, tuple(once(after)), trained_as=trained_as))
         return record
 
     # --- helpers ---

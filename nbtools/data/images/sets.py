@@ -81,6 +81,11 @@ class ImageSet:
                 fix="pass the classes the labels index",
             )
 
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each image's class; all images must have one."""
+        return [self.classes[label] for label in self.labels.tolist()]
+
     def __len__(self) -> int:
         return len(self.ids)
 
