@@ -155,6 +155,14 @@ def test_training_grows_with_epochs_and_images() -> None:
     assert work(TINY, "network_labels_seed0")[kind] == once[kind] + 3 * 650
 
 
+def test_clouds_are_trained_as_networks_but_for_what_is_changed() -> None:
+    kind, name = "trained small_resnet 32-true 64", "13_manifold_guidance"
+    assert work(with_settings(name, changes=""), name)[kind] == work(TINY, "network_TO_seed0")[kind]
+    assert work(with_settings(name, changes="epochs=9"), name)[kind] == 9 * 500 * 0.88
+    larger = with_settings("03_guided_training", epochs=3, batch_size=128, precision="bf16-mixed")
+    assert "trained small_resnet bf16-mixed 128" in work(larger, name)
+
+
 def test_an_attack_grows_with_steps_budgets_and_images() -> None:
     kind, setting = "gradient small_resnet", "04_adversarial_attacks"
     base = work(with_settings(setting, attacks="LinfPGD"), "attack_TO_seed0")[kind]

@@ -37,7 +37,8 @@ def chosen(found: pd.DataFrame, notebook: str, **values: Any) -> pd.DataFrame:
     rows = found[found["notebook"] == notebook] if "notebook" in found else found
     for name, value in values.items():
         each = value if isinstance(value, list) else [value]
-        rows = rows[rows[name].isin([typed(notebook, {name: one})[name] for one in each])]
+        wanted = [typed(notebook, {name: one})[name] for one in each]
+        rows = rows[rows[name].isin(wanted)]
     return prefer_defaults(rows, notebook, by=("roi", "alpha", "seed"))
 
 
