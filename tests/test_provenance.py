@@ -124,7 +124,7 @@ def test_every_package_that_computes_is_noted() -> None:
         "nbformat",
         "voila",
     }
-    beside = {"psutil", "pyyaml", "requests", "snakemake", "threadpoolctl", "tqdm", "urllib3"}
+    beside = {"lazy-loader", "psutil", "pyyaml", "requests", "snakemake", "threadpoolctl", "tqdm", "urllib3"}
     assert set(surroundings()["packages"]) == declared - about_notebooks - beside
 
 
