@@ -70,6 +70,14 @@ def test_its_parameters_are_annotated_scalars(file: Path) -> None:
     assert folders.defaults(file.stem)["study"] == ("haxby" if file.stem == "16_haxby" else "demo")
 
 
+def test_papermill_reads_every_line_of_parameters() -> None:
+    """Its own grammar is narrower than Python's: no `=` in a comment. A line it cannot read gives a warning in batch."""
+    from papermill.inspection import inspect_notebook
+
+    for file in FILES:
+        assert inspect_notebook(str(file)).keys() == folders.defaults(file.stem).keys()
+
+
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
 def test_it_tells_and_does_not_define(file: Path) -> None:
     for cell in code_cells(file):
