@@ -1,14 +1,16 @@
-from . import attacks as attacks
-from . import bench as bench
-from . import conditions as conditions
-from . import data as data
-from . import metrics as metrics
-from . import models as models
-from . import plots as plots
-from . import probes as probes
-from . import runs as runs
-from . import training as training
-from . import widgets as widgets
-from . import workflow as workflow
+from . import (
+    attacks as attacks,
+    bench as bench,
+    conditions as conditions,
+    data as data,
+    metrics as metrics,
+    models as models,
+    plots as plots,
+    probes as probes,
+    runs as runs,
+    training as training,
+    widgets as widgets,
+    workflow as workflow,
+)
 
 __version__: str

@@ -27,8 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tqdm import tqdm
 
 from nbtools.data.fetch import catalogue

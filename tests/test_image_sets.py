@@ -21,16 +21,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from nbtools.data import archives
 from nbtools.data.archives import build, contents, unpack
-from nbtools.data.images import files as image_files
-from nbtools.data.images import imagenet
-from nbtools.data.images import public as image_sets
+from nbtools.data.images import files as image_files, imagenet, public as image_sets
 from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.data.images.imagenet import SYNSETS, prepare_imagenet
 from nbtools.data.images.public import (

@@ -11,14 +11,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from nbtools.data.images import sets as image_module
-from nbtools.data.images import views as views_module
+from nbtools.data.images import sets as image_module, views as views_module
 from nbtools.data.images.sets import ImageSet, load_folder, load_stimuli, to_float
 from nbtools.data.images.views import augment, draw_boxes
 from nbtools.data.study import STIMULI, open_study

@@ -71,7 +71,7 @@ def test_its_parameters_are_annotated_scalars(file: Path) -> None:
 
 
 def test_papermill_reads_every_line_of_parameters() -> None:
-    """Its own grammar is narrower than Python's: no `=` in a comment. A line it cannot read gives a warning in batch."""
+    """Its own grammar is narrower than Python's: no `=` in a comment. In batch, a line it cannot read is warned of."""
     from papermill.inspection import inspect_notebook
 
     for file in FILES:

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from isal import igzip
 
 from nbtools.conditions import ROI_LABELS

@@ -19,13 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from nbtools.data import archives
-from nbtools.data.images import packed
-from nbtools.data.images import sets as images
+from nbtools.data.images import packed, sets as images
 from nbtools.data.images.packed import packed_stimuli, verify_packed
 from nbtools.data.images.sets import load_folder, load_stimuli
 from nbtools.errors import InputError

@@ -454,10 +454,10 @@ def test_find_says_how_to_make_what_is_missing() -> None:
 
 
 def test_find_does_not_choose_between_equals() -> None:
-    names = [finished(alpha=alpha).folder.name for alpha in (0.5, 0.6)]
+    both = [finished(alpha=alpha).folder.name for alpha in (0.5, 0.6)]
     with pytest.raises(InputError, match="name the parameters they differ in") as raised:
         folders.find("train", "tiny", roi="TO")
-    assert all(name in str(raised.value) for name in names)
+    assert all(name in str(raised.value) for name in both)
 
 
 def test_find_refuses_a_parameter_the_notebook_does_not_have() -> None:

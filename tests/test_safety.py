@@ -43,8 +43,7 @@ from nbtools.runs import folders, provenance
 from nbtools.runs.repeat import differences
 from nbtools.training.checkpoints import load_checkpoint
 from nbtools.widgets import serve
-from nbtools.widgets.attack_saved import FORMAT as SAVED
-from nbtools.widgets.attack_saved import load_state
+from nbtools.widgets.attack_saved import FORMAT as SAVED, load_state
 from nbtools.workflow.config import check_config, read_config
 
 MODEL = {"model": "GuidedNet", "architecture": "small_resnet", "n_classes": 3, "n_components": 0}

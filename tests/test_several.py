@@ -205,7 +205,12 @@ def test_trends_at_several_budgets_have_a_line_each() -> None:
     for rank, roi in enumerate(("none", "V1", "V4", "TO")):
         for epsilon in (0.0, 4 / 255):
             right = rng.random(60) < 0.4 + 0.15 * rank
-            columns = {"image_id": np.arange(60).astype(str), "label": 1, "prediction": right.astype(int), "margin": 1.0}
+            columns = {
+                "image_id": np.arange(60).astype(str),
+                "label": 1,
+                "prediction": right.astype(int),
+                "margin": 1.0,
+            }
             parts[roi, epsilon] = pd.DataFrame({**columns, "attack": "LinfPGD", "seed": 0})
     decisions = metrics.stacked(parts, "condition", "epsilon")
     found = metrics.trends(decisions, [0.0, 4 / 255])

@@ -474,10 +474,10 @@ def test_the_code_makes_the_same_pictures(
     shown: list[str] = []
     monkeypatch.setattr(go.Figure, "show", lambda figure: shown.append(figure.layout.title.text))
     some = load_folder(open_study("tiny").classification / "val", 32)
-    folders = {name: folders.find("03_guided_training", "tiny", roi=name).folder for name in ("none", "TO")}
+    places = {name: folders.find("03_guided_training", "tiny", roi=name).folder for name in ("none", "TO")}
     from nbtools.models.networks import load_model
 
-    there = Bench({name: load_model(folder) for name, folder in folders.items()}, some[choose_rows(len(some), 4)])
+    there = Bench({name: load_model(folder) for name, folder in places.items()}, some[choose_rows(len(some), 4)])
     choice = Choice(str(there.images.ids[0]), ("none", "TO"), steps=3, level=4.0)
     if change.get("image") == "own":
         Path("mine.png").write_bytes(encoded(Image.effect_noise((40, 30), 60)))

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import eagerpy as ep
 import torch
 from torch import Tensor, nn
 
-from nbtools.attacks.points import Attacked, carried_up, logits_of, seeded, shrunk
+from nbtools.attacks.points import Attacked, Task, carried_up, logits_of, seeded, shrunk
 from nbtools.models.networks import fold_batchnorm
 
 
-def descend(
-    make: Callable[[int], Any],
-    patience: float,
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    epsilons: Sequence[float],
-    steps: int,
-    seed: int,
-) -> Attacked:
+def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked:
     """Attack at the largest ε, then at ever smaller ones.
 
     Parameters
@@ -33,26 +24,25 @@ def descend(
         An image is given up as robust once the attack has failed at this many ε in a row. The balls lie inside one
         another, so failing in a larger one speaks for the smaller ones, but an attack can fail by bad luck: PGD is
         given two tries. One-step attacks fail more in larger balls, so they are run at every ε.
-    model, x, labels, epsilons, steps, seed
-        As in `perturb`.
+    task : Task
+        Model, images, labels, ε, steps, seed.
 
     Notes
     -----
     An attack stops once it succeeds. Where it starts at random, an image that fell starts, at the next smaller ε,
     from the point that was found, moved into the smaller ball.
     """
-    method = make(steps)
-    fast = fold_batchnorm(model)
-    points = x.repeat(len(epsilons), 1, 1, 1, 1)
+    model, x, labels, epsilons = task.model, task.x, task.labels, task.epsilons
+    method, fast = make(task.steps), fold_batchnorm(model)
+    points, correct = task.unchanged(), task.standing()
     attacked = torch.zeros((len(epsilons), len(x)), dtype=torch.bool, device=x.device)
-    correct = logits_of(model, x).argmax(1) == labels  # clean errors need no attack
     failures = torch.zeros_like(labels)
     for index in reversed(range(len(epsilons))):
         attacked[index] = correct & (failures < patience)
         active = attacked[index].nonzero().flatten()
         if len(active) == 0:
             break
-        start = _start(method, x, epsilons[index], seed + index)
+        start = _start(method, x, epsilons[index], task.seed + index)
         if method.random_start and index + 1 < len(epsilons):
             found = attacked[index + 1] & (failures == 0)
             start[found] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[found]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nbtools.attacks.points import Attacked, carried_up, length, logits_of
-from nbtools.attacks.table import ATTACKS
-from nbtools.checks import check_eval, check_labels, check_pixels
+from nbtools.attacks.points import Attacked, Task, carried_up, length, logits_of
+from nbtools.attacks.table import ATTACKS, Attack
+from nbtools.checks import check_choice, check_eval, check_labels, check_pixels
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
@@ -77,17 +77,18 @@ def sweep(
     radii = sorted(float(epsilon) for epsilon in epsilons)
     _check_attack(model, radii, attack, steps, restarts)
     _check_classes(model, images)
-    device = best_device()
+    device, kind = best_device(), ATTACKS[attack]
     model = model.to(device)
-    tables, norm = [], ATTACKS[attack].norm
+    tables = []
     with tqdm(total=len(images) * len(radii), desc=attack, unit="decision", leave=False) as bar:
         for start in range(0, len(images), batch_size):
             rows = images[slice(start, start + batch_size)].to(device)
             x = to_float(rows.pixels)
-            points, logits = _attacked(model, x, rows.labels, radii, attack, steps, restarts, seed + start)
+            task = Task(model, x, rows.labels, radii, steps or kind.steps, seed + start)
+            points, logits = _attacked(task, kind, restarts)
             tables.append(_decisions(rows, 0.0, logits_of(model, x), torch.zeros(len(rows))))
             for epsilon, point, said in zip(radii, points, logits, strict=True):
-                tables.append(_decisions(rows, epsilon, said, length(point - x, norm)))
+                tables.append(_decisions(rows, epsilon, said, length(point - x, kind.norm)))
             bar.update(len(rows) * len(radii))
     return pd.concat(tables, ignore_index=True)
 
@@ -136,32 +137,24 @@ def perturb(
     logits = logits_of(model, x)
     check_labels(logits, labels)
     _check_several(logits.shape[1])
-    return _attacked(model, x, labels, epsilons, attack, steps, restarts, seed)[0]
-
-
-def _attacked(
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    epsilons: Sequence[float],
-    attack: str,
-    steps: int | None,
-    restarts: int,
-    seed: int,
-) -> Attacked:
-    """Attack, and attack again what still stands at some ε; the first point that fools the model is kept."""
     kind = ATTACKS[attack]
-    steps = steps or kind.steps
-    points, logits = kind.run(model, x, labels, epsilons, steps, seed)
+    return _attacked(Task(model, x, labels, epsilons, steps or kind.steps, seed), kind, restarts)[0]
+
+
+def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
+    """Attack, and attack again what still stands at some ε; the first point that fools the model is kept."""
+    points, logits = kind.run(task)
+    labels = task.labels
     for restart in range(1, restarts):
         stands = logits.argmax(2) == labels
         rows, n_epsilons = stands[0].nonzero().flatten(), int(stands.any(1).sum())
         if not len(rows):
             break
-        again, said = kind.run(model, x[rows], labels[rows], epsilons[:n_epsilons], steps, seed + restart * _RESTART)
+        epsilons, seed = task.epsilons[:n_epsilons], task.seed + restart * _RESTART
+        again, said = kind.run(Task(task.model, task.x[rows], labels[rows], epsilons, task.steps, seed))
         better = stands[:n_epsilons, rows] & (said.argmax(2) != labels[rows])
         points[:n_epsilons, rows] = torch.where(better[..., None, None, None], again, points[:n_epsilons, rows])
-        points, logits = carried_up(model, labels, points)
+        points, logits = carried_up(task.model, labels, points)
     return points, logits
 
 
@@ -181,8 +174,7 @@ def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tenso
 
 
 def _check_attack(model: nn.Module, epsilons: Sequence[float], attack: str, steps: int | None, restarts: int) -> None:
-    if attack not in ATTACKS:
-        raise InputError("unknown attack", expected=", ".join(ATTACKS), got=repr(attack), fix="use one of these")
+    check_choice("unknown attack", attack, ATTACKS)
     if steps is not None and steps < 1:
         raise InputError("an attack without a step", expected="steps of 1 or more", got=steps, fix="40 is usual")
     if restarts < 1 or (restarts > 1 and not ATTACKS[attack].random):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import eagerpy as ep
 import foolbox as fb
 import foolbox.attacks as fa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nbtools.attacks.points import Attacked, Checked, carried_up, into_ball, logits_of, seeded, shrunk
+from nbtools.attacks.points import Attacked, Checked, Task, carried_up, into_ball, logits_of, seeded, shrunk
 
 _NOISE_DRAWS, _BLENDS = 50, 50  # of Brendel and Bethge's first try at a starting point
 _HAIR = 1.0001
@@ -38,16 +38,7 @@ class LinfFMN(fa.LInfFMNAttack):
         return super().project(x, x0, _HAIR * epsilon)
 
 
-def nearest(
-    make: Callable[[int], Any],
-    norm: float,
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    epsilons: Sequence[float],
-    steps: int,
-    seed: int,
-) -> Attacked:
+def nearest(make: Callable[[int], Any], norm: float, task: Task) -> Attacked:
     """Find each image's nearest adversarial point and cut it down to every ε.
 
     Notes
@@ -56,16 +47,16 @@ def nearest(
     moved into the ball: for L2 straight towards the image, for L∞ by clipping each pixel, as Foolbox does it.
     The model itself decides, in float32, about every point.
     """
+    model, x, labels = task.model, task.x, task.labels
     judge = fb.PyTorchModel(Checked(model), bounds=(0, 1), device=x.device)
-    found = x.clone()
-    rows = (logits_of(model, x).argmax(1) == labels).nonzero().flatten()  # clean errors need no attack
-    with seeded(x, seed), warnings.catch_warnings():
+    found, rows = x.clone(), task.standing().nonzero().flatten()
+    with seeded(x, task.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba compiles; noise does not fool every network: both are as expected
         if len(rows):
-            found[rows] = _run(make(steps), judge, x[rows], labels[rows])
+            found[rows] = _run(make(task.steps), judge, x[rows], labels[rows])
     fell = logits_of(model, found).argmax(1) != labels
     found = torch.where(fell[:, None, None, None], found, shrunk(x, found, _OUTWARDS))
-    points = torch.stack([into_ball(x, found, epsilon, norm) for epsilon in epsilons])
+    points = torch.stack([into_ball(x, found, epsilon, norm) for epsilon in task.epsilons])
     return carried_up(model, labels, points)
 
 

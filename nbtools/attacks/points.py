@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import eagerpy as ep
 import foolbox.distances as fd
@@ -13,6 +14,42 @@ from torch import Tensor, nn
 from nbtools.checks import check_finite
 
 Attacked = tuple[Tensor, Tensor]  # points (n_epsilons, n, 3, h, w) and their logits (n_epsilons, n, n_classes)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every attack is given; all of it has been checked.
+
+    Attributes
+    ----------
+    model : nn.Module
+        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+    x : Tensor
+        Pixels in [0, 1], shape (n, 3, h, w), on the model's device.
+    labels : Tensor
+        Shape (n,).
+    epsilons : sequence of float
+        Radii in pixel units, ascending.
+    steps : int
+        See `sweep`.
+    seed : int
+        Of all random numbers.
+    """
+
+    model: nn.Module
+    x: Tensor
+    labels: Tensor
+    epsilons: Sequence[float]
+    steps: int
+    seed: int
+
+    def unchanged(self) -> Tensor:
+        """Return the images once for every ε, shape (n_epsilons, n, 3, h, w)."""
+        return self.x.repeat(len(self.epsilons), 1, 1, 1, 1)
+
+    def standing(self) -> Tensor:
+        """Return which images the model classifies correctly, shape (n,); clean errors need no attack."""
+        return logits_of(self.model, self.x).argmax(1) == self.labels
 
 
 class Checked(nn.Module):

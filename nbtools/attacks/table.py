@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 
 import foolbox.attacks as fa
-from torch import Tensor, nn
 
 from nbtools.attacks.ascending import STANDARD, autoattack, noise, survivors
 from nbtools.attacks.gradient import descend
 from nbtools.attacks.minimum_norm import L2FMN, LinfFMN, nearest
-from nbtools.attacks.points import Attacked
+from nbtools.attacks.points import Attacked, Task
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Attack:
     Attributes
     ----------
     run : callable
-        (model, x, labels, epsilons, steps, seed) → points and logits at every ε.
+        A task → points and logits at every ε.
     norm : float
         Of the ball the perturbation stays in.
     steps : int
@@ -32,7 +31,7 @@ class Attack:
         Whether it draws random numbers: other seeds and restarts then try something new.
     """
 
-    run: Callable[[nn.Module, Tensor, Tensor, Sequence[float], int, int], Attacked]
+    run: Callable[[Task], Attacked]
     norm: float
     steps: int
     random: bool

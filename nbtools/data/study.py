@@ -151,12 +151,14 @@ def home() -> Path:
     return Path(os.environ.get("NBTOOLS_HOME") or Path(__file__).parents[2]).resolve()
 
 
-def study_file(study: str) -> Path:
+def study_file(study: str | Path) -> Path:
     """Return the `study.toml` of a study given by name (``"demo"``) or by the path of its ``.toml`` file.
 
     A study by name lies in ``data/raw/<name>`` if it was fetched or put there, else in ``data/derived/<name>``.
-    A relative path starts at `home`, wherever the notebook runs.
+    A relative path in words starts at `home`, wherever the notebook runs; a `Path` lies where it says.
     """
+    if isinstance(study, Path):
+        return study.resolve()
     if study.endswith(".toml"):
         return home() / study
     _checked_name(study)
@@ -187,12 +189,12 @@ def _checked_name(name: str, file: Path | None = None) -> str:
     return name
 
 
-def open_study(study: str) -> Study:
+def open_study(study: str | Path) -> Study:
     """Read a study's description.
 
     Parameters
     ----------
-    study : str
+    study : str or Path
         A name (see `study_file`) or the path of a ``.toml`` file. Paths inside the file are relative to it.
 
     Raises
@@ -203,12 +205,12 @@ def open_study(study: str) -> Study:
     file = study_file(study)
     if not file.is_file():
         raise InputError(
-            f"there is no study {study!r}",
+            f"there is no study {str(study)!r}",
             file=file,
             expected="a study.toml",
             got="no such file",
             fix=_WAYS.get(
-                study,
+                str(study),
                 "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows",
             ),
         )

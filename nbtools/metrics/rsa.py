@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from rsatoolbox.data import Dataset
 from rsatoolbox.inference import boot_noise_ceiling
-from rsatoolbox.rdm import RDMs, calc_rdm, concat
-from rsatoolbox.rdm import compare as compare_rdms
+from rsatoolbox.rdm import RDMs, calc_rdm, compare as compare_rdms, concat
 from tqdm.auto import tqdm
 
 from nbtools.errors import InputError

@@ -54,7 +54,13 @@ def load_guide(condition: Condition, folder: Path, images: ImageSet, target_scal
     InputError
         As `make_guide`, or if there is no predictor in the folder.
     """
-    predictor = load_model(folder)
+    return guide_of(condition, load_model(folder), images, target_scale, seed)
+
+
+def guide_of(
+    condition: Condition, predictor: RoiPredictor, images: ImageSet, target_scale: TargetScale, seed: int
+) -> Guide:
+    """Make a guide of a trained predictor, as `load_guide` does of one in a folder."""
     if condition.kind == "random":
         predictor = build(RoiPredictor, seed + _UNTRAINED, **predictor.config)
     return make_guide(condition, predictor, images, target_scale, seed)

@@ -9,19 +9,9 @@ from .geometry_state import SpaceTables as SpaceTables
 from .study_explorer import StudyExplorer as StudyExplorer
 from .study_state import (
     HierarchyChoice as HierarchyChoice,
-)
-from .study_state import (
     all_runs as all_runs,
-)
-from .study_state import (
     hierarchy_of as hierarchy_of,
-)
-from .study_state import (
     histories as histories,
-)
-from .study_state import (
     measured as measured,
-)
-from .study_state import (
     metrics_of as metrics_of,
 )

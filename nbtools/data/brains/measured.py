@@ -13,7 +13,7 @@ import numpy as np
 from nbtools.conditions import check_rois
 from nbtools.data.brains import nsd
 from nbtools.data.brains.design import Design
-from nbtools.data.brains.responses import RoiTrials
+from nbtools.data.brains.responses import RoiResponses, RoiTrials, average_repeats
 from nbtools.data.brains.sessions import read_session, session_files
 from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study
@@ -97,6 +97,17 @@ def load_design(study: Study) -> Design:
             fix="correct `shared` in the session files",
         )
     return Design(image_ids, np.unique(image_ids[shared]))
+
+
+def load_responses(study: Study, roi: str) -> RoiResponses:
+    """Return a region's responses (n_images, n_voxels), averaged over repeats; its test images are marked as shared.
+
+    Raises
+    ------
+    InputError
+        As `load_trials`, `load_design` and `average_repeats`.
+    """
+    return average_repeats(load_trials(study, [roi])[roi], load_design(study).shared_ids)
 
 
 def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:

@@ -1,0 +1,131 @@
+"""The study's two trainings, a call each: a region's predictor from its responses, and a network that it guides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from nbtools.conditions import parse_condition
+from nbtools.data.brains.responses import RoiResponses, fit_basis, project, split_images
+from nbtools.data.images.sets import ImageSet, split_rows
+from nbtools.errors import InputError
+from nbtools.models.networks import GuidedNet, RoiPredictor, build
+from nbtools.training.guided import TargetScale, fit_predictor, train_guided
+from nbtools.training.loop import TrainConfig
+from nbtools.training.prepared import guide_of
+
+
+def train_predictor(
+    images: ImageSet,
+    responses: RoiResponses,
+    config: TrainConfig,
+    *,
+    architecture: str = "small_resnet",
+    variance: float = 0.95,
+    checkpoint: Path | None = None,
+) -> tuple[RoiPredictor, pd.DataFrame]:
+    """Train a network to predict a region's responses, in their principal components (§2.2 of the paper).
+
+    Parameters
+    ----------
+    images : ImageSet
+        The images that were shown (n_images), row by row with `responses`.
+    responses : RoiResponses
+        Shape (n_images, n_voxels); those to shared images are left for the test.
+    config : TrainConfig
+        Optimiser, schedule, seed.
+    architecture : str
+        Of `models.ARCHITECTURES`.
+    variance : float
+        Share of the responses' variance that the components keep.
+    checkpoint : Path, optional
+        As in `fit_predictor`.
+
+    Returns
+    -------
+    RoiPredictor, DataFrame
+        Frozen; and one row per epoch and split.
+
+    Raises
+    ------
+    InputError
+        If images and responses are not of the same ids, or as `split_images`, `fit_basis` and `fit_predictor`.
+    """
+    if list(map(str, images.ids)) != list(map(str, responses.image_ids)):
+        raise InputError(
+            "images and responses are not of the same images",
+            expected=f"the ids of {len(responses.image_ids)} responses, in their order",
+            got=f"{len(images)} images, of other ids or in another order",
+            fix="load them by id: load_stimuli(study.stimuli, responses.image_ids, study.image_size)",
+        )
+    splits = split_images(responses)
+    basis = fit_basis(responses.responses[splits["train"]], variance)
+    scores = torch.from_numpy(project(basis, responses.responses)).float()
+    predictor = build(RoiPredictor, config.seed, architecture, *basis.components.shape)
+    predictor.components.copy_(torch.from_numpy(basis.components))
+    return predictor, fit_predictor(predictor, images, scores, splits, config, checkpoint)
+
+
+def train_network(
+    images: ImageSet,
+    condition: str,
+    predictor: RoiPredictor | None,
+    config: TrainConfig,
+    *,
+    alpha: float = 0.65,
+    architecture: str = "small_resnet",
+    target_scale: TargetScale = "global",
+    validation_fraction: float = 0.12,
+    checkpoint: Path | None = None,
+) -> tuple[GuidedNet, pd.DataFrame]:
+    """Train a network to classify and, where the condition has a guide, to answer like a region (§2.3, eq. 1).
+
+    Parameters
+    ----------
+    images : ImageSet
+        Labelled images to train and validate on.
+    condition : str
+        ``none``, a region, ``<region>-shuffle``, ``random`` (an untrained predictor) or ``decay-<number>``.
+    predictor : RoiPredictor or None
+        From `train_predictor`; conditions without a guide take no notice of it.
+    config : TrainConfig
+        Optimiser, schedule, seed.
+    alpha : float
+        α in [0, 1), the weight of the neural term.
+    architecture : str
+        Of `models.ARCHITECTURES`.
+    target_scale : {"raw", "global"}
+        As in `make_guide`.
+    validation_fraction : float
+        Share of the images to validate on.
+    checkpoint : Path, optional
+        As in `train_guided`.
+
+    Returns
+    -------
+    GuidedNet, DataFrame
+        Frozen; and one row per epoch and split.
+
+    Raises
+    ------
+    InputError
+        If the condition is unknown, takes other images than these, or lacks its predictor; or as `train_guided`.
+    """
+    chosen, guide, n_components = parse_condition(condition), None, 0
+    if chosen.kind == "labels" or (chosen.roi and predictor is None):
+        raise InputError(
+            f"{condition} cannot be trained from these",
+            expected="a predictor of the region" if chosen.roi else "a condition that takes no other images",
+            got="none" if chosen.roi else condition,
+            fix="train its predictor first" if chosen.roi else "run notebook 03, which adds the scanner's images",
+        )
+    if chosen.roi and predictor is not None:
+        guide = guide_of(chosen, predictor, images, target_scale, config.seed)
+        n_components = len(guide.mean)
+    network = build(GuidedNet, config.seed, architecture, len(images.classes), n_components)
+    splits = split_rows(len(images), validation_fraction)
+    config = replace(config, weight_decay=chosen.weight_decay or config.weight_decay)
+    return network, train_guided(network, images, guide, alpha, splits, config, checkpoint)
