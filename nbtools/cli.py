@@ -194,7 +194,7 @@ def _prepare_imagenet(chosen: argparse.Namespace) -> int:
 
 
 def _prepare_images(chosen: argparse.Namespace) -> int:
-    from nbtools.data.images.public import prepare_folder
+    from nbtools.data.images.prepare import prepare_folder
 
     target = chosen.to or _raw(chosen.source.resolve().name)
     classes = _lines(chosen.classes) if chosen.classes else None

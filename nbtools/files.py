@@ -1,10 +1,13 @@
-"""How a file is written: beside its place, then put there, by one process at a time; how a table is read back."""
+"""How a file is written: beside its place, then put there, by one process at a time, where there is room; how a table
+is read back.
+"""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
+import shutil
 import socket
 import sys
 import time
@@ -57,6 +60,25 @@ def writable(path: Path) -> Iterator[None]:
             got=os.strerror(error.errno or 0),
             fix=_REFUSALS[error.errno] + "; what is done is kept: then run the same command again",
         ) from error
+
+
+def free_space(folder: Path) -> int:
+    """Return how many bytes are free on the disk of a folder, which need not exist yet."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def require_space(folder: Path, n_bytes: int) -> None:
+    """Raise `InputError` unless the disk of a folder, which need not exist yet, has room for so many bytes."""
+    free = free_space(folder)
+    if n_bytes > free:
+        raise InputError(
+            "there is not enough room on the disk",
+            file=folder,
+            expected=f"{n_bytes / 1e9:.2f} GB free",
+            got=f"{free / 1e9:.2f} GB free",
+            fix=f"free {(n_bytes - free) / 1e9:.2f} GB, or put the data on a larger disk",
+        )
 
 
 def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

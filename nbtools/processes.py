@@ -1,4 +1,4 @@
-"""What a process knows of itself: which one it is of those a cluster started together, and that it is told to end."""
+"""What a process knows of itself: which of those a cluster started together, told to end or not, watched or not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+# For tqdm's `disable`: nobody watches a bar where this says so, or (None) without a terminal.
+QUIET = "TQDM_DISABLE" in os.environ or None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from nbtools import devices
 from nbtools.conditions import parse_condition
-from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_design, load_trials
+from nbtools.data.brains.responses import average_repeats, fit_basis, project, split_images
 from nbtools.data.images.sets import ImageSet, load_stimuli, to_float
 from nbtools.data.images.views import augment, draw_boxes
 from nbtools.data.study import open_study
@@ -250,14 +251,13 @@ def test_low_precision_trains_float32_weights() -> None:
 
 def test_a_predictor_finds_planted_tuning(tiny_study: Path) -> None:
     study = open_study(str(tiny_study))
-    trials = nsd.load_trials(study.nsd, study.subject, ["TO"], progress=False)["TO"]
-    responses = nsd.average_repeats(trials, nsd.load_design(study.nsd, study.subject).shared_ids)
-    splits = nsd.split_images(responses)
-    basis = nsd.fit_basis(responses.responses[splits["train"]])
-    scores = torch.from_numpy(nsd.project(basis, responses.responses)).float()
+    responses = average_repeats(load_trials(study, ["TO"], progress=False)["TO"], load_design(study).shared_ids)
+    splits = split_images(responses)
+    basis = fit_basis(responses.responses[splits["train"]])
+    scores = torch.from_numpy(project(basis, responses.responses)).float()
     images = load_stimuli(study.stimuli, responses.image_ids, study.image_size)
     assert images.ids.tolist() == responses.image_ids.tolist()
-    model = build(RoiPredictor, 0, "small_resnet", scores.shape[1], len(trials.voxels))
+    model = build(RoiPredictor, 0, "small_resnet", scores.shape[1], len(responses.voxels))
     fit_predictor(model, images, scores, splits, TrainConfig(epochs=4, batch_size=64, lr=3e-3, schedule="one-cycle"))
     predicted, measured = predict(model, images.pixels[splits["test"]]), scores[splits["test"]]
     assert pattern_r(predicted, measured).mean() > shuffled_pattern_r(predicted, measured).max() + 0.1

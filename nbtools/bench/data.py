@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from nbtools.bench.timing import Row, peak_mb, timed
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_trials
 from nbtools.data.brains.prepare import prepare_nsd, prepared_file
 from nbtools.data.study import Study
 from nbtools.metrics.noise_ceiling import ncsnr
@@ -73,8 +74,7 @@ def compare_prepare() -> Row:
     with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
         root = Path(folder)
         write_session(root, n_sessions=2)
-        study = Study("bench", False, root, root, root, 1, None, None, None, 224, None)
-        one, two = (replace(study, responses=root / f"jobs{jobs}") for jobs in (1, 2))
+        one, two = (replace(_study(root), responses=root / f"jobs{jobs}") for jobs in (1, 2))
         baseline_s, _ = timed(lambda: prepare_nsd(one, progress=False))
         ours_s, _ = timed(lambda: prepare_nsd(two, jobs=2, progress=False))
         for number in (1, 2):
@@ -136,8 +136,12 @@ def load_whole(root: str) -> dict[str, NDArray]:
 
 def load_streamed(root: str) -> dict[str, NDArray]:
     """Load the session as this package does; it z-scores too."""
-    trials = nsd.load_trials(Path(root), 1, HIERARCHY, progress=False)
+    trials = load_trials(_study(Path(root)), HIERARCHY, progress=False)
     return {roi: trials[roi].responses for roi in HIERARCHY}
+
+
+def _study(root: Path) -> Study:
+    return Study("bench", False, root, root, root, 1, None, None, None, 224, None)
 
 
 def ncsnr_loop(responses: NDArray, image_ids: NDArray) -> NDArray:
