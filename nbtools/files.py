@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from nbtools.checks import reading
 from nbtools.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ def written(file: Path) -> Iterator[Path]:
             beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> Path:
+    """Write a text file, whole or not at all, and return its path."""
+    with written(file) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return file
 
 
 @contextmanager
@@ -101,20 +109,18 @@ def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     from pyarrow import ArrowException
     from pyarrow.parquet import read_schema
 
-    try:
+    with reading(
+        "the table cannot be read",
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, ArrowException),
+        file=file,
+        expected=f"a parquet table with {', '.join(columns)}" if columns else "a parquet table of numbers and text",
+        fix="make it again: a run's, by deleting its folder and running its notebook",
+    ):
         # Such a column says which code makes its objects; older readers ran it.
         made = [field.name for field in read_schema(file) if _is_extension(field)]
         if made:
             raise ValueError(f"objects in {', '.join(made)}")
         return pd.read_parquet(file, engine="pyarrow", columns=columns)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, ArrowException) as error:
-        raise InputError(
-            "the table cannot be read",
-            file=file,
-            expected=f"a parquet table with {', '.join(columns)}" if columns else "a parquet table of numbers and text",
-            got=f"{type(error).__name__}: {error}",
-            fix="make it again: a run's, by deleting its folder and running its notebook",
-        ) from error
 
 
 def _is_extension(field: pyarrow.Field) -> bool:

@@ -23,9 +23,10 @@ from typing import Any
 
 import pandas as pd
 
+from nbtools.checks import check_choice, reading
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
-from nbtools.files import locked, read_table, written
+from nbtools.files import locked, read_table, write_text, written
 from nbtools.processes import place
 from nbtools.runs.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
 
@@ -246,17 +247,29 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     file = folder / RECORD
     if not file.exists():
         return None
-    try:
-        record = json.loads(file.read_text())
+    kinds = (OSError, ValueError, LookupError, TypeError, RecursionError)
+    expected = "the JSON this project wrote"
+    with reading("a run's record is damaged", *kinds, file=file, expected=expected, fix="delete it"):
+        record = json.loads(file.read_text(encoding="utf-8"))
         wrong = [name for name, kind in _KINDS.items() if not isinstance(record[name], kind)]
         wrong += [] if wrong else [name for name, then in record["inputs"].items() if not isinstance(then, dict)]
         if wrong:
             raise ValueError(f"{wrong[0]} is of another kind")
         return record
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+
+
+def finished_record(folder: Path) -> dict[str, Any]:
+    """Return a finished run's record; raise `InputError` if the run is not finished, or the record damaged."""
+    record = read_record(folder)
+    if record is None:
         raise InputError(
-            "a run's record is damaged", file=file, expected="the JSON this project wrote", got=error, fix="delete it"
-        ) from error
+            "this is no finished run",
+            file=folder,
+            expected=f"a run's folder with {RECORD}",
+            got="no such file",
+            fix="name a folder below runs/<study>/<notebook>/",
+        )
+    return record
 
 
 def defaults(notebook: str) -> Parameters:
@@ -295,16 +308,9 @@ def typed(notebook: str, values: Mapping[str, Any]) -> Parameters:
         If a parameter does not exist or cannot have that value.
     """
     default = defaults(notebook)
-    unknown = sorted(values.keys() - default.keys())
-    if unknown:
-        raise InputError(
-            f"{notebook} has no parameter {', '.join(unknown)}",
-            expected=", ".join(default),
-            got=", ".join(unknown),
-            fix="check the spelling",
-        )
     parameters = {}
     for name, value in values.items():
+        check_choice(f"{notebook} has no parameter {name}", name, default, fix="check the spelling")
         kind = type(default[name])
         try:
             parameters[name] = {"True": True, "False": False}[str(value)] if kind is bool else kind(str(value))
@@ -385,15 +391,7 @@ def find(notebook: str, study: str, **parameters: Any) -> Run:
             else "name the parameters they differ in, or delete the folders you do not want",
         )
     folder = Path(runs["folder"].iloc[0])
-    record = read_record(folder) or {}
-    return Run(notebook, record["parameters"], folder, finished=True)
-
-
-def write_text(file: Path, text: str) -> Path:
-    """Write a text file, whole or not at all, and return its path."""
-    with written(file) as beside:
-        beside.write_text(text)
-    return file
+    return Run(notebook, finished_record(folder)["parameters"], folder, finished=True)
 
 
 def _notebook_file(notebook: str) -> Path:

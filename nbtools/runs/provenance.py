@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.data.study import home
+from nbtools.processes import peak_memory
 
 PACKAGE = Path(__file__).parents[1]
 PROJECT = PACKAGE.parent
@@ -34,6 +35,7 @@ def surroundings() -> dict[str, Any]:
 
     Names of hosts and users are left out: run folders are shared.
     """
+    memory = peak_memory()
     return {
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
@@ -44,7 +46,7 @@ def surroundings() -> dict[str, Any]:
         "threads": _threads(),
         "environment": summing_variables(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "peak_memory_mb": _peak_memory(),
+        "peak_memory_mb": None if memory is None else round(memory),
     }
 
 
@@ -127,7 +129,7 @@ def _module_file(name: str) -> Path | None:
 
 def code_digest(file: Path) -> str:
     """Digest a notebook's code: saving it with its outputs, new values of parameters or better prose change nothing."""
-    return hashlib.sha256(json.dumps(_code_cells(file)).encode()).hexdigest()
+    return _sha256(json.dumps(_code_cells(file)))
 
 
 def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
     last = next((i for i, cell in enumerate(own) if "run.finish()" in cell), len(own))
     if {cell.strip() for cell in own[: last + 1]} <= {cell.strip() for cell in ran}:
         return stamp(notebook)
-    return {"code_sha256": hashlib.sha256(json.dumps(ran).encode()).hexdigest()}
+    return {"code_sha256": _sha256(json.dumps(ran))}
 
 
 def _code_cells(file: Path) -> list[str]:
@@ -149,18 +151,20 @@ def _code_cells(file: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in cells if others.isdisjoint(cell["metadata"].get("tags", []))]
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def stamp(path: Path) -> dict[str, Any]:
     """Digest a file's bytes, a notebook's code, or a folder's names and sizes."""
     if path.suffix == ".ipynb":
         return {"code_sha256": code_digest(path)}
-    digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(f for f in path.rglob("*") if f.is_file()):
-            digest.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n".encode())
-        return {"listing_sha256": digest.hexdigest()}
+        files = sorted(f for f in path.rglob("*") if f.is_file())
+        listing = "".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
+        return {"listing_sha256": _sha256(listing)}
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+        digest = hashlib.file_digest(stream, "sha256")
     return {"sha256": digest.hexdigest(), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
 
 
@@ -188,16 +192,6 @@ def _git() -> dict[str, Any] | None:
 
 def _ask(*command: str) -> str:
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _peak_memory() -> int | None:
-    """Return this process's highest memory use in MB; None where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def _device() -> str:

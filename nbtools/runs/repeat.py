@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import reading
 from nbtools.data.study import home
-from nbtools.errors import InputError
 from nbtools.files import PREFIX, read_table
 from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
@@ -70,7 +70,7 @@ def repeat(folder: Path) -> int:
     InputError
         If the folder holds no finished run, or its notebook no longer takes its parameters.
     """
-    then = _record(folder)
+    then = folders.finished_record(folder)
     notebook, parameters = then["notebook"], then["parameters"]
     scratch, same = _scratch_home(folders.run_folder(notebook, parameters)), False
     try:
@@ -106,7 +106,7 @@ def compare(first: Path, second: Path) -> int:
     InputError
         If a folder holds no finished run, or a file in it cannot be read.
     """
-    one, other = _record(first), _record(second)
+    one, other = folders.finished_record(first), folders.finished_record(second)
     for kind, lines in {
         "parameters": _differing(one["parameters"], other["parameters"]),
         "inputs": _differing(_stamps(one), _stamps(other)),
@@ -167,19 +167,6 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 # --- repeating ----------------------------------------------------------------------------------------------
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    record = folders.read_record(folder)
-    if record is None:
-        raise InputError(
-            "this is no finished run",
-            file=folder,
-            expected=f"a run's folder with {folders.RECORD}",
-            got="no such file",
-            fix="name a folder below runs/<study>/<notebook>/",
-        )
-    return record
-
-
 def _as_then(record: dict[str, Any]) -> dict[str, str]:
     """Return the variables a run had; where none set the number of threads, those that give the number it took."""
     variables, threads = record.get("environment"), record.get("threads")
@@ -229,12 +216,9 @@ def _parts(file: Path) -> Parts:
     from safetensors import SafetensorError  # with torch: help should not wait for it
     from safetensors.torch import load_file
 
-    try:
+    expected, fix = "a safetensors file", "run the notebook again"
+    with reading("weights cannot be read", OSError, SafetensorError, file=file, expected=expected, fix=fix):
         tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            "weights cannot be read", file=file, expected="a safetensors file", got=error, fix="run the notebook again"
-        ) from error
     parts = {}
     for name, tensor in sorted(tensors.items()):
         # NumPy has no bfloat16; float32 holds all its values

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from nbtools.checks import check_table
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.runs.folders import Parameters, prefer_defaults, typed
@@ -50,13 +51,8 @@ def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...] = ()) -> pd.
     InputError
         If there is no run to read, or one lacks the table or has one that cannot be read.
     """
-    if found.empty:
-        raise InputError(
-            "no finished run to read from",
-            expected=f"at least one run with the table {name}",
-            got="none",
-            fix="run the notebooks before this one (`make demo` runs them all), or correct the parameters",
-        )
+    fix = "run the notebooks before this one (`make demo` runs them all), or correct the parameters"
+    check_table(f"no finished run to read from: table {name}", found, ("folder", *columns), fix=fix)
     parts = []
     for _, row in found.iterrows():
         part = read_table(Path(row["folder"]) / f"{name}.parquet")
