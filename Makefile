@@ -3,6 +3,7 @@
 #   make study                   every analysis of it, then its summary
 #                                PROFILE=slurm runs the jobs on a cluster, as config/slurm says
 #   make test                    all tests
+#   make quick                   lint, and the tests of seconds: under two minutes
 #   make lab                     JupyterLab on the notebooks
 #   make explore                 an explorer as an app, for this machine only (EXPLORER=14_brain_and_geometry for another)
 #   make clean                   remove results and the simulated study (keeps .venv and data/raw)
@@ -16,7 +17,7 @@ EXPLORER ?= 05_attack_explorer
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: demo study test lint lab explore lock clean
+.PHONY: demo study test quick lint lab explore lock clean
 
 PLACE  := $(if $(PROFILE),--profile config/$(PROFILE),--cores $(CORES))
 SNAKEMAKE = $(BIN)/snakemake $(PLACE) --quiet rules --rerun-incomplete \
@@ -36,6 +37,9 @@ study: .venv/.ready
 test: .venv/.ready
 	@echo "== tests, the notebooks among them (about 20 minutes on two cores)"
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+quick: lint
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not notebook and not browser and not long"
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -222,6 +222,7 @@ def test_running_what_is_read_would_be_seen(source: str) -> None:
     assert running(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [

@@ -227,6 +227,7 @@ def test_five_linear_classes(attack: str) -> None:
     assert (table[:, 1:] >= (exact[:, None] > epsilons)).all(), "nothing falls within its exact distance"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "method", "epsilons"),
     [
@@ -260,6 +261,7 @@ def test_l2_fmn_projects_as_foolboxs_means_to(trained: tuple[GuidedNet, ImageSet
     assert ours.median() < 0.8 * theirs.median()
 
 
+@pytest.mark.slow
 def test_l2_pgd_is_no_weaker_than_foolbox(trained: tuple[GuidedNet, ImageSet]) -> None:
     epsilons = [0.1, 0.2, 0.4, 0.8]
     attack = fb.attacks.L2PGD(rel_stepsize=2.5 / STEPS, steps=STEPS)
@@ -267,6 +269,7 @@ def test_l2_pgd_is_no_weaker_than_foolbox(trained: tuple[GuidedNet, ImageSet]) -
     assert_no_weaker(ours, ~foolbox_success(*trained, attack, epsilons).T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon"), [("Linf", EPSILONS[1]), ("L2", 0.3)])
 def test_autoattack_is_pyautoattacks(trained: tuple[GuidedNet, ImageSet], norm: str, epsilon: float) -> None:
     """Its first member in its standard settings, run by itself, fools the same images."""
@@ -321,6 +324,7 @@ class Stepped(Linear):
         return super().forward((x * 31).round() / 31)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [name for name, kind in ATTACKS.items() if kind.random and "Auto" not in name])
 def test_restarts_are_never_weaker(trained: tuple[GuidedNet, ImageSet], attack: str) -> None:
     network, images = trained[0], trained[1][: 3 if attack == "L2BrendelBethge" else 10]
@@ -347,6 +351,7 @@ def test_a_seed_gives_the_same_points(trained: tuple[GuidedNet, ImageSet], attac
 # --- honesty ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_point_is_in_its_ball_and_in_range(trained: tuple[GuidedNet, ImageSet], attack: str) -> None:
     network, images = trained
@@ -495,6 +500,7 @@ def test_order_of_epsilons_does_not_matter(trained: tuple[GuidedNet, ImageSet]) 
     pd.testing.assert_frame_equal(forwards, backwards)
 
 
+@pytest.mark.slow
 def test_batches_change_nothing_but_random_starts(trained: tuple[GuidedNet, ImageSet]) -> None:
     network, images = trained[0], trained[1][:30]
 

@@ -66,6 +66,7 @@ def audited(model: nn.Module, attack: str = "LinfPGD", **options: object) -> pd.
     return audit(model, images_of(model), EPSILONS[attack], attack=attack, steps=6, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "attack"), [(Plain, "LinfPGD"), (Plain, "L2PGD"), (Confident, "L2PGD")])
 def test_a_plain_network_passes(model: Callable[[], nn.Module], attack: str) -> None:
     table = audited(model(), attack)
@@ -77,6 +78,7 @@ def test_a_plain_network_passes(model: Callable[[], nn.Module], attack: str) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "attack"), [(Saturated, "LinfPGD"), (Rounded, "LinfPGD"), (Rounded, "L2PGD")])
 def test_a_network_that_hides_its_gradients_fails(model: Callable[[], nn.Module], attack: str) -> None:
     table = audited(model(), attack).set_index("check")
@@ -84,6 +86,7 @@ def test_a_network_that_hides_its_gradients_fails(model: Callable[[], nn.Module]
     assert "gradients hide something" in describe_audit(table.reset_index())
 
 
+@pytest.mark.slow
 def test_black_box_and_transfer_find_what_rounding_hides() -> None:
     table = audited(Rounded(), surrogate=Plain().eval()).set_index("check")
     assert table.loc["black box", "value"] > 0.1
@@ -91,6 +94,7 @@ def test_black_box_and_transfer_find_what_rounding_hides() -> None:
     assert not table.loc[["black box", "transfer"], "passed"].any()
 
 
+@pytest.mark.slow
 def test_an_audit_repeats() -> None:
     pd.testing.assert_frame_equal(audited(Rounded()), audited(Rounded()))
 

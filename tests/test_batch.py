@@ -211,6 +211,7 @@ def test_the_shell_sees_the_status() -> None:
 # --- world and summary --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_world_makes_the_study_it_was_asked_for(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

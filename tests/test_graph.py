@@ -232,6 +232,7 @@ def test_a_value_reaches_its_program_as_text(tmp_path: Path, arguments: str) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
 def test_snakemake_runs_nothing_of_a_value(tmp_path: Path) -> None:
     done = snakemake("--config", f"world_seed={HOSTILE}", "--", "world")

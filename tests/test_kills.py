@@ -86,6 +86,7 @@ def train(folder: Path, minutes: float, pause: float = 0.0) -> None:
     loop.learning_rate = rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("minutes", "n_kills"), [(5, 3 * TIMES), (0, 3 * TIMES)], ids=["kept each epoch", "kept each step"]
 )

@@ -143,6 +143,7 @@ def test_one_damaged_volume_does_not_stop_the_others(moved: Study) -> None:
     assert sorted(file.name for file in moved.responses.iterdir()) == ["session02.hdf5", "session03.hdf5"]
 
 
+@pytest.mark.slow
 def test_preparing_survives_kills(moved: Study) -> None:
     expected = {file.name: file.read_bytes() for file in prepare_nsd(moved, ROIS, progress=False)}
     shutil.rmtree(moved.responses)

@@ -242,6 +242,7 @@ def test_two_files_rebuild_a_model(tmp_path: Path, index: int) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in loaded.features(pixels()).items())
 
 
+@pytest.mark.slow
 def test_another_process_rebuilds_it(tmp_path: Path) -> None:
     model = freeze(randomised(build(GuidedNet, 0, "small_resnet", 10, 4)))
     save_model(model, tmp_path)

@@ -57,6 +57,7 @@ def test_how_results_are_shown_does_not_shape_them(tmp_path: Path) -> None:
     assert names(write(tmp_path / "x.ipynb", "from nbtools import plots, runs", "import nbtools.widgets")) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", ["01_brain_responses", "04_adversarial_attacks"])
 def test_python_imports_nothing_else(notebook: str) -> None:
     """The reference: what importing those modules does load."""
@@ -83,6 +84,7 @@ def surroundings(code: str = "", **environment: str) -> dict[str, Any]:
     return json.loads(subprocess.check_output(command, text=True, env=own))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2])
 def test_the_number_of_threads_is_noted(n: int) -> None:
     """Sums depend on it."""

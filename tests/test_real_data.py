@@ -187,6 +187,7 @@ def test_fetching_again_fetches_nothing(fetched: Study, mirror: str, capsys: pyt
     assert after == before
 
 
+@pytest.mark.slow
 def test_the_doctor_knows_what_there_is(fetched: Study, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "nsd", "--deep"]) == 0
     told = capsys.readouterr().out
@@ -246,6 +247,7 @@ def test_sessions_that_make_no_sense(text: str, capsys: pytest.CaptureFixture[st
     assert "these are no sessions" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_session_reduces_within_300_mb(fetched: Study, bucket: Path, tmp_path: Path) -> None:
     """In a process of its own, seven regions of a real-size session."""
     file = bucket / f"nsddata_betas/{SPACE}/{nsd.BETA_VERSION}/betas_session01.nii.gz"

@@ -137,6 +137,7 @@ READERS: dict[str, Callable[[Path, bytes], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_bomb_is_refused(reader: str, bomb: str, tmp_path: Path, planted: Path) -> None:

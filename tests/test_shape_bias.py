@@ -136,6 +136,7 @@ def test_kappa_is_that_of_scikit_learn():
     assert found["n"] == 500
 
 
+@pytest.mark.slow
 def test_independent_networks_have_none_and_copies_all():
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 5000)) < 0.8

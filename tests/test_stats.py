@@ -169,6 +169,7 @@ def test_reversing_scores_reverses_rho_and_keeps_the_two_sided_p(scores):
     assert one.p_greater + other.p_greater >= 1  # both count the observed order
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_there_is_no_trend():
     rng = np.random.default_rng(0)
     p = np.array([trend_test(named(rng.random(7))).p_greater for _ in range(1000)])

@@ -68,6 +68,7 @@ def test_a_predictor_is_trained_by_the_steps_of_notebook_02(
     assert same_bits(model, predictor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["none", "TO", "TO-shuffle", "random", "decay-0.01"])
 def test_a_network_is_trained_by_the_steps_of_notebook_03(
     pictures: ImageSet, predictor: RoiPredictor, condition: str
@@ -96,6 +97,7 @@ def test_images_and_responses_are_of_the_same_ids(region: tuple[ImageSet, RoiRes
         train_predictor(images[torch.arange(len(images)).flip(0).numpy()], responses, CONFIG)
 
 
+@pytest.mark.slow
 def test_the_readme_shows_the_study_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 40 lines, from at most a dozen names; run as it stands there, but for shorter trainings."""
     blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.DOTALL)

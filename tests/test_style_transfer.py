@@ -109,6 +109,7 @@ def test_sets_that_cannot_be_crossed_are_refused(tmp_path: Path):
         make_cue_conflict(labelled(0)[[0, 1]], labelled(1), tmp_path, features)
 
 
+@pytest.mark.slow
 def test_vgg_is_built_from_a_file_and_gives_the_named_maps(tmp_path: Path):
     net = vgg19(weights=None)
     torch.manual_seed(0)

@@ -73,6 +73,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_study(tmp_path_factory.mktemp("labels"), profile="tiny", category_labels=True, progress=False).parent
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_an_interrupted_study_is_finished(folder: Path, tmp_path: Path):
     before = digests(folder)
     copy = tmp_path / "copy"
@@ -325,6 +326,7 @@ def test_category_labels_change_the_late_regions_only(folder: Path, labelled: Pa
     assert entries["TO_category_weight"] == 0.75
 
 
+@pytest.mark.slow
 def test_another_subject_has_other_voxels_and_sees_the_same_scenes(folder: Path, tmp_path: Path):
     other = make_study(tmp_path / "second", profile="tiny", subject=2, progress=False).parent
     study = open_study(str(other / "study.toml"))

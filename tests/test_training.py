@@ -156,6 +156,7 @@ def test_step_decay_falls_on_thirds(epochs: int) -> None:
     assert rates == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_loop_is_a_plain_loop(optimizer: str) -> None:
     """Whole batches without augmentation: the order of the images cannot matter, so torch alone can say it."""
@@ -249,6 +250,7 @@ def test_low_precision_trains_float32_weights() -> None:
 # --- what is learnt -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_predictor_finds_planted_tuning(tiny_study: Path) -> None:
     study = open_study(str(tiny_study))
     responses = average_repeats(load_trials(study, ["TO"], progress=False)["TO"], load_design(study).shared_ids)
@@ -454,6 +456,7 @@ def one_thread() -> Any:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, processes: Any, case: str) -> None:
     file = tmp_path / "checkpoint.safetensors"
@@ -497,6 +500,7 @@ def steps_in(file: Path, case: str) -> tuple[int, int]:
     return note["epoch"], note["step"]
 
 
+@pytest.mark.slow
 def test_a_training_told_to_stop_keeps_its_last_step(tmp_path: Path, processes: Any) -> None:
     file = tmp_path / "checkpoint.safetensors"
     process = processes.Process(target=train_case, args=("sgd", file, 0.3))
@@ -517,6 +521,7 @@ def test_a_training_told_to_stop_keeps_its_last_step(tmp_path: Path, processes: 
     pd.testing.assert_frame_equal(losses(history), losses(expected), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_training_is_kept_every_few_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[tuple[int, int]] = []
     save = checkpoints.Keeper.save
@@ -530,6 +535,7 @@ def test_a_training_is_kept_every_few_minutes(tmp_path: Path, monkeypatch: pytes
     assert kept == sorted([*steps, *((epoch, 0) for epoch in range(1, 7))])
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, saved = tmp_path / "checkpoint", []
 
@@ -572,6 +578,7 @@ def assert_one_model(trained: nn.Module | dict[str, Tensor], single: nn.Module, 
         assert away.norm() < 0.05 * change.norm(), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model() -> None:
     """The same batches, the same statistics of each: up to rounding, one model."""
     trained = []
@@ -592,6 +599,7 @@ class Small(PredictorObjective):
         return {**super().forward(x, target), "small": 1e20 * (torch.tensor(1e-40) * 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_devices", [1, 2])
 def test_denormals_are_flushed_in_every_process(n_devices: int) -> None:
     images, model = some_images(), a_predictor()
@@ -600,6 +608,7 @@ def test_denormals_are_flushed_in_every_process(n_devices: int) -> None:
     assert history["small"].tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_processes_that_a_cluster_started_train_one_model(tmp_path: Path, processes: Any) -> None:
     """Two nodes, as torchrun names them: each runs the same notebook; all but the first only help."""
     port = devices._free_port()
@@ -660,6 +669,7 @@ def test_memory_that_runs_out_comes_with_advice(monkeypatch: pytest.MonkeyPatch,
         fitted(accumulate=2)
 
 
+@pytest.mark.slow
 def test_a_compiled_training_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced, not built: a compiler takes minutes."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))

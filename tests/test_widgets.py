@@ -465,6 +465,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, {"level": 0.0}, {"target": "ring"}, {"image": "own", "attack": "LinfFGSM"}])
 def test_the_code_makes_the_same_pictures(
     study: Path, change: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
