@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 from pathlib import Path
@@ -102,6 +103,17 @@ def test_its_cells_are_short(file: Path) -> None:
     assert np.median(rest) <= 5
     assert max(rest) <= 10
     assert install <= 12
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_rooms_offer_what_it_takes_of_them(file: Path) -> None:
+    tree = ast.parse("\n".join(map(source, code_cells(file))))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "nbtools"]
+    rooms = {alias.name for node in imports for alias in node.names}
+    taken = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    for node in taken:
+        if node.value.id in rooms:
+            assert node.attr in dir(importlib.import_module(f"nbtools.{node.value.id}")), ast.unparse(node)
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)

@@ -1,5 +1,6 @@
 from .batch import run_notebook as run_notebook
 from .folders import (
+    NOTEBOOKS as NOTEBOOKS,
     Run as Run,
     collect as collect,
     defaults as defaults,
