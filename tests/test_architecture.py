@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -241,3 +242,31 @@ def test_running_what_is_read_would_be_seen(source: str) -> None:
 def test_imports_are_light(modules: str, heavy: str) -> None:
     code = f"import sys, {modules}; print(*sorted(set({heavy.split()!r}) & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
+
+
+PAGES = ("README.md", "CONTRIBUTING.md", "data/README.md", "docs/methods.md", "docs/glossary.md", "docs/teaching.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_names_is_there(page: str) -> None:
+    """Names such as ``metrics.rdm`` or ``data.brains.nsd.roi_masks``, in any page for readers."""
+    rooms = " ".join(FLOORS[:-2]).split()
+    text = (PACKAGE.parent / page).read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"`((?:\w+\.)+\w+)[^`]*`", text) if name.split(".")[0] in rooms}
+    files = {name for name in named if name.rsplit(".", 1)[1] in ("py", "pyi")}
+    assert [name for name in sorted(named - files) if not exists(f"nbtools.{name}")] == []
+    assert [name for name in sorted(files) if not (PACKAGE / name).exists()] == []
+
+
+def exists(name: str) -> bool:
+    """Whether a name leads somewhere: to a module, what it holds, or what a class of it holds."""
+    first, *rest = name.split(".")
+    found = importlib.import_module(first)
+    for part in rest:
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(f"{found.__name__}.{part}")
+            except ImportError:
+                return False
+        found = getattr(found, part)
+    return True
