@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,16 +138,13 @@ def describe_spaces(tables: SpaceTables, state: GeometryState) -> str:
     )
 
 
-def manifold_table(tables: SpaceTables, state: GeometryState) -> str:
-    """Return HTML: radius and dimension of each class in both spaces; a sentence where classes are not known."""
+def manifold_table(tables: SpaceTables, state: GeometryState) -> pd.DataFrame:
+    """Return radius and dimension of each class in both spaces, and their means; no row where classes are not known."""
     spaces = [s for s in dict.fromkeys((state.left, state.right)) if len(tables.of("manifolds", s))]
     if not spaces:
-        return "<p>The images of these spaces have no classes, so there are no class manifolds.</p>"
+        return pd.DataFrame()
     parts = [tables.of("manifolds", s).set_index("label")[["radius", "dimension"]] for s in spaces]
     wide = pd.concat(parts, axis=1, keys=spaces)
     wide.loc["mean"] = wide.mean()
-    wide.columns = [f"{html.escape(space)}: {measure}" for space, measure in wide.columns]
-    wide.index.name = "class"
-    shown = wide.reset_index().to_html(index=False, float_format="{:.2f}".format, border=0, escape=False)
-    head = "Radius (relative to the centre's length) and dimension of each class manifold"
-    return f"<p><b>{head}</b></p>{shown}"
+    wide.columns = [f"{space}: {measure}" for space, measure in wide.columns]
+    return wide.rename_axis("class").reset_index()

@@ -1,18 +1,25 @@
-"""What the explorers share: their frame, figures that change in place, captions, images with alternative texts."""
+"""What the explorers share: their frame, controls, figures that change in place, captions, tables and images.
+
+An explorer makes `Controls` and what it shows, then gives all to `Explorer`; whenever a control changes, it draws.
+"""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import traitlets
 
+from nbtools.errors import InputError
 from nbtools.plots.images import png_uri
 
 _HERE = Path(__file__).parent
@@ -37,6 +44,54 @@ class Explorer(widgets.VBox):
     def __init__(self, parts: Sequence[widgets.Widget]):
         super().__init__([*parts, _page()], layout=FULL)
         self.add_class("nbtools-explorer")
+
+
+class Controls:
+    """Controls by name: what a reader changes in any of them is heard in one place.
+
+    Parameters
+    ----------
+    changed : callable
+        Called after a reader has changed a control; not where `set` has.
+    **named : Widget
+        With a ``value``.
+    """
+
+    def __init__(self, changed: Callable[[], None], **named: widgets.Widget):
+        self.named = named
+        self._changed, self._quiet = changed, False
+        for control in named.values():
+            control.observe(self._heard, "value")
+
+    def __getitem__(self, name: str) -> widgets.Widget:
+        return self.named[name]
+
+    def values(self) -> dict[str, Any]:
+        """Return what is chosen, by the controls' names."""
+        return {name: control.value for name, control in self.named.items()}
+
+    def set(self, **values: object) -> None:
+        """Show other values in the controls."""
+        with self.quietly():
+            for name, value in values.items():
+                self.named[name].value = value
+
+    def row(self) -> widgets.HBox:
+        """Return the controls side by side, in their order."""
+        return widgets.HBox(list(self.named.values()), layout=WRAPPED)
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Hear no change meanwhile."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def _heard(self, _change: object) -> None:
+        if not self._quiet:
+            self._changed()
 
 
 class _Page(anywidget.AnyWidget):
@@ -99,6 +154,17 @@ def say(made: widgets.HTML, text: str) -> None:
     made.value = f'<p role="status" aria-live="polite" style="max-width:56em;line-height:1.4">{html.escape(text)}</p>'
 
 
+@contextmanager
+def drawing(box: widgets.Box, words: widgets.HTML) -> Iterator[None]:
+    """Where a figure cannot be drawn, hide its box, and say in its caption what is wrong and what to do."""
+    try:
+        yield
+    except InputError as error:
+        fill(box, None)
+        lines = str(error).splitlines()
+        say(words, f"{lines[0]}: {lines[-1].split('to do:')[-1].strip()}.")
+
+
 def choice(name: str, options: Sequence, value: object) -> widgets.Dropdown:
     """Return a drop-down list of named options; arrow keys and letters move it."""
     return widgets.Dropdown(options=options, value=value, description=name, **_DESCRIBED)
@@ -125,14 +191,26 @@ def several(name: str, options: Sequence, value: Sequence) -> widgets.SelectMult
     return widgets.SelectMultiple(options=options, value=tuple(value), description=name, rows=rows, **_DESCRIBED)
 
 
-def table_html(inner: str) -> str:
-    """Wrap an HTML table so that it reads in light and dark themes: it takes the page's own colours."""
+def table_html(head: str, table: pd.DataFrame, number: str) -> str:
+    """Return HTML for a table that reads in light and dark themes: it takes the page's own colours.
+
+    Parameters
+    ----------
+    head : str
+        HTML above the table.
+    table : DataFrame
+        Its index is not shown; without a row there is only the head.
+    number : str
+        Format of a float, such as ``"{:.2f}"``.
+    """
     look = (
         ".nbtools-table table{border-collapse:collapse;font-size:13px}"
         ".nbtools-table td,.nbtools-table th{padding:3px 10px;text-align:right;border-bottom:1px solid #8884}"
         ".nbtools-table td:first-child,.nbtools-table th:first-child{text-align:left}"
     )
-    return f'<style>{look}</style><div class="nbtools-table" style="overflow:auto;max-height:420px">{inner}</div>'
+    body = table.to_html(index=False, na_rep="", float_format=number.format, border=0) if len(table) else ""
+    frame = '<div class="nbtools-table" style="overflow:auto;max-height:420px">'
+    return f"<style>{look}</style>{frame}<p>{head}</p>{body}</div>"
 
 
 def image_row(head: str, images: np.ndarray, notes: Sequence[str], side: int = 84) -> str:

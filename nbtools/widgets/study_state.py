@@ -92,15 +92,13 @@ def filtered(table: pd.DataFrame, notebook: str, words: str) -> pd.DataFrame:
     return rows[np.array([wanted <= _said(row) for _, row in rows.iterrows()], dtype=bool)]
 
 
-def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> str:
-    """Return the runs as an HTML table: what they are, the chosen metrics, how long they took."""
-    if not len(table):
-        return "<p>0 runs</p>"
+def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return what to show of the runs: what they are, the chosen metrics, how long they took."""
     columns = measured(table, [*_SHOWN, *metrics, *_LAST])
     shown = table[columns].rename(columns={"roi": "condition or region"})
-    shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
-    body = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
-    return f"<p>{len(table)} {'run' if len(table) == 1 else 'runs'}</p>{body}"
+    if "finished" in shown:
+        shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
+    return shown
 
 
 def histories(table: pd.DataFrame) -> pd.DataFrame:
@@ -247,9 +245,3 @@ def _said(row: pd.Series) -> set[str]:
         text = f"{value:g}" if isinstance(value, float) else str(value)
         words |= {text.casefold(), f"{name}={text}".casefold()}
     return words
-
-
-def failure(error: InputError) -> str:
-    """Return an error's first sentence and what to do about it, for a caption."""
-    lines = str(error).splitlines()
-    return f"{lines[0]}: {lines[-1].split('to do:')[-1].strip()}."
