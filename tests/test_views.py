@@ -274,7 +274,7 @@ def shows(view: BrainView, roi: str) -> bool:
     """Whether every part of the view is about this region."""
     ceilings = view.tables.ceilings
     same = np.array_equal(histogram(view), ceilings.loc[ceilings["roi"] == roi, "noise_ceiling"])
-    named = f"drive {roi} most" in view.driven.value and f"{roi} has 30 voxels" in view.filters["words"].value
+    named = f"drive {roi} most" in view.driven.value and f"{roi} has 30 voxels" in view.words.value
     return bool(same and named and view.controls["region"].value == roi)
 
 

@@ -12,27 +12,14 @@ import plotly.graph_objects as go
 from nbtools.data.brains.anatomy import PLANES, RegionVolume, Surface, slices
 from nbtools.data.images.sets import ImageSet
 from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
-from nbtools.widgets import brain_state
+from nbtools.widgets import brain_state, parts
 from nbtools.widgets.brain_state import BrainState, BrainTables
-from nbtools.widgets.parts import (
-    FULL,
-    WRAPPED,
-    Controls,
-    Explorer,
-    caption,
-    choice,
-    image_row,
-    live,
-    redraw,
-    say,
-    slider,
-)
 
 _NO_SURFACE = "This study has no cortical surface (nsddata/freesurfer): the slices are all there is."
 _AXES = {"x": "left → right", "y": "back → front", "z": "down → up"}
 
 
-class BrainView(Explorer):
+class BrainView(parts.Explorer):
     """Show the regions on three slices (and surfaces), and what is known about the one chosen.
 
     A click on a slice or a surface chooses a voxel and its region; so do, from the keyboard, the list of regions
@@ -70,18 +57,18 @@ class BrainView(Explorer):
         self.volume, self.tables, self.images, self.title = volume, tables, images, title
         self.state = state = brain_state.pick_region(volume, volume.names[-1])
         sizes = zip(_AXES.items(), volume.labels.shape, state.at, strict=True)
-        sliders = {axis: slider(name, n - 1, place) for (axis, name), n, place in sizes}
-        self.controls = Controls(self._chosen, region=choice("region", volume.names, state.roi), **sliders)
-        self.figure = live(self._drawn())
+        sliders = {axis: parts.slider(name, n - 1, place) for (axis, name), n, place in sizes}
+        self.controls = parts.Controls(self._chosen, region=parts.choice("region", volume.names, state.roi), **sliders)
+        self.figure = parts.live(self._drawn())
         for plane in range(len(PLANES)):
             for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
                 trace.on_click(partial(self._clicked, plane))
-        self.surfaces = [live(surface_view(surface, title=title)) for surface in surfaces]
+        self.surfaces = [parts.live(surface_view(surface, title=title)) for surface in surfaces]
         for surface, figure in zip(surfaces, self.surfaces, strict=True):
             figure.data[0].on_click(partial(self._clicked_surface, surface))
-        self.words, self.driven = caption(), widgets.HTML(layout=FULL)
+        self.words, self.driven = parts.caption(), widgets.HTML(layout=parts.FULL)
         self._say()
-        under = widgets.HBox(self.surfaces, layout=WRAPPED) if surfaces else caption(_NO_SURFACE)
+        under = widgets.HBox(self.surfaces, layout=parts.WRAPPED) if surfaces else parts.caption(_NO_SURFACE)
         super().__init__([self.controls.row(), self.figure, self.words, self.driven, under])
 
     def show(self, state: BrainState) -> None:
@@ -90,7 +77,7 @@ class BrainView(Explorer):
             return
         self.state = state
         self.controls.set(region=state.roi, **dict(zip(_AXES, state.at, strict=True)))
-        redraw(self.figure, self._drawn())
+        parts.redraw(self.figure, self._drawn())
         self._say()
 
     def _drawn(self) -> go.Figure:
@@ -101,9 +88,9 @@ class BrainView(Explorer):
         )
 
     def _say(self) -> None:
-        say(self.words, brain_state.describe(self.volume, self.tables, self.state))
+        parts.say(self.words, brain_state.describe(self.volume, self.tables, self.state))
         ends = brain_state.driving(self.tables, self.images, self.state.roi)
-        rows = [image_row(end.head, self.images[end.rows].to_numpy(), end.notes) for end in ends]
+        rows = [parts.image_row(end.head, self.images[end.rows].to_numpy(), end.notes) for end in ends]
         self.driven.value = "".join(rows)
 
     def _chosen(self) -> None:

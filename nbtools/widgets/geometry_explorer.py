@@ -11,28 +11,14 @@ import plotly.graph_objects as go
 
 from nbtools.data.images.sets import ImageSet
 from nbtools.plots.spaces import class_manifolds, rdms_and_maps
-from nbtools.widgets import geometry_state
+from nbtools.widgets import geometry_state, parts
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables
-from nbtools.widgets.parts import (
-    FULL,
-    Controls,
-    Explorer,
-    caption,
-    choice,
-    fill,
-    image_row,
-    live,
-    number,
-    redraw,
-    say,
-    table_html,
-)
 
 _CLASSED = "<b>Radius (relative to the centre's length) and dimension of each class manifold</b>"
 _NOT_CLASSED = "The images of these spaces have no classes, so there are no class manifolds."
 
 
-class GeometryExplorer(Explorer):
+class GeometryExplorer(parts.Explorer):
     """Compare two spaces: hover over a cell of an RDM, or type the places of two images, to see both.
 
     Parameters
@@ -58,22 +44,22 @@ class GeometryExplorer(Explorer):
         self.notes = geometry_state.notes(tables, dict(classes))
         self.state = state = geometry_state.first_state(tables)
         top = len(tables.image_ids) - 1
-        self.controls = Controls(
+        self.controls = parts.Controls(
             self._chosen,
-            left=choice("left", tables.spaces, state.left),
-            right=choice("right", tables.spaces, state.right),
-            first=number("first image", top, state.first),
-            second=number("second image", top, state.second),
+            left=parts.choice("left", tables.spaces, state.left),
+            right=parts.choice("right", tables.spaces, state.right),
+            first=parts.number("first image", top, state.first),
+            second=parts.number("second image", top, state.second),
         )
-        self.figure = live(self._drawn())
+        self.figure = parts.live(self._drawn())
         for heatmap in self.figure.data[:2]:
             heatmap.on_hover(self._pointed)
             heatmap.on_click(self._pointed)
-        self.manifolds = widgets.Box(layout=FULL)
-        self.pair, self.pair_words, self.words = widgets.HTML(), caption(), caption()
+        self.manifolds = widgets.Box(layout=parts.FULL)
+        self.pair, self.pair_words, self.words = widgets.HTML(), parts.caption(), parts.caption()
         # Room for the longest words: the figure must not move under the mouse.
-        self.pair.layout, self.pair_words.layout = {"min_height": "176px"}, {**FULL, "min_height": "64px"}
-        self.radii = widgets.HTML(layout=FULL)
+        self.pair.layout, self.pair_words.layout = {"min_height": "176px"}, {**parts.FULL, "min_height": "64px"}
+        self.radii = widgets.HTML(layout=parts.FULL)
         self._say_pair()
         self._say_spaces()
         above = [self.controls.row(), self.pair_words, self.pair]
@@ -85,7 +71,7 @@ class GeometryExplorer(Explorer):
         self.controls.set(**vars(state))
         self._say_pair()
         if (old.left, old.right) != (state.left, state.right):
-            redraw(self.figure, self._drawn())
+            parts.redraw(self.figure, self._drawn())
             self._say_spaces()
 
     def _of(self, table: str) -> dict[str, pd.DataFrame]:
@@ -109,14 +95,14 @@ class GeometryExplorer(Explorer):
 
     def _say_pair(self) -> None:
         chosen = [self.state.first, self.state.second]
-        self.pair.value = image_row("", self.pixels[chosen], [self.notes[place] for place in chosen], side=112)
-        say(self.pair_words, geometry_state.describe_pair(self.tables, self.state))
+        self.pair.value = parts.image_row("", self.pixels[chosen], [self.notes[place] for place in chosen], side=112)
+        parts.say(self.pair_words, geometry_state.describe_pair(self.tables, self.state))
 
     def _say_spaces(self) -> None:
-        fill(self.manifolds, self._clouds())
-        say(self.words, geometry_state.describe_spaces(self.tables, self.state))
+        parts.fill(self.manifolds, self._clouds())
+        parts.say(self.words, geometry_state.describe_spaces(self.tables, self.state))
         radii = geometry_state.manifold_table(self.tables, self.state)
-        self.radii.value = table_html(_CLASSED if len(radii) else _NOT_CLASSED, radii, "{:.2f}")
+        self.radii.value = parts.table_html(_CLASSED if len(radii) else _NOT_CLASSED, radii, "{:.2f}")
 
     def _chosen(self) -> None:
         self.show(GeometryState(**self.controls.values()))
