@@ -87,46 +87,44 @@ def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
     """Return the lines of Python that compute the pictures of a choice, bit for bit."""
     size = "" if ATTACKS[choice.attack].norm != 2 else " * x.numel() ** 0.5"
     picture = f"attacked[levels.index({choice.level})]" if choice.level else "x"
-    lines = [
-        f"source = data.open_study({origin.study!r})",
-        *_image_lines(choice.image),
-        f"levels = {bench.levels}  # in 1/255",
-        f"radii = [level / 255{size} for level in levels]",
-        "pictures = {}",
-        f"for name in {choice.networks}:",
-        "    found = runs.find("
-        f'"03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})',
-        "    network = models.load_model(found.folder)",
-        _attack_line(bench, choice),
-        f"    pictures[name] = {picture}",
-        '    print(name, [f"{p:.3f}" for p in network(pictures[name]).softmax(1)[0]])',
-        "    shown = [pixels.permute(0, 2, 3, 1).numpy() for pixels in (x, pictures[name])]",
-        f'    plots.perturbations(*shown, title=f"{choice.attack} on {{name}} ({{source.title}})").show()',
-    ]
-    return "\n".join([*_imports("\n".join(lines)), "", *lines]) + "\n"
+    code = f"""\
+source = data.open_study({origin.study!r})
+{_image_code(choice.image)}
+levels = {bench.levels}  # in 1/255
+radii = [level / 255{size} for level in levels]
+pictures = {{}}
+for name in {choice.networks}:
+    found = runs.find("03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})
+    network = models.load_model(found.folder)
+    {_attack_code(bench, choice)}
+    pictures[name] = {picture}
+    print(name, [f"{{p:.3f}}" for p in network(pictures[name]).softmax(1)[0]])
+    shown = [pixels.permute(0, 2, 3, 1).numpy() for pixels in (x, pictures[name])]
+    plots.perturbations(*shown, title=f"{choice.attack} on {{name}} ({{source.title}})").show()
+"""
+    return "\n".join([*_imports(code), "", code])
 
 
-def _attack_line(bench: Bench, choice: Choice) -> str:
+def _attack_code(bench: Bench, choice: Choice) -> str:
     settings = f'attack="{choice.attack}", steps={choice.steps}, seed={choice.seed}'
     if choice.target:
         target = bench.classes.index(choice.target)
-        return f"    attacked = perturb_towards(network, x, {target}, radii, {settings})  # {choice.target}"
+        return f"attacked = perturb_towards(network, x, {target}, radii, {settings})  # {choice.target}"
     label = "image.labels" if bench.image(choice.image)[1] >= 0 else "network(x).argmax(1)"
-    return f"    attacked = perturb(network, x, {label}, radii, {settings})"
+    return f"attacked = perturb(network, x, {label}, radii, {settings})"
 
 
-def _image_lines(name: str) -> list[str]:
+def _image_code(name: str) -> str:
     if name.startswith(OWN):
         file = name.removeprefix(OWN)
-        return [f"x = data.to_float(data.read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"]
+        return f"x = data.to_float(data.read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"
     images = 'data.load_folder(source.need("classification") / "val", source.image_size)'
     if name.startswith("foolbox/"):
         images = f"data.photographs(source.image_size, {images}.classes)"
-    return [
-        f"images = {images}",
-        f"image = images[images.rows(np.array([{name!r}]))]",
-        "x = data.to_float(image.pixels)",
-    ]
+    return f"""\
+images = {images}
+image = images[images.rows(np.array([{name!r}]))]
+x = data.to_float(image.pixels)"""
 
 
 def _imports(code: str) -> list[str]:

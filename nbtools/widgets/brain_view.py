@@ -59,11 +59,11 @@ class BrainView(parts.Explorer):
         sizes = zip(_AXES.items(), volume.labels.shape, state.at, strict=True)
         sliders = {axis: parts.slider(name, n - 1, place) for (axis, name), n, place in sizes}
         self.controls = parts.Controls(self._chosen, region=parts.choice("region", volume.names, state.roi), **sliders)
-        self.figure = parts.live(self._drawn())
+        self.figure = parts.LiveFigure(self._drawn())
         for plane in range(len(PLANES)):
             for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
                 trace.on_click(partial(self._clicked, plane))
-        self.surfaces = [parts.live(surface_view(surface, title=title)) for surface in surfaces]
+        self.surfaces = [parts.LiveFigure(surface_view(surface, title=title)) for surface in surfaces]
         for surface, figure in zip(surfaces, self.surfaces, strict=True):
             figure.data[0].on_click(partial(self._clicked_surface, surface))
         self.words, self.driven = parts.caption(), widgets.HTML(layout=parts.FULL)

@@ -51,7 +51,7 @@ class GeometryExplorer(parts.Explorer):
             first=parts.number("first image", top, state.first),
             second=parts.number("second image", top, state.second),
         )
-        self.figure = parts.live(self._drawn())
+        self.figure = parts.LiveFigure(self._drawn())
         for heatmap in self.figure.data[:2]:
             heatmap.on_hover(self._pointed)
             heatmap.on_click(self._pointed)

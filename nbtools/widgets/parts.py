@@ -107,14 +107,12 @@ def _page() -> _Page:
 
 
 class LiveFigure(go.FigureWidget):
-    """A figure that changes in place, inside an `Explorer`: the page's one copy of plotly draws it."""
+    """A figure that changes in place, inside an `Explorer`: the page's one copy of plotly draws it.
+
+    Make it of a whole figure: Voila loses a layout that is set afterwards.
+    """
 
     _esm = _script("figure")
-
-
-def live(figure: go.Figure) -> LiveFigure:
-    """Turn a figure into a widget; its layout goes in with it, as Voila loses what is set afterwards."""
-    return LiveFigure(figure)
 
 
 def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
@@ -139,7 +137,7 @@ def fill(box: widgets.Box, figure: go.Figure | None) -> None:
     if box.children:
         redraw(box.children[0], figure)
     else:
-        box.children = [live(figure)]
+        box.children = [LiveFigure(figure)]
 
 
 def caption(text: str = "") -> widgets.HTML:

@@ -110,20 +110,17 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
         If none has.
     """
     trainings = table[table["folder"].map(lambda folder: (Path(folder) / "history.parquet").exists()).astype(bool)]
-    rank = {name: place for place, name in enumerate(CONDITIONS)}
-    trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
-    parts = []
-    for (_, row), name in zip(trainings.iterrows(), _names(trainings), strict=True):
-        history = read_table(Path(row["folder"]) / "history.parquet")
-        parts.append(history.assign(condition=row["roi"], run=name, folder=row["folder"]))
-    if not parts:
+    if trainings.empty:
         raise InputError(
             "none of these runs was a training",
             expected=f"a run of {PREDICTORS} or {NETWORKS}",
             got=f"{len(table)} other runs",
             fix="widen the filter",
         )
-    return pd.concat(parts, ignore_index=True)
+    rank = {name: place for place, name in enumerate(CONDITIONS)}
+    trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
+    named = trainings.assign(condition=trainings["roi"], run=_names(trainings))
+    return folders.tables(named, "history", columns=("condition", "run", "folder"))
 
 
 def measured(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
