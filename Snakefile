@@ -16,14 +16,14 @@ from functools import cache
 
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
-from nbtools.workflow import graph, needs
+from nbtools.workflow import calibration, costs, graph, sizes
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
 GRAPH = graph.make_graph(config)
-NEEDS = needs.needs_of(GRAPH, config)
+COSTS = costs.estimates(GRAPH, calibration.read_calibration(GRAPH.study))  # nothing is measured here
 FILE = study_file(GRAPH.study)
-SOURCES = {study: graph.source_of(study) for study in GRAPH.studies}
+SOURCES = {study: sizes.source_of(study) for study in GRAPH.studies}
 PREPARED = {}  # what a study's runs wait for, beside its file
 
 
@@ -94,11 +94,11 @@ for job in GRAPH.jobs:
             str(job.record),
         log:
             notebook=str(job.log),
-        threads: NEEDS[job.record].threads
+        threads: int(COSTS.threads[job.record])
         resources:
-            mem_mb=needs.growing(NEEDS[job.record].memory_mb),
-            runtime=needs.growing(NEEDS[job.record].minutes),
-            **({"gpu": NEEDS[job.record].gpus} if NEEDS[job.record].gpus else {}),
+            mem_mb=costs.growing(COSTS.memory[job.record]),
+            runtime=costs.growing(costs.time_limit(COSTS.seconds[job.record])),
+            **({"gpu": int(COSTS.gpus[job.record])} if COSTS.gpus[job.record] else {}),
         params:
             arguments=as_is(job.arguments),
             code=code(job.notebook)[1],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,28 @@ def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: 
             got=f"{len(table)} rows" + (f", without {', '.join(missing)}" if missing else ""),
             fix=fix,
         )
+
+
+def check_enough(problem: str, n: int, least: int, *, fix: str) -> None:
+    """Raise `InputError` if there are fewer than the least number."""
+    if n < least:
+        raise InputError(problem, expected=f"at least {least}", got=n, fix=fix)
+
+
+def check_once(problem: str, table: DataFrame, keys: Iterable[str], *, fix: str) -> None:
+    """Raise `InputError` if two rows of a table have the same keys."""
+    keys = list(keys)
+    doubled = int(table.duplicated(keys).sum())
+    if doubled:
+        got = f"{len(table)} rows, {doubled} of them twice"
+        raise InputError(problem, expected=f"one row per {' × '.join(keys)}", got=got, fix=fix)
+
+
+def check_counts(problem: str, wrong: Mapping[str, int], *, expected: object, fix: str) -> None:
+    """Raise `InputError` unless nothing is wrong; `wrong` says how many there are of what may be."""
+    found = "; ".join(f"{count} {what}" for what, count in wrong.items() if count)
+    if found:
+        raise InputError(problem, expected=expected, got=found, fix=fix)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbtools import bench, data, runs, workflow
+from nbtools.checks import reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
@@ -20,14 +22,14 @@ from nbtools.runs import folders
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
-Command = Callable[[argparse.Namespace], int]
+Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
-        return chosen.command(chosen)
+        return chosen.command(chosen) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -59,7 +61,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
-    kinds = fetch.add_subparsers(required=True, metavar="what")
+    kinds = fetch.add_subparsers(required=True, metavar="what", dest="what")
     nsd = _add(kinds, "nsd", _fetch_nsd, "fetch a subject's betas, regions and design (Natural Scenes Dataset)")
     nsd.add_argument("--subject", type=int, default=1, help="1 to 8 (default: 1)")
     nsd.add_argument("--sessions", default="", help="such as 1-10 or 1,2,5 (default: all)")
@@ -68,9 +70,9 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     nsd.add_argument("--betas", choices=BETAS, default="b3", help="version of the betas (default: b3, the paper's)")
     nsd.add_argument("--retinotopy", choices=RETINOTOPY, default="Kastner2015", help="where V1 to V4 are taken from")
     nsd.add_argument("--hdf5", action="store_true", help="fetch .hdf5 files: larger than .nii.gz, read faster")
-    stimuli = _add(kinds, "stimuli", _fetch_stimuli, "fetch the images NSD's subjects saw (37 GB)")
-    conflict = _add(kinds, "cue-conflict", _fetch_cue_conflict, "fetch the cue-conflict images of Geirhos et al. 2019")
-    cifar = _add(kinds, "cifar100", _fetch_cifar100, "fetch CIFAR-100 and sort it into folders")
+    stimuli = _add(kinds, "stimuli", _fetch, "fetch the images NSD's subjects saw (37 GB)")
+    conflict = _add(kinds, "cue-conflict", _fetch, "fetch the cue-conflict images of Geirhos et al. 2019")
+    cifar = _add(kinds, "cifar100", _fetch, "fetch CIFAR-100 and sort it into folders")
     for parser in (nsd, stimuli, conflict, cifar):
         parser.add_argument("--to", type=Path, help="folder (default: in data/raw)")
         parser.add_argument("--mirror", help="address to fetch from in place of the public one")
@@ -103,11 +105,9 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     doctor.add_argument("--deep", action="store_true", help="read every byte and compare checksums")
 
 
-def _world(chosen: argparse.Namespace) -> int:
-    from nbtools.data.synthetic import make_study
-
+def _world(chosen: argparse.Namespace) -> None:
     folder = home() / "data" / "derived" / chosen.name
-    file = make_study(
+    file = data.make_study(
         folder,
         seed=chosen.seed,
         profile=chosen.profile,
@@ -116,10 +116,9 @@ def _world(chosen: argparse.Namespace) -> int:
         name=chosen.name,
     )
     print(f"simulated study: {file}")
-    return 0
 
 
-def _fetch_nsd(chosen: argparse.Namespace) -> int:
+def _fetch_nsd(chosen: argparse.Namespace) -> None:
     from nbtools.data.fetch.obtain import NsdWish, obtain_nsd
 
     wish = NsdWish(
@@ -132,28 +131,17 @@ def _fetch_nsd(chosen: argparse.Namespace) -> int:
         ending=".hdf5" if chosen.hdf5 else ".nii.gz",
     )
     obtain_nsd(wish, chosen.to, _route(chosen))
-    return 0
 
 
-def _fetch_stimuli(chosen: argparse.Namespace) -> int:
-    from nbtools.data.fetch.obtain import obtain_stimuli
+def _fetch(chosen: argparse.Namespace) -> None:
+    from nbtools.data.fetch import obtain
 
-    obtain_stimuli(chosen.to, _route(chosen))
-    return 0
-
-
-def _fetch_cue_conflict(chosen: argparse.Namespace) -> int:
-    from nbtools.data.fetch.obtain import obtain_cue_conflict
-
-    obtain_cue_conflict(chosen.to, _route(chosen))
-    return 0
-
-
-def _fetch_cifar100(chosen: argparse.Namespace) -> int:
-    from nbtools.data.fetch.obtain import obtain_cifar100
-
-    obtain_cifar100(chosen.to, _route(chosen))
-    return 0
+    obtainers = {
+        "stimuli": obtain.obtain_stimuli,
+        "cue-conflict": obtain.obtain_cue_conflict,
+        "cifar100": obtain.obtain_cifar100,
+    }
+    obtainers[chosen.what](chosen.to, _route(chosen))
 
 
 def _route(chosen: argparse.Namespace) -> Route:
@@ -173,63 +161,52 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted({n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)}))
 
 
-def _prepare_nsd(chosen: argparse.Namespace) -> int:
-    from nbtools.data.brains.prepare import prepare_nsd
-
+def _prepare_nsd(chosen: argparse.Namespace) -> None:
     study = open_study(chosen.study)
-    files = [file for part in study.parts for file in prepare_nsd(part, chosen.rois, jobs=chosen.jobs)]
+    files = [file for part in study.parts for file in data.prepare_nsd(part, chosen.rois, jobs=chosen.jobs)]
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{len(files)} sessions of {study.title} are prepared: {size:.0f} MB in {study.responses.parent}")
-    return 0
 
 
-def _prepare_imagenet(chosen: argparse.Namespace) -> int:
-    from nbtools.data.images.imagenet import SYNSETS, prepare_imagenet
+def _prepare_imagenet(chosen: argparse.Namespace) -> None:
+    from nbtools.data.images.imagenet import SYNSETS
 
     classes = _lines(chosen.classes) if chosen.classes else list(SYNSETS)
     target = chosen.to or _raw(chosen.classes.stem if chosen.classes else "imagenet50")
-    prepare_imagenet(chosen.source, target, classes)
-    print(f'images: {target}\nin study.toml: classification = "{target.resolve()}"')
-    return 0
+    data.prepare_imagenet(chosen.source, target, classes)
+    _print_images(target)
 
 
-def _prepare_images(chosen: argparse.Namespace) -> int:
-    from nbtools.data.images.public import prepare_folder
-
+def _prepare_images(chosen: argparse.Namespace) -> None:
     target = chosen.to or _raw(chosen.source.resolve().name)
     classes = _lines(chosen.classes) if chosen.classes else None
-    report = prepare_folder(chosen.source, target, classes, chosen.validation)
+    report = data.prepare_folder(chosen.source, target, classes, chosen.validation)
     left_out = report["left_out"].explode().dropna()
     print(report[["split", "class", "images"]].to_string(index=False))
     print("\n".join([f"left out as damaged: {len(left_out)}", *left_out]))
-    print(f'images: {target}\nin study.toml: classification = "{target.resolve()}"')
-    return 0
+    _print_images(target)
+
+
+def _print_images(folder: Path) -> None:
+    print(f'images: {folder}\nin study.toml: classification = "{folder.resolve()}"')
 
 
 def _lines(file: Path) -> list[str]:
-    try:
+    expected = "a text file, a class a line"
+    with reading("the classes cannot be read", OSError, ValueError, file=file, expected=expected, fix="write one"):
         return [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "the classes cannot be read", file=file, expected="a text file, a class a line", got=error, fix="write one"
-        ) from error
 
 
 def _raw(name: str) -> Path:
     return home() / "data" / "raw" / name
 
 
-def _prepare_haxby(chosen: argparse.Namespace) -> int:
-    from nbtools.data.brains.haxby import prepare_haxby
-
-    print(f"study: {prepare_haxby(_raw('haxby'), chosen.subject)}")
-    return 0
+def _prepare_haxby(chosen: argparse.Namespace) -> None:
+    print(f"study: {data.prepare_haxby(_raw('haxby'), chosen.subject)}")
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
-    from nbtools.workflow.doctor import examine
-
-    return examine(chosen.study, deep=chosen.deep)
+    return workflow.examine(chosen.study, deep=chosen.deep)
 
 
 # --- notebooks ----------------------------------------------------------------------------------------------
@@ -262,13 +239,11 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     student = _add(commands, "student", _student, "copy the notebooks for students: without the instructor's answers")
     student.add_argument("folder", help="a new or empty folder, anywhere")
 
-    bench = _add(commands, "bench", _bench, "measure speed side by side with the usual way")
-    bench.add_argument("names", nargs="*", help="comparisons to run (default: all)")
+    speed = _add(commands, "bench", _bench, "measure speed side by side with the usual way")
+    speed.add_argument("names", nargs="*", help="comparisons to run (default: all)")
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from nbtools.runs.batch import run_notebook
-
     file = Path(chosen.notebook)
     if file.exists() and file.resolve().parent != folders.NOTEBOOKS.resolve():
         raise InputError(
@@ -278,32 +253,24 @@ def _run(chosen: argparse.Namespace) -> int:
             got=f"one in {file.resolve().parent}",
             fix="put it beside the others, under a name of its own",
         )
-    return run_notebook(file.stem, dict(chosen.p))
+    return runs.run_notebook(file.stem, dict(chosen.p))
 
 
 def _repeat(chosen: argparse.Namespace) -> int:
-    from nbtools.runs.repeat import repeat
-
-    return repeat(chosen.run)
+    return runs.repeat(chosen.run)
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    from nbtools.runs.repeat import compare
-
-    return compare(*chosen.runs)
+    return runs.compare(*chosen.runs)
 
 
-def _plan(chosen: argparse.Namespace) -> int:
-    from nbtools.workflow.config import read_config
-    from nbtools.workflow.plan import plan
-
-    config = read_config(chosen.file) if chosen.file else {}
+def _plan(chosen: argparse.Namespace) -> None:
+    config = workflow.read_config(chosen.file) if chosen.file else {}
     given = {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
-    print(plan({**config, **given}))
-    return 0
+    print(workflow.plan({**config, **given}))
 
 
-def _summary(chosen: argparse.Namespace) -> int:
+def _summary(chosen: argparse.Namespace) -> None:
     found = folders.collect("10_summary", chosen.study)
     if found.empty:
         raise InputError(
@@ -317,8 +284,7 @@ def _summary(chosen: argparse.Namespace) -> int:
     rows = [name for name in run["rois"].split() if name in table.index]
     print(f"\nRobust accuracy, {open_study(chosen.study).title}\n")
     print(table.loc[rows, accuracy["epsilon"].unique()].to_string(float_format="{:.2f}".format))
-    print(f"\n{(newest / 'verdict.txt').read_text()}\n\nReport: {newest / 'report.html'}")
-    return 0
+    print(f"\n{(newest / 'verdict.txt').read_text(encoding='utf-8')}\n\nReport: {newest / 'report.html'}")
 
 
 def _explore(chosen: argparse.Namespace) -> int:
@@ -327,16 +293,10 @@ def _explore(chosen: argparse.Namespace) -> int:
     return serve(Path(chosen.notebook).stem, chosen.port, open_browser=not chosen.no_browser)
 
 
-def _student(chosen: argparse.Namespace) -> int:
-    from nbtools.workflow.teaching import student_copies
-
-    copies = student_copies(Path(chosen.folder))
+def _student(chosen: argparse.Namespace) -> None:
+    copies = workflow.student_copies(Path(chosen.folder))
     print(f"{len(copies)} notebooks without answers: {copies[0].parent}")
-    return 0
 
 
-def _bench(chosen: argparse.Namespace) -> int:
-    from nbtools import bench
-
+def _bench(chosen: argparse.Namespace) -> None:
     bench.main(chosen.names)
-    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,7 +131,7 @@ def _decay(name: str) -> float | None:
     return value if value > 0 and name == f"decay-{value:g}" else None
 
 
-def check_rois(names: list[str] | tuple[str, ...]) -> None:
+def check_rois(names: Sequence[str]) -> None:
     """Raise `InputError` unless every name is one of `REGIONS`."""
     unknown = [name for name in names if name not in REGIONS]
     if unknown or not names:
@@ -171,34 +172,20 @@ def region_labels(roi: str, retinotopy: str = "Kastner2015") -> tuple[str, tuple
 
 # Dark to light along the hierarchy (steps of inferno, lightness L* 17 to 75), so that the order reads in grey
 # print and to colour-blind eyes (tests/test_plots.py simulates both); unguided controls are black and grey.
-_COLORS: dict[str, str] = {
-    "none": "#000000",
-    "random": "#8c8c8c",
-    "labels": "#2d6cc0",
-    "V1": "#420a68",
-    "V2": "#6a176e",
-    "V4": "#932667",
-    "VO": "#bc3754",
-    "PHC": "#dd513a",
-    "LO": "#f37819",
-    "TO": "#fca50a",
+_MARKS: dict[str, tuple[str, str]] = {  # colour and shape
+    "none": ("#000000", "cross"),
+    "random": ("#8c8c8c", "x"),
+    "labels": ("#2d6cc0", "hourglass"),
+    "V1": ("#420a68", "circle"),
+    "V2": ("#6a176e", "square"),
+    "V4": ("#932667", "diamond"),
+    "VO": ("#bc3754", "triangle-up"),
+    "PHC": ("#dd513a", "triangle-down"),
+    "LO": ("#f37819", "pentagon"),
+    "TO": ("#fca50a", "star"),
 }
-_DORSAL_COLOR = "#1f7f8c"
+_OTHER_MARK = ("#1f7f8c", "hexagon")
 _DECAY_COLOR = "#5b7f5b"
-_SYMBOLS: dict[str, str] = {
-    "none": "cross",
-    "random": "x",
-    "labels": "hourglass",
-    "V1": "circle",
-    "V2": "square",
-    "V4": "diamond",
-    "VO": "triangle-up",
-    "PHC": "triangle-down",
-    "LO": "pentagon",
-    "TO": "star",
-}
-
-
 _DASHES: dict[Kind, str] = {
     "none": "solid",
     "random": "dot",
@@ -217,7 +204,13 @@ def color(condition: str) -> str:
     parsed = parse_condition(condition)
     if parsed.kind == "decay":
         return _DECAY_COLOR
-    return _COLORS.get(condition.removesuffix(_MANIFOLD)) or _COLORS.get(str(parsed.roi)) or _DORSAL_COLOR
+    return _mark(parsed)[0]
+
+
+def _mark(parsed: Condition) -> tuple[str, str]:
+    """Return a condition's own mark, or its region's; regions outside the ventral stream share one."""
+    guide = parsed.name.removesuffix(_MANIFOLD)
+    return _MARKS.get(guide) or _MARKS.get(str(parsed.roi), _OTHER_MARK)
 
 
 def dash(condition: str) -> str:
@@ -231,8 +224,7 @@ def symbol(condition: str) -> str:
     if parsed.kind == "decay":
         return _DECAY_SYMBOLS[DECAYS.index(condition) if condition in DECAYS else -1]
     guide = condition.removesuffix(_MANIFOLD)
-    shape = _SYMBOLS.get(guide) or _SYMBOLS.get(str(parsed.roi), "hexagon")
-    return shape + "-open" * guide.endswith("-shuffle") + "-dot" * (parsed.kind == "manifold")
+    return _mark(parsed)[1] + "-open" * guide.endswith("-shuffle") + "-dot" * (parsed.kind == "manifold")
 
 
 def hierarchy_rank(condition: str) -> int | None:

@@ -48,23 +48,11 @@ def launch(train: Callable[..., None], arguments: tuple[Any, ...], devices: int)
     InputError
         If `devices` is not the number of processes that were started on each node, and what `train` raises.
     """
-    here = place()
-    alone = here.n_processes == 1
-    if not alone and (here.n_processes % devices or here.local >= devices):
-        raise InputError(
-            "devices and processes do not fit",
-            expected=f"a multiple of devices = {devices} processes, {devices} on each node",
-            got=f"{here.n_processes} processes started together, this one number {here.local} on its node",
-            fix="start as many processes on each node as there are devices (srun --ntasks-per-node), "
-            "or one process alone, which starts the others",
-        )
-    n_nodes = 1 if alone else here.n_processes // devices
-    addresses = (here.address, here.port or _free_port(), here.node)
+    options, members = _meeting(devices)
     context = torch.multiprocessing.get_context("spawn")
     failures = context.SimpleQueue()
     processes = [
-        context.Process(target=_work, args=(train, arguments, devices, n_nodes, addresses, local, failures))
-        for local in (range(devices) if alone else [here.local])
+        context.Process(target=_work, args=(train, options, arguments, variables, failures)) for variables in members
     ]
     told: list[int] = []
 
@@ -88,6 +76,27 @@ def launch(train: Callable[..., None], arguments: tuple[Any, ...], devices: int)
         raise Interrupted() if told else _died([process.exitcode for process in processes])
 
 
+def _meeting(devices: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Return Fabric's options, and of each process to start here the variables by which it finds the others."""
+    here = place()
+    alone = here.n_processes == 1
+    if not alone and (here.n_processes % devices or here.local >= devices):
+        raise InputError(
+            "devices and processes do not fit",
+            expected=f"a multiple of devices = {devices} processes, {devices} on each node",
+            got=f"{here.n_processes} processes started together, this one number {here.local} on its node",
+            fix="start as many processes on each node as there are devices (srun --ntasks-per-node), "
+            "or one process alone, which starts the others",
+        )
+    options = {"devices": devices, "num_nodes": 1 if alone else here.n_processes // devices, "strategy": "ddp"}
+    meeting = {
+        "MASTER_ADDR": here.address,
+        "MASTER_PORT": str(here.port or _free_port()),
+        "NODE_RANK": str(here.node),
+    }
+    return options, [{**meeting, "LOCAL_RANK": str(local)} for local in (range(devices) if alone else [here.local])]
+
+
 def _wait(processes: list[Any]) -> None:
     """Wait for all, or until one fails: the others would wait for it for ever."""
     while any(process.is_alive() for process in processes):
@@ -108,20 +117,17 @@ def _died(codes: list[int | None]) -> InputError:
 
 def _work(
     train: Callable[..., None],
+    options: dict[str, Any],
     arguments: tuple[Any, ...],
-    devices: int,
-    n_nodes: int,
-    addresses: tuple[str, int, int],
-    local: int,
+    variables: dict[str, str],
     failures: Any,
 ) -> None:
-    address, port, node = addresses
-    os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port), "NODE_RANK": str(node), "LOCAL_RANK": str(local)}
+    os.environ |= variables
     if not torch.cuda.is_available():  # processes share the cores
-        torch.set_num_threads(max(1, torch.get_num_threads() // devices))
+        torch.set_num_threads(max(1, torch.get_num_threads() // options["devices"]))
     _unshare(arguments)
     try:
-        train({"devices": devices, "num_nodes": n_nodes, "strategy": "ddp"}, *arguments)
+        train(options, *arguments)
     except Exception as error:
         if not isinstance(error, InputError | Interrupted):  # those say it all
             error.add_note(traceback.format_exc())

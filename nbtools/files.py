@@ -1,10 +1,13 @@
-"""How a file is written: beside its place, then put there, by one process at a time; how a table is read back."""
+"""How a file is written: beside its place, then put there, by one process at a time, where there is room; how a table
+is read back.
+"""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
+import shutil
 import socket
 import sys
 import time
@@ -13,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from nbtools.checks import reading
 from nbtools.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +46,13 @@ def written(file: Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
+def write_text(file: Path, text: str) -> Path:
+    """Write a text file, whole or not at all, and return its path."""
+    with written(file) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return file
+
+
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
     """Turn the system's refusals to write into an `InputError` that says what to do; other errors pass."""
@@ -57,6 +68,25 @@ def writable(path: Path) -> Iterator[None]:
             got=os.strerror(error.errno or 0),
             fix=_REFUSALS[error.errno] + "; what is done is kept: then run the same command again",
         ) from error
+
+
+def free_space(folder: Path) -> int:
+    """Return how many bytes are free on the disk of a folder, which need not exist yet."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def require_space(folder: Path, n_bytes: int) -> None:
+    """Raise `InputError` unless the disk of a folder, which need not exist yet, has room for so many bytes."""
+    free = free_space(folder)
+    if n_bytes > free:
+        raise InputError(
+            "there is not enough room on the disk",
+            file=folder,
+            expected=f"{n_bytes / 1e9:.2f} GB free",
+            got=f"{free / 1e9:.2f} GB free",
+            fix=f"free {(n_bytes - free) / 1e9:.2f} GB, or put the data on a larger disk",
+        )
 
 
 def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -79,20 +109,18 @@ def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     from pyarrow import ArrowException
     from pyarrow.parquet import read_schema
 
-    try:
+    with reading(
+        "the table cannot be read",
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, ArrowException),
+        file=file,
+        expected=f"a parquet table with {', '.join(columns)}" if columns else "a parquet table of numbers and text",
+        fix="make it again: a run's, by deleting its folder and running its notebook",
+    ):
         # Such a column says which code makes its objects; older readers ran it.
         made = [field.name for field in read_schema(file) if _is_extension(field)]
         if made:
             raise ValueError(f"objects in {', '.join(made)}")
         return pd.read_parquet(file, engine="pyarrow", columns=columns)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, ArrowException) as error:
-        raise InputError(
-            "the table cannot be read",
-            file=file,
-            expected=f"a parquet table with {', '.join(columns)}" if columns else "a parquet table of numbers and text",
-            got=f"{type(error).__name__}: {error}",
-            fix="make it again: a run's, by deleting its folder and running its notebook",
-        ) from error
 
 
 def _is_extension(field: pyarrow.Field) -> bool:

@@ -1,14 +1,19 @@
-"""What a process knows of itself: which one it is of those a cluster started together, and that it is told to end."""
+"""What a process knows of itself: which of those a cluster started together, told to end or not, watched or not."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+# For tqdm's `disable`: nobody watches a bar where this says so, or (None) without a terminal.
+QUIET = "TQDM_DISABLE" in os.environ or None
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,18 @@ def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def peak_memory() -> float | None:
+    """Return this process's highest memory use (MB); None where the system does not tell (Windows)."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    highest = [int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")]
+    if highest:  # better than getrusage, by which a new process starts out with its parent's peak
+        return highest[0]
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

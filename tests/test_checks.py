@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nbtools.checks import check_choice, check_table, reading
+from nbtools.checks import check_choice, check_counts, check_enough, check_once, check_table, reading
 from nbtools.errors import InputError
 
 
@@ -23,6 +23,27 @@ def test_a_table_is_refused_with_what_it_lacks(table: pd.DataFrame, got: str) ->
     with pytest.raises(InputError, match=rf"(?m)one row with a, b, c\n  got:      {got}$"):
         check_table("no scores", table, ["a", "b", "c"], fix="make one")
     check_table("no scores", pd.DataFrame({"a": [1], "b": [2], "c": [3]}), "abc", fix="make one")
+
+
+def test_too_few_are_refused() -> None:
+    check_enough("no draw", 2, 2, fix="ask for more")
+    with pytest.raises(InputError, match=r"no draw\n  expected: at least 2\n  got:      1\n  to do:    ask for more"):
+        check_enough("no draw", 1, 2, fix="ask for more")
+
+
+def test_rows_that_stand_twice_are_counted() -> None:
+    table = pd.DataFrame({"a": [1, 1, 1, 2], "b": [1, 1, 1, 1], "c": [1, 2, 3, 4]})
+    check_once("decided twice", table, ["a", "c"], fix="drop one")
+    with pytest.raises(
+        InputError, match=r"one row per a × b\n  got:      4 rows, 2 of them twice\n  to do:    drop one"
+    ):
+        check_once("decided twice", table, ["a", "b"], fix="drop one")
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    check_counts("bad numbers", {"missing": 0, "infinite": 0}, expected="numbers", fix="look")
+    with pytest.raises(InputError, match=r"expected: numbers\n  got:      3 missing; 1 infinite\n  to do:    look"):
+        check_counts("bad numbers", {"missing": 3, "negative": 0, "infinite": 1}, expected="numbers", fix="look")
 
 
 def test_what_a_library_says_of_a_file_is_told_with_the_file() -> None:

@@ -143,7 +143,7 @@ def test_claims_go_by_the_direction_the_paper_gives_them():
         (scored("robust", [1.0] * 7, direction=0), "robust"),
         (scored("robust", [1, 2, 3, 4, 5, 6, np.nan]), "finite"),
         (scored("robust", [1.0] * 7).drop(columns="direction"), "without direction"),
-        (scored("robust", [1.0] * 7).iloc[:0], "no row"),
+        (scored("robust", [1.0] * 7).iloc[:0], "0 rows"),
     ],
 )
 def test_claims_refuse_scores_that_do_not_fit(scores: pd.DataFrame, said: str):

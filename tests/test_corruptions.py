@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nbtools import plots
-from nbtools.data.images.public import corruptions, load_corruption
+from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError

@@ -17,10 +17,11 @@ import pytest
 
 from nbtools.cli import main
 from nbtools.data.brains.prepare import prepare_nsd
-from nbtools.data.study import Study, open_study
+from nbtools.data.study import Study, open_study, study_file
 from nbtools.runs import folders
 from nbtools.workflow import doctor
-from nbtools.workflow.doctor import DAMAGED, GOOD, MISSING, NEEDS, findings
+from nbtools.workflow.doctor import DAMAGED, GOOD, MISSING, findings
+from nbtools.workflow.needs import needs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were dropped:UserWarning")
 
@@ -91,6 +92,7 @@ DAMAGE: dict[str, tuple[Callable[[Study], None], str, str]] = {
     "design HTML": (write("nsd_expdesign.mat", b"<html>"), "design", DAMAGED),
     "atlas gone": (remove("Kastner2015.nii.gz"), "regions", MISSING),
     "atlas cut": (truncate("Kastner2015.nii.gz", 0.5), "regions", DAMAGED),
+    "brain HTML": (write("nsdgeneral.nii.gz", b"<html>"), "volumes", DAMAGED),
     "volume cut at its start": (truncate("betas_session01.nii.gz", 0.001), "volumes", DAMAGED),
     "volume cut in the middle": (truncate("betas_session01.nii.gz", 0.5), "volumes", DAMAGED),
     "volume cut before its end": (truncate("betas_session01.nii.gz", 0.9999), "volumes", DAMAGED),
@@ -151,8 +153,20 @@ def test_notebooks_are_told_what_they_lack(study: Study, capsys: pytest.CaptureF
     assert re.search(r"^06_smoothness_and_transfer +yes +0$", told, re.MULTILINE)
 
 
+def test_a_study_of_responses_alone_lacks_what_shows_a_brain(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare_nsd(study, ["V1", "TO"], progress=False)
+    lines = [line for line in study_file("tiny").read_text().splitlines() if not line.startswith("nsd =")]
+    own = {"responses": study.responses, "stimuli": study.stimuli}
+    named = [f'{key} = "{path}"' for key, path in own.items()]
+    study_file("tiny").write_text("\n".join([*named, *lines]))
+    main(["doctor", "tiny"])
+    told = capsys.readouterr().out
+    assert re.search(r"^14_brain_and_geometry +no: nsd +0$", told, re.MULTILINE)
+    assert re.search(r"^02_neural_predictors +yes +0$", told, re.MULTILINE)
+
+
 def test_what_is_missing_of_a_real_study_is_counted(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
-    file = folders.study_file("tiny")
+    file = study_file("tiny")
     file.write_text(file.read_text().replace("simulated = true", "simulated = false"))
     study.stimuli.unlink()
     main(["doctor", "tiny"])
@@ -166,25 +180,49 @@ def test_a_gap_is_written_as_ranges() -> None:
     assert doctor._ranges([1, 2, 3, 7, 9, 10]) == "1–3, 7, 9–10"
 
 
-def test_every_notebook_has_its_needs() -> None:
-    """The table in the doctor is what the notebooks' own code asks of a study."""
-    assert set(NEEDS) == {file.stem for file in folders.NOTEBOOKS.glob("[0-9]*.ipynb")}
-    asks = {
-        "responses": r"load_trials\(",
-        "stimuli": r"load_stimuli\(",
-        "classification": r'need\("classification"\)',
-        "cue_conflict": r'need\("cue_conflict"\)',
-        "scanner_labels": r'need\("scanner_labels"\)',
-        "corruptions": r'need\("corruptions"\)',
+def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
+    """Nothing that one control alone takes (stimuli of 03), or that is shown where it is there (cue_conflict of 00)."""
+    images, measured = {"classification"}, {"responses", "stimuli"}
+    assert {file.stem: set(needs_of(file.stem)) for file in folders.NOTEBOOKS.glob("[0-9]*.ipynb")} == {
+        "00_start_here": {"stimuli"} | images,
+        "01_brain_responses": measured,
+        "02_neural_predictors": measured,
+        "03_guided_training": images,
+        "04_adversarial_attacks": images,
+        "05_attack_explorer": images,
+        "06_smoothness_and_transfer": images,
+        "07_shape_bias": images | {"cue_conflict"},
+        "08_rsa": measured,
+        "09_manifolds": measured | images | {"scanner_labels"},
+        "10_summary": set(),
+        "11_attacks_and_audit": images,
+        "12_alpha": set(),
+        "13_manifold_guidance": images,
+        "14_brain_and_geometry": measured | images | {"nsd"},
+        "15_study_explorer": set(),
+        "16_haxby": measured | images | {"scanner_labels"},
+        "17_natural_corruptions": images | {"corruptions"},
     }
-    # Asked for only where it is there, or by one control.
-    optional = {("00_start_here", "cue_conflict"), ("03_guided_training", "stimuli")}
-    for notebook, needs in NEEDS.items():
-        cells = json.loads((folders.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
-        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        found = {part for part, pattern in asks.items() if re.search(pattern, code)}
-        different = {(notebook, part) for part in found ^ set(needs)} - optional
-        assert not different, notebook
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("trials = data.load_trials(source, names)", ["responses"]),
+        ("for roi in rois:\n    f(source.need('corruptions'))", ["corruptions"]),
+        ("if not run.finished:\n    if empty:\n        source.need('classification')", ["classification"]),
+        ("if condition.kind == 'labels':\n    data.load_stimuli(source.stimuli, ids, 32)", []),
+        ("if source.has('cue_conflict'):\n    source.need('cue_conflict')", []),
+    ],
+)
+def test_only_what_is_asked_for_in_any_case_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, found: list[str]
+) -> None:
+    monkeypatch.setattr(folders, "NOTEBOOKS", tmp_path)
+    cells = [{"cell_type": "markdown", "source": "load_trials"}, {"cell_type": "code", "source": code}]
+    name = f"{abs(hash(code))}"
+    (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
+    assert list(needs_of(name)) == found
 
 
 def test_it_looks_at_each_subject_that_is_taken_together(study: Study) -> None:

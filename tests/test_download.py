@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from tqdm import tqdm
 
-from nbtools.data.fetch import catalogue
-from nbtools.data.fetch.checksums import CHECKSUMS, Ledger
-from nbtools.data.fetch.download import Remote, fetch, verify
-from nbtools.data.fetch.remote import TRIES
+from nbtools.data.fetch import catalogue, obtain
+from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, verify
+from nbtools.data.fetch.download import fetch
+from nbtools.data.fetch.remote import TRIES, Remote, Version
 from nbtools.errors import InputError
 
 CONTENT = bytes(i * 7 % 251 for i in range(5000))
@@ -237,7 +237,7 @@ def test_a_file_comes_whole_and_is_recorded(site: Site) -> None:
     remote, page = site.put()
     (plan,) = site.fetch(remote)
     assert_whole(site, remote)
-    assert (plan.size, plan.stamp, plan.there, plan.partial) == (len(CONTENT), '"1"', False, 0)
+    assert (plan.version, plan.there, plan.partial) == ((len(CONTENT), '"1"'), False, 0)
     assert page.methods == ["HEAD", "GET"]
     assert page.gets[0]["Accept-Encoding"] == "identity"
 
@@ -590,7 +590,8 @@ def test_only_http(url: str) -> None:
 FETCH = """
 import sys
 from pathlib import Path
-from nbtools.data.fetch.download import Remote, fetch
+from nbtools.data.fetch.download import fetch
+from nbtools.data.fetch.remote import Remote
 fetch([Remote(sys.argv[1], Path(sys.argv[2]))], root=Path(sys.argv[3]))
 """
 
@@ -683,7 +684,7 @@ def test_too_little_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage._replace(free=11_000))
     remotes = [site.put(f"{i}")[0] for i in range(3)]
     told = site.refused(*remotes)
-    assert "too little room" in told
+    assert "not enough room" in told
     assert str(site.root) in told
     assert not remotes[0].file.parent.exists()
     site.fetch(*remotes, at_once=2, arrived=Path.unlink)
@@ -788,7 +789,8 @@ def test_a_full_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
         told = site.refused(remote)
-    assert "the disk is full" in told
+    assert "cannot be written" in told
+    assert os.strerror(errno.ENOSPC) in told
     assert str(remote.file) in told
     assert "make room" in told
     assert part_of(remote).read_bytes() == CONTENT[:1000]
@@ -946,7 +948,7 @@ def test_threads_record_at_the_same_time(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     remotes = [Remote("http://nsd.invalid/a", tmp_path / str(i)) for i in range(100)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda remote: ledger.add(remote, 1, "", ""), remotes))
+        list(pool.map(lambda remote: ledger.add(remote, Version(1, ""), ""), remotes))
     assert len(Ledger(tmp_path).entries) == 100
 
 
@@ -966,13 +968,19 @@ def test_verify_finds_what_is_wrong(site: Site) -> None:
 
 def test_nsd_is_where_its_manual_says(tmp_path: Path) -> None:
     bucket = "https://natural-scenes-dataset.s3.amazonaws.com/"
-    files = catalogue.nsd_files(tmp_path, 3, atlases=["Kastner2015", "nsdgeneral"])
+    files = catalogue.nsd_files(tmp_path, 3)
     sessions = catalogue.nsd_sessions(tmp_path, 3, [1, 32], ending=".hdf5", betas="betas_assumehrf")
     remotes = [*files, *sessions, catalogue.stimuli_file(tmp_path)]
     assert [remote.url.removeprefix(bucket) for remote in remotes] == [
         "nsddata/experiments/nsd/nsd_expdesign.mat",
         "nsddata/ppdata/subj03/func1pt8mm/roi/Kastner2015.nii.gz",
         "nsddata/ppdata/subj03/func1pt8mm/roi/nsdgeneral.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/prf-visualrois.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/streams.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-faces.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-places.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-bodies.nii.gz",
+        "nsddata/ppdata/subj03/func1pt8mm/roi/floc-words.nii.gz",
         "nsddata_betas/ppdata/subj03/func1pt8mm/betas_assumehrf/betas_session01.hdf5",
         "nsddata_betas/ppdata/subj03/func1pt8mm/betas_assumehrf/betas_session32.hdf5",
         "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5",
@@ -990,8 +998,23 @@ def test_a_session_nobody_was_scanned_in(subject: int, session: int) -> None:
 def test_a_mirror(base: str) -> None:
     (design, *_) = catalogue.nsd_files(Path("d"), 1, base=base)
     assert design.url == "http://mirror.example/nsd/nsddata/experiments/nsd/nsd_expdesign.mat"
-    assert catalogue.cifar100_archive(Path("d"), base=base).url == "http://mirror.example/nsd/cifar-100-binary.tar.gz"
-    assert catalogue.cue_conflict_archive(Path("d"), base=base).file == Path("d/cue-conflict.tar.gz")
+    assert (
+        catalogue.archive_file("cifar-100", Path("d"), base=base).url
+        == "http://mirror.example/nsd/cifar-100-binary.tar.gz"
+    )
+    assert catalogue.archive_file("cue-conflict", Path("d"), base=base).file == Path("d/cue-conflict.tar.gz")
+
+
+def test_an_archive_comes_from_a_mirror_and_is_unpacked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(obtain, "unpack_cue_conflict", lambda *paths: unpacked.append(paths))
+    remote, _ = site.put("cue-conflict.tar.gz")
+    route = obtain.Route(mirror=remote.url.rsplit("/", 1)[0], dry_run=True)
+    obtain.obtain_cue_conflict(site.root / "images", route)
+    assert not site.root.exists()
+    obtain.obtain_cue_conflict(site.root / "images", replace(route, dry_run=False))
+    assert unpacked == [(site.root / "cue-conflict.tar.gz", site.root / "images")]
+    assert unpacked[0][0].read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("source", catalogue.TERMS)

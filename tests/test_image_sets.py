@@ -27,16 +27,12 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from nbtools.data import archives
 from nbtools.data.archives import build, contents, unpack
-from nbtools.data.images import files as image_files, imagenet, public as image_sets
-from nbtools.data.images.cue_conflict import cue_conflict_names
+from nbtools.data.images import cifar100, cue_conflict, imagenet, prepare
+from nbtools.data.images.cifar100 import unpack_cifar100
+from nbtools.data.images.corruptions import corruptions, load_corruption
+from nbtools.data.images.cue_conflict import cue_conflict_names, unpack_cue_conflict
 from nbtools.data.images.imagenet import SYNSETS, prepare_imagenet
-from nbtools.data.images.public import (
-    corruptions,
-    load_corruption,
-    prepare_folder,
-    unpack_cifar100,
-    unpack_cue_conflict,
-)
+from nbtools.data.images.prepare import prepare_folder
 from nbtools.data.images.sets import load_folder
 from nbtools.errors import InputError
 
@@ -542,8 +538,8 @@ def test_what_was_placed_is_not_decoded_again(
             prepare_imagenet(source, tmp_path / "out", (A, B))
     assert not (tmp_path / "out").exists()
     decoded: list[Path] = []
-    whole = image_files.read_image
-    monkeypatch.setattr(image_files, "read_image", lambda file: decoded.append(file) or whole(file))
+    whole = prepare.read_image
+    monkeypatch.setattr(prepare, "read_image", lambda file: decoded.append(file) or whole(file))
     prepare_imagenet(source, tmp_path / "out", (A, B))
     assert tree(tmp_path / "out") == WANTED
     assert len(decoded) == len(WANTED) - placed
@@ -683,7 +679,7 @@ NAMES = [f"{a}_{b}" for a in "abcdefghij" for b in "klmnopqrst"]
 def cifar() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     files = {"fine_label_names.txt": "\n".join([*NAMES, ""]).encode(), "coarse_label_names.txt": b"a\n"}
-    for stem, n in image_sets.CIFAR_IMAGES.items():
+    for stem, n in cifar100.CIFAR_IMAGES.items():
         records = rng.integers(0, 256, (n, 3074), dtype=np.uint8)
         records[:, 0], records[:, 1] = 7, np.arange(n) % 100
         files[f"{stem}.bin"] = records.tobytes()
@@ -692,7 +688,7 @@ def cifar() -> dict[str, bytes]:
 
 @pytest.fixture
 def small_cifar(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    monkeypatch.setattr(image_sets, "CIFAR_IMAGES", {"train": 200, "test": 100})
+    monkeypatch.setattr(cifar100, "CIFAR_IMAGES", {"train": 200, "test": 100})
     return cifar()
 
 
@@ -775,7 +771,7 @@ CONFLICT_SOURCES: dict[str, Callable[[Path], Path]] = {
 
 @pytest.fixture
 def four_conflicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_sets, "CUE_CONFLICT_IMAGES", 4)
+    monkeypatch.setattr(cue_conflict, "CUE_CONFLICT_IMAGES", 4)
 
 
 @pytest.mark.usefixtures("four_conflicts")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from nbtools.data.images.labels import joined, label_stimuli
-from nbtools.data.images.sets import ImageSet
+from nbtools.data.images.labels import label_stimuli
+from nbtools.data.images.sets import ImageSet, joined
 from nbtools.errors import InputError
 
 CLASSES = ("disk", "bar", "star")

@@ -30,6 +30,7 @@ from test_nsd import (
     make_betas,
     mat_file,
     roi_file,
+    study_of,
     write_design,
     write_nifti,
     write_rois,
@@ -39,8 +40,8 @@ from nbtools.cli import main
 from nbtools.data.brains.measured import load_trials
 from nbtools.data.brains.nsd import roi_masks
 from nbtools.data.brains.prepare import prepare_nsd
+from nbtools.data.images.cifar100 import unpack_cifar100
 from nbtools.data.images.labels import label_stimuli
-from nbtools.data.images.public import unpack_cifar100
 from nbtools.data.images.sets import ImageSet, load_folder
 from nbtools.data.study import Study, VoxelChoices
 from nbtools.errors import InputError
@@ -57,19 +58,7 @@ def study(tmp_path: Path) -> Study:
     write_design(root)
     for session in (1, 2):
         write_nifti(betas_file(root, session), make_betas(session))
-    return Study(
-        name="bad",
-        simulated=False,
-        nsd=root,
-        responses=tmp_path / "responses",
-        stimuli=root / "stimuli.hdf5",
-        subject=SUBJECT,
-        classification=None,
-        cue_conflict=None,
-        corruptions=None,
-        image_size=32,
-        scanner_labels=None,
-    )
+    return replace(study_of(root), responses=tmp_path / "responses")
 
 
 def test_a_path_with_spaces_and_umlauts_is_no_fault(study: Study) -> None:

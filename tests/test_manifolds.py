@@ -290,9 +290,9 @@ def spoiled(what: str) -> tuple[np.ndarray, np.ndarray]:
     ("what", "message"),
     [
         ("NaN", "not finite"),
-        ("one class", "no manifolds"),
-        ("one image", "no manifolds"),
-        ("constant", "constant within a class"),
+        ("one class", "1 class alone"),
+        ("one image", "1 classes of one image"),
+        ("constant", "1 classes of .* constant features: 1"),
         ("lengths", "do not fit"),
     ],
 )

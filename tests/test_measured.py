@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -17,9 +18,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from nbtools.data.brains import nsd
-from nbtools.data.brains.measured import load_design, load_trials, region_volume
+from nbtools.data.brains.measured import SETS, load_design, load_trials, region_volume
 from nbtools.data.brains.prepare import prepare_nsd, prepared_file, reduce_session
-from nbtools.data.brains.responses import RoiTrials, average_repeats, split_images
+from nbtools.data.brains.responses import Design, RoiTrials, average_repeats, split_images
 from nbtools.data.brains.sessions import Session, read_session, regions_of, session_files, write_session
 from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study, VoxelChoices, open_study
@@ -147,7 +148,8 @@ def test_preparing_survives_kills(moved: Study) -> None:
     shutil.rmtree(moved.responses)
     code = f"""
 from pathlib import Path
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from nbtools.data.brains import sessions, prepare
 from nbtools.data.study import Study
 study = {moved!r}
@@ -212,6 +214,9 @@ def test_a_study_chooses_zscores_betas_and_retinotopy(moved: Study) -> None:
     shutil.copy(atlas, atlas.with_name("streams.nii.gz"))
     both = load_trials(mapped, ["V4", "parietal"], progress=False)  # label 7 in both volumes
     np.testing.assert_array_equal(both["V4"].responses, both["parietal"].responses)
+    overlap = region_volume(mapped, ["V4", "parietal"])
+    assert overlap is not None
+    assert set(np.unique(overlap.get_fdata())) == {0, 2}, "a voxel of both is the last one's"
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +251,37 @@ def test_subjects_together_have_images_to_train_and_to_test_on(pair: Study) -> N
     splits = split_images(average_repeats(both, design.shared_ids))
     assert {name: len(rows) > 0 for name, rows in splits.items()} == dict.fromkeys(splits, True)
     assert len(splits["test"]) == pytest.approx(0.2 * len(np.unique(both.image_ids)), abs=1)
+
+
+# --- another set ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StudyOfMonkeys(Study):
+    """A study with one entry more."""
+
+    monkeys: Path | None = None
+
+
+class Monkeys:
+    """The whole of what a new set has to offer."""
+
+    def sessions_of(self, study: Study, rois: Sequence[str], wanted: Sequence[int] | None = None) -> tuple:
+        return [1, 2], own_session
+
+    def design_of(self, study: Study) -> Design:
+        return Design(own_session(1).image_ids, np.array([10]))
+
+    def volume_of(self, study: Study, rois: Sequence[str]) -> None:
+        return None
+
+
+def test_a_new_set_is_a_module_and_a_line_in_a_table(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SETS, "monkeys", Monkeys())
+    monkeys = StudyOfMonkeys(**{**vars(study), "nsd": None}, monkeys=study.responses)
+    np.testing.assert_array_equal(load_trials(monkeys, ["IT"], progress=False)["IT"].sessions, np.repeat([1, 2], 12))
+    np.testing.assert_array_equal(load_design(monkeys).shared_ids, [10])
+    assert region_volume(monkeys, ["IT"]) is None
 
 
 # --- one's own ------------------------------------------------------------------------------------------------

@@ -19,6 +19,17 @@ from isal import igzip
 
 from nbtools.conditions import ROI_LABELS
 from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_trials
+from nbtools.data.brains.responses import (
+    RoiResponses,
+    RoiTrials,
+    average_repeats,
+    fit_basis,
+    project,
+    reconstruct,
+    split_images,
+)
+from nbtools.data.study import Study
 from nbtools.errors import InputError
 
 SHAPE = (6, 7, 5)
@@ -106,8 +117,13 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(root: Path, **options: object) -> dict[str, nsd.RoiTrials]:
-    return nsd.load_trials(root, SUBJECT, ROIS, progress=False, **options)  # type: ignore[arg-type]
+def study_of(root: Path, subject: int = SUBJECT) -> Study:
+    """A study of one subject of the tree, none of its sessions prepared."""
+    return Study("bad", False, root, root / "none", root / "stimuli.hdf5", subject, None, None, None, 32, None)
+
+
+def load(root: Path, **options: object) -> dict[str, RoiTrials]:
+    return load_trials(study_of(root), ROIS, progress=False, **options)  # type: ignore[arg-type]
 
 
 # --- right numbers ------------------------------------------------------------------------------------------
@@ -204,7 +220,7 @@ def test_voxels_constant_in_a_session_are_dropped_and_reported(tree: Path, sessi
     np.testing.assert_array_equal(load_quietly(tree)["V4"].responses, np.delete(whole.responses, 1, axis=1))
 
 
-def load_quietly(root: Path) -> dict[str, nsd.RoiTrials]:
+def load_quietly(root: Path) -> dict[str, RoiTrials]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return load(root)
@@ -381,7 +397,7 @@ BAD: dict[str, tuple] = {
         "session01.hdf5",
         "intact HDF5",
     ),
-    "design missing": (lambda r: mat_file(r).unlink(), "nsd_expdesign.mat", "no such file"),
+    "design missing": (lambda r: mat_file(r).unlink(), "nsd_expdesign.mat", "No such file"),
     "design not a mat": (
         lambda r: mat_file(r).write_text("<html>not found</html>" * 50),
         "nsd_expdesign.mat",
@@ -463,22 +479,22 @@ def test_bad_files(tree: Path, case: str) -> None:
         (9, ROIS, {}, "no such subject"),
         (SUBJECT, ["V9"], {}, "unknown region"),
         (SUBJECT, [], {}, "no region"),
-        (SUBJECT, ROIS, {"sessions": [2]}, "sessions of subject 2 are missing"),
-        (SUBJECT, ROIS, {"sessions": [0, 1]}, "sessions of subject 2 are missing"),
+        (SUBJECT, ROIS, {"sessions": [2]}, "sessions are missing"),
+        (SUBJECT, ROIS, {"sessions": [0, 1]}, "sessions are missing"),
         (SUBJECT, ROIS, {"sessions": []}, "no session was asked for"),
     ],
 )
 def test_bad_requests(tree: Path, subject: int, rois: list[str], options: dict, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        nsd.load_trials(tree, subject, rois, progress=False, **options)
+        load_trials(study_of(tree, subject), rois, progress=False, **options)
 
 
 # --- from trials to images to components --------------------------------------------------------------------
 
 
-def make_trials(image_ids: np.ndarray, n_voxels: int = 4, seed: int = 0) -> nsd.RoiTrials:
+def make_trials(image_ids: np.ndarray, n_voxels: int = 4, seed: int = 0) -> RoiTrials:
     n = len(image_ids)
-    return nsd.RoiTrials(
+    return RoiTrials(
         roi="V1",
         responses=np.random.default_rng(seed).normal(size=(n, n_voxels)).astype(np.float32),
         image_ids=image_ids,
@@ -497,7 +513,7 @@ ids = st.lists(st.integers(0, 72_999), min_size=1, max_size=30, unique=True)
 def test_averaging_equals_a_groupby(ids: list[int], counts: list[int], seed: int) -> None:
     image_ids = np.random.default_rng(seed).permutation(np.repeat(ids, counts[: len(ids)]))
     trials = make_trials(image_ids, seed=seed)
-    images = nsd.average_repeats(trials, np.array(ids[::2]))
+    images = average_repeats(trials, np.array(ids[::2]))
     reference = pd.DataFrame(trials.responses.astype(np.float64)).groupby(image_ids)
     np.testing.assert_allclose(images.responses, reference.mean(), atol=1e-6)
     np.testing.assert_array_equal(images.image_ids, list(reference.groups))
@@ -506,31 +522,31 @@ def test_averaging_equals_a_groupby(ids: list[int], counts: list[int], seed: int
     assert images.responses.dtype == np.float32
 
 
-def make_images(n: int = 100, n_voxels: int = 4, n_shared: int = 10) -> nsd.RoiResponses:
-    return nsd.average_repeats(make_trials(np.arange(n) * 7, n_voxels), np.arange(n_shared) * 7)
+def make_images(n: int = 100, n_voxels: int = 4, n_shared: int = 10) -> RoiResponses:
+    return average_repeats(make_trials(np.arange(n) * 7, n_voxels), np.arange(n_shared) * 7)
 
 
 @settings(max_examples=25, deadline=None)
 @given(n=st.integers(20, 200), n_shared=st.integers(1, 10), seed=st.integers(0, 9))
 def test_split_is_a_partition_with_shared_images_as_test(n: int, n_shared: int, seed: int) -> None:
     images = make_images(n, n_shared=n_shared)
-    split = nsd.split_images(images, validation_fraction=0.2, seed=seed)
+    split = split_images(images, validation_fraction=0.2, seed=seed)
     np.testing.assert_array_equal(np.sort(np.concatenate(list(split.values()))), np.arange(n))
     np.testing.assert_array_equal(split["test"], np.flatnonzero(images.shared))
     assert len(split["validation"]) == round(0.2 * (n - n_shared))
-    again = nsd.split_images(images, validation_fraction=0.2, seed=seed)
+    again = split_images(images, validation_fraction=0.2, seed=seed)
     assert all(np.array_equal(split[part], again[part]) for part in split)
 
 
 def test_split_depends_on_the_seed() -> None:
-    first, second = (nsd.split_images(make_images(), seed=seed)["validation"] for seed in (0, 1))
+    first, second = (split_images(make_images(), seed=seed)["validation"] for seed in (0, 1))
     assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(("n_shared", "fraction"), [(0, 0.1), (10, 0.0), (10, 1.0), (10, -0.5), (100, 0.1)])
 def test_split_refuses_empty_parts(n_shared: int, fraction: float) -> None:
     with pytest.raises(InputError, match="cannot be split"):
-        nsd.split_images(make_images(n_shared=n_shared), validation_fraction=fraction)
+        split_images(make_images(n_shared=n_shared), validation_fraction=fraction)
 
 
 @pytest.mark.parametrize("variance", [0.5, 0.95])
@@ -538,27 +554,27 @@ def test_basis_keeps_the_variance_asked_for_and_no_more(variance: float) -> None
     rng = np.random.default_rng(0)
     planted = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 40)) + 0.7 * rng.normal(size=(300, 40))
     train = (planted * rng.uniform(0.1, 9, 40) + rng.normal(size=40)).astype(np.float32)
-    basis = nsd.fit_basis(train, variance)
+    basis = fit_basis(train, variance)
     z = scipy.stats.zscore(train.astype(np.float64))
     shares = np.linalg.svd(z, compute_uv=False) ** 2 / np.sum(z**2)  # independent of scikit-learn
     k = int(np.searchsorted(np.cumsum(shares), variance) + 1)
     assert basis.components.shape == (k, 40)
     np.testing.assert_allclose(basis.explained_variance_ratio, shares[:k], atol=1e-4)
     np.testing.assert_allclose(basis.components @ basis.components.T, np.eye(k), atol=1e-5)
-    scores = nsd.project(basis, train)
+    scores = project(basis, train)
     assert scores.shape == (300, k)
     assert scores.dtype == np.float32
-    residual = np.sum((z - nsd.reconstruct(basis, scores)) ** 2) / np.sum(z**2)
+    residual = np.sum((z - reconstruct(basis, scores)) ** 2) / np.sum(z**2)
     np.testing.assert_allclose(residual, 1 - shares[:k].sum(), atol=1e-4)
 
 
 def test_basis_knows_the_training_images_only() -> None:
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(80, 6)), rng.normal(5, 3, size=(20, 6))
-    basis = nsd.fit_basis(train)
+    basis = fit_basis(train)
     np.testing.assert_allclose(basis.mean, train.mean(0), atol=1e-6)
     np.testing.assert_allclose(basis.scale, train.std(0), atol=1e-6)
-    scores = nsd.project(basis, test)
+    scores = project(basis, test)
     np.testing.assert_allclose(scores, (test - train.mean(0)) / train.std(0) @ basis.components.T, atol=1e-4)
     assert abs(scores.mean()) > 0.1  # test images are not centred on themselves
 
@@ -575,7 +591,7 @@ def test_basis_knows_the_training_images_only() -> None:
 )
 def test_basis_refuses(responses: np.ndarray, variance: float, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        nsd.fit_basis(responses, variance)
+        fit_basis(responses, variance)
 
 
 @pytest.mark.parametrize(
@@ -595,7 +611,7 @@ def test_basis_refuses(responses: np.ndarray, variance: float, says: str) -> Non
 def test_trials_check_themselves(field: str, value: np.ndarray, says: str) -> None:
     good = vars(make_trials(np.arange(6)))
     with pytest.raises(InputError, match=says):
-        nsd.RoiTrials(**{**good, field: value})
+        RoiTrials(**{**good, field: value})
 
 
 @pytest.mark.parametrize(
@@ -610,4 +626,4 @@ def test_trials_check_themselves(field: str, value: np.ndarray, says: str) -> No
 )
 def test_images_check_themselves(field: str, value: np.ndarray, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        nsd.RoiResponses(**{**vars(make_images()), field: value})
+        RoiResponses(**{**vars(make_images()), field: value})

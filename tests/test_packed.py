@@ -24,7 +24,7 @@ from PIL import Image
 
 from nbtools.data import archives
 from nbtools.data.images import packed, sets as images
-from nbtools.data.images.packed import packed_stimuli, verify_packed
+from nbtools.data.images.packed import stimuli_source, verify_packed
 from nbtools.data.images.sets import load_folder, load_stimuli
 from nbtools.errors import InputError
 
@@ -59,15 +59,15 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Paths of the images that were decoded, in whatever order."""
+    """Paths of the images that were decoded for a pack, in whatever order."""
     paths: list[str] = []
-    whole = images.decode_image
+    whole = packed._decode
 
-    def counted(raw: bytes, file: Path) -> torch.Tensor:
-        paths.append(str(file))
-        return whole(raw, file)
+    def counted(source: packed.Source, name: str) -> tuple[packed.Record, torch.Tensor]:
+        paths.append(str(source.place / name))
+        return whole(source, name)
 
-    monkeypatch.setattr(images, "decode_image", counted)
+    monkeypatch.setattr(packed, "_decode", counted)
     return paths
 
 
@@ -153,10 +153,10 @@ def test_stimuli_are_packed_as_they_are_loaded(home: Path, tmp_path: Path, monke
         store["imgBrick"] = brick
     with h5py.File(file) as store:
         for size in (25, SIZE):
-            first = packed_stimuli(store["imgBrick"], ids, size)
+            first = packed.packed(stimuli_source(store["imgBrick"], ids, size), size)
             assert torch.equal(first, load_stimuli(file, ids, size).pixels)
         monkeypatch.setattr(packed, "_pack", None)  # from here on, nothing is packed
-        assert torch.equal(packed_stimuli(store["imgBrick"], ids, SIZE), first)
+        assert torch.equal(packed.packed(stimuli_source(store["imgBrick"], ids, SIZE), SIZE), first)
     assert len(packs(home)) == 2
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +22,44 @@ from nbtools.files import written
 from nbtools.runs import folders
 from nbtools.runs.batch import EXECUTED
 from nbtools.workflow import calibration
-from nbtools.workflow.calibration import calibration_file, device_name, measure, rates_for, read_rates
+from nbtools.workflow.calibration import (
+    Calibration,
+    Step,
+    calibrate,
+    calibration_file,
+    device_name,
+    measure,
+    read_calibration,
+)
 from nbtools.workflow.config import read_config
-from nbtools.workflow.costs import ASSUMED, START, Sizes, sizes_of, slow_rates, work_of
+from nbtools.workflow.costs import (
+    GRADIENT,
+    GUESS,
+    KINDS,
+    MEMORY_LIMIT,
+    MODEL,
+    PASSED,
+    RUNNER_MB,
+    RUNS,
+    SAFETY,
+    START,
+    estimates,
+    growing,
+    images_of,
+    parameters_of,
+    past_runs,
+    steps_of,
+    time_limit,
+)
 from nbtools.workflow.graph import Graph, Job, make_graph
-from nbtools.workflow.needs import MEMORY_LIMIT, RUNNER_MB, SAFETY, costed, growing, needs_of
-from nbtools.workflow.plan import MODEL, RUNS, estimates, finished_jobs, past_runs, plan, wall_seconds
+from nbtools.workflow.plan import finished_jobs, plan, wall_seconds
+from nbtools.workflow.sizes import ASSUMED, Sizes, sizes_of
 
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
 NSD = read_config(folders.PROJECT / "config/nsd.yaml")
-RATES = {
-    START: 10.0,
-    "trained small_resnet 32-true 64": 0.01,
-    "passed small_resnet": 0.001,
-    "gradient small_resnet": 0.002,
-}
+STEP = Step("small_resnet", "32-true", 64, 32)
+RATE = 0.01
+NOTHING = Calibration("", {})
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +67,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
 
 
-def keep_rates(device: str, study: str = "tiny") -> None:
+def keep_rate(device: str, study: str = "tiny") -> Calibration:
     with written(calibration_file(study)) as beside:
-        beside.write_text(json.dumps({"device": device, "seconds": RATES}))
+        beside.write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
+    return read_calibration(study)
 
 
 def finish(job: Job, seconds: float, memory: int = 1000, inputs: dict[str, Any] | None = None) -> None:
@@ -65,9 +92,17 @@ def named(graph: Graph) -> dict[str, Job]:
     return {job.name: job for job in graph.jobs}
 
 
-def work(config: dict[str, Any], name: str) -> dict[str, float]:
+def counted(config: dict[str, Any], name: str) -> float:
     graph = make_graph(config)
-    return dict(next(run.work for run in costed(graph, config) if run.job.name == name))
+    job = named(graph)[name]
+    return images_of(job.notebook, parameters_of(job), sizes_of(graph.source, graph.profile))
+
+
+def by_name(config: dict[str, Any], kept: Calibration = NOTHING, past: bool = False) -> pd.DataFrame:
+    """The study's table of estimates, with names in place of records."""
+    graph = make_graph(config)
+    table = estimates(graph, kept, past_runs(graph.jobs) if past else None)
+    return table.set_index(pd.Index([job.name for job in graph.jobs]))
 
 
 def with_settings(notebook: str, **values: Any) -> dict[str, Any]:
@@ -98,91 +133,110 @@ def test_planted_runs_give_known_totals() -> None:
     finish(jobs["predictor_V1_seed0"], 100.0, memory=1100)
     finish(jobs["network_V1_seed0"], 200.0, memory=1200)
     finish(jobs["network_none_seed0"], 300.0, memory=1300)
-    table = estimates(costed(graph, TINY), finished_jobs(graph), past_runs(graph.jobs), RATES, gpu=False)
-    table = table.assign(name=[job.name for job in graph.jobs]).set_index("name")
+    table = by_name(TINY, keep_rate(device_name()), past=True)
 
-    assert table.loc["predictor_TO_seed0", "seconds"] == 100 + 10, "as its like took, and the kernel's start"
-    assert set(table[table.notebook == "03_guided_training"].seconds) == {250 + 10.0}
+    assert table.loc["predictor_TO_seed0", "seconds"] == 100 + START, "as its like took, and the kernel's start"
+    assert set(table[table.notebook == "03_guided_training"].seconds) == {250 + START}
     assert set(table[table.notebook == "03_guided_training"].memory) == {1300 + RUNNER_MB}
-    assert table.loc["network_TO_seed0", "cpu"] == pytest.approx(260 / 3600)
     assert table.loc["network_TO_seed0", "disk"] == pytest.approx(1.0, rel=0.01)
     assert set(table.source[table.notebook.isin(["02_neural_predictors", "03_guided_training"])]) == {RUNS}
     assert set(table.source[table.notebook == "04_adversarial_attacks"]) == {MODEL}
-    assert table.finished.sum() == 3
+
+    without = by_name(TINY)
+    others = ~table.notebook.isin(["02_neural_predictors", "03_guided_training"])
+    assert (table.memory[others] == without.memory[others]).all()
+    assert set(without.source) == {GUESS}, "a cluster is asked for what is counted, whatever ran before"
 
 
 def test_other_attacks_are_another_kind_of_run() -> None:
     config = {**TINY, "table": [{"rois": "TO", "attacks": "L2CarliniWagner"}]}
-    graph = make_graph(config)
-    finish(named(graph)["attack_TO_seed0"], 7.0)
-    table = estimates(costed(graph, config), set(), past_runs(graph.jobs), RATES, gpu=False)
-    assert table.source[named(graph)["attack_none_seed0"].record] == RUNS
-    assert table.source[named(graph)["attack_TO_seed0_L2CarliniWagner"].record] == MODEL
+    finish(named(make_graph(config))["attack_TO_seed0"], 7.0)
+    table = by_name(config, keep_rate("CPU: 2 cores"), past=True)
+    assert table.source["attack_none_seed0"] == RUNS
+    assert table.source["attack_TO_seed0_L2CarliniWagner"] == MODEL
 
 
 def test_time_is_cores_or_the_longest_chain(tmp_path: Path) -> None:
     record = {name: tmp_path / name / folders.RECORD for name in "abcd"}
     after = {"a": (), "b": ("a",), "c": ("b",), "d": ()}
     jobs = [Job(name, "x", {}, record[name], tuple(record[a] for a in after[name])) for name in "abcd"]
-    table = pd.DataFrame(
-        {"finished": False, "seconds": [1.0, 2.0, 3.0, 100.0], "gpu": 0.0}, index=[record[name] for name in "abcd"]
-    )
-    assert wall_seconds(table, jobs, threads=1, cores=100) == 100
-    assert wall_seconds(table, jobs, threads=1, cores=1) == 106
-    assert wall_seconds(table, jobs, threads=4, cores=8) == 100
-    assert wall_seconds(table, jobs[:3], threads=1, cores=2) == 6, "one after the other"
+    planned = {"finished": False, "seconds": [1.0, 2.0, 3.0, 100.0], "gpus": 0, "threads": 1}
+    table = pd.DataFrame(planned, index=[record[name] for name in "abcd"])
+    assert wall_seconds(table, jobs, cores=100) == 100
+    assert wall_seconds(table, jobs, cores=1) == 106
+    assert wall_seconds(table.assign(threads=4), jobs, cores=8) == 100
+    assert wall_seconds(table, jobs[:3], cores=2) == 6, "one after the other"
     table.loc[record["d"], "finished"] = True
-    assert wall_seconds(table, jobs, threads=1, cores=1) == 6
-    assert wall_seconds(table.assign(gpu=1.0), jobs, threads=1, cores=100) == 6, "one GPU"
+    assert wall_seconds(table, jobs, cores=1) == 6
+    assert wall_seconds(table.assign(gpus=1), jobs, cores=100) == 6, "one GPU"
 
 
 # --- work ---------------------------------------------------------------------------------------------------
 
 
 def test_training_grows_with_epochs_and_images() -> None:
-    once, twice = (
-        work(TINY, "network_TO_seed0"),
-        work(with_settings("03_guided_training", epochs=6), "network_TO_seed0"),
-    )
-    kind = "trained small_resnet 32-true 64"
-    assert once[kind] == 3 * 500 * 0.88
-    assert twice[kind] == 2 * once[kind]
-    assert twice["passed small_resnet"] - 500 == 2 * (once["passed small_resnet"] - 500), (
-        "and scaling the targets, once"
-    )
-    assert work(TINY, "network_none_seed0")["passed small_resnet"] == 3 * 60, "no guide: validation alone"
-    assert work({**TINY, "profile": "demo"}, "network_TO_seed0")[kind] == 5 * once[kind]
-    assert work(TINY, "network_labels_seed0")[kind] == once[kind] + 3 * 650
+    once = counted(TINY, "network_TO_seed0")
+    assert once == pytest.approx(3 * 500 * (1 + PASSED)), "a guide looks at what the network trains on"
+    assert counted(TINY, "network_none_seed0") == 3 * 500
+    assert counted(TINY, "network_labels_seed0") == 3 * (500 + 750)
+    assert counted(TINY, "predictor_TO_seed0") == 3 * 750
+    assert counted(with_settings("03_guided_training", epochs=6), "network_TO_seed0") == pytest.approx(2 * once)
+    assert counted({**TINY, "profile": "demo"}, "network_TO_seed0") == pytest.approx(5 * once)
 
 
 def test_an_attack_grows_with_steps_budgets_and_images() -> None:
-    kind, setting = "gradient small_resnet", "04_adversarial_attacks"
-    base = work(with_settings(setting, attacks="LinfPGD"), "attack_TO_seed0")[kind]
-    for more in ({"steps": 10}, {"n_images": 120, "epsilons": "2 4"}, {"epsilons": "1 2 3 4"}):
-        assert work(with_settings(setting, attacks="LinfPGD", **more), "attack_TO_seed0")[kind] > 1.6 * base * 100 / 120
+    setting, name = "04_adversarial_attacks", "attack_TO_seed0"
+    values = {"attacks": "LinfPGD", "steps": 10, "n_images": 50}
+    base = counted(with_settings(setting, **values), name)
+    for more in ({"steps": 20}, {"n_images": 100}, {"epsilons": "1 2 3 4"}):
+        assert counted(with_settings(setting, **{**values, **more}), name) > 1.6 * base
 
 
 def test_every_attack_and_notebook_is_counted() -> None:
-    everything = with_settings("04_adversarial_attacks", attacks=" ".join(ATTACKS))
-    assert work(everything, "attack_TO_seed0")
+    for attack in ATTACKS:
+        setting = with_settings("04_adversarial_attacks", attacks=attack)
+        assert counted(setting, "attack_TO_seed0") > 60 * 2 * PASSED
+    explorers = {"05_attack_explorer", "15_study_explorer"}
+    without_networks = {"01_brain_responses", "10_summary", "12_alpha"} | explorers
     for job in make_graph(TINY).jobs:
-        assert min(work_of(job, sizes_of(None, TINY), "small_resnet").values()) > 0
+        assert (counted(TINY, job.name) > 0) != (job.notebook in without_networks)
+    assert (by_name(TINY).seconds > START).all()
+
+
+def test_what_compares_networks_grows_with_them() -> None:
+    seeds = {**TINY, "seeds": "0 1"}
+    for name in ("06_smoothness_and_transfer", "07_shape_bias", "09_manifolds", "17_natural_corruptions"):
+        assert counted(seeds, name) == pytest.approx(2 * counted(TINY, name))
+    small, large = (by_name(with_settings("08_rsa", n_boot=n)).seconds["08_rsa"] for n in (20, 20_000))
+    assert large > small + 100
 
 
 def test_a_seed_adds_the_time_of_its_runs() -> None:
-    def seconds(config: dict[str, Any]) -> pd.Series:
-        graph = make_graph(config)
-        table = estimates(costed(graph, config), set(), {}, RATES, gpu=False)
-        return table.assign(name=[job.name for job in graph.jobs]).set_index("name").seconds
-
-    one, two = seconds(TINY), seconds({**TINY, "seeds": "0 1"})
+    kept = keep_rate(device_name())
+    one, two = by_name(TINY, kept).seconds, by_name({**TINY, "seeds": "0 1"}, kept).seconds
     own = [name for name in two.index if name.endswith("seed1")]
     assert two[own].sum() == pytest.approx(one[[name.replace("seed1", "seed0") for name in own]].sum())
 
 
+def test_a_step_of_an_attack_costs_as_one_of_training() -> None:
+    """Forward, back to the maps, back to the weights: about a third each."""
+    assert pytest.approx(1) == GRADIENT + PASSED
+
+
+def test_what_is_not_trained_is_in_full_precision() -> None:
+    assert steps_of(make_graph(TINY)) == (STEP, STEP)
+    half, full = Step("resnet18", "bf16-mixed", 1024, 224), Step("resnet18", "32-true", 256, 224)
+    assert steps_of(make_graph(NSD)) == (half, full)
+    one = by_name(NSD, Calibration("GPU: some", {str(half): 0.001, str(full): 0.001})).seconds
+    other = by_name(NSD, Calibration("GPU: some", {str(half): 0.001, str(full): 0.002})).seconds
+    assert other["network_TO_seed0"] == one["network_TO_seed0"]
+    assert other["attack_TO_seed0"] > 1.9 * one["attack_TO_seed0"]
+
+
 def test_a_study_that_is_not_there_has_an_assumed_size() -> None:
-    assert sizes_of(None, NSD) == ASSUMED
-    assert sizes_of(None, TINY) == Sizes(32, 500, 100, 100, 2500, 750, 100, 200)
+    nsd, tiny = make_graph(NSD), make_graph(TINY)
+    assert sizes_of(nsd.source, nsd.profile) == ASSUMED
+    assert sizes_of(tiny.source, tiny.profile) == Sizes(32, 500, 100, 100, 2500, 750, 100, 200)
 
 
 def test_images_that_are_there_are_counted(tmp_path: Path) -> None:
@@ -205,7 +259,7 @@ def test_images_that_are_there_are_counted(tmp_path: Path) -> None:
             for key, place in {"classification": "images", "cue_conflict": "shapes", "corruptions": "corrupted"}.items()
         )
     )
-    found = sizes_of(open_study("nsd-subj03"), {})
+    found = sizes_of(open_study("nsd-subj03"), None)
     assert (found.train, found.val, found.conflict, found.corrupted) == (3, 1, 1, 5)
     assert found.scanner == 250 * 32, "subject 3 had 32 sessions"
 
@@ -214,46 +268,50 @@ def test_images_that_are_there_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_small_study_asks_for_little() -> None:
-    asked = needs_of(make_graph(TINY), TINY).values()
-    assert max(need.memory_mb for need in asked) <= 1900, "two at once on 4 GB"
-    assert {(need.threads, need.gpus) for need in asked} == {(1, 0)}
-    assert max(need.minutes for need in asked) <= 30
+    asked = by_name(TINY)
+    assert asked.memory.max() <= 1900, "two at once on 4 GB"
+    assert set(asked.threads) == {1}
+    assert set(asked.gpus) == {0}
+    assert time_limit(asked.seconds.max()) <= 30
 
 
 def test_the_papers_study_asks_for_gpus_where_it_trains_or_attacks() -> None:
-    graph = make_graph(NSD)
-    needs = needs_of(graph, NSD)
-    asked = {job.name: needs[job.record] for job in graph.jobs}
-    wanted = {job.notebook for job in graph.jobs if asked[job.name].gpus}
+    asked, on_cpu = by_name(NSD), by_name({**NSD, "gpus": 0})
+    wanted = set(asked.notebook[asked.gpus > 0])
     assert {"02_neural_predictors", "03_guided_training", "04_adversarial_attacks"} <= wanted
     assert not wanted & {"01_brain_responses", "10_summary", "08_rsa", "12_alpha"}
-    without = {**NSD, "gpus": 0}
-    on_cpu = needs_of(make_graph(without), without)
-    network = named(graph)["network_TO_seed0"].record
-    assert on_cpu[network].gpus == 0
-    assert on_cpu[network].memory_mb > asked["network_TO_seed0"].memory_mb > 8000, "a batch is in the machine's memory"
-    assert on_cpu[network].minutes > 20 * asked["network_TO_seed0"].minutes
+    assert set(asked.threads) == {4}
+    assert set(on_cpu.gpus) == {0}
+    name = "network_TO_seed0"
+    assert on_cpu.memory[name] > asked.memory[name] > 8000, "a batch is in the machine's memory"
+    assert time_limit(on_cpu.seconds[name]) > 20 * time_limit(asked.seconds[name])
+
+    kept = Calibration("GPU: some", {str(step): 0.001 for step in steps_of(make_graph(NSD))})
+    measured = by_name(NSD, kept)
+    assert set(measured.source[measured.gpus > 0]) == {MODEL}
+    assert set(measured.source[measured.gpus == 0]) == {GUESS}, "what is given no GPU is not as fast as one"
+    assert (measured.seconds[measured.gpus == 0] == asked.seconds[asked.gpus == 0]).all()
 
 
 def test_memory_grows_with_the_batch() -> None:
-    name, setting = "network_TO_seed0", "03_guided_training"
-    asked = []
-    for batch_size in (64, 512):
-        graph = make_graph(with_settings(setting, batch_size=batch_size))
-        asked.append(needs_of(graph, TINY)[named(graph)[name].record].memory_mb)
-    assert asked[1] > asked[0] + 300
+    small, large = (by_name(with_settings("03_guided_training", batch_size=size)).memory for size in (64, 512))
+    assert large["network_TO_seed0"] > small["network_TO_seed0"] + 300
+
+
+def test_notebooks_that_read_tables_alone_ask_for_less() -> None:
+    asked = by_name(TINY)
+    tables = {"10_summary", "12_alpha", "15_study_explorer"}
+    assert set(asked.notebook[asked.memory < 1000]) == tables
 
 
 def test_time_is_that_of_the_calibration_with_a_margin() -> None:
     config = {**with_settings("03_guided_training", epochs=300), "profile": "demo"}
-    graph = make_graph(config)
-    record = named(graph)["network_none_seed0"].record
-    slow = needs_of(graph, config)[record].minutes
-    keep_rates("CPU: 1 of 2 cores")
-    seconds = 10 + 3 + 300 * 2500 * (0.88 * 0.01 + 0.12 * 0.001)
-    assert needs_of(graph, config)[record].minutes == pytest.approx(SAFETY * seconds / 60, abs=1)
-    keep_rates("GPU: some")
-    assert needs_of(graph, config)[record].minutes == slow, "another device's rates say nothing of this one's"
+    name, seconds = "network_none_seed0", 300 * 2500 * RATE
+    slow = by_name(config).seconds[name]
+    kept = by_name(config, keep_rate("CPU: 2 cores")).seconds[name]
+    assert time_limit(kept) == pytest.approx(SAFETY * (START + seconds) / 60, abs=1)
+    other = by_name(config, keep_rate("GPU: some")).seconds[name]
+    assert other == slow, "another device's rates say nothing of this one's"
 
 
 def test_a_retry_asks_for_more() -> None:
@@ -263,36 +321,27 @@ def test_a_retry_asks_for_more() -> None:
 def test_constants_that_stand_twice_agree() -> None:
     assert MEMORY_LIMIT == images.MEMORY_LIMIT
     assert {job.log.name for job in make_graph(TINY).jobs} == {EXECUTED}
-    assert set(
-        slow_rates([{"trained resnet18 bf16-mixed 8": 1, "passed resnet18": 1, "arithmetic": 1}], 224, True)
-    ) == {
-        START,
-        "trained resnet18 bf16-mixed 8",
-        "passed resnet18",
-    }
+    assert {job.notebook for job in make_graph(TINY).jobs} == KINDS.keys()
 
 
 # --- calibration --------------------------------------------------------------------------------------------
 
 
-def test_rates_are_measured_once_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[str] = []
-    monkeypatch.setattr(calibration, "measure", lambda kind, size, threads: measured.append(kind) or 0.5)
-    monkeypatch.setattr(calibration, "_start", lambda: 7.0)
-    kinds = ["passed small_resnet", "gradient small_resnet", "arithmetic"]
-    device, rates = rates_for("tiny", kinds, 32, 1)
-    assert rates == {START: 7.0, "passed small_resnet": 0.5, "gradient small_resnet": 0.5}
-    assert read_rates("tiny") == (device, rates)
-    assert rates_for("tiny", [*kinds, "passed resnet18"], 32, 1)[1] == {**rates, "passed resnet18": 0.5}
-    assert measured == ["passed small_resnet", "gradient small_resnet", "passed resnet18"]
-    keep_rates("GPU: another")
-    assert rates_for("tiny", kinds[:1], 32, 1)[1] == {START: 7.0, "passed small_resnet": 0.5}
+def test_a_step_is_measured_once_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Step] = []
+    monkeypatch.setattr(calibration, "measure", lambda step: measured.append(step) or 0.5)
+    found, other = calibrate("tiny", [STEP, STEP]), replace(STEP, batch_size=32)
+    assert found == Calibration(device_name(), {str(STEP): 0.5}) == read_calibration("tiny")
+    assert calibrate("tiny", [STEP, other]).seconds == {str(STEP): 0.5, str(other): 0.5}
+    assert calibrate("tiny", [STEP]).seconds == {str(STEP): 0.5, str(other): 0.5}
+    assert measured == [STEP, other]
+    keep_rate("GPU: another")
+    assert calibrate("tiny", [STEP]).seconds == {str(STEP): 0.5}
 
 
-def test_a_measured_rate_grows_with_the_image() -> None:
-    assert measure("passed small_resnet", 64, 1) > measure("passed small_resnet", 16, 1) > 0
-    assert measure("gradient small_resnet", 16, 1) > 0
-    assert measure("trained small_resnet 32-true 128", 16, 1) > 0
+def test_a_measured_step_grows_with_the_image() -> None:
+    large, small = (measure(Step("small_resnet", "32-true", 128, size)) for size in (64, 16))
+    assert large > small > 0
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"device": "x"}', '{"device": "x", "seconds": {"start": "soon"}}'])
@@ -300,7 +349,7 @@ def test_a_damaged_calibration_is_told(text: str) -> None:
     calibration_file("tiny").parent.mkdir(parents=True)
     calibration_file("tiny").write_text(text)
     with pytest.raises(InputError, match="calibration is damaged"):
-        read_rates("tiny")
+        read_calibration("tiny")
 
 
 # --- the command --------------------------------------------------------------------------------------------
@@ -308,7 +357,7 @@ def test_a_damaged_calibration_is_told(text: str) -> None:
 
 def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """tests/test_graph.py compares the graph with Snakemake's own plan."""
-    keep_rates(device_name(1))
+    keep_rate(device_name())
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump(dict(TINY)))
     assert main(["plan", str(file)]) == 0
@@ -316,7 +365,7 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert "03_guided_training" in shown
     assert "all:       12 runs, 12 to do" in shown
     assert f"study:     {len(make_graph(TINY).of('study'))} runs" in shown
-    assert "calibration: passes counted" in shown
+    assert "calibration: images counted" in shown
     for job in make_graph(TINY).jobs:
         finish(job, 10.0)
     assert main(["plan", str(file), "--seeds", "0"]) == 0
@@ -327,9 +376,21 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert "all:       18 runs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 2, 0), ("GPU: some", 1, 1)])
+def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, device: str, cpu: int, gpu: int) -> None:
+    monkeypatch.setattr(sys.modules[plan.__module__], "device_name", lambda: device)
+    for job in make_graph(TINY).of("all"):
+        finish(job, 3600 - START)
+    named(make_graph(TINY))["attack_none_seed0"].record.unlink()
+    calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
+    told = plan(TINY)
+    assert f"all:       12 runs, 2 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 2 MB" in told, "and the summary"
+    assert re.search(r"^04_adversarial_attacks +7 +3 +4 ", told, re.MULTILINE)
+    assert re.search(r"^10_summary +2 +0 +2 ", told, re.MULTILINE)
+
+
 def test_a_study_without_data_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "measure", lambda kind, size, threads: 0.1)
-    monkeypatch.setattr(calibration, "_start", lambda: 7.0)
+    monkeypatch.setattr(calibration, "measure", lambda step: 0.1)
     shown = plan(NSD)
     assert "03_guided_training" in shown
     assert not study_file("nsd").exists()

@@ -16,7 +16,8 @@ from nbtools import plots
 from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY, color, dash, symbol
 from nbtools.errors import InputError
 from nbtools.metrics.stats import trend_test
-from nbtools.plots.style import place_labels, spread, thinned
+from nbtools.plots.labels import place_labels, spread, thinned
+from nbtools.plots.style import panels
 
 TITLE = "Figure: demo study, simulated"
 EPSILONS = (0.0, 1 / 255, 2 / 255)
@@ -127,6 +128,12 @@ def test_conditions_keep_their_colours_and_markers(name):
         assert trace(fig, condition).marker.symbol == symbol(condition)
         assert color(condition) in (trace(fig, condition).marker.color, trace(fig, condition).line.color)
         assert condition in words(fig).replace("-<br>", "-") or name == "hierarchy"
+
+
+def test_panels_are_filled_row_by_row_and_none_is_empty():
+    fig, places = panels(TITLE, 5, 3)
+    assert places[2:4] == [{"row": 1, "col": 3}, {"row": 2, "col": 1}]
+    assert len(list(fig.select_xaxes())) == len(places) == 5
 
 
 # The numbers
@@ -300,7 +307,8 @@ def test_tick_labels_are_thinned_but_keep_the_ends():
 
 def test_labels_of_close_points_do_not_fall_on_each_other():
     fig, points = go.Figure(), np.array([[0.5, 0.5], [0.51, 0.5], [0.5, 0.51]])
-    place_labels(fig, points, points, ["V1", "V2", "V4"], [0, 1], [0, 1])
+    fig.update_xaxes(range=[0, 1]).update_yaxes(range=[0, 1])
+    place_labels(fig, points, points, ["V1", "V2", "V4"])
     assert len({(note.xshift, note.yshift) for note in fig.layout.annotations}) == 3
 
 

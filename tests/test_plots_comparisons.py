@@ -71,6 +71,7 @@ def test_alpha_curves_run_over_alpha_in_their_looks() -> None:
     assert list(against.x) == [0, 0.35, 0.9]
     assert list(path.y) == list(against.y) == pytest.approx([0.2, 0.235, 0.29])
     assert path.marker.symbol == symbol("TO")
+    assert (path.legendgroup, path.showlegend, against.legendgroup, against.showlegend) == ("TO", True, "TO", False)
     assert against.error_y.array[1] == pytest.approx(0.02)
 
 

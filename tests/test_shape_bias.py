@@ -61,8 +61,8 @@ def test_a_network_that_decides_for_neither_has_no_bias():
     [
         (lambda t: t.drop(columns="texture"), "without texture"),
         (lambda t: t.assign(prediction=None), "missing values"),
-        (lambda t: t.assign(texture=t["shape"]), "0 with a conflict"),
-        (lambda t: pd.concat([t, t]), "decided twice"),
+        (lambda t: t.assign(texture=t["shape"]), "none with a conflict"),
+        (lambda t: pd.concat([t, t]), "25 of them twice"),
         (lambda t: t.iloc[:0], "0 rows"),
     ],
 )

@@ -10,11 +10,15 @@ from scipy import stats as scipy_stats
 
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
+from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import (
     bootstrap_ci,
+    ci,
+    defined,
     describe,
     holm,
     percentile_interval,
+    ratio,
     resampled_means,
     trend_over_images,
     trend_test,
@@ -104,6 +108,22 @@ def test_what_cannot_be_resampled_is_refused(values):
 def test_a_level_is_a_fraction(level):
     with pytest.raises(InputError, match=r"0\.95"):
         percentile_interval(np.arange(5.0), level)
+
+
+def test_what_no_resample_says_is_missing():
+    draws = ratio(np.array([1.0, 2.0, 0.0, 4.0]), np.array([2.0, 2.0, 0.0, 2.0]))
+    assert defined(draws).tolist() == [0.5, 1, 2]
+    assert np.isnan(percentile_interval(draws)).all(), "one that is missing is not passed over silently"
+    assert ci(percentile_interval(defined(draws), 0.5)) == {"ci_low": 0.75, "ci_high": 1.5}
+    assert np.isnan(list(ci(percentile_interval(defined(draws[2:3]))).values())).all()
+
+
+def test_groups_come_in_their_order_and_without_columns_as_one():
+    table = pd.DataFrame({"condition": ["TO", "V1", "TO"], "seed": [1, 0, 1], "score": [1, 2, 3]})
+    found = [(named, group["score"].tolist()) for named, group in groups_of(table, ("condition", "seed"))]
+    assert found == [({"condition": "TO", "seed": 1}, [1, 3]), ({"condition": "V1", "seed": 0}, [2])]
+    ((named, group),) = groups_of(table, ())
+    assert (named, len(group)) == ({}, 3)
 
 
 # Trend

@@ -127,6 +127,7 @@ def test_prepared_sessions_are_kept_apart_by_what_chose_them(folder: Path) -> No
     "voxels",
     [
         '{betas = "b4"}',
+        "{betas = {b3 = 1}}",
         '{retinotopy = "Wang2015"}',
         "{zscore = 1}",
         "{noise_ceiling = -1}",

@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
-from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import average_repeats
-from nbtools.data.images.public import corruptions, load_corruption
+from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.data.synthetic import make_study
@@ -327,7 +327,8 @@ def test_category_labels_change_the_late_regions_only(folder: Path, labelled: Pa
 
 def test_another_subject_has_other_voxels_and_sees_the_same_scenes(folder: Path, tmp_path: Path):
     other = make_study(tmp_path / "second", profile="tiny", subject=2, progress=False).parent
-    assert open_study(str(other / "study.toml")).subject == 2
+    study = open_study(str(other / "study.toml"))
+    assert study.subject == 2
     first, second = digests(folder), digests(other)
     scenes = [
         name
@@ -337,8 +338,7 @@ def test_another_subject_has_other_voxels_and_sees_the_same_scenes(folder: Path,
     assert {name: second[name] for name in scenes} == {name: first[name] for name in scenes}
     assert (truth(folder, "TO")["signal"] != truth(other, "TO")["signal"]).all()
     assert (truth(folder, "TO")["noise_ceiling"] != truth(other, "TO")["noise_ceiling"]).all()
-    trials = nsd.load_trials(other / "nsd", 2, ["TO"], progress=False)["TO"]
-    averaged = average_repeats(trials, nsd.load_design(other / "nsd", 2).shared_ids)
+    averaged = average_repeats(load_trials(study, ["TO"], progress=False)["TO"], load_design(study).shared_ids)
     column = {tuple(ijk): i for i, ijk in enumerate(truth(other, "TO")["ijk"])}
     signal = truth(other, "TO")["signal"][averaged.image_ids][:, [column[tuple(ijk)] for ijk in averaged.voxels]]
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(averaged.responses.T, signal.T, strict=True)]

@@ -144,7 +144,7 @@ def test_other_tables_are_refused():
     table = planted({("V1", "TO"): stands(0.5)})
     with pytest.raises(InputError, match="without prediction"):
         transfer_matrix(table.drop(columns="prediction"))
-    with pytest.raises(InputError, match="100 twice"):
+    with pytest.raises(InputError, match="100 of them twice"):
         transfer_robustness(pd.concat([table, table]))
     with pytest.raises(InputError, match="unknown role"):
         transfer_robustness(table, role="victim")

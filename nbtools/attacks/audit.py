@@ -12,6 +12,7 @@ from torch import nn
 
 from nbtools.attacks.interface import perturb, sweep
 from nbtools.attacks.table import ATTACKS
+from nbtools.checks import check_choice
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 
@@ -155,10 +156,7 @@ def _transferred(
 
 
 def _check(attack: str, epsilons: Sequence[float]) -> None:
-    audited = [name for name in ATTACKS if name.endswith("PGD")]
-    if attack not in audited:
-        known = " or ".join(audited)
-        raise InputError("cannot audit this attack", expected=known, got=repr(attack), fix="use one of these")
+    check_choice("cannot audit this attack", attack, [name for name in ATTACKS if name.endswith("PGD")])
     if len(epsilons) < 2:
         raise InputError(
             "an audit needs several budgets",

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import foolbox as fb
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-from nbtools.bench.data import write_photographs
-from nbtools.bench.timing import Row, timed
-
-if TYPE_CHECKING:
-    from nbtools.training.loop import Precision
+from nbtools.attacks.interface import sweep
+from nbtools.bench.images import plain_loader, write_photographs
+from nbtools.bench.measure import Row, row, scratch, timed
+from nbtools.conditions import parse_condition
+from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, split_rows, to_float
+from nbtools.data.study import open_study, study_file
+from nbtools.data.synthetic import make_study
+from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze, load_model, save_model
+from nbtools.models.read_outs import predict
+from nbtools.training.guided import Guide, make_guide, train_guided
+from nbtools.training.loop import Precision, TrainConfig
 
 _STEPS = 40  # of PGD
 _ALPHA, _BATCH, _LR = 0.5, 32, 0.01
+_ROUNDS = 3  # of training
 
 
-def compare_training(size: int, n_images: int, rounds: int) -> Row:
+def compare_training(size: int, n_images: int) -> Row:
     """Guided training of a ResNet-18, against a plain float32 loop over ImageFolder and DataLoader.
 
     In turns of two epochs, of which the second counts: what else the machine does falls on all alike.
     """
-    from nbtools.conditions import parse_condition
-    from nbtools.data.images.sets import load_folder
-    from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze
-    from nbtools.training.guided import make_guide, train_guided
-    from nbtools.training.loop import TrainConfig
-
     predictor = build(RoiPredictor, 1, "resnet18", 50, 500)
     freeze(predictor)
     plain, ours, alone = (build(GuidedNet, 0, "resnet18", 4, n) for n in (50, 50, 0))
-    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
-        write_photographs(Path(folder) / "train", n_images)
-        write_photographs(Path(folder) / "val", 100)
-        images = load_folder(Path(folder) / "train", round(size * 8 / 7), memory_limit=0)
+    with scratch() as folder:
+        write_photographs(folder / "train", n_images)
+        write_photographs(folder / "val", 100)
+        images = load_folder(folder / "train", round(size * 8 / 7), memory_limit=0)
         splits = {"train": np.arange(len(images)), "validation": np.arange(len(images))[::8]}
         config = TrainConfig(
             epochs=2,
@@ -51,66 +54,45 @@ def compare_training(size: int, n_images: int, rounds: int) -> Row:
         )
         guide = make_guide(parse_condition("TO"), copy.deepcopy(predictor), images[:64], "raw", 0)
 
-        def train(model: Any, guide: Any, alpha: float) -> float:
+        def train(model: GuidedNet, guide: Guide | None, alpha: float) -> float:
             history = train_guided(model.requires_grad_(True), images, guide, alpha, splits, config, size=size)
             return history.loc[history["split"] == "train", "seconds"].iloc[-1]
 
         seconds = [
             (
-                _plain_training(plain, predictor, Path(folder) / "train", size),
+                _plain_training(plain, predictor, folder / "train", size),
                 train(ours, guide, _ALPHA),
                 train(alone, None, 0.0),
             )
-            for _ in range(rounds)
+            for _ in range(_ROUNDS)
         ]
-        test = load_folder(Path(folder) / "val", size)
+        test = load_folder(folder / "val", size)
         right = [_accuracy(model, test) for model in (plain, ours)]
     baseline, guided, unguided = np.median(seconds, axis=0)
     seen = n_images // _BATCH * _BATCH
     floor = seen * _operations(plain, predictor, size) / _matrix_rate()
-    return {
-        "comparison": f"training{size}",
-        "baseline_s": baseline,
-        "ours_s": guided,
-        "ratio": baseline / guided,
-        "goal": "1.5x, guidance 1.35x",
-        "notes": f"{seen / baseline:.0f} and {seen / guided:.0f} images/s, ours in {config.precision}; guidance costs "
+    return row(
+        baseline,
+        guided,
+        goal="1.5x, guidance 1.35x",
+        notes=f"{seen / baseline:.0f} and {seen / guided:.0f} images/s, ours in {config.precision}; guidance costs "
         f"{guided / unguided:.2f}x of a plain step; {floor / baseline:.0%} and {floor / guided:.0%} of the rate at "
-        f"which the processor multiplies float32 matrices; accuracy after {2 * rounds} epochs {right[0]:.2f} and "
+        f"which the processor multiplies float32 matrices; accuracy after {2 * _ROUNDS} epochs {right[0]:.2f} and "
         f"{right[1]:.2f}",
-    }
-
-
-def compare_training_64() -> Row:
-    """As `compare_training`, at 64 pixels."""
-    return compare_training(64, 480, 3)
-
-
-def compare_training_224() -> Row:
-    """As `compare_training`, at 224 pixels."""
-    return compare_training(224, 96, 3)
+    )
 
 
 def _precision() -> Precision:
     """Return the precision that pays here: processors without instructions for bf16 imitate it, far slower."""
-    import torch
-
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if cpu.exists() else ""
     has = torch.cuda.is_available() or "avx512_bf16" in flags or "amx_bf16" in flags
     return "bf16-mixed" if has else "32-true"
 
 
-def _plain_training(model: Any, predictor: Any, folder: Path, size: int) -> float:
+def _plain_training(model: GuidedNet, predictor: RoiPredictor, folder: Path, size: int) -> float:
     """Train two epochs as a tutorial would; return the seconds of the second."""
-    import torch
-    from torch.utils.data import DataLoader
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-
-    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
-    images, workers = ImageFolder(folder, transforms.Compose(steps)), os.cpu_count() or 1
-    loader = DataLoader(images, _BATCH, shuffle=True, num_workers=workers, persistent_workers=True, drop_last=True)
+    loader = plain_loader(folder, size, _BATCH, drop_last=True)
     optimizer = torch.optim.SGD(model.parameters(), _LR, momentum=0.9)
     model.train()
     for _ in range(2):
@@ -123,21 +105,16 @@ def _plain_training(model: Any, predictor: Any, folder: Path, size: int) -> floa
     return time.perf_counter() - start
 
 
-def _guided_loss(model: Any, predictor: Any, x: Any, labels: Any) -> Any:
-    import torch
-    from torch.nn import functional as F
-
+def _guided_loss(model: GuidedNet, predictor: RoiPredictor, x: Tensor, labels: Tensor) -> Tensor:
     with torch.no_grad():
         target = predictor(x)
     logits, neural = model.heads(x)
+    assert neural is not None
     return (1 - _ALPHA) * F.cross_entropy(logits, labels) + _ALPHA * F.mse_loss(neural, target)
 
 
-def _operations(model: Any, predictor: Any, size: int) -> float:
+def _operations(model: GuidedNet, predictor: RoiPredictor, size: int) -> float:
     """Count the floating-point operations of a guided training step, for one image."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     with FlopCounterMode(display=False) as counter:
         _guided_loss(model.train(), predictor, torch.rand(2, 3, size, size), torch.tensor([0, 1])).backward()
     return counter.get_total_flops() / 2
@@ -145,28 +122,18 @@ def _operations(model: Any, predictor: Any, size: int) -> float:
 
 def _matrix_rate() -> float:
     """Return the float32 operations per second of this processor in a large matrix product, its best of five."""
-    import torch
-
     a = torch.rand(2048, 2048)
     return 2 * len(a) ** 3 / min(timed(lambda: a @ a)[0] for _ in range(5))
 
 
-def _accuracy(model: Any, images: Any) -> float:
-    from nbtools.models.read_outs import predict
-
+def _accuracy(model: nn.Module, images: ImageSet) -> float:
     return float((predict(model.eval(), images.pixels).argmax(1) == images.labels).float().mean())
 
 
 def compare_attacks() -> Row:
     """One sweep over ten ε, against Foolbox given the same ten: the same attack on the same network and images."""
-    import foolbox as fb
-    import torch
-
-    from nbtools.attacks.interface import sweep
-    from nbtools.data.images.sets import to_float
-
-    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder:
-        model, images = _classifier(Path(folder))
+    with scratch() as folder:
+        model, images = _classifier(folder)
     epsilons = [float(epsilon) for epsilon in np.geomspace(0.25, 8, 10) / 255]
     attack = fb.attacks.LinfPGD(rel_stepsize=2.5 / _STEPS, steps=_STEPS)
     judge, pixels = fb.PyTorchModel(model, bounds=(0, 1), device="cpu"), to_float(images.pixels)
@@ -175,26 +142,17 @@ def compare_attacks() -> Row:
     ours_s, decisions = timed(lambda: sweep(model, images, epsilons, steps=_STEPS))
     right = (decisions["prediction"] == decisions["label"]).groupby(decisions["epsilon"]).mean()
     difference = right.loc[epsilons].to_numpy() - (~success).float().mean(1).numpy()
-    return {
-        "comparison": "attacks",
-        "baseline_s": baseline_s,
-        "ours_s": ours_s,
-        "ratio": baseline_s / ours_s,
-        "goal": "3x",
-        "notes": f"PGD-{_STEPS}, 10 ε, {len(images)} images, clean accuracy {right.loc[0.0]:.2f}; robust accuracy "
+    return row(
+        baseline_s,
+        ours_s,
+        goal="3x",
+        notes=f"PGD-{_STEPS}, 10 ε, {len(images)} images, clean accuracy {right.loc[0.0]:.2f}; robust accuracy "
         f"(ours − Foolbox) differs by {np.abs(difference).max():.3f} at most, {difference.mean():+.4f} on average",
-    }
+    )
 
 
-def _classifier(folder: Path) -> tuple[Any, Any]:
+def _classifier(folder: Path) -> tuple[nn.Module, ImageSet]:
     """Train a small network on the demo study; return it, frozen, and 300 of the study's validation images."""
-    from nbtools.data.images.sets import choose_rows, load_folder, split_rows
-    from nbtools.data.study import open_study, study_file
-    from nbtools.data.synthetic import make_study
-    from nbtools.models.networks import GuidedNet, build, load_model, save_model
-    from nbtools.training.guided import train_guided
-    from nbtools.training.loop import TrainConfig
-
     study = open_study("demo" if study_file("demo").exists() else str(make_study(folder / "demo")))
     images = load_folder(study.need("classification") / "train", study.image_size)
     splits = split_rows(len(images), 0.04)

@@ -7,47 +7,50 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-from nbtools.bench.timing import Row, timed
+import torch
+
+from nbtools.attacks.interface import sweep
+from nbtools.bench.measure import Row, row, scratch, timed
+from nbtools.conditions import parse_condition
+from nbtools.data.brains.measured import load_design, load_trials
+from nbtools.data.brains.responses import average_repeats, fit_basis, project, split_images
+from nbtools.data.images.sets import choose_rows, load_folder, load_stimuli, split_rows
+from nbtools.data.study import Study, home, open_study
+from nbtools.files import write_text
+from nbtools.models.networks import GuidedNet, RoiPredictor, build
 from nbtools.runs import folders
+from nbtools.runs.provenance import PROJECT, surroundings
+from nbtools.runs.repeat import environment
+from nbtools.training.guided import fit_predictor, make_guide, train_guided
+from nbtools.training.loop import TrainConfig
 
 _ROIS = ("none", "V1", "TO")
 
 
 def compare_collect() -> Row:
     """The records of 2,000 finished runs, each of 100 inputs, read into one table."""
-    from nbtools.runs.repeat import environment
-
-    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder, environment({"NBTOOLS_HOME": folder}):
+    with scratch() as folder, environment({"NBTOOLS_HOME": str(folder)}):
         size = write_runs(2000)
         seconds, found = timed(lambda: folders.collect("03_guided_training", "demo"))
     assert sorted(found["seed"]) == list(range(2000))
-    return {
-        "comparison": "collect",
-        "ours_s": seconds,
-        "goal": "5 s",
-        "notes": f"2000 runs, records of {size / 1000:.0f} kB",
-    }
+    return {"ours_s": seconds, "goal": "5 s", "notes": f"2000 runs, records of {size / 1000:.0f} kB"}
 
 
 def compare_workflow() -> Row:
     """Predictors, networks and attacks of the demo as a workflow of notebooks, against the bare calls: CPU seconds."""
     import resource  # not on Windows
 
-    from nbtools.runs.provenance import PROJECT
-    from nbtools.runs.repeat import environment
-
     cores = os.cpu_count() or 1
     targets = [f"attack_{roi}_seed0" for roi in _ROIS]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--cores", str(cores)]
     command += ["--quiet", "all", "--config", "rois=V1 TO", "controls=none", "--"]
-    with tempfile.TemporaryDirectory(prefix="nbtools_bench_") as folder, environment({"NBTOOLS_HOME": folder}):
+    with scratch() as folder, environment({"NBTOOLS_HOME": str(folder)}):
         run = lambda *names: subprocess.run([*command, *names], cwd=folder, check=True)  # noqa: E731
         run("world")
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -57,51 +60,29 @@ def compare_workflow() -> Row:
         with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:  # as many at once
             bare = sum(pool.map(_bare_calls, _ROIS))
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "comparison": "workflow",
-        "baseline_s": bare,
-        "ours_s": used,
-        "ratio": bare / used,
-        "goal": "overhead below 25 %, restart 10 s",
-        "notes": f"CPU seconds of 8 runs; overhead {used / bare - 1:.0%}; CPU / ({cores} × wall) = "
+    return row(
+        bare,
+        used,
+        goal="overhead below 25 %, restart 10 s",
+        notes=f"CPU seconds of 8 runs; overhead {used / bare - 1:.0%}; CPU / ({cores} × wall) = "
         f"{used / cores / wall:.2f}; started again, nothing is done in {again:.1f} s",
-    }
+    )
 
 
 def _bare_calls(roi: str) -> float:
     """Make the training and attack calls of notebooks 02, 03 and 04 for a condition; return their CPU seconds."""
-    import torch
-
-    from nbtools.attacks.interface import sweep
-    from nbtools.conditions import parse_condition
-    from nbtools.data.brains.measured import load_design, load_trials
-    from nbtools.data.brains.responses import average_repeats, fit_basis, project, split_images
-    from nbtools.data.images.sets import choose_rows, load_folder, load_stimuli, split_rows
-    from nbtools.data.study import open_study
-    from nbtools.models.networks import GuidedNet, RoiPredictor, build
-    from nbtools.training.guided import fit_predictor, make_guide, train_guided
-
     torch.set_num_threads(1)
-    source, used, guide, n_components = open_study("demo"), 0.0, None, 0
+    source = open_study("demo")
     images = load_folder(source.need("classification") / "train", source.image_size)
     test = load_folder(source.need("classification") / "val", source.image_size)
-    if roi != "none":
-        settings, config = _settings("02_neural_predictors", keep="best")
-        responses = average_repeats(load_trials(source, [roi], progress=False)[roi], load_design(source).shared_ids)
-        splits = split_images(responses)
-        basis = fit_basis(responses.responses[splits["train"]], settings["variance"])
-        n_components = len(basis.components)
-        scores = torch.from_numpy(project(basis, responses.responses)).float()
-        stimuli = load_stimuli(source.stimuli, responses.image_ids, source.image_size)
-        predictor = build(RoiPredictor, 0, settings["architecture"], *basis.components.shape)
-        used += _cpu(lambda: fit_predictor(predictor, stimuli, scores, splits, config))
+    used, predictor, n_components = (0.0, None, 0) if roi == "none" else _bare_predictor(source, roi)
     settings, config = _settings("03_guided_training")
     rows = split_rows(len(images), settings["validation_fraction"])
     network = build(GuidedNet, 0, settings["architecture"], len(images.classes), n_components)
 
     def train() -> None:
-        made = make_guide(parse_condition(roi), predictor, images, "global", 0) if n_components else guide
-        train_guided(network, images, made, settings["alpha"], rows, config)
+        guide = make_guide(parse_condition(roi), predictor, images, "global", 0) if predictor else None
+        train_guided(network, images, guide, settings["alpha"], rows, config)
 
     used += _cpu(train)
     settings = folders.defaults("04_adversarial_attacks")
@@ -112,10 +93,21 @@ def _bare_calls(roi: str) -> float:
     return used
 
 
+def _bare_predictor(source: Study, roi: str) -> tuple[float, RoiPredictor, int]:
+    """Fit a region's predictor; return the CPU seconds, the predictor, and how many components it predicts."""
+    settings, config = _settings("02_neural_predictors", keep="best")
+    responses = average_repeats(load_trials(source, [roi], progress=False)[roi], load_design(source).shared_ids)
+    splits = split_images(responses)
+    basis = fit_basis(responses.responses[splits["train"]], settings["variance"])
+    scores = torch.from_numpy(project(basis, responses.responses)).float()
+    stimuli = load_stimuli(source.stimuli, responses.image_ids, source.image_size)
+    predictor = build(RoiPredictor, 0, settings["architecture"], *basis.components.shape)
+    used = _cpu(lambda: fit_predictor(predictor, stimuli, scores, splits, config))
+    return used, predictor, len(basis.components)
+
+
 def _settings(notebook: str, **other: Any) -> tuple[folders.Parameters, Any]:
     """Return a notebook's defaults, and the training they describe."""
-    from nbtools.training.loop import TrainConfig
-
     given = folders.defaults(notebook)
     names = ("epochs", "batch_size", "weight_decay", "schedule", "augmentation", "precision", "seed")
     config = TrainConfig(**{name: given[name] for name in names}, lr=given["learning_rate"], **other)
@@ -123,16 +115,11 @@ def _settings(notebook: str, **other: Any) -> tuple[folders.Parameters, Any]:
 
 
 def _cpu(call: Callable[[], object]) -> float:
-    start = time.process_time()
-    call()
-    return time.process_time() - start
+    return timed(call, time.process_time)[0]
 
 
 def write_runs(n: int) -> int:
     """Write records of n networks of the demo study, seeds from 0, into the home; return the bytes of one."""
-    from nbtools.data.study import home
-    from nbtools.runs.provenance import surroundings
-
     stamp = {"sha256": 64 * "0", "size": 5_000_000, "modified": time.time_ns()}
     record = {
         "notebook": "03_guided_training",
@@ -145,5 +132,5 @@ def write_runs(n: int) -> int:
     text = json.dumps(record, indent=1)
     for seed in range(n):
         own = text.replace('"seed": 0', f'"seed": {seed}', 1)
-        folders.write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / folders.RECORD, own)
+        write_text(home() / f"runs/demo/03_guided_training/TO_seed={seed}_{seed:08x}" / folders.RECORD, own)
     return len(text)

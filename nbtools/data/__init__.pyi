@@ -24,18 +24,16 @@ from .brains.responses import (
     split_images as split_images,
 )
 from .brains.sessions import Session as Session, read_session as read_session, write_session as write_session
+from .images.corruptions import corruptions as corruptions, load_corruption as load_corruption
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.imagenet import prepare_imagenet as prepare_imagenet
-from .images.labels import joined as joined, label_stimuli as label_stimuli
+from .images.labels import label_stimuli as label_stimuli
 from .images.own import photographs as photographs, read_image as read_image, with_photographs as with_photographs
-from .images.public import (
-    corruptions as corruptions,
-    load_corruption as load_corruption,
-    prepare_folder as prepare_folder,
-)
+from .images.prepare import prepare_folder as prepare_folder
 from .images.sets import (
     ImageSet as ImageSet,
     choose_rows as choose_rows,
+    joined as joined,
     load_folder as load_folder,
     load_stimuli as load_stimuli,
     split_rows as split_rows,

@@ -14,15 +14,16 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 import pandas as pd
 from isal import igzip, isal_zlib
 
+from nbtools.checks import reading
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, locked, read_table, writable, written
+from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
 
 LARGEST = 2 * 2**30  # bytes; no file of an image set is larger, and none of ILSVRC's class archives
 REPORT = "report.parquet"
@@ -71,19 +72,21 @@ def contents(archive: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[s
         _check_end(tar, raw)
 
 
-@contextmanager
-def intact(archive: Path) -> Iterator[None]:
+def intact(archive: Path) -> AbstractContextManager[None]:
     """Turn what reading a damaged archive raises into an `InputError` that names it."""
-    try:
-        yield
-    except _BROKEN as error:  # type: ignore[misc]  # isal's stub takes its exception for an instance
-        raise InputError(
-            "the archive cannot be read",
-            file=archive,
-            expected="a whole .tar or .tar.gz",
-            got=str(error) or type(error).__name__,
-            fix="the copy is incomplete or damaged: download it again",
-        ) from error
+    return reading(
+        "the archive cannot be read",
+        *_BROKEN,  # type: ignore[arg-type]  # isal's stub takes its exception for an instance
+        file=archive,
+        expected="a whole .tar or .tar.gz",
+        fix="the copy is incomplete or damaged: download it again",
+    )
+
+
+def read_files(archive: Path) -> dict[str, bytes]:
+    """Read a small archive whole: the content of its files by their names, without folders; raises as `contents`."""
+    with intact(archive):
+        return {PurePosixPath(name).name: stream.read() for name, _, stream in contents(archive)}
 
 
 def save(stream: IO[bytes], size: int, file: Path, archive: Path) -> None:
@@ -146,16 +149,9 @@ def _bytes_of(file: Path) -> int | None:
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[IO[bytes]]:
-    try:
+    fix = "correct the path, or download the archive"
+    with reading("the archive cannot be opened", OSError, file=archive, expected="a .tar or .tar.gz", fix=fix):
         raw: IO[bytes] = archive.open("rb")
-    except OSError as error:
-        raise InputError(
-            "the archive cannot be opened",
-            file=archive,
-            expected="a .tar or .tar.gz",
-            got=error.strerror,
-            fix="correct the path, or download the archive",
-        ) from error
     with raw:
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -195,23 +191,6 @@ def _check_end(tar: tarfile.TarFile, raw: IO[bytes]) -> None:
         raise tarfile.ReadError(f"no end mark after {tar.offset} bytes")
     while raw.read(2**20):  # at its end gzip compares its checksum
         pass
-
-
-# --- room on the disk ---------------------------------------------------------------------------------------
-
-
-def require_space(folder: Path, n_bytes: int) -> None:
-    """Raise `InputError` unless the disk of a folder, which need not exist yet, has room for so many bytes."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if n_bytes > free:
-        raise InputError(
-            "there is not enough room on the disk",
-            file=folder,
-            expected=f"{n_bytes / 1e9:.2f} GB free",
-            got=f"{free / 1e9:.2f} GB free",
-            fix=f"free {(n_bytes - free) / 1e9:.2f} GB, or put the data on a larger disk",
-        )
 
 
 # --- folders ------------------------------------------------------------------------------------------------

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from nbtools.checks import reading
 from nbtools.conditions import RETINOTOPY
 from nbtools.errors import InputError
 
 # NSD's versions of the betas, as its authors number them; the paper takes b3.
 BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
-_REQUIRED: dict[str, type] = {"name": str, "simulated": bool, "image_size": int}
-_OPTIONAL: dict[str, type] = {
-    **dict.fromkeys(("nsd", "responses", "stimuli", "classification", "cue_conflict", "corruptions"), str),
-    "scanner_labels": str,
+_PATHS = ("nsd", "responses", "stimuli", "classification", "cue_conflict", "corruptions", "scanner_labels")
+# What a study.toml may say; what else stands in it is left alone.
+_KINDS: dict[str, type] = {
+    "name": str,
+    "simulated": bool,
+    "image_size": int,
     "subject": int,
     "voxels": dict,
+    **dict.fromkeys(_PATHS, str),
 }
 
 
@@ -209,62 +215,53 @@ def open_study(study: str | Path) -> Study:
             file=file,
             expected="a study.toml",
             got="no such file",
-            fix=_WAYS.get(
-                str(study),
-                "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows",
-            ),
+            fix=_WAYS.get(str(study), _OTHER_WAYS),
         )
     entries = _entries(file)
-
-    def place(entry: str) -> Path | None:
-        return Path(os.path.abspath(file.parent / entries[entry])) if entry in entries else None
-
     _checked_name(entries["name"], file)
-    nsd = place("nsd")
     subject, voxels = entries.get("subject", 1), _voxels(file, entries.get("voxels", {}))
-    prepared = Path("responses") / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
+    places: dict[str, Any] = dict.fromkeys(_PATHS)
+    places |= {key: Path(os.path.abspath(file.parent / entries[key])) for key in _PATHS if key in entries}
+    prepared = file.parent / "responses" / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
+    places["responses"] = places["responses"] or prepared
+    places["stimuli"] = places["stimuli"] or (places["nsd"] or file.parent) / STIMULI
     return Study(
         name=entries["name"],
         simulated=entries["simulated"],
-        nsd=nsd,
-        responses=place("responses") or file.parent / prepared,
-        stimuli=place("stimuli") or (nsd or file.parent) / STIMULI,
         subject=subject,
-        classification=place("classification"),
-        cue_conflict=place("cue_conflict"),
-        corruptions=place("corruptions"),
         image_size=entries["image_size"],
-        scanner_labels=place("scanner_labels"),
         voxels=voxels,
+        **places,
     )
+
+
+def as_toml(entries: Mapping[str, object]) -> str:
+    """Return the text of a description: an entry a line."""
+    # JSON's strings, numbers and booleans are TOML's too.
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
 
 
 _WAYS = {
     "nsd": "fetch it: `python -m nbtools fetch nsd --dry-run` says what and how large; data/README.md says how",
     "haxby": "make it: `python -m nbtools prepare haxby` (300 MB, by nilearn)",
 }
+_OTHER_WAYS = "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows"
 
 
 def _entries(file: Path) -> dict[str, Any]:
-    try:
+    kinds = ValueError, OSError, RecursionError  # not TOML, not text, not to be read
+    fix = "correct that line; data/README.md shows a whole study.toml"
+    with reading("the study's description cannot be read", *kinds, file=file, expected="TOML", fix=fix):
         entries = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:  # not TOML, not text, not to be read
-        raise InputError(
-            "the study's description cannot be read",
-            file=file,
-            expected="TOML",
-            got=error,
-            fix="correct that line; data/README.md shows a whole study.toml",
-        ) from error
-    needed = ("nsd", "subject") if "responses" not in entries else ("responses", "stimuli")
-    kinds = _REQUIRED | {key: kind for key, kind in _OPTIONAL.items() if key in entries or key in needed}
-    wrong = [key for key, kind in kinds.items() if type(entries.get(key)) is not kind]
+    source = ("responses", "stimuli") if "responses" in entries else ("nsd", "subject")
+    needed = {"name", "simulated", "image_size", *source}
+    asked = {key: kind for key, kind in _KINDS.items() if key in entries or key in needed}
+    wrong = [key for key, kind in asked.items() if type(entries.get(key)) is not kind]
     if wrong:
-        expected = ", ".join(f"{key} ({kind.__name__})" for key, kind in kinds.items())
         raise InputError(
             "the study's description is incomplete",
             file=file,
-            expected=expected,
+            expected=", ".join(f"{key} ({kind.__name__})" for key, kind in asked.items()),
             got=f"missing or of another type: {', '.join(wrong)}",
             fix="add them; data/README.md shows a whole study.toml, for NSD and for other responses",
         )
@@ -279,8 +276,8 @@ def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
     choices = VoxelChoices(**given)
     sound = (
         entries.keys() <= known
-        and choices.betas in BETAS
-        and choices.retinotopy in RETINOTOPY
+        and choices.betas in list(BETAS)  # whatever stands there: a table has no hash
+        and choices.retinotopy in list(RETINOTOPY)
         and type(choices.zscore) is bool
         and type(choices.noise_ceiling) in (int, float)
         and 0 <= choices.noise_ceiling < 100

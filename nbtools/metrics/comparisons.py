@@ -8,9 +8,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
-from nbtools.metrics.stats import holm, percentile_interval, resampled_means, trend_test
+from nbtools.metrics.stats import ROUNDING, ci, defined, holm, percentile_interval, ratio, resampled_means, trend_test
 
 
 def compare(
@@ -64,32 +65,23 @@ def compare(
         found = _difference((robust[condition] - robust[control]) * both, both, n_permutations, seed)
         rows.append({"condition": condition, "control": control, **found})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p"]))[
-        ["condition", "control", "difference", "ci_low", "ci_high", "p", "p_holm", "n_images"]
-    ]
+    table.insert(table.columns.get_loc("n_images"), "p_holm", holm(table["p"]))
+    return table
 
 
 def _difference(gain: np.ndarray, counted: np.ndarray, n_permutations: int, seed: int) -> dict[str, float]:
     """Mean of the gain over what is counted, with interval and p; both (n_images, n_subjects, n_seeds)."""
     total = counted.sum()
-    if not total:
-        raise InputError(
-            "two networks have no image in common that both get right",
-            expected="clean images that both classify correctly",
-            got="none",
-            fix="compare trained networks, or attack more images",
-        )
+    problem = "two networks have no image in common that both get right"
+    check_enough(problem, int(total), 1, fix="compare trained networks, or attack more images")
     draws = resampled_means(np.stack([gain, counted], axis=-1), seed=seed)
-    # a resample without any counted image says nothing
-    low, high = percentile_interval(draws[draws[:, 1] > 0, 0] / draws[draws[:, 1] > 0, 1])
     per_image = gain.sum(axis=(1, 2))
     per_image = per_image[per_image != 0]  # flipping a zero changes nothing
     signs = np.random.default_rng(seed).choice([-1, 1], size=(n_permutations, len(per_image)))
-    extreme = np.abs(signs @ per_image) >= abs(per_image.sum()) - 1e-9
+    extreme = np.abs(signs @ per_image) >= abs(per_image.sum()) - ROUNDING
     return {
         "difference": float(gain.sum() / total),
-        "ci_low": float(low),
-        "ci_high": float(high),
+        **ci(percentile_interval(defined(ratio(draws[:, 0], draws[:, 1])))),
         "p": float((extreme.sum() + 1) / (n_permutations + 1)),
         "n_images": int((counted.sum(axis=(1, 2)) > 0).sum()),
     }
@@ -134,22 +126,12 @@ def robust_at_clean(decisions: pd.DataFrame, epsilon: float, clean: float, *, se
         named = group.assign(condition=group["alpha"].map(str))
         names = [str(alpha) for alpha in alphas]
         points = np.concatenate([correctness(named, e, names) for e in (0.0, epsilon)])
-        draws = resampled_means(np.moveaxis(points, 0, -1), seed=seed)
         value = _interpolated(points.mean(axis=(1, 2, 3)), clean)
-        around = np.array([_interpolated(draw, clean) for draw in draws])
-        around = around[~np.isnan(around)]
         reached = not np.isnan(value)
-        low, high = percentile_interval(around) if reached else (np.nan, np.nan)
-        rows.append(
-            {
-                "condition": condition,
-                "reached": reached,
-                "accuracy": value,
-                "ci_low": float(low),
-                "ci_high": float(high),
-                "n_alphas": len(alphas),
-            }
-        )
+        draws = resampled_means(np.moveaxis(points, 0, -1), seed=seed)
+        around = [_interpolated(draw, clean) for draw in draws] if reached else []
+        found = {"condition": condition, "reached": reached, "accuracy": value}
+        rows.append({**found, **ci(percentile_interval(defined(np.array(around)))), "n_alphas": len(alphas)})
     return pd.DataFrame(rows)
 
 
@@ -184,22 +166,18 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         If a column is missing, a direction is neither 1 nor −1 or not the measure's only one, a measure has two
         scores of one region or lacks one, or as `stats.trend_test`.
     """
-    columns = ["measure", "condition", "score", "direction"]
-    missing = [name for name in columns if name not in scores]
-    kept = pd.DataFrame(columns=columns) if missing else scores[scores["condition"].isin(regions)]
-    groups = list(kept.groupby("measure", sort=False))
+    problem = "these scores cannot be tested along the hierarchy"
+    fix = "run the analyses for all the regions that are compared"
+    check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
+    groups = list(scores[scores["condition"].isin(regions)].groupby("measure", sort=False))
     wrong = [
         name
         for name, group in groups
         if sorted(group["condition"]) != sorted(regions) or set(group["direction"]) not in ({1}, {-1})
     ]
-    if missing or wrong or not groups:
-        raise InputError(
-            "these scores cannot be tested along the hierarchy",
-            expected=f"{', '.join(columns)}; each measure once for each of {', '.join(regions)}, direction 1 or −1",
-            got=f"without {', '.join(missing)}" if missing else f"otherwise: {', '.join(wrong) or 'no row'}",
-            fix="run the analyses for all the regions that are compared",
-        )
+    check_enough(f"{problem}: none is of a region", len(groups), 1, fix=fix)
+    expected = f"each measure once for each of {', '.join(regions)}, direction 1 or −1"
+    check_counts(problem, {f"measures otherwise: {', '.join(wrong)}": len(wrong)}, expected=expected, fix=fix)
     rows = []
     for name, group in groups:
         direction = int(group["direction"].iloc[0])

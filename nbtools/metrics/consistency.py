@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from nbtools.checks import check_counts, check_once, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import percentile_interval, resampled_means
+from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
 
 
 def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, float]:
@@ -49,17 +50,13 @@ def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, fl
             fix="join the decisions by image id",
         )
     columns = np.stack([first == second, first, second], axis=1).astype(float)
+    means = columns.mean(axis=0, keepdims=True)
     draws = _kappa(resampled_means(columns[:, None, :], seed=seed))
-    draws = draws[np.isfinite(draws)]
-    means = columns.mean(axis=0)
-    kappa = float(_kappa(means[None])[0])
-    low, high = percentile_interval(draws) if np.isfinite(kappa) else (np.nan, np.nan)
     return {
-        "kappa": kappa,
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "observed": float(means[0]),
-        "expected": float(_expected(means[None])[0]),
+        "kappa": float(_kappa(means)[0]),
+        **ci(percentile_interval(defined(draws))),
+        "observed": float(means[0, 0]),
+        "expected": float(_expected(means)[0]),
         "n": len(first),
     }
 
@@ -87,18 +84,13 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
     InputError
         If a column is missing, or networks were not tested on the same images, each once.
     """
-    missing = [name for name in ("condition", "image_id", "prediction", label) if name not in decisions]
-    right = pd.DataFrame()
-    if not missing and not decisions.duplicated(["condition", "image_id"]).any():
-        rows = decisions.assign(right=decisions["prediction"] == decisions[label])
-        right = rows.pivot(index="image_id", columns="condition", values="right")[rows["condition"].unique()]
-    if missing or right.empty or right.isna().any(axis=None):
-        raise InputError(
-            "networks' errors cannot be compared",
-            expected=f"rows with condition, image_id, prediction, {label}; every network on every image once",
-            got=f"without {', '.join(missing)}" if missing else "images decided twice, or by some networks only",
-            fix="collect decisions of one seed on one test set",
-        )
+    problem, fix = "networks' errors cannot be compared", "collect decisions of one seed on one test set"
+    check_table(problem, decisions, ("condition", "image_id", "prediction", label), fix=fix)
+    check_once(problem, decisions, ("condition", "image_id"), fix=fix)
+    decided = decisions.assign(right=decisions["prediction"] == decisions[label])
+    right = decided.pivot(index="image_id", columns="condition", values="right")[decided["condition"].unique()]
+    gaps = {"images decided by some networks only": int(right.isna().any(axis=1).sum())}
+    check_counts(problem, gaps, expected="every network on every image", fix=fix)
     rows = []
     for a, b in combinations_with_replacement(right.columns, 2):
         found = error_consistency(right[a].to_numpy(bool), right[b].to_numpy(bool), seed)
@@ -114,4 +106,4 @@ def _expected(means: np.ndarray) -> np.ndarray:
 def _kappa(means: np.ndarray) -> np.ndarray:
     """κ (m,) from observed agreement and the two accuracies (m, 3); NaN where chance explains everything."""
     expected = _expected(means)
-    return np.divide(means[:, 0] - expected, 1 - expected, out=np.full(len(means), np.nan), where=expected < 1 - 1e-12)
+    return ratio(means[:, 0] - expected, 1 - expected)

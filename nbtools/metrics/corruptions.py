@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from nbtools.errors import InputError
-from nbtools.metrics.stats import bootstrap_ci
+from nbtools.checks import check_once, check_table
+from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import bootstrap_ci, ci
 
-_COLUMNS = ("image_id", "label", "prediction", "condition", "seed", "corruption", "severity")
+_KEYS = ("image_id", "condition", "seed", "corruption", "severity")
 
 
 def corruption_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
@@ -47,24 +47,13 @@ def _accuracy(decisions: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     _check(decisions)
     right = decisions.assign(right=(decisions["prediction"] == decisions["label"]).astype(float))
     rows = []
-    for key, group in right.groupby(by, sort=False):
+    for named, group in groups_of(right, by):
         values = group.groupby("image_id")["right"].mean().to_numpy()  # all groups draw the same images
-        low, high = bootstrap_ci(values)
-        means = {"accuracy": float(np.mean(values)), "ci_low": low, "ci_high": high, "n": len(values)}
-        rows.append({**dict(zip(by, key, strict=True)), **means})
+        rows.append({**named, "accuracy": values.mean(), **ci(bootstrap_ci(values)), "n": len(values)})
     return pd.DataFrame(rows)
 
 
 def _check(decisions: pd.DataFrame) -> None:
-    missing = [column for column in _COLUMNS if column not in decisions]
-    keys = ["image_id", "condition", "seed", "corruption", "severity"]
-    doubled = 0 if missing else int(decisions.duplicated(keys).sum())
-    if missing or doubled or decisions.empty:
-        raise InputError(
-            "this is not a table of decisions on corrupted images",
-            expected=f"columns {', '.join(_COLUMNS)}, one row per {' × '.join(keys)}",
-            got=f"{len(decisions)} rows"
-            + (f", without {', '.join(missing)}" if missing else "")
-            + (f", {doubled} of them twice" if doubled else ""),
-            fix="give each network each image once",
-        )
+    problem, fix = "this is not a table of decisions on corrupted images", "give each network each image once"
+    check_table(problem, decisions, (*_KEYS, "label", "prediction"), fix=fix)
+    check_once(problem, decisions, _KEYS, fix=fix)

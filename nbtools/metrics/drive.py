@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
 
 RELIABLE = 10.0  # noise ceiling in percent above which a voxel counts
@@ -52,13 +53,7 @@ def drive(
     mean = responses[:, reliable].mean(axis=1, dtype=np.float64)
     table = pd.DataFrame({"image_id": image_ids, "repeat": repeats, "response": mean})
     table = table[table.groupby("image_id")["repeat"].transform("size") == N_REPEATS]
-    if not len(table):
-        raise InputError(
-            f"no image was seen {N_REPEATS} times",
-            expected=f"images with {N_REPEATS} repeats",
-            got="none",
-            fix="load more sessions",
-        )
+    check_enough(f"no image was seen {N_REPEATS} times", len(table), 1, fix="load more sessions")
     return table.sort_values(["image_id", "repeat"], ignore_index=True)
 
 

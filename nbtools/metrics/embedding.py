@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
+from nbtools.metrics.inputs import check_features
 from nbtools.metrics.manifolds import manifold_geometry
 
 N_COMPONENTS = 3
@@ -78,8 +80,7 @@ def image_map(rdm: ArrayLike, image_ids: ArrayLike) -> pd.DataFrame:
     from sklearn.manifold import smacof
 
     matrix, ids = _checked(rdm, image_ids)
-    if len(ids) < 3:
-        raise InputError("no map of so few images", expected="three images or more", got=len(ids), fix="take more")
+    check_enough("no map of so few images", len(ids), 3, fix="take more images")
     xy, _ = smacof(matrix, n_components=2, init=_classical(matrix), n_init=1, normalized_stress=False)
     d = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
     stress = np.sqrt(np.square(d - matrix).sum() / np.square(d).sum())
@@ -108,14 +109,7 @@ def top_components(features: ArrayLike, image_ids: ArrayLike, labels: ArrayLike)
         If lengths disagree, a value is not finite, or there are fewer than four images or three features.
     """
     x, ids, names = np.asarray(features, dtype=np.float64), np.asarray(image_ids), np.asarray(labels)
-    small = x.ndim != 2 or len(x) <= N_COMPONENTS or x.shape[1] < N_COMPONENTS
-    if small or not len(x) == len(ids) == len(names) or not np.isfinite(x).all():
-        raise InputError(
-            "these features have no top components",
-            expected="finite features (n_images > 3, n_features >= 3), an id and a label for each image",
-            got=f"{x.shape}, {len(ids)} ids, {len(names)} labels, {int((~np.isfinite(x)).sum())} values not finite",
-            fix="take features, ids and labels of the same images",
-        )
+    check_features("features", x, ids, names, n_rows=N_COMPONENTS + 1, n_columns=N_COMPONENTS)
     u, s, v = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
     signs = np.sign(v[np.arange(len(v)), np.abs(v).argmax(axis=1)])  # of the largest loading: else arbitrary
     scores = (u * s * signs)[:, :N_COMPONENTS]

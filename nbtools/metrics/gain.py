@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nbtools.errors import InputError
-from nbtools.metrics.stats import holm
+from nbtools.checks import check_counts, check_table
+from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import ci, holm
 
 _MIN_NETWORKS = 4  # the interval of a correlation divides by n − 3
 
@@ -42,19 +43,15 @@ def correlate_with_gain(table: pd.DataFrame, by: Sequence[str] = ("measure",), s
     Interval: Fisher's z with the variance (1 + ρ²/2) / (n − 3) of Bonett & Wright (2000). The networks are the
     sample, and there are few: a wide interval is the rule, and ρ = ±1 has one of no width.
     """
-    missing = [name for name in (*by, "value", "gain") if name not in table]
-    groups = [] if missing else list(table.groupby(list(by), sort=False))
-    if missing or not groups or not all(_varies(group) for _, group in groups):
-        raise InputError(
-            "values and gains cannot be correlated",
-            expected=f"rows with {', '.join((*by, 'value', 'gain'))}, {_MIN_NETWORKS} or more in each group, finite "
-            "and not all equal",
-            got=f"without {', '.join(missing)}" if missing else f"{len(table)} rows in {len(groups)} groups",
-            fix="attack more networks, or leave that measure out",
-        )
-    rows = [dict(zip(by, key, strict=True)) | _spearman(group, seed) for key, group in groups]
-    found = pd.DataFrame(rows)
-    return found.assign(p_holm=holm(found["p"]))[[*by, "rho", "ci_low", "ci_high", "p", "p_holm", "n"]]
+    problem, fix = "values and gains cannot be correlated", "attack more networks, or leave that measure out"
+    check_table(problem, table, (*by, "value", "gain"), fix=fix)
+    groups = list(groups_of(table, by))
+    expected = f"{_MIN_NETWORKS} networks or more in each group, values and gains finite and not all equal"
+    poor = sum(not _varies(group) for _, group in groups)
+    check_counts(problem, {f"of {len(groups)} groups otherwise": poor}, expected=expected, fix=fix)
+    found = pd.DataFrame([named | _spearman(group, seed) for named, group in groups])
+    found.insert(found.columns.get_loc("n"), "p_holm", holm(found["p"]))
+    return found
 
 
 def _varies(group: pd.DataFrame) -> bool:
@@ -76,5 +73,5 @@ def _spearman(group: pd.DataFrame, seed: int) -> dict[str, float]:
     )
     half = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (n - 3))
     with np.errstate(divide="ignore"):  # ρ = ±1 is infinity and comes back as ±1
-        low, high = np.tanh(np.arctanh(rho) + half * np.array([-1, 1]))
-    return {"rho": rho, "ci_low": float(low), "ci_high": float(high), "p": float(test.pvalue), "n": n}
+        interval = np.tanh(np.arctanh(rho) + half * np.array([-1, 1]))
+    return {"rho": rho, **ci(interval), "p": float(test.pvalue), "n": n}

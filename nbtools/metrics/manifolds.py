@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import nnls
 
+from nbtools.checks import check_counts, check_enough, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import bootstrap_ci
+from nbtools.metrics.inputs import check_features
+from nbtools.metrics.stats import bootstrap_ci, ci
 
 MEASURES: tuple[str, ...] = ("capacity", "radius", "dimension", "centre_correlation")
-SEPARABILITY = "separability"
 _FOLDS = 5
 
 
@@ -62,8 +63,7 @@ def manifold_geometry(features: ArrayLike, labels: ArrayLike, *, n_samples: int 
     sample: compare manifolds of equally many points only (`repeated_geometry`).
     """
     x, y = _checked(features, labels)
-    if n_samples < 1:
-        raise InputError("no vector T was asked for", expected="n_samples >= 1", got=n_samples, fix="200 are usual")
+    check_enough("no vector T was asked for", n_samples, 1, fix="200 are usual")
     names = np.unique(y)
     clouds = [x[y == name] for name in names]
     correlation, n_removed, clouds = _uncorrelated(clouds)
@@ -99,7 +99,7 @@ def repeated_geometry(
         As `manifold_geometry`, or if a class has fewer than `n_points` images or `n_draws` is below 1.
     """
     x, y = _checked(features, labels)
-    fewest = int(np.unique(y, return_counts=True)[1].min())
+    fewest = _fewest(y)
     if not 2 <= n_points <= fewest or n_draws < 1:
         raise InputError(
             "these draws cannot be made",
@@ -143,27 +143,15 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Draws share images, so the interval says how well this estimator knows the geometry of *these* images and
     networks; other networks and other brains differ by more.
     """
-    missing = [name for name in (*by, "draw", *MEASURES) if name not in manifolds]
-    if missing or not len(manifolds):
-        raise InputError(
-            "this is not a table of manifolds",
-            expected=f"rows with {', '.join((*by, 'draw', *MEASURES))}",
-            got=f"{len(manifolds)} rows" + (f", without {', '.join(missing)}" if missing else ""),
-            fix="make it with repeated_geometry",
-        )
+    fix = "make it with repeated_geometry, of n_draws=5 or so"
+    check_table("this is not a table of manifolds", manifolds, (*by, "draw", *MEASURES), fix=fix)
     keys = list(by)
     inverse = manifolds.assign(capacity=1 / manifolds["capacity"])
     means = inverse.groupby([*keys, "draw"], sort=False)[list(MEASURES)].mean()
     means["capacity"] = 1 / means["capacity"]
     long = means.melt(ignore_index=False, var_name="measure").groupby([*keys, "measure"], sort=False)["value"]
     table = long.agg(["mean", "sem", "count"]).reset_index()
-    if table["count"].min() < 2:
-        raise InputError(
-            "one draw has no interval",
-            expected="at least two draws in every group",
-            got=f"{int(table['count'].min())}",
-            fix="call repeated_geometry with n_draws=5 or so",
-        )
+    check_enough("one draw has no interval", int(table["count"].min()), 2, fix=fix)
     half = stats.t.ppf(0.975, table["count"] - 1) * table["sem"]
     bounds = {"ci_low": table["mean"] - half, "ci_high": table["mean"] + half}
     named = table.rename(columns={"mean": "value", "count": "n_draws"}).assign(**bounds)
@@ -201,19 +189,18 @@ def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
     from sklearn.preprocessing import StandardScaler
 
     x, y = _checked(features, labels)
-    if np.unique(y, return_counts=True)[1].min() < _FOLDS:
-        raise InputError(
-            "a class has too few images for a held-out test",
-            expected=f"at least {_FOLDS} images of each class",
-            got=f"{np.unique(y, return_counts=True)[1].min()}",
-            fix="add images, or leave that class out",
-        )
+    problem, fix = "a class has too few images for a held-out test", "add images, or leave that class out"
+    check_enough(problem, _fewest(y), _FOLDS, fix=fix)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     # C falls with the number of z-scored features, so that wide and narrow spaces are penalised alike.
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / x.shape[1], max_iter=1000))
     correct = (cross_val_predict(classifier, x, y, cv=folds) == y).astype(float)
-    low, high = bootstrap_ci(correct, seed=seed)
-    return {"measure": SEPARABILITY, "value": correct.mean(), "ci_low": float(low), "ci_high": float(high)}
+    return {"measure": "separability", "value": correct.mean(), **ci(bootstrap_ci(correct, seed=seed))}
+
+
+def _fewest(labels: np.ndarray) -> int:
+    """Return how many images the smallest class has."""
+    return int(np.unique(labels, return_counts=True)[1].min())
 
 
 def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.ndarray]]:
@@ -227,13 +214,12 @@ def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.nd
     origin = centres.mean(axis=0)
     spread = np.sqrt(np.mean([cloud.var(axis=0).sum() for cloud in clouds]))
     lengths = np.linalg.norm(centres - origin, axis=1)
-    if (lengths <= 1e-9 * (spread + np.linalg.norm(origin))).any():
-        raise InputError(
-            "a manifold's centre lies at the mean of all centres: its radius has no unit",
-            expected="class means that differ",
-            got=f"{int((lengths <= 1e-9 * (spread + np.linalg.norm(origin))).sum())} of {len(clouds)} without a length",
-            fix="look for features that say nothing about the class",
-        )
+    check_counts(
+        "a manifold's centre lies at the mean of all centres: its radius has no unit",
+        {f"of {len(clouds)} centres are there": int((lengths <= 1e-9 * (spread + np.linalg.norm(origin))).sum())},
+        expected="class means that differ",
+        fix="look for features that say nothing about the class",
+    )
     unit = (centres - origin) / lengths[:, None]
     directions = np.linalg.svd(unit, full_matrices=False)[2]
     cosines = [_cosines(unit - unit @ directions[:k].T @ directions[:k]) for k in range(len(clouds) // 2 + 1)]
@@ -284,34 +270,16 @@ def _anchor(points: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return features (n, d) as float64 and labels (n,)."""
     x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    if x.ndim != 2 or y.shape != x.shape[:1] or 0 in x.shape:
-        raise InputError(
-            "features and labels do not fit",
-            expected="features (n_images, n_features), labels (n_images,)",
-            got=f"{x.shape} and {y.shape}",
-            fix="one row of features and one label per image, in the same order",
-        )
-    if not np.isfinite(x).all():
-        raise InputError(
-            "the features are not finite",
-            expected="finite numbers",
-            got=f"NaN or infinite for {int((~np.isfinite(x)).any(axis=1).sum())} of {len(x)} images",
-            fix="drop dead voxels when loading; look for a diverged network",
-        )
-    names, counts = np.unique(y, return_counts=True)
-    if len(names) < 2 or counts.min() < 2:
-        raise InputError(
-            "these are no manifolds",
-            expected="at least two classes with at least two images each",
-            got=f"{len(names)} classes, the smallest with {counts.min()}",
-            fix="take more images, or images of more classes",
-        )
-    flat = [name for name in names if not np.ptp(x[y == name], axis=0).any()]
-    if flat:
-        raise InputError(
-            "the features are constant within a class",
-            expected="images of a class that differ in at least one feature",
-            got=f"no difference in {', '.join(map(str, flat[:5]))}",
-            fix="look for a dead layer, or for one image given many times",
-        )
+    check_features("features", x, y)
+    names = np.unique(y)
+    flat = [str(name) for name in names if not np.ptp(x[y == name], axis=0).any()]
+    check_counts(
+        "these are no manifolds",
+        {
+            "class alone": int(len(names) == 1),
+            f"classes of one image or of constant features: {', '.join(flat[:5])}": len(flat),
+        },
+        expected="two classes or more, each of images that differ in at least one feature",
+        fix="take images of more classes, or more of each; look for a dead layer, or one image given many times",
+    )
     return x, y

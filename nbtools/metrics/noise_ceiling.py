@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nbtools.checks import check_counts
 from nbtools.errors import InputError
+from nbtools.metrics.inputs import check_rows
 
 _UNIT_VARIANCE = (0.5, 2.0)  # of the median voxel: a subset of trials strays from 1, another unit by far more
 
@@ -98,22 +100,15 @@ def noise_ceiling(snr: NDArray[np.floating], n: int | NDArray[np.integer] = 3) -
 
 
 def _check(responses: NDArray[np.floating], image_ids: NDArray[np.integer]) -> None:
-    if responses.ndim != 2 or not responses.size or image_ids.shape != responses.shape[:1]:
-        raise InputError(
-            "responses and image ids do not fit",
-            expected="responses (n_trials, n_voxels), image_ids (n_trials,)",
-            got=f"shapes {responses.shape} and {image_ids.shape}",
-            fix="give RoiTrials.responses and RoiTrials.image_ids",
-        )
+    check_rows("responses", responses, image_ids)
     variance = responses.var(axis=0, dtype=np.float64)
     bad = ~np.isfinite(variance) | (responses.max(axis=0) == responses.min(axis=0))
-    if bad.any():
-        raise InputError(
-            "voxels are constant or not finite",
-            expected="finite responses that vary over trials",
-            got=f"{int(bad.sum())} of {len(bad)} voxels that do not",
-            fix="drop them; load_trials does so",
-        )
+    check_counts(
+        "voxels are constant or not finite",
+        {f"of {len(bad)} voxels": int(bad.sum())},
+        expected="finite responses that vary over trials",
+        fix="drop them; load_trials does so",
+    )
     if not _UNIT_VARIANCE[0] < np.median(variance) < _UNIT_VARIANCE[1]:
         raise InputError(
             "the responses are not z-scored",

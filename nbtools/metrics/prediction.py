@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
+from nbtools.metrics.inputs import check_features
 
 
 def pattern_r(predicted: ArrayLike, measured: ArrayLike) -> np.ndarray:
@@ -79,8 +81,7 @@ def shuffled_pattern_r(predicted: ArrayLike, measured: ArrayLike, n: int = 200, 
     InputError
         As `pattern_r`, and if ``n`` is below 1.
     """
-    if n < 1:
-        raise InputError("no pairing was asked for", expected="n >= 1", got=n, fix="ask for 200 pairings or so")
+    check_enough("no pairing was asked for", n, 1, fix="ask for 200 pairings or so")
     predicted, measured = _pair(predicted, measured)
     p, m = _unit_rows(predicted, "predicted", "image"), _unit_rows(measured, "measured", "image")
     rng = np.random.default_rng(seed)
@@ -93,20 +94,7 @@ def _pair(predicted: ArrayLike, measured: ArrayLike) -> tuple[np.ndarray, np.nda
     for name, values in (("predicted", predicted), ("measured", measured)):
         array = np.asarray(values)
         array = array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
-        if array.ndim != 2 or min(array.shape) < 2:
-            raise InputError(
-                f"the {name} responses are not a table of patterns",
-                expected="an array (n_images, n_dims) with at least 2 of each",
-                got=f"shape {array.shape}",
-                fix="one row per image, one column per component or voxel",
-            )
-        if not np.isfinite(array).all():
-            raise InputError(
-                f"the {name} responses hold values that are not finite",
-                expected="finite numbers",
-                got=f"{np.count_nonzero(~np.isfinite(array))} NaN or infinite of {array.size}",
-                fix="drop dead voxels when loading; look for a diverged predictor",
-            )
+        check_features(f"{name} responses", array, n_rows=2, n_columns=2)
         arrays.append(array)
     if arrays[0].shape != arrays[1].shape:
         raise InputError(

@@ -7,9 +7,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_counts, check_once, check_table
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
-from nbtools.metrics.stats import percentile_interval, resampled_means
+from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import ci, percentile_interval, resampled_means
 
 DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction", "margin")
 # What tells one run's decisions from another's, where a table holds several.
@@ -75,10 +77,17 @@ def robust_accuracy(
     """
     pooled = [column for column in ("subject", "seed") if column in decisions and column not in by]
     check_decisions(decisions, [*by, *pooled])
-    groups = decisions.groupby(list(by), sort=False) if by else [((), decisions)]
-    rows = [_accuracy_rows(group, level, seed).assign(**dict(zip(by, key, strict=True))) for key, group in groups]
-    columns = [*by, "epsilon", "accuracy", "ci_low", "ci_high", "n", "n_seeds", "n_subjects"]
-    return pd.concat(rows, ignore_index=True)[columns]
+    parts = []
+    for named, group in groups_of(decisions, by):
+        epsilons = sorted(group["epsilon"].unique())
+        right = _grid(group, "epsilon", epsilons)
+        # One seed of the bootstrap for all groups: groups with the same images draw the same ones (paired).
+        bounds = ci(percentile_interval(resampled_means(np.moveaxis(right, 0, -1), seed=seed), level))
+        _, n, n_subjects, n_seeds = right.shape
+        counts = {"n": n, "n_seeds": n_seeds, "n_subjects": n_subjects}
+        scores = {"epsilon": epsilons, "accuracy": right.mean(axis=(1, 2, 3)), **bounds, **counts}
+        parts.append(pd.DataFrame({**named, **scores}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def correctness(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[str] = HIERARCHY) -> np.ndarray:
@@ -114,111 +123,66 @@ def correctness(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[st
             got="ε = " + ", ".join(map(epsilon_label, sorted(decisions["epsilon"].unique()))),
             fix="attack those networks at this ε, or ask for the conditions and ε that were run",
         )
-    at_epsilon = _complete(at_epsilon)
-    cells = at_epsilon.set_index(["condition", "image_id", "subject", "seed"])["right"]
-    images, subjects, seeds = (sorted(set(at_epsilon[name])) for name in ("image_id", "subject", "seed"))
-    grid = cells.reindex(pd.MultiIndex.from_product([conditions, images, subjects, seeds])).to_numpy()
-    if np.isnan(grid).any():
-        raise InputError(
-            "conditions were not tested on the same images and seeds",
-            expected=f"{len(images)} images × {len(subjects)} subjects × {len(seeds)} seeds for each of "
-            f"{', '.join(conditions)}",
-            got=f"{np.count_nonzero(np.isnan(grid))} of {grid.size} decisions missing",
-            fix="collect runs of one test set and the same seeds",
-        )
-    return grid.reshape(len(conditions), len(images), len(subjects), len(seeds))
+    return _grid(at_epsilon, "condition", conditions)
 
 
-def _accuracy_rows(group: pd.DataFrame, level: float, seed: int) -> pd.DataFrame:
-    """One run group's accuracy at each ε (several subjects and seeds are pooled)."""
-    group = _complete(group)
-    wide = group.pivot(index="image_id", columns=["subject", "seed", "epsilon"], values="right").sort_index(axis=1)
-    n_subjects, n_seeds = group["subject"].nunique(), group["seed"].nunique()
-    epsilons = np.sort(group["epsilon"].unique())
-    if wide.isna().any(axis=None) or wide.shape[1] != n_subjects * n_seeds * len(epsilons):
-        raise InputError(
-            "seeds of one group were not tested on the same images and ε",
-            expected="every seed of every subject on every image at every ε",
-            got=f"{len(wide)} images, {n_subjects} subjects, {n_seeds} seeds, {len(epsilons)} ε, with gaps",
-            fix="collect runs of one sweep, or group by seed",
-        )
-    right = wide.to_numpy().reshape(len(wide), n_subjects, n_seeds, len(epsilons))
-    # One seed of the bootstrap for all groups: groups with the same images draw the same ones (paired).
-    low, high = percentile_interval(resampled_means(right, seed=seed), level)
-    means = right.mean(axis=(0, 1, 2))
-    return pd.DataFrame(
-        {
-            "epsilon": epsilons,
-            "accuracy": means,
-            "ci_low": low,
-            "ci_high": high,
-            "n": len(wide),
-            "n_seeds": n_seeds,
-            "n_subjects": n_subjects,
-        }
+def _grid(decisions: pd.DataFrame, first: str, order: Sequence[Hashable]) -> np.ndarray:
+    """Whether decisions are right, 0.0 or 1.0: (n_first, n_images, n_subjects, n_seeds), `first` in this order."""
+    table = decisions.assign(
+        right=(decisions["prediction"] == decisions["label"]).astype(float),
+        subject=decisions.get("subject", 0),
+        seed=decisions.get("seed", 0),
     )
+    names = [first, "image_id", "subject", "seed"]
+    axes = [list(order), *(sorted(set(table[name])) for name in names[1:])]
+    grid = table.set_index(names)["right"].reindex(pd.MultiIndex.from_product(axes)).to_numpy()
+    shape = tuple(map(len, axes))
+    gaps = {f"gaps among {' × '.join(map(str, shape))} decisions": int(np.isnan(grid).sum())}
+    check_counts(
+        "networks were not tested on the same images",
+        gaps,
+        expected=f"every {' × '.join(names)}, with {first} in {', '.join(map(str, order))}",
+        fix="collect runs of one test set, the same ε and the same seeds, or group by seed",
+    )
+    return grid.reshape(shape)
 
 
-def _complete(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Add whether each decision was right, and a subject and a seed where there is but one of them."""
-    defaults = {name: decisions.get(name, 0) for name in ("subject", "seed")}
-    return decisions.assign(right=_right(decisions), **defaults)
-
-
-def _right(decisions: pd.DataFrame) -> pd.Series:
-    return (decisions["prediction"] == decisions["label"]).astype(float)
-
-
-def _check_columns(table: pd.DataFrame, by: Sequence[Hashable]) -> None:
-    missing = [str(column) for column in (*DECISION_COLUMNS, *by) if column not in table]
-    integers = [c for c in ("label", "prediction") if c in table and not pd.api.types.is_integer_dtype(table[c])]
-    if missing or integers or not len(table):
-        raise InputError(
-            "this is not a table of decisions",
-            expected=f"rows with {', '.join(map(str, (*DECISION_COLUMNS, *by)))}; integer label, prediction",
-            got=f"{len(table)} rows"
-            + (f", without {', '.join(missing)}" if missing else "")
-            + (f", {', '.join(integers)} not integer" if integers else ""),
-            fix="make decisions with nbtools.attacks, or rename your columns",
-        )
+def _check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:
+    problem, fix = "this is not a table of decisions", "make decisions with nbtools.attacks, or rename your columns"
+    check_table(problem, table, (*DECISION_COLUMNS, *by), fix=fix)
+    other = [name for name in ("label", "prediction") if not pd.api.types.is_integer_dtype(table[name])]
+    if other:
+        raise InputError(problem, expected="integer label, prediction", got=f"other {', '.join(other)}", fix=fix)
 
 
 def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
-    used = table[[*DECISION_COLUMNS, *by]]
     # An L2 budget adds up over pixels and may pass 1; an L∞ budget is one pixel's.
     euclidean = table["attack"].astype(str).str.startswith("L2") if "attack" in table else False
-    bad = {
-        "missing values": int(used.isna().to_numpy().sum()),
+    wrong = {
+        "missing values": int(table[[*DECISION_COLUMNS, *by]].isna().to_numpy().sum()),
         "infinite margins": int(np.isinf(table["margin"].to_numpy(float)).sum()),
         "ε outside [0, 1]": int((~table["epsilon"].between(0, np.where(euclidean, np.inf, 1))).sum()),
         "images with two labels": int((table.groupby("image_id")["label"].nunique() > 1).sum()),
     }
-    found = [f"{count} {what}" for what, count in bad.items() if count]
-    if found:
-        raise InputError(
-            "the decisions hold impossible values",
-            expected="finite margins, ε in pixel units within [0, 1], one label per image",
-            got="; ".join(found),
-            fix="give ε as k/255, keep one label per image id, and look for a diverged network",
-        )
+    check_counts(
+        "the decisions hold impossible values",
+        wrong,
+        expected="finite margins, ε in pixel units within [0, 1], one label per image",
+        fix="give ε as k/255, keep one label per image id, and look for a diverged network",
+    )
 
 
 def _check_grid(table: pd.DataFrame, by: Sequence[str]) -> None:
     """Every image of a run at every ε of that run, once."""
-    doubled = int(table.duplicated([*by, "image_id", "epsilon"]).sum())
-    if doubled:
-        raise InputError(
-            "an image was decided twice at one ε of one run",
-            expected=f"one row per {' × '.join([*by, 'image_id', 'epsilon'])}",
-            got=f"{doubled} repeated rows",
-            fix="group by the column that tells the runs apart, or drop what was collected twice",
-        )
-    runs = table.groupby(list(by)) if by else [((), table)]
-    for key, run in runs:
-        if len(run) != run["image_id"].nunique() * run["epsilon"].nunique():
+    fix = "group by the column that tells the runs apart, or drop what was collected twice"
+    check_once("an image was decided twice at one ε of one run", table, [*by, "image_id", "epsilon"], fix=fix)
+    for named, run in groups_of(table, by):
+        n_images, n_epsilons = run["image_id"].nunique(), run["epsilon"].nunique()
+        if len(run) != n_images * n_epsilons:
+            name = ", ".join(map(str, named.values()))
             raise InputError(
-                f"images lack some ε{' in run ' + ', '.join(map(str, key)) if key else ''}",
-                expected=f"{run['image_id'].nunique()} images × {run['epsilon'].nunique()} ε",
+                f"images lack some ε in {f'run {name}' if name else 'this run'}",
+                expected=f"{n_images} images × {n_epsilons} ε",
                 got=f"{len(run)} decisions",
                 fix="attack every image at every ε: a curve over changing images has no meaning",
             )

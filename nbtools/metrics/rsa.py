@@ -17,7 +17,9 @@ from rsatoolbox.inference import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs, calc_rdm, compare as compare_rdms, concat
 from tqdm.auto import tqdm
 
+from nbtools.checks import check_choice, check_counts, check_enough
 from nbtools.errors import InputError
+from nbtools.metrics.inputs import check_features
 
 # Our name → rsatoolbox's; docs/methods.md says which is apt where.
 METHODS = {
@@ -65,7 +67,7 @@ def rdm(features: ArrayLike, image_ids: ArrayLike, name: str, source: str) -> RD
     It is half the squared Euclidean distance of patterns centred and scaled to unit length.
     """
     values, ids = np.asarray(features, dtype=float), np.asarray(image_ids)
-    _check_patterns(values, ids, f"{source} {name}")
+    _check_patterns(f"{source} {name}: features", values, ids)
     order = np.argsort(ids)
     dataset = Dataset(values[order], obs_descriptors={"image_id": ids[order]})
     distances = cast(RDMs, calc_rdm(dataset, "correlation", "image_id")).get_vectors()
@@ -107,15 +109,8 @@ def repeat_rdms(responses: ArrayLike, image_ids: ArrayLike, repeats: ArrayLike, 
         As `rdm`, or if an image lacks a repeat.
     """
     values, ids, numbers = np.asarray(responses), np.asarray(image_ids), np.asarray(repeats)
-    if ids.shape != (len(values),) or numbers.shape != ids.shape:
-        raise InputError(
-            f"{name}: trials and their labels differ in number",
-            expected=f"{len(values)} image ids and repeats, one per trial",
-            got=f"{ids.shape} and {numbers.shape}",
-            fix="select rows of responses, image_ids and repeats together",
-        )
-    parts = [rdm(values[numbers == n], ids[numbers == n], name, "measured") for n in np.unique(numbers)]
-    return joined(parts)
+    check_features(f"{name}: trials", values, ids, numbers)
+    return joined([rdm(values[numbers == n], ids[numbers == n], name, "measured") for n in np.unique(numbers)])
 
 
 def joined(parts: Sequence[RDMs]) -> RDMs:
@@ -126,8 +121,7 @@ def joined(parts: Sequence[RDMs]) -> RDMs:
     InputError
         If there is none, or they are not over the same images.
     """
-    if not parts:
-        raise InputError("there is no RDM", expected="at least one", got="none", fix="make them with rdm")
+    check_enough("there is no RDM", len(parts), 1, fix="make them with rdm")
     for other in parts[1:]:
         _check_images(parts[0], other)
     return concat(list(parts), target_pdesc="image_id")
@@ -170,12 +164,10 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     are not; whitened similarities are resampled by halves drawn without replacement, whose spread is that of the
     whole (delete-half jackknife: Shao & Wu 1989).
     """
-    _check_method(method)
+    check_choice("unknown similarity", method, METHODS)
     _check_images(a, b)
-    if n_boot and a.n_cond < 10:
-        raise InputError(
-            "too few images to resample", expected="ten or more", got=a.n_cond, fix="show more images, or n_boot=0"
-        )
+    if n_boot:
+        check_enough("too few images to resample", a.n_cond, 10, fix="show more images, or n_boot=0")
     rng = np.random.default_rng(seed)
     labels = pd.MultiIndex.from_product([_names(a), _names(b)])
     rows = [_grouped(a, b, method)]
@@ -212,17 +204,12 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     Nili et al. (2014): upper, the mean similarity of each repeat with the mean of all (itself among them); lower, with
     the mean of the others. It holds for `similarities` with the same repeats, not with their mean, which is less noisy.
     """
-    _check_method(method)
+    check_choice("unknown similarity", method, METHODS)
     rows = []
     for source, name in _names(regions):
         part = regions.subset("name", name).subset("source", source)
-        if part.n_rdm < 2:
-            raise InputError(
-                f"{name}: one RDM has no noise ceiling",
-                expected="two repeats or more",
-                got=part.n_rdm,
-                fix="make an RDM of each repeat with repeat_rdms",
-            )
+        fix = "make an RDM of each repeat with repeat_rdms"
+        check_enough(f"{name}: one RDM has no noise ceiling", part.n_rdm, 2, fix=fix)
         with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
             warnings.filterwarnings("ignore", "Noise ceiling for tau")
             lower, upper = boot_noise_ceiling(part, method=METHODS[method])
@@ -253,11 +240,6 @@ def _averaging(rdms: RDMs) -> np.ndarray:
     return member / member.sum(axis=1, keepdims=True)
 
 
-def _check_method(method: str) -> None:
-    if method not in METHODS:
-        raise InputError("unknown similarity", expected=", ".join(METHODS), got=repr(method), fix="use one of these")
-
-
 def _check_images(a: RDMs, b: RDMs) -> None:
     first, second = (np.asarray(part.pattern_descriptors["image_id"]) for part in (a, b))
     if not np.array_equal(first, second):
@@ -269,27 +251,16 @@ def _check_images(a: RDMs, b: RDMs) -> None:
         )
 
 
-def _check_patterns(values: np.ndarray, ids: np.ndarray, what: str) -> None:
+def _check_patterns(what: str, values: np.ndarray, ids: np.ndarray) -> None:
     """Raise unless there is one finite pattern that varies for each of three or more images."""
-    if values.ndim != 2 or len(values) < 3 or values.shape[1] < 2 or ids.shape != (len(values),):
-        raise InputError(
-            f"{what}: no RDM can be made",
-            expected="features (n_images, n_features) of three images or more, and an id for each",
-            got=f"features {values.shape}, ids {ids.shape}",
-            fix="flatten the features of each image, and give its id",
-        )
-    n_unique = len(np.unique(ids))
-    n_broken = int((~np.isfinite(values)).any(axis=1).sum())
-    n_flat = int((values.std(axis=1) <= 1e-12 * np.abs(values).max(axis=1)).sum()) if not n_broken else 0
-    found = {
-        "ids that repeat": len(ids) - n_unique,
-        "images with NaN or infinity": n_broken,
-        "images with constant features": n_flat,
+    check_features(what, values, ids, n_rows=3, n_columns=2)
+    wrong = {
+        "ids that repeat": len(ids) - len(np.unique(ids)),
+        "images with constant features": int((values.std(axis=1) <= 1e-12 * np.abs(values).max(axis=1)).sum()),
     }
-    if any(found.values()):
-        raise InputError(
-            f"{what}: no RDM can be made",
-            expected="each image once, with finite features that are not all equal",
-            got="; ".join(f"{count} {problem}" for problem, count in found.items() if count),
-            fix="average repeats, drop dead images by id, or look for a diverged network",
-        )
+    check_counts(
+        f"{what} make no RDM",
+        wrong,
+        expected="each image once, with features that are not all equal",
+        fix="average repeats, drop dead images by id, or look for a diverged network",
+    )

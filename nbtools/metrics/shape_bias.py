@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.errors import InputError
-from nbtools.metrics.stats import percentile_interval, resampled_means
+from nbtools.checks import check_counts, check_once, check_table
+from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("image_id", "shape", "texture", "prediction")
 
@@ -49,9 +50,7 @@ def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition",), seed
         for_shape=(trials["prediction"] == trials["shape"]).astype(float),
         for_texture=(trials["prediction"] == trials["texture"]).astype(float),
     )
-    groups = trials.groupby(list(by), sort=False) if by else [((), trials)]
-    rows = [{**dict(zip(by, key, strict=True)), **_bias(group, seed)} for key, group in groups]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([named | _bias(group, seed) for named, group in groups_of(trials, by)])
 
 
 def _bias(trials: pd.DataFrame, seed: int) -> dict[str, float]:
@@ -61,25 +60,20 @@ def _bias(trials: pd.DataFrame, seed: int) -> dict[str, float]:
     row = {"shape_bias": np.nan, "ci_low": np.nan, "ci_high": np.nan}
     if decided and len(per_image) > 1:
         draws = resampled_means(per_image[:, None, :], seed=seed)
-        draws = draws[draws.sum(axis=1) > 0]
-        low, high = percentile_interval(draws[:, 0] / draws.sum(axis=1))
-        row = {"shape_bias": shape / decided, "ci_low": float(low), "ci_high": float(high)}
+        interval = percentile_interval(defined(ratio(draws[:, 0], draws.sum(axis=1))))
+        row = {"shape_bias": shape / decided, **ci(interval)}
     return row | {"shape_accuracy": shape / n, "texture_accuracy": texture / n, "n": n, "n_decided": int(decided)}
 
 
 def _check(decisions: pd.DataFrame, by: Sequence[str]) -> None:
-    missing = [name for name in (*COLUMNS, *by) if name not in decisions]
-    empty = 0 if missing else int(decisions[[*COLUMNS, *by]].isna().to_numpy().sum())
+    problem = "this is not a table of decisions on cue-conflict images"
+    fix = "decide every image once per network, with nbtools.metrics.decide_category"
+    check_table(problem, decisions, (*COLUMNS, *by), fix=fix)
+    n_conflicts = int((decisions["shape"] != decisions["texture"]).sum())
+    wrong = {
+        "missing values": int(decisions[[*COLUMNS, *by]].isna().to_numpy().sum()),
+        "rows, none with a conflict": 0 if n_conflicts else len(decisions),
+    }
+    check_counts(problem, wrong, expected="no missing value, and shapes that conflict with textures", fix=fix)
     networks = [name for name in ("condition", "seed", "subject") if name in decisions]
-    doubled = 0 if missing else int(decisions.duplicated([*networks, "image_id"]).sum())
-    conflicts = 0 if missing else int((decisions["shape"] != decisions["texture"]).sum())
-    if missing or empty or doubled or not conflicts:
-        raise InputError(
-            "this is not a table of decisions on cue-conflict images",
-            expected=f"rows with {', '.join((*COLUMNS, *by))}, one per network and image, some with a conflict",
-            got=f"{len(decisions)} rows"
-            + (f", without {', '.join(missing)}" if missing else f", {conflicts} with a conflict")
-            + (f", {empty} missing values" if empty else "")
-            + (f", {doubled} decided twice" if doubled else ""),
-            fix="decide every image once per network, with nbtools.metrics.sixteen.decide_category",
-        )
+    check_once(problem, decisions, [*networks, "image_id"], fix=fix)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from nbtools.checks import check_enough, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import bootstrap_ci, holm, percentile_interval
+from nbtools.metrics.stats import MAX_REGIONS, ROUNDING, bootstrap_ci, ci, holm, orders, percentile_interval
 
 KEYS = ["a_source", "a", "b_source", "b"]
-_MAX_REGIONS = 9  # 9! = 362,880 pairings are listed in a second; a tenth region would take ten times that
+_RESAMPLE = "make them with metrics.similarities(…, n_boot=200)"
 
 
 def intervals(draws: pd.DataFrame) -> pd.DataFrame:
@@ -34,12 +35,11 @@ def intervals(draws: pd.DataFrame) -> pd.DataFrame:
     InputError
         If a column is missing, or there are fewer than two resamples.
     """
-    _check_draws(draws)
+    _check_several(draws, "draw", 3, _RESAMPLE)
     found = draws[draws["draw"] == 0].drop(columns="draw").reset_index(drop=True)
     resampled = draws[draws["draw"] > 0].pivot(index="draw", columns=KEYS, values="similarity")
-    low, high = percentile_interval(resampled[list(found[KEYS].itertuples(index=False, name=None))].to_numpy())
-    columns = [*KEYS, "similarity", "ci_low", "ci_high", "n_images", "method"]
-    return found.assign(ci_low=low, ci_high=high)[columns]
+    interval = percentile_interval(resampled[list(found[KEYS].itertuples(index=False, name=None))].to_numpy())
+    return found.assign(**ci(interval))[[*KEYS, "similarity", "ci_low", "ci_high", "n_images", "method"]]
 
 
 def over_runs(each: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -62,17 +62,10 @@ def over_runs(each: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataF
     InputError
         If a column is missing, or there are fewer than two runs.
     """
-    missing = {*KEYS, "similarity", "run"} - set(each.columns)
-    if missing or each["run"].nunique() < 2:
-        raise InputError(
-            "no interval over runs can be given",
-            expected=f"columns {', '.join(KEYS)}, similarity, run; two runs or more",
-            got=f"without {', '.join(sorted(missing))}" if missing else f"{each['run'].nunique()} run",
-            fix="concatenate similarities(…, n_boot=0) of every run, with a column run",
-        )
+    _check_several(each, "run", 2, "concatenate similarities(…, n_boot=0) of every run, with a column run")
     values = each.pivot(index="run", columns=KEYS, values="similarity")
-    low, high = bootstrap_ci(values.to_numpy(), n_boot=n_boot, seed=seed)
-    found = values.mean().rename("similarity").reset_index().assign(ci_low=low, ci_high=high)
+    interval = bootstrap_ci(values.to_numpy(), n_boot=n_boot, seed=seed)
+    found = values.mean().rename("similarity").reset_index().assign(**ci(interval))
     return found.merge(each[[*KEYS, "n_images", "method"]].drop_duplicates(), on=KEYS)
 
 
@@ -101,7 +94,7 @@ def differences(draws: pd.DataFrame) -> pd.DataFrame:
     t = difference / its standard deviation over resamples of the images, n_images − 1 degrees of freedom, as
     rsatoolbox tests it (Schütt et al. 2023). It speaks of other images for these very networks and this subject.
     """
-    _check_draws(draws)
+    _check_several(draws, "draw", 3, _RESAMPLE)
     dof = int(draws["n_images"].iloc[0]) - 1
     parts = []
     for (source, region), group in draws.groupby(["a_source", "b"], sort=False):
@@ -113,10 +106,9 @@ def differences(draws: pd.DataFrame) -> pd.DataFrame:
         spread = gaps[1:].std(axis=0, ddof=1)
         # two networks that are one and the same differ by 0 with no spread
         t = np.divide(gaps[0], spread, out=np.zeros(len(pairs)), where=spread > 0)
-        low, high = percentile_interval(gaps[1:])
         found = pd.DataFrame(pairs, columns=["first", "second"]).assign(source=source, region=region)
         p = 2 * stats.t.sf(np.abs(t), dof)
-        parts.append(found.assign(difference=gaps[0], ci_low=low, ci_high=high, p=p, p_holm=holm(p)))
+        parts.append(found.assign(difference=gaps[0], **ci(percentile_interval(gaps[1:])), p=p, p_holm=holm(p)))
     columns = ["source", "region", "first", "second", "difference", "ci_low", "ci_high", "p", "p_holm"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
@@ -147,17 +139,13 @@ def own_region(draws: pd.DataFrame) -> pd.DataFrame:
     p: exact, the share of all pairings of networks with regions whose advantage is at least as high. That one network
     is like every region, or one region like every network, cancels in it.
     """
-    _check_draws(draws)
+    _check_several(draws, "draw", 3, _RESAMPLE)
     rows = []
     for source, group in draws.groupby("a_source", sort=False):
         names = [name for name in group["b"].unique() if name in set(group["a"])]
-        if len(names) > _MAX_REGIONS:
-            raise InputError(
-                "too many regions for an exact test",
-                expected=f"at most {_MAX_REGIONS}",
-                got=len(names),
-                fix="test the regions in parts",
-            )
+        if len(names) > MAX_REGIONS:
+            problem, fix = "too many regions for an exact test", "test the regions in parts"
+            raise InputError(problem, expected=f"at most {MAX_REGIONS}", got=len(names), fix=fix)
         if len(names) > 1:
             rows.append({"source": source, **_advantage(group, names)})
     columns = ["source", "advantage", "ci_low", "ci_high", "p", "p_least", "n_regions", "n_closest"]
@@ -218,27 +206,19 @@ def _advantage(group: pd.DataFrame, names: list[str]) -> dict[str, float]:
     cube = wide[list(pd.MultiIndex.from_product([names, names]))].to_numpy().reshape(-1, n, n)
     own = np.trace(cube, axis1=1, axis2=2) / n
     advantages = own - (cube.sum(axis=(1, 2)) - n * own) / (n * (n - 1))
-    orders = np.array(list(permutations(range(n))))
-    traces = cube[0][np.arange(n), orders].sum(axis=1)  # the first order is the one observed
-    low, high = percentile_interval(advantages[1:])
+    traces = cube[0][np.arange(n), orders(n)].sum(axis=1)  # the first order is the one observed
     return {
         "advantage": float(advantages[0]),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "p": float(np.mean(traces >= traces[0] - 1e-9)),
-        "p_least": 1 / len(orders),
+        **ci(percentile_interval(advantages[1:])),
+        "p": float(np.mean(traces >= traces[0] - ROUNDING)),
+        "p_least": 1 / len(traces),
         "n_regions": n,
         "n_closest": int((cube[0].argmax(axis=0) == np.arange(n)).sum()),
     }
 
 
-def _check_draws(draws: pd.DataFrame) -> None:
-    columns = ["draw", *KEYS, "similarity", "n_images", "method"]
-    missing = [name for name in columns if name not in draws]
-    if missing or draws["draw"].nunique() < 3:
-        raise InputError(
-            "this is not a table of resampled similarities",
-            expected=f"{', '.join(columns)}; draw 0 and two resamples or more",
-            got=f"without {', '.join(missing)}" if missing else f"{draws['draw'].nunique()} draws",
-            fix="make it with metrics.rsa.similarities(…, n_boot=200)",
-        )
+def _check_several(table: pd.DataFrame, column: str, least: int, fix: str) -> None:
+    """Raise `InputError` unless similarities are there for at least so many different values of a column."""
+    problem = f"no interval over {column}s can be given"
+    check_table(problem, table, [column, *KEYS, "similarity", "n_images", "method"], fix=fix)
+    check_enough(problem, table[column].nunique(), least, fix=fix)

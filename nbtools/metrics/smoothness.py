@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbtools.checks import check_eval, check_labels, check_pixels
+from nbtools.checks import check_counts, check_eval, check_labels, check_pixels, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import bootstrap_ci
+from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import bootstrap_ci, ci
 
 
 def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 256) -> Tensor:
@@ -46,11 +47,7 @@ def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: in
     check_eval(model)
     check_pixels(x)
     batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
-    return torch.cat([_squared(model, *batch) for batch in batches])
-
-
-def _squared(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    return _gradient(model, x, labels).flatten(1).double().square().sum(1)
+    return torch.cat([_gradient(model, *batch).flatten(1).double().square().sum(1) for batch in batches])
 
 
 def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
@@ -86,21 +83,16 @@ def smoothness(gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "eps
     InputError
         If a column is missing or a value is negative or not finite.
     """
-    missing = [name for name in ("image_id", "gradient", *by) if name not in gradients]
-    values = gradients["gradient"] if "gradient" in gradients else pd.Series(dtype=float)
-    if missing or not len(gradients) or not (np.isfinite(values) & (values >= 0)).all():
-        raise InputError(
-            "this is not a table of squared gradients",
-            expected=f"rows with image_id, gradient (finite, 0 or more), {', '.join(by)}",
-            got=f"{len(gradients)} rows" + (f", without {', '.join(missing)}" if missing else ", or impossible values"),
-            fix="make it with squared_gradient",
-        )
+    problem, fix = "this is not a table of squared gradients", "make it with squared_gradient"
+    check_table(problem, gradients, ("image_id", "gradient", *by), fix=fix)
+    impossible = ~np.isfinite(gradients["gradient"]) | (gradients["gradient"] < 0)
+    wrong = {"negative or not finite": int(impossible.sum())}
+    check_counts(problem, wrong, expected="gradients of 0 or more", fix=fix)
     rows = []
-    for key, group in gradients.groupby(list(by), sort=False):
-        per_image = group.groupby("image_id")["gradient"].mean().to_numpy()
-        low, high = bootstrap_ci(per_image, seed=seed)
-        score = {"mean": per_image.mean(), "ci_low": low, "ci_high": high, "median": np.median(per_image)}
-        rows.append({**dict(zip(by, key, strict=True)), **score, "n": len(per_image)})
+    for named, group in groups_of(gradients, by):
+        values = group.groupby("image_id")["gradient"].mean().to_numpy()
+        score = {"mean": values.mean(), **ci(bootstrap_ci(values, seed=seed)), "median": np.median(values)}
+        rows.append({**named, **score, "n": len(values)})
     return pd.DataFrame(rows)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,8 @@ from numpy.typing import ArrayLike
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 
-_MAX_REGIONS = 9  # 9! = 362,880 orders are listed in a second; a tenth region would take ten times that
+MAX_REGIONS = 9  # 9! = 362,880 orders are listed in a second; a tenth region would take ten times that
+ROUNDING = 1e-9  # what is equal but for rounding must count as equal, for a test of ranks above all
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,34 @@ def holm(p: ArrayLike) -> np.ndarray:
 
 
 def percentile_interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Return the central interval (2, ...) of bootstrap draws (n_boot, ...); raise unless 0 < level < 1."""
+    """Return the central interval (2, ...) of bootstrap draws (n_boot, ...); raise unless 0 < level < 1.
+
+    It is missing where there is no draw, or where one is missing: see `defined`.
+    """
     if not 0 < level < 1:
         raise InputError("not a coverage", expected="0 < level < 1", got=level, fix="for 95 % give 0.95")
+    draws = draws if len(draws) else np.array([np.nan])
     return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def ci(interval: np.ndarray) -> dict[str, Any]:
+    """Name the bounds (2, ...) of an interval as all tables name them: ``ci_low``, ``ci_high``."""
+    return dict(zip(("ci_low", "ci_high"), interval.tolist(), strict=True))
+
+
+def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Divide; missing where there is nothing to divide by."""
+    return np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 1e-12)
+
+
+def defined(draws: np.ndarray) -> np.ndarray:
+    """Leave out what is missing: a resample without any image that counts says nothing."""
+    return draws[np.isfinite(draws)]
+
+
+def orders(n: int) -> np.ndarray:
+    """Return all orders (n!, n) of n, the first of them 0, 1, …; for an exact test of at most `MAX_REGIONS`."""
+    return np.array(list(permutations(range(n))))
 
 
 def trend_test(scores: Mapping[str, float], order: Sequence[str] = HIERARCHY) -> TrendTest:
@@ -208,24 +234,22 @@ def trend_test(scores: Mapping[str, float], order: Sequence[str] = HIERARCHY) ->
     are the sample: seven of them, however many images were shown.
     """
     regions = tuple(name for name in order if name in scores)
-    if not 3 <= len(regions) <= _MAX_REGIONS:
+    if not 3 <= len(regions) <= MAX_REGIONS:
         raise InputError(
             "a trend needs scores of several regions",
-            expected=f"3 to {_MAX_REGIONS} of {', '.join(order)}",
+            expected=f"3 to {MAX_REGIONS} of {', '.join(order)}",
             got=", ".join(map(str, scores.keys())) or "no score",
             fix="finish the runs of more regions, or test the longer hierarchy in parts",
         )
     values = _finite([scores[name] for name in regions], "scores", dims=(1,))
-    orders = np.array(list(permutations(range(len(regions)))))
-    null = _rank_correlations(values[orders])
+    null = _rank_correlations(values[orders(len(values))])
     rho = float(null[0])  # the first order is the one observed
-    rounding = 1e-9  # equal rho of different orders must count as equal
     return TrendTest(
         regions=regions,
         scores=tuple(map(float, values)),
         rho=rho,
-        p_greater=float(np.mean(null >= rho - rounding)),
-        p_two_sided=float(np.mean(np.abs(null) >= abs(rho) - rounding)),
+        p_greater=float(np.mean(null >= rho - ROUNDING)),
+        p_two_sided=float(np.mean(np.abs(null) >= abs(rho) - ROUNDING)),
     )
 
 
@@ -265,6 +289,8 @@ def trend_over_images(
     Page (1963), `scipy.stats.page_trend_test`. With subjects as blocks its p speaks of new brains; with one
     subject seeds are the blocks, and it speaks of new seeds of the same networks only.
     """
+    from scipy.stats import page_trend_test  # imports slowly, and a figure needs no test
+
     array = _finite(correct, "scores", dims=(2, 3, 4))
     array = array[..., None] if array.ndim == 2 else array
     array = array[:, :, None] if array.ndim == 3 else array
@@ -277,20 +303,12 @@ def trend_over_images(
         )
     test = trend_test(dict(zip(regions, array.mean(axis=(1, 2, 3)), strict=True)), order=regions)
     draws = _rank_correlations(resampled_means(np.moveaxis(array, 0, -1), n_boot, seed))
-    low, high = map(float, percentile_interval(draws))
     n_images, n_subjects, n_seeds = array.shape[1:]
     networks = array.mean(axis=1)  # (n_regions, n_subjects, n_seeds)
     blocks = (networks.mean(axis=2) if n_subjects > 1 else networks[:, 0]).T
-    page = _page_p(blocks) if len(blocks) > 1 else None
-    return replace(
-        test,
-        ci_low=low,
-        ci_high=high,
-        n_images=n_images,
-        n_seeds=n_seeds,
-        n_subjects=n_subjects,
-        p_page=page,
-    )
+    page = float(page_trend_test(blocks).pvalue) if len(blocks) > 1 else None
+    bounds = ci(percentile_interval(draws))
+    return replace(test, **bounds, n_images=n_images, n_seeds=n_seeds, n_subjects=n_subjects, p_page=page)
 
 
 def describe(trend: TrendTest, alpha: float = 0.05) -> str:
@@ -309,17 +327,15 @@ def describe(trend: TrendTest, alpha: float = 0.05) -> str:
         As ``"ρ = 0.61 (95 % CI −0.11 to 0.86; 200 images, 3 seeds), p = 0.084 one-sided: no significant
         trend"``.
     """
-    interval = ""
+    interval, several = "", (trend.n_subjects or 1) > 1
     if trend.ci_low is not None and trend.ci_high is not None:
-        networks = f"{trend.n_subjects} subjects, " if (trend.n_subjects or 1) > 1 else ""
+        networks = f"{trend.n_subjects} subjects, " if several else ""
         networks += f"{trend.n_seeds} seed{'s' if trend.n_seeds != 1 else ''}"
         bounds = f"{_signed(trend.ci_low)} to {_signed(trend.ci_high)}"
         interval = f" (95 % CI {bounds}; {trend.n_images} images, {networks})"
     found = f"ρ = {_signed(trend.rho)}{interval}, {_p_text(trend.p_greater)} one-sided"
     if trend.p_page is not None:
-        found += (
-            f" (Page's test over {'subjects' if (trend.n_subjects or 1) > 1 else 'seeds'}: {_p_text(trend.p_page)})"
-        )
+        found += f" (Page's test over {'subjects' if several else 'seeds'}: {_p_text(trend.p_page)})"
     return f"{found}: {_verdict(trend, alpha)}"
 
 
@@ -342,12 +358,6 @@ def _p_text(p: float) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _page_p(blocks: np.ndarray) -> float:
-    from scipy.stats import page_trend_test  # imports slowly, and a figure needs no test
-
-    return float(page_trend_test(blocks).pvalue)
 
 
 def _rank_correlations(scores: np.ndarray) -> np.ndarray:

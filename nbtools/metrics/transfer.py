@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_choice, check_once, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import percentile_interval, resampled_means
+from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("source", "target", "image_id", "label", "prediction", "source_clean", "target_clean")
 
@@ -19,7 +21,7 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     decisions : DataFrame
-        From `nbtools.transfer.transfer`: one row per source × target × image (× seed, if there are several).
+        From `nbtools.attacks.transfer`: one row per source × target × image (× seed, if there are several).
     seed : int
         Of the bootstrap.
 
@@ -36,10 +38,7 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         If a column is missing or an image stands twice.
     """
     _check(decisions)
-    rows = []
-    for (source, target), group in decisions.groupby(["source", "target"], sort=False):
-        rows.append({"source": source, "target": target, **_accuracy(group, seed)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([named | _accuracy(group, seed) for named, group in groups_of(decisions, ["source", "target"])])
 
 
 def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int = 0) -> pd.DataFrame:
@@ -66,8 +65,7 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
         As `transfer_matrix`, or if the role is unknown.
     """
     _check(decisions)
-    if role not in ("target", "source"):
-        raise InputError("unknown role", expected="target or source", got=repr(role), fix="use one of these")
+    check_choice("unknown role", role, ("target", "source"))
     others = decisions[decisions["source"] != decisions["target"]]
     rows = [{"condition": name, **_accuracy(group, seed)} for name, group in others.groupby(role, sort=False)]
     return pd.DataFrame(rows)
@@ -129,9 +127,8 @@ def at_equal_smoothness(
         if matched:
             weights = _weights(x, here)
             reference = sum(weight * draws[member] for weight, member in zip(weights, ladder, strict=True))
-            low, high = percentile_interval((draws[name] - reference)[1:])
-            found = draws[name][0] - reference[0]
-            row |= {"family_accuracy": reference[0], "difference": found, "ci_low": low, "ci_high": high}
+            gap = draws[name] - reference
+            row |= {"family_accuracy": reference[0], "difference": gap[0], **ci(percentile_interval(gap[1:]))}
         rows.append(row)
     columns = ["condition", "smoothness", "matched", "accuracy", "family_accuracy", "difference", "ci_low", "ci_high"]
     return pd.DataFrame(rows).reindex(columns=columns)
@@ -144,11 +141,8 @@ def _weights(x: np.ndarray, here: float) -> np.ndarray:
 
 def _accuracy(group: pd.DataFrame, seed: int) -> dict[str, float]:
     counted = int((group["source_clean"] & group["target_clean"]).sum())
-    if not counted:
-        return {"accuracy": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n": 0}
-    draws = _draws(group, seed)
-    low, high = percentile_interval(draws[1:][np.isfinite(draws[1:])])
-    return {"accuracy": float(draws[0]), "ci_low": float(low), "ci_high": float(high), "n": counted}
+    draws = _draws(group, seed) if counted else np.array([np.nan])
+    return {"accuracy": float(draws[0]), **ci(percentile_interval(defined(draws[1:]))), "n": counted}
 
 
 def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
@@ -157,21 +151,12 @@ def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
     right = counted & (group["prediction"] == group["label"])
     sums = pd.DataFrame({"image": group["image_id"], "right": right, "counted": counted}).groupby("image").sum()
     values = sums.to_numpy(float)
-    drawn = resampled_means(values[:, None, :], seed=seed)
-    ratios = np.vstack([values.mean(axis=0), drawn])
-    return np.divide(ratios[:, 0], ratios[:, 1], out=np.full(len(ratios), np.nan), where=ratios[:, 1] > 0)
+    means = np.vstack([values.mean(axis=0), resampled_means(values[:, None, :], seed=seed)])
+    return ratio(means[:, 0], means[:, 1])
 
 
 def _check(decisions: pd.DataFrame) -> None:
-    missing = [name for name in COLUMNS if name not in decisions]
+    problem, fix = "this is not a table of transfer decisions", "make it with nbtools.attacks.transfer"
+    check_table(problem, decisions, COLUMNS, fix=fix)
     keys = [name for name in ("source", "target", "seed", "subject", "image_id") if name in decisions]
-    doubled = 0 if missing else int(decisions.duplicated(keys).sum())
-    if missing or doubled or not len(decisions):
-        raise InputError(
-            "this is not a table of transfer decisions",
-            expected=f"rows with {', '.join(COLUMNS)}, each image once per pair of networks",
-            got=f"{len(decisions)} rows"
-            + (f", without {', '.join(missing)}" if missing else "")
-            + (f", {doubled} twice" if doubled else ""),
-            fix="make it with nbtools.transfer.transfer",
-        )
+    check_once(problem, decisions, keys, fix=fix)

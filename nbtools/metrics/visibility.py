@@ -9,9 +9,10 @@ import pandas as pd
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from nbtools.checks import check_pixels
+from nbtools.checks import check_counts, check_pixels, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import bootstrap_ci
+from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import bootstrap_ci, ci
 
 MEASURES: tuple[str, ...] = ("rms_contrast", "relative_contrast", "ssim")
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue (ITU-R BT.709)
@@ -54,13 +55,9 @@ def visibility(original: Tensor, perturbed: Tensor) -> pd.DataFrame:
         )
     before, after = _luminance(original), _luminance(perturbed)
     own = before.std(axis=(1, 2))
-    if not (own > 0).all():
-        raise InputError(
-            "an image without contrast",
-            expected="images whose luminance varies",
-            got=f"{int((own == 0).sum())} of {len(own)} are uniform",
-            fix="leave them out: nothing can be compared with a contrast of 0",
-        )
+    uniform = {f"of {len(own)} images are uniform": int((own == 0).sum())}
+    fix = "leave them out: nothing can be compared with a contrast of 0"
+    check_counts("an image without contrast", uniform, expected="images whose luminance varies", fix=fix)
     change = np.sqrt(((after - before) ** 2).mean(axis=(1, 2)))
     pairs = zip(before, after, strict=True)
     ssim = [structural_similarity(a, b, data_range=1.0, **_GAUSSIAN) for a, b in pairs]
@@ -90,21 +87,14 @@ def mean_visibility(table: pd.DataFrame, by: Sequence[str] = ("attack", "epsilon
     InputError
         If a column is missing, a value is not finite, or a group has fewer than two images.
     """
-    missing = [name for name in (*by, *MEASURES) if name not in table]
-    if missing or not len(table):
-        raise InputError(
-            "this is not a table of visibility",
-            expected=f"rows with {', '.join((*by, *MEASURES))}",
-            got=f"{len(table)} rows" + (f", without {', '.join(missing)}" if missing else ""),
-            fix="make it with metrics.visibility.visibility and name attack and ε",
-        )
-    rows = []
-    for key, group in table.groupby(list(by), sort=False):
-        named, values = dict(zip(by, key, strict=True)), group[list(MEASURES)].to_numpy(float)
-        columns = (MEASURES, values.mean(axis=0), *bootstrap_ci(values, seed=seed))
-        for measure, mean, low, high in zip(*columns, strict=True):
-            rows.append({**named, "measure": measure, "mean": mean, "ci_low": low, "ci_high": high, "n": len(group)})
-    return pd.DataFrame(rows)
+    fix = "make it with metrics.visibility.visibility and name attack and ε"
+    check_table("this is not a table of visibility", table, (*by, *MEASURES), fix=fix)
+    parts = []
+    for named, group in groups_of(table, by):
+        values = group[list(MEASURES)].to_numpy(float)
+        means = {"measure": MEASURES, "mean": values.mean(axis=0), **ci(bootstrap_ci(values, seed=seed))}
+        parts.append(pd.DataFrame({**named, **means, "n": len(group)}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _luminance(x: Tensor) -> np.ndarray:

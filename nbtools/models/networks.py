@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
 from torchvision.models.resnet import BasicBlock
 
+from nbtools.checks import check_choice
 from nbtools.errors import InputError
 from nbtools.files import written
 
@@ -74,13 +75,7 @@ class Backbone(nn.Module):
 
     def __init__(self, architecture: str):
         super().__init__()
-        if architecture not in ARCHITECTURES:
-            raise InputError(
-                "unknown architecture",
-                expected=", ".join(ARCHITECTURES),
-                got=repr(architecture),
-                fix="use one of these names",
-            )
+        check_choice("unknown architecture", architecture, ARCHITECTURES)
         build, self.width = ARCHITECTURES[architecture]
         self.parts = build()
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1))
@@ -158,13 +153,7 @@ class GuidedNet(nn.Module):
 
     def __init__(self, architecture: str, n_classes: int, n_components: int, guided_readout: str = "pooled"):
         super().__init__()
-        if guided_readout not in READOUTS:
-            raise InputError(
-                "unknown read-out",
-                expected=", ".join(READOUTS),
-                got=repr(guided_readout),
-                fix="use one of these",
-            )
+        check_choice("unknown read-out", guided_readout, READOUTS)
         self.config = {
             "architecture": architecture,
             "n_classes": n_classes,

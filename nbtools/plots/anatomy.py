@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+from plotly.colors import hex_to_rgb
 
 from nbtools.conditions import color
 from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
-from nbtools.plots.style import INK, PALE, TEMPLATE, check_table, faded
+from nbtools.plots.brain import add_control, add_voxels
+from nbtools.plots.style import BARE, DOTTED, TEMPLATE, Panel, faded, panels
+from nbtools.plots.tables import check_drawable
 
 _AXES = {"sagittal": ("back → front", "down → up"), "coronal": ("left → right", "down → up")}
 _AXES["axial"] = ("left → right", "back → front")
@@ -61,24 +63,23 @@ def region_view(
     of_region = []
     wanted = (("noise_ceiling",), ("r", "noise_ceiling"), ("pattern_r", "control"))
     for table, columns in zip((ceilings, voxels, pattern), wanted, strict=True):
-        check_table(table, ("roi", *columns))
+        check_drawable(table, ("roi", *columns))
         of_region.append(table[table["roi"] == roi])
-        check_table(of_region[-1], columns)
+        check_drawable(of_region[-1], columns)
     heads = ["sagittal", "coronal", "axial", "noise ceilings", "prediction by voxel", "prediction by image"]
-    fig = make_subplots(
-        2, 3, subplot_titles=heads, row_heights=[0.56, 0.44], vertical_spacing=0.2, horizontal_spacing=0.1
+    fig, places = panels(
+        title, len(heads), 3, gap=0.4, subplot_titles=heads, row_heights=[0.56, 0.44], horizontal_spacing=0.1
     )
-    for column, plane in enumerate(PLANES, start=1):
-        _slice(fig, slices[plane], names, column)
+    for plane, place in zip(PLANES, places, strict=False):
+        _slice(fig, slices[plane], names, place)
         across, up = _AXES[plane]
         rows, columns = slices[plane].labels.shape
-        bare = {"constrain": "domain", "showticklabels": False, "ticks": "", "showgrid": False, "showline": False}
-        square = {"scaleanchor": "x" + str(column) * (column > 1)}
-        fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], **bare, row=1, col=column)
-        fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], **square, **bare, row=1, col=column)
-    for draw, part in zip((_ceilings, _voxels, _images), of_region, strict=True):
-        draw(fig, part, roi)
-    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False, bargap=0.05)
+        square = {"scaleanchor": fig.data[-1].xaxis}
+        fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], constrain="domain", **BARE, **place)
+        fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], constrain="domain", **square, **BARE, **place)
+    for draw, part, place in zip((_ceilings, _voxels, _images), of_region, places[len(PLANES) :], strict=True):
+        draw(fig, part, roi, place)
+    fig.update_layout(showlegend=False, bargap=0.05)
     return fig.update_layout(height=680, margin={"t": 90, "b": 60, "l": 70})
 
 
@@ -122,10 +123,8 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
         colorbar=False,
     )
     fig = go.Figure(drawn.figure)
-    fig.data[0].update(
-        text=[surface.names[label - 1] if label else "" for label in surface.labels],
-        hovertemplate=_NAMED,
-    )
+    named = [surface.names[label - 1] if label else "" for label in surface.labels]
+    fig.data[0].update(text=named, hovertemplate=_NAMED)
     for roi in surface.names:
         marker = {"symbol": "square", "size": 12, "color": color(roi)}
         fig.add_scatter3d(x=[None], y=[None], z=[None], mode="markers", name=roi, marker=marker, showlegend=True)
@@ -133,30 +132,23 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
     return fig.update_layout(width=600, height=480, margin={"l": 10, "r": 10, "t": 70, "b": 10})
 
 
-def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], column: int) -> None:
-    at = {"row": 1, "col": column}
-    fig.add_heatmap(z=cut.underlay, colorscale=_UNDER, zmin=0, zmax=1, showscale=False, hoverinfo="skip", **at)
+def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], panel: Panel) -> None:
+    fig.add_heatmap(z=cut.underlay, colorscale=_UNDER, zmin=0, zmax=1, showscale=False, hoverinfo="skip", **panel)
     n = len(names)
     steps = [[(i + end) / n, color(roi)] for i, roi in enumerate(names) for end in (0, 1)]
     shown = cut.labels.astype(object)
     shown[cut.labels == 0] = None  # widgets cannot send NaN
     said = np.array(["", *names], object)[cut.labels]
-    look = {
-        "colorscale": steps,
-        "zmin": 0.5,
-        "zmax": n + 0.5,
-        "showscale": False,
-        "hovertemplate": _NAMED,
-    }
-    fig.add_heatmap(z=shown, text=said, **look, **at)
+    look = {"colorscale": steps, "zmin": 0.5, "zmax": n + 0.5, "showscale": False, "hovertemplate": _NAMED}
+    fig.add_heatmap(z=shown, text=said, **look, **panel)
     rows, columns = cut.labels.shape
     h, v = cut.cross
     cross = {"x": [h, h, None, -0.5, columns - 0.5], "y": [-0.5, rows - 0.5, None, v, v]}
-    fig.add_scatter(**cross, mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, hoverinfo="skip", **at)
+    fig.add_scatter(**cross, mode="lines", line=DOTTED, hoverinfo="skip", **panel)
     x, y, text = _patches(cut.labels, names)
     # a name on every patch, so that no one needs the colours
     inks = [_readable(color(roi)) for roi in text]
-    fig.add_scatter(x=x, y=y, text=text, mode="text", textfont={"size": 10, "color": inks}, hoverinfo="skip", **at)
+    fig.add_scatter(x=x, y=y, text=text, mode="text", textfont={"size": 10, "color": inks}, hoverinfo="skip", **panel)
 
 
 def _patches(labels: np.ndarray, names: Sequence[str]) -> tuple[list[float], list[float], list[str]]:
@@ -165,45 +157,37 @@ def _patches(labels: np.ndarray, names: Sequence[str]) -> tuple[list[float], lis
 
     x, y, text = [], [], []
     for number, roi in enumerate(names, start=1):
-        patches, n = ndimage.label(labels == number)
-        for patch in range(1, n + 1):
-            rows, columns = np.nonzero(patches == patch)
-            if len(rows) >= _SMALLEST_NAMED:
-                x.append(float(columns.mean()))
-                y.append(float(rows.mean()))
-                text.append(roi)
+        patches, _ = ndimage.label(labels == number)
+        sizes = np.bincount(patches.ravel())[1:]
+        large = np.flatnonzero(sizes >= _SMALLEST_NAMED) + 1
+        for row, column in ndimage.center_of_mass(patches > 0, patches, large):
+            x.append(float(column))
+            y.append(float(row))
+            text.append(roi)
     return x, y, text
 
 
 def _readable(fill: str) -> str:
     """Return black or white, whichever stands out on a hex colour."""
-    red, green, blue = (int(fill[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = hex_to_rgb(fill)
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "black"
 
 
-def _ceilings(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
+def _ceilings(fig: go.Figure, table: pd.DataFrame, roi: str, panel: Panel) -> None:
     bins = {"start": 0, "end": 100, "size": 5}
-    look = {"marker": {"color": faded(color(roi), 0.6), "line": {"width": 1, "color": color(roi)}}}
-    fig.add_histogram(x=table["noise_ceiling"], xbins=bins, name=roi, **look, row=2, col=1)
-    fig.update_xaxes(title_text="noise ceiling (% of variance)", range=[0, 100], row=2, col=1)
-    fig.update_yaxes(title_text="voxels", row=2, col=1)
+    marker = {"color": faded(color(roi), 0.6), "line": {"width": 1, "color": color(roi)}}
+    fig.add_histogram(x=table["noise_ceiling"], xbins=bins, name=roi, marker=marker, **panel)
+    fig.update_xaxes(title_text="noise ceiling (% of variance)", range=[0, 100], **panel)
+    fig.update_yaxes(title_text="voxels", **panel)
 
 
-def _voxels(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
-    identity = {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": {"color": PALE, "width": 1.5}}
-    fig.add_scatter(**identity, hoverinfo="skip", row=2, col=2)
-    ceiling = np.sqrt(table["noise_ceiling"].clip(lower=0) / 100)
-    marker = {"color": color(roi), "size": 5, "opacity": 0.5}
-    fig.add_scatter(x=ceiling, y=table["r"], mode="markers", name=roi, marker=marker, row=2, col=2)
-    fig.update_xaxes(title_text="ceiling of r, √(NC/100)", range=[-0.03, 1.03], row=2, col=2)
-    fig.update_yaxes(title_text="r over images", range=[-0.4, 1.05], row=2, col=2)
+def _voxels(fig: go.Figure, table: pd.DataFrame, roi: str, panel: Panel) -> None:
+    add_voxels(fig, table, roi, **panel)
+    fig.update_xaxes(title_text="ceiling of r, √(NC/100)", range=[-0.03, 1.03], **panel)
+    fig.update_yaxes(title_text="r over images", range=[-0.4, 1.05], **panel)
 
 
-def _images(fig: go.Figure, table: pd.DataFrame, roi: str) -> None:
+def _images(fig: go.Figure, table: pd.DataFrame, roi: str, panel: Panel) -> None:
     for control in ("trained", "shuffled"):
-        values = table.loc[table["control"] == control, "pattern_r"]
-        line = color(roi) if control == "trained" else PALE
-        fill = faded(color(roi), 0.35) if control == "trained" else "white"
-        look = {"boxmean": True, "boxpoints": False, "line": {"color": line}, "fillcolor": fill}
-        fig.add_box(y=values, name=control, **look, row=2, col=3)
-    fig.update_yaxes(title_text="pattern r", range=[-0.6, 1.05], row=2, col=3)
+        add_control(fig, table, roi, control, name=control, **panel)
+    fig.update_yaxes(title_text="pattern r", range=[-0.6, 1.05], **panel)

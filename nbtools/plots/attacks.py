@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from nbtools.errors import InputError
-from nbtools.plots.style import BOTTOM, INK, TEMPLATE, TOP, check_accuracy, check_table, error_bars, ordered, thinned
+from nbtools.plots.labels import thinned
+from nbtools.plots.marks import Look, add_curve
+from nbtools.plots.style import BOTTOM, INK, TOP, new_figure, panels
+from nbtools.plots.tables import check_accuracy, check_drawable, check_points, ordered
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
 # The colour-blind safe palette of Okabe and Ito, and a shape each.
-_LOOKS: dict[str, tuple[str, str]] = {
-    "PGD": ("#0072B2", "circle"),
-    "FGSM": ("#8c8c8c", "x"),
-    "FGM": ("#8c8c8c", "x"),
-    "FMN": ("#009E73", "square"),
-    "AutoAttack": ("#000000", "diamond"),
-    "CarliniWagner": ("#D55E00", "triangle-up"),
-    "DeepFool": ("#E69F00", "triangle-down"),
-    "BrendelBethge": ("#56B4E9", "star"),
-    "Square": ("#CC79A7", "pentagon"),
-    "Noise": ("#b59a00", "cross"),
+_LOOKS = {
+    "PGD": Look("#0072B2", symbol="circle"),
+    "FGSM": Look("#8c8c8c", symbol="x"),
+    "FGM": Look("#8c8c8c", symbol="x"),
+    "FMN": Look("#009E73", symbol="square"),
+    "AutoAttack": Look("#000000", symbol="diamond"),
+    "CarliniWagner": Look("#D55E00", symbol="triangle-up"),
+    "DeepFool": Look("#E69F00", symbol="triangle-down"),
+    "BrendelBethge": Look("#56B4E9", symbol="star"),
+    "Square": Look("#CC79A7", symbol="pentagon"),
+    "Noise": Look("#b59a00", symbol="cross"),
 }
+_OTHER = Look(INK, symbol="hexagon")
+_ONE_STEP = {"FGSM": "FGSM, FGM", "FGM": "FGSM, FGM"}  # of either norm
 _MEASURES = {
     "rms_contrast": "RMS contrast",
     "relative_contrast": "RMS contrast /<br>image's own",
     "ssim": "SSIM",
 }
-_PASS, _FAIL = "#d7ead9", "#e9a3a3"
+_COLORS = {"zmin": 0, "zmax": 1, "colorscale": [[0, "#e9a3a3"], [1, "#d7ead9"]], "showscale": False}  # failed, passed
 
 
 def attack_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
@@ -50,18 +54,9 @@ def attack_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty, lacks a column, or holds a condition × attack × ε twice.
     """
     check_accuracy(accuracy, ("condition", "attack"))
-    conditions, norms = ordered(accuracy["condition"]), _norms(accuracy["attack"])
-    fig = make_subplots(
-        len(conditions), len(norms), shared_yaxes=True, horizontal_spacing=0.05, vertical_spacing=0.24 / len(conditions)
-    )
-    for row, condition in enumerate(conditions, start=1):
-        for column, norm in enumerate(norms, start=1):
-            part = accuracy[(accuracy["condition"] == condition) & accuracy["attack"].str.startswith(norm)]
-            for attack, curve in part.groupby("attack", sort=False):
-                _curve(fig, curve, norm, attack, "accuracy", row, column)
-        fig.update_yaxes(title_text=f"accuracy,<br>guided by {condition}", row=row, col=1)
-    fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
-    return _finish(fig, accuracy, norms, len(conditions), title)
+    heads = {name: f"accuracy,<br>guided by {name}" for name in ordered(accuracy["condition"])}
+    fig = _curves(accuracy, "condition", heads, "accuracy", title)
+    return fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
 
 
 def visibility_curves(summary: pd.DataFrame, *, title: str) -> go.Figure:
@@ -80,18 +75,9 @@ def visibility_curves(summary: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(summary, ("attack", "epsilon", "measure", "mean", "ci_low", "ci_high"))
-    measures, norms = list(dict.fromkeys(summary["measure"])), _norms(summary["attack"])
-    fig = make_subplots(
-        len(measures), len(norms), shared_yaxes=True, horizontal_spacing=0.05, vertical_spacing=0.24 / len(measures)
-    )
-    for row, measure in enumerate(measures, start=1):
-        for column, norm in enumerate(norms, start=1):
-            part = summary[(summary["measure"] == measure) & summary["attack"].str.startswith(norm)]
-            for attack, curve in part.groupby("attack", sort=False):
-                _curve(fig, curve, norm, attack, "mean", row, column)
-        fig.update_yaxes(title_text=_MEASURES.get(measure, measure), row=row, col=1)
-    return _finish(fig, summary, norms, len(measures), title)
+    check_drawable(summary, ("attack", "epsilon", "measure", "mean", "ci_low", "ci_high"))
+    heads = {measure: _MEASURES.get(measure, measure) for measure in dict.fromkeys(summary["measure"])}
+    return _curves(summary, "measure", heads, "mean", title)
 
 
 def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
@@ -109,81 +95,41 @@ def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty, lacks a column, or holds a check of a condition twice.
     """
-    check_table(audit, ("condition", "check", "value", "limit", "passed"))
-    doubled = int(audit.duplicated(["condition", "check"]).sum())
-    if doubled:
-        raise InputError(
-            "a check stands twice for one network",
-            expected="one row per condition × check",
-            got=f"{doubled} rows too many",
-            fix="draw one audit of each network",
-        )
+    check_drawable(audit, ("condition", "check", "value", "limit", "passed"))
+    check_points(audit, ("condition", "check"), fix="draw one audit of each network")
     checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"])
-    cells = audit.set_index(["check", "condition"])
-    cells = cells.reindex(pd.MultiIndex.from_product([checks, conditions]))
-    limits = [f"{check}<br><i>at most {cells.loc[check, 'limit'].max():.1%}</i>" for check in checks]
-    words = {True: "pass", False: "FAIL"}
     text = [
-        f"{words.get(passed, '')} {value:+.1%}" if np.isfinite(value) else ""
-        for passed, value in zip(cells["passed"], cells["value"], strict=True)
+        f"{'pass' if passed else 'FAIL'} {value:+.1%}" if np.isfinite(value) else ""
+        for passed, value in zip(audit["passed"], audit["value"], strict=True)
     ]
-    shape = (len(checks), len(conditions))
-    fig = go.Figure(layout={"template": TEMPLATE, "title_text": title})
-    fig.add_heatmap(
-        z=cells["passed"].astype(float).to_numpy().reshape(shape),
-        x=conditions,
-        y=limits,
-        text=np.reshape(text, shape),
-        texttemplate="%{text}",
-        zmin=0,
-        zmax=1,
-        colorscale=[[0, _FAIL], [1, _PASS]],
-        showscale=False,
-        xgap=3,
-        ygap=3,
-        hoverinfo="skip",
-    )
-    fig.update_xaxes(title_text="what guided the network", showline=False, ticks="")
+    cells = audit.assign(text=text).pivot(index="check", columns="condition").loc[checks]
+    limits = [f"{check}<br><i>at most {row.max():.1%}</i>" for check, row in cells["limit"].iterrows()]
+    passed, words = cells["passed"][conditions].astype(float), cells["text"][conditions].fillna("")
+    fig = new_figure(title, "what guided the network")
+    look = {"texttemplate": "%{text}", "hoverinfo": "skip", "xgap": 3, "ygap": 3, **_COLORS}
+    fig.add_heatmap(x=conditions, y=limits, z=passed.to_numpy(), text=words.to_numpy(), **look)
+    fig.update_xaxes(showline=False, ticks="")
     fig.update_yaxes(autorange="reversed", showline=False, ticks="", showgrid=False)
     return fig.update_layout(height=TOP + BOTTOM + 52 * len(checks), margin={"l": 170})
 
 
-def _norms(attacks: Iterable[str]) -> list[str]:
-    return [norm for norm in _NORMS if any(str(name).startswith(norm) for name in attacks)]
-
-
-def _scale(norm: str) -> float:
-    return 255.0 if norm == "Linf" else 1.0
-
-
-def _curve(fig: go.Figure, curve: pd.DataFrame, norm: str, attack: str, value: str, row: int, column: int) -> None:
-    """Draw one attack's line with its intervals; its name enters the legend once."""
-    name = attack.removeprefix(norm)
-    shade, shape = _LOOKS.get(name, (INK, "hexagon"))
-    curve = curve.sort_values("epsilon")
-    bars = error_bars(curve[value], curve["ci_low"], curve["ci_high"], shade, "cross")
-    shown = {"FGSM": "FGSM, FGM", "FGM": "FGSM, FGM"}.get(name, name)  # one step of either norm
-    fig.add_scatter(
-        x=curve["epsilon"] * _scale(norm),
-        y=curve[value],
-        error_y=bars,
-        name=shown,
-        legendgroup=shown,
-        showlegend=not any(trace.name == shown for trace in fig.data),
-        mode="lines+markers",
-        line={"color": shade, "width": 2},
-        marker={"symbol": shape, "size": 8},
-        row=row,
-        col=column,
+def _curves(table: pd.DataFrame, key: str, heads: Mapping[str, str], value: str, title: str) -> go.Figure:
+    """Draw every attack's curve: a row per value of the key, with its head, a column per norm."""
+    norms = [norm for norm in _NORMS if table["attack"].str.startswith(norm).any()]
+    fig, places = panels(
+        title, len(heads) * len(norms), len(norms), gap=0.24, shared_yaxes=True, horizontal_spacing=0.05
     )
-
-
-def _finish(fig: go.Figure, table: pd.DataFrame, norms: list[str], n_rows: int, title: str) -> go.Figure:
-    """Set ticks, titles and size."""
+    for place, (row, norm) in zip(places, product(heads, norms), strict=True):
+        scale = 255 if norm == "Linf" else 1
+        part = table[(table[key] == row) & table["attack"].str.startswith(norm)]
+        for attack, curve in part.groupby("attack", sort=False):
+            name, curve = str(attack).removeprefix(norm), curve.sort_values("epsilon")
+            look, shown = _LOOKS.get(name, _OTHER), _ONE_STEP.get(name, name)
+            add_curve(fig, curve["epsilon"] * scale, curve, value, shown, look=look, bars="cross", **place)
+        ticks = thinned(np.sort(table.loc[table["attack"].str.startswith(norm), "epsilon"].unique())) * scale
+        fig.update_xaxes(tickvals=ticks, ticktext=[f"{tick:.4g}" for tick in ticks], **place)
+        fig.update_yaxes(title_text=heads[row] if norm == norms[0] else None, **place)
     for column, norm in enumerate(norms, start=1):
-        epsilons = np.sort(table.loc[table["attack"].str.startswith(norm), "epsilon"].unique())
-        ticks = thinned(epsilons) * _scale(norm)
-        fig.update_xaxes(tickvals=ticks, ticktext=[f"{tick:.4g}" for tick in ticks], col=column)
-        fig.update_xaxes(title_text=_NORMS[norm], row=n_rows, col=column)
-    fig.update_layout(template=TEMPLATE, title_text=title, height=TOP + BOTTOM + 40 + 210 * n_rows)
-    return fig.update_layout(margin={"t": TOP + 20, "l": 100}, legend={"x": 0, "xanchor": "left", "y": 1.01})
+        fig.update_xaxes(title_text=_NORMS[norm], row=len(heads), col=column)
+    fig.update_layout(height=TOP + BOTTOM + 40 + 210 * len(heads), margin={"t": TOP + 20, "l": 100})
+    return fig.update_layout(legend={"x": 0, "xanchor": "left", "y": 1.01})

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from nbtools.conditions import color
-from nbtools.plots.style import (
-    BOTTOM,
-    INK,
-    LEFT,
-    PALE,
-    RIGHT,
-    TEMPLATE,
-    TOP,
-    WIDTH,
-    check_names,
-    check_table,
-    faded,
-    new_figure,
-    ordered,
-)
+from nbtools.plots.marks import add_key
+from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels
+from nbtools.plots.tables import check_drawable, check_names, ordered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from nibabel import Nifti1Image
 
 
-def regions(volume: nib.Nifti1Image, names: Sequence[str], *, title: str) -> Figure:
+def regions(volume: Nifti1Image, names: Sequence[str], *, title: str) -> Figure:
     """Draw regions on six axial slices with nilearn, in their fixed colours.
 
     Parameters
@@ -82,29 +69,20 @@ def noise_ceilings(
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("roi", "voxel", "noise_ceiling"))
+    check_drawable(table, ("roi", "voxel", "noise_ceiling"))
     rois = ordered(table["roi"])
     fig = new_figure(title, "region", "noise ceiling (% of variance)")
     for place, roi in enumerate(rois):
         values = table.loc[table["roi"] == roi, "noise_ceiling"]
-        fig.add_violin(
-            x0=place,
-            y=values,
-            name=roi,
-            width=0.8,
-            points=False,
-            spanmode="hard",
-            line={"color": color(roi), "width": 1.5},
-            fillcolor=faded(color(roi), 0.25),
-            showlegend=False,
-            hoverinfo="skip",
-        )
+        look = {"line": {"color": color(roi), "width": 1.5}, "fillcolor": faded(color(roi), 0.25), "width": 0.8}
+        said = {"name": roi, "showlegend": False, "hoverinfo": "skip"}
+        fig.add_violin(x0=place, y=values, points=False, spanmode="hard", **look, **said)
     stats = table.groupby("roi")["noise_ceiling"].agg(["mean", "std", "size"]).loc[rois]
-    _mean_sd(fig, np.arange(len(rois)), stats["mean"], stats["std"], "mean ± SD of voxels", "circle")
-    shown = [roi for roi in rois if published and roi in published]
+    _mean_sd(fig, range(len(rois)), stats, "mean ± SD of voxels", "circle")
+    shown = [roi for roi in rois if roi in (published or {})]
     if published and shown:
-        means, sds = zip(*(published[roi] for roi in shown), strict=True)
-        _mean_sd(fig, [rois.index(roi) + 0.3 for roi in shown], means, sds, "published", "diamond-open")
+        known = pd.DataFrame([published[roi] for roi in shown], columns=["mean", "std"])
+        _mean_sd(fig, [rois.index(roi) + 0.3 for roi in shown], known, "published", "diamond-open")
     ticks = [f"<b>{roi}</b><br>n = {stats.loc[roi, 'size']}" for roi in rois]
     return fig.update_xaxes(tickvals=np.arange(len(rois)), ticktext=ticks)
 
@@ -124,28 +102,18 @@ def predictor_scores(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column, or ``control`` holds something else.
     """
-    check_table(table, ("roi", "image_id", "pattern_r", "control"))
+    check_drawable(table, ("roi", "image_id", "pattern_r", "control"))
     check_names(table["control"], ("trained", "shuffled"), "control")
     rois = ordered(table["roi"])
     fig = new_figure(title, "region of the predictor", "pattern correlation r (one per image)")
     fig.add_hline(y=0, line={"color": PALE, "width": 1})
-    for (place, roi), control in ((p, c) for p in enumerate(rois) for c in ("trained", "shuffled")):
-        values = table.loc[(table["roi"] == roi) & (table["control"] == control), "pattern_r"]
-        trained = control == "trained"
-        fig.add_box(
-            x0=place + (-0.19 if trained else 0.19),
-            y=values,
-            name=f"{roi}, {control}",
-            width=0.32,
-            boxmean=True,
-            boxpoints=False,
-            line={"color": color(roi) if trained else PALE, "width": 1.8},
-            fillcolor=faded(color(roi), 0.35) if trained else "white",
-            showlegend=False,
-        )
+    for place, roi in enumerate(rois):
+        for control, shift in (("trained", -0.19), ("shuffled", 0.19)):
+            look = {"name": f"{roi}, {control}", "x0": place + shift, "width": 0.32, "showlegend": False}
+            add_control(fig, table, roi, control, **look)
     for name, fill, line in (("trained", faded(INK, 0.35), INK), ("shuffled pairing", "white", PALE)):
         marker = {"symbol": "square", "size": 13, "color": fill, "line": {"color": line, "width": 2}}
-        fig.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+        add_key(fig, name, marker)
     return fig.update_xaxes(tickvals=np.arange(len(rois)), ticktext=[f"<b>{roi}</b>" for roi in rois])
 
 
@@ -164,41 +132,44 @@ def voxel_scores(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("roi", "voxel", "r", "noise_ceiling"))
+    check_drawable(table, ("roi", "voxel", "r", "noise_ceiling"))
     rois = ordered(table["roi"])
     columns = min(4, len(rois))
-    rows = -(-len(rois) // columns)
-    fig = make_subplots(
-        rows,
-        columns,
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.12,
-        x_title="ceiling of the voxel, √(NC/100)",
-        y_title="prediction r of the voxel",
-    )
-    low = min(-0.1, float(table["r"].min()) - 0.05)
-    for i, roi in enumerate(rois):
-        part, at = table[table["roi"] == roi], {"row": i // columns + 1, "col": i % columns + 1}
-        ceiling = np.sqrt(part["noise_ceiling"].clip(lower=0) / 100)
-        identity = {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": {"color": PALE, "width": 1.5}}
-        fig.add_scatter(**identity, hoverinfo="skip", **at)
-        marker = {"color": color(roi), "size": 5, "opacity": 0.5}
-        fig.add_scatter(x=ceiling, y=part["r"], mode="markers", name=roi, marker=marker, text=part["voxel"], **at)
+    titles = {"x_title": "ceiling of the voxel, √(NC/100)", "y_title": "prediction r of the voxel"}
+    fig, places = panels(title, len(rois), columns, gap=0.24, shared_yaxes=True, horizontal_spacing=0.03, **titles)
+    corner = {"x": 0.03, "y": 0.99, "yanchor": "top", "align": "left", "xanchor": "left"}
+    for roi, place in zip(rois, places, strict=True):
+        part = table[table["roi"] == roi]
+        add_voxels(fig, part, roi, text=part["voxel"], **place)
         text = f"<b>{roi}</b>, {len(part)} voxels<br>median r {part['r'].median():.2f}"
-        fig.add_annotation(
-            text=text, x=0.03, y=0.99, yanchor="top", align="left", xanchor="left", showarrow=False, **at
-        )
-    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
+        fig.add_annotation(text=text, **corner, showarrow=False, **place)
+    low = min(-0.1, float(table["r"].min()) - 0.05)
     side = (WIDTH - LEFT - RIGHT) // max(columns, 2)  # panels stay about square, however few
-    fig.update_layout(width=LEFT + RIGHT + side * columns, height=TOP + BOTTOM + round(1.2 * min(side, 330)) * rows)
+    height = TOP + BOTTOM + round(1.2 * min(side, 330)) * places[-1]["row"]
+    fig.update_layout(showlegend=False, width=LEFT + RIGHT + side * columns, height=height)
     fig.update_xaxes(range=[-0.03, 1.03], dtick=0.5)
     return fig.update_yaxes(range=[low, 1.12], dtick=0.5)
 
 
-def _mean_sd(
-    fig: go.Figure, x: Iterable[float], means: Iterable[float], sds: Iterable[float], name: str, shape: str
-) -> None:
+def add_control(fig: go.Figure, table: pd.DataFrame, roi: str, control: str, **options: Any) -> None:
+    """Draw the pattern correlations of a region as a box: trained in its colour, the shuffled control pale."""
+    line, fill = (color(roi), faded(color(roi), 0.35)) if control == "trained" else (PALE, "white")
+    values = table.loc[(table["roi"] == roi) & (table["control"] == control), "pattern_r"]
+    look = {"boxmean": True, "boxpoints": False, "line": {"color": line, "width": 1.8}, "fillcolor": fill}
+    fig.add_box(y=values, **look, **options)
+
+
+def add_voxels(fig: go.Figure, voxels: pd.DataFrame, roi: str, **options: Any) -> None:
+    """Draw r of a region's voxels against the highest that their noise allows, and the line on which both agree."""
+    panel = {"row": options["row"], "col": options["col"]}
+    line = {"color": PALE, "width": 1.5}
+    fig.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", **panel)
+    ceiling = np.sqrt(voxels["noise_ceiling"].clip(lower=0) / 100)
+    marker = {"color": color(roi), "size": 5, "opacity": 0.5}
+    fig.add_scatter(x=ceiling, y=voxels["r"], mode="markers", name=roi, marker=marker, **options)
+
+
+def _mean_sd(fig: go.Figure, x: Sequence[float], stats: pd.DataFrame, name: str, shape: str) -> None:
     marker = {"symbol": shape, "size": 10, "color": INK, "line": {"width": 2}}
-    bars = {"type": "data", "array": list(sds), "color": INK, "thickness": 1.6, "width": 5}
-    fig.add_scatter(x=list(x), y=list(means), mode="markers", name=name, marker=marker, error_y=bars)
+    bars = {"type": "data", "array": list(stats["std"]), "color": INK, "thickness": 1.6, "width": 5}
+    fig.add_scatter(x=list(x), y=list(stats["mean"]), mode="markers", name=name, marker=marker, error_y=bars)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from nbtools.metrics.stats import bootstrap_ci
-from nbtools.plots.style import BOTTOM, INK, PALE, TEMPLATE, TOP, check_table, error_bars
+from nbtools.plots.marks import add_point, error_bars
+from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, Panel, panels
+from nbtools.plots.tables import check_drawable
 
 _PANELS = {
     "distance": "distance to the<br>region's centre",
@@ -35,36 +36,33 @@ def category_clouds(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column, or there is but one category.
     """
-    check_table(
+    check_drawable(
         table, ("clouds", "category", "distance", "radius", "neural_radius", "variance_inside", "variance_expected")
     )
     names = list(dict.fromkeys(table["clouds"]))
-    fig = make_subplots(1, len(_PANELS), subplot_titles=list(_PANELS.values()), horizontal_spacing=0.09)
-    for column, measure in enumerate(_PANELS, start=1):
+    fig, panel_of = panels(title, len(_PANELS), subplot_titles=list(_PANELS.values()), horizontal_spacing=0.09)
+    for measure, panel in zip(_PANELS, panel_of, strict=True):
         share = measure == "variance_inside"
         for place, name in enumerate(names):
             part = table[table["clouds"] == name].sort_values("category")
             values = part[measure].to_numpy() / (1 if share else part["neural_radius"].to_numpy())
-            _strip(fig, place, values, name, column)
-        reference = table["variance_expected"].mean() if share else 1
-        fig.add_hline(y=reference, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
-        fig.update_yaxes(rangemode="tozero", tickformat=".0%" if share else None, row=1, col=column)
-    fig.update_yaxes(title_text="in units of the region's radius", row=1, col=1)
-    fig.update_yaxes(range=[0, 1.03], row=1, col=len(_PANELS))
+            _strip(fig, place, values, name, panel)
+        fig.add_hline(y=table["variance_expected"].mean() if share else 1, line=DOTTED, **panel)
+        fig.update_yaxes(rangemode="tozero", tickformat=".0%" if share else None, **panel)
+    fig.update_yaxes(title_text="in units of the region's radius", **panel_of[0])
+    fig.update_yaxes(range=[0, 1.03], **panel_of[-1])
     wrapped = [name.replace(" ", "<br>") for name in names]
     fig.update_xaxes(tickvals=list(range(len(names))), ticktext=wrapped, range=[-0.6, len(names) - 0.4])
     fig.update_xaxes(title_text="whose clouds", tickangle=0, tickfont={"size": 12})
     fig.update_annotations(font_size=14)
-    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
-    return fig.update_layout(margin={"t": TOP + 30, "b": BOTTOM + 30})
+    return fig.update_layout(showlegend=False, margin={"t": TOP + 30, "b": BOTTOM + 30})
 
 
-def _strip(fig: go.Figure, place: int, values: np.ndarray, name: str, column: int) -> None:
+def _strip(fig: go.Figure, place: int, values: np.ndarray, name: str, panel: Panel) -> None:
     """Draw a dot per category, and beside them the mean with its 95 % interval over categories."""
-    at = {"row": 1, "col": column}
     dots = {"size": 6, "color": PALE, "opacity": 0.7}
-    fig.add_scatter(x=np.full(len(values), place - 0.12), y=values, name=name, mode="markers", marker=dots, **at)
+    fig.add_scatter(x=np.full(len(values), place - 0.12), y=values, name=name, mode="markers", marker=dots, **panel)
     mean, (low, high) = values.mean(), bootstrap_ci(values)
-    bars = error_bars(mean, low, high, INK)
+    bars = error_bars({"mean": mean, "ci_low": low, "ci_high": high}, "mean", INK)
     look = {"size": 10, "color": INK, "symbol": "diamond"}
-    fig.add_scatter(x=[place + 0.15], y=[mean], name=name, mode="markers", marker=look, error_y=bars, **at)
+    add_point(fig, name, place + 0.15, mean, marker=look, error_y=bars, **panel)

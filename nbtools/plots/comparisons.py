@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from nbtools.conditions import HIERARCHY, color, dash, symbol
-from nbtools.errors import InputError
+from nbtools.conditions import color
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.plots.style import (
-    BOTTOM,
-    INK,
-    PALE,
-    TEMPLATE,
-    TOP,
-    at_epsilon,
-    axis_places,
-    check_table,
-    condition_axis,
-    error_bars,
-    new_figure,
-    ordered,
-)
+from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, ring
+from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
+from nbtools.plots.tables import at_epsilon, check_drawable, check_points, ordered
 
 SIGNIFICANT = 0.05
 
@@ -48,35 +35,16 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("condition", score, "ci_low", "ci_high"))
+    check_drawable(table, ("condition", score, "ci_low", "ci_high"))
     fig = new_figure(title, "what guided the network", label)
-    names = ordered(table["condition"])
-    places = axis_places(names)
-    rows = table.set_index("condition")
-    line = [name for name in names if name in HIERARCHY]
-    fig.add_scatter(
-        x=[places[name] for name in line],
-        y=rows.loc[line, score],
-        mode="lines",
-        line={"color": "#cfcfcf", "width": 2},
-        hoverinfo="skip",
-    )
-    if "none" in rows.index:
-        fig.add_hline(y=rows.loc["none", score], line={"color": INK, "width": 1, "dash": "dot"})
-    for name in names:
-        row = rows.loc[name]
-        fig.add_scatter(
-            x=[places[name]],
-            y=[row[score]],
-            name=name,
-            mode="markers",
-            marker={"symbol": symbol(name), "size": 12, "color": color(name), "line": {"width": 1.5}},
-            error_y=error_bars(row[score], row["ci_low"], row["ci_high"], color(name)),
-        )
+    places = axis_places(ordered(table["condition"]))
+    add_conditions(fig, table.set_index("condition"), score, places)
     if note:
         above = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
         fig.add_annotation(text=note, showarrow=False, font={"size": 13}, **above)
-    return condition_axis(fig, places).update_layout(showlegend=False, margin={"t": TOP + 15, "b": BOTTOM + 20})
+    return condition_axis(fig, places).update_layout(
+        showlegend=False, margin={"t": TOP + 15, "b": BOTTOM + 20, "r": 60}
+    )
 
 
 def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -95,27 +63,18 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
+    check_drawable(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
     controls, conditions = ordered(table["control"]), ordered(table["condition"])
     titles = [f"minus {control}" for control in controls]
-    fig = make_subplots(1, len(controls), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
-    for column, control in enumerate(controls, start=1):
+    fig, places = panels(title, len(controls), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
+    for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
-            clear = row["p_holm"] <= SIGNIFICANT
-            marker = {"symbol": symbol(name), "size": 11, "color": color(name) if clear else "white"}
-            fig.add_scatter(
-                x=[value],
-                y=[name],
-                name=name,
-                mode="markers",
-                marker={**marker, "line": {"width": 2, "color": color(name)}},
-                error_x=error_bars(value, row["ci_low"], row["ci_high"], color(name)),
-                row=1,
-                col=column,
-            )
-        fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
-    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False)
+            marker = ring(name, 11, filled=row["p_holm"] <= SIGNIFICANT)
+            bars = error_bars(row, "difference", color(name))
+            add_point(fig, name, value, name, marker=marker, error_x=bars, **place)
+        fig.add_vline(x=0, line=DOTTED, **place)
+    fig.update_layout(showlegend=False)
     fig.update_layout(height=TOP + BOTTOM + 60 + 32 * len(conditions), margin={"t": TOP + 20, "l": 110})
     small = {"tickfont": {"size": 11}, "tickangle": 0, "nticks": 6}  # panels are narrow
     fig.update_xaxes(title_text="difference", tickformat="+.0%", matches="x", **small)
@@ -140,38 +99,25 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
     InputError
         If the table is empty, lacks a column or one of the two ε, or holds a condition × α twice.
     """
-    check_table(accuracy, ("condition", "alpha", "epsilon", "accuracy", "ci_low", "ci_high"))
+    check_drawable(accuracy, ("condition", "alpha", "epsilon", "accuracy", "ci_low", "ci_high"))
     keys = ["condition", "alpha"]
     both = at_epsilon(accuracy, 0.0).merge(at_epsilon(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
-    if both.duplicated(keys).any():
-        raise InputError(
-            "a condition stands twice at one α",
-            expected="one row per condition × α × ε",
-            got=f"{int(both.duplicated(keys).sum())} too many",
-            fix='pool seeds: robust_accuracy(decisions, by=("condition", "alpha"))',
-        )
-    fig = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
+    check_points(both, keys, fix='pool seeds: robust_accuracy(decisions, by=("condition", "alpha"))')
+    fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
     for name in ordered(both["condition"]):
         part = both[both["condition"] == name].sort_values("alpha")
-        look = {
-            "mode": "lines+markers",
-            "name": name,
-            "line": {"color": color(name), "dash": dash(name), "width": 2},
-            "marker": {"symbol": symbol(name), "size": 10},
-        }
-        robust = part["accuracy_robust"]
-        bars = error_bars(robust, part["ci_low_robust"], part["ci_high_robust"], color(name), "line")
-        fig.add_scatter(x=part["accuracy_clean"], y=robust, **look, row=1, col=1)
-        fig.add_scatter(x=part["alpha"], y=robust, error_y=bars, **look, showlegend=False, row=1, col=2)
+        bars = error_bars(part, "accuracy_robust", color(name), "line", ("ci_low_robust", "ci_high_robust"))
+        add_curve(fig, part["accuracy_clean"], part, "accuracy_robust", name, size=10, **left)
+        add_curve(fig, part["alpha"], part, "accuracy_robust", name, size=10, error_y=bars, **right)
         for _, point in part.iterrows():
             where = {"x": point["accuracy_clean"], "y": point["accuracy_robust"], "yshift": 13}
             text = f"{point['alpha']:g}"
-            fig.add_annotation(**where, text=text, showarrow=False, font={"size": 11, "color": PALE}, row=1, col=1)
-    fig.update_layout(template=TEMPLATE, title_text=title, legend={"y": 1.02})
-    fig.update_xaxes(title_text="clean accuracy (α beside each point)", tickformat=".0%", row=1, col=1)
-    fig.update_xaxes(title_text="weight of guidance α", row=1, col=2)
+            fig.add_annotation(**where, text=text, showarrow=False, font={"size": 11, "color": PALE}, **left)
+    fig.update_layout(legend={"y": 1.02})
+    fig.update_xaxes(title_text="clean accuracy (α beside each point)", tickformat=".0%", **left)
+    fig.update_xaxes(title_text="weight of guidance α", **right)
     fig.update_yaxes(tickformat=".0%")
-    return fig.update_yaxes(title_text=f"accuracy at ε = {epsilon_label(epsilon)}", row=1, col=1)
+    return fig.update_yaxes(title_text=f"accuracy at ε = {epsilon_label(epsilon)}", **left)
 
 
 def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -190,20 +136,14 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("measure", "rho", "p_holm"))
+    check_drawable(table, ("measure", "rho", "p_holm"))
     fig = new_figure(title, "Spearman ρ with hierarchy rank (right: as the paper says)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
     labels = [f"p = {p:.3f}" if p >= 0.001 else "p < 0.001" for p in table["p_holm"]]
-    fig.add_scatter(
-        x=table["rho"],
-        y=table["measure"],
-        mode="markers+text",
-        text=labels,
-        textposition="top center",
-        textfont={"size": 11},
-        marker={"size": 12, "color": colors, "line": {"width": 2, "color": INK}},
-    )
-    fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"})
+    marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
+    words = {"text": labels, "textposition": "top center", "textfont": {"size": 11}}
+    fig.add_scatter(x=table["rho"], y=table["measure"], mode="markers+text", marker=marker, **words)
+    fig.add_vline(x=0, line=DOTTED)
     fig.update_xaxes(range=[-1.15, 1.15])
     fig.update_yaxes(range=[len(table) - 0.5, -0.6])
     return fig.update_layout(showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 330})

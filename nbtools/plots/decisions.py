@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
-from nbtools.plots.style import BOTTOM, HEIGHT, INK, TEMPLATE, TOP, WIDTH, check_table, ordered
+from nbtools.plots.marks import Look, add_curve
+from nbtools.plots.style import BOTTOM, HEIGHT, INK, TOP, WIDTH, Panel, new_figure, panels
+from nbtools.plots.tables import check_drawable, check_points, ordered
 
 PATH_COLUMNS = ("condition", "level", "label", "probability", "rival", "rival_probability", "prediction", "reached")
 BAR_COLUMNS = ("condition", "class_name", "clean", "probability")
@@ -39,12 +40,11 @@ def decision_path(path: pd.DataFrame, level: float | None = None, *, x_title: st
         If the table is empty, lacks a column, or has several rows for one condition and ε.
     """
     _check_path(path)
-    fig = go.Figure(layout={"template": TEMPLATE, "title_text": title, "height": HEIGHT})
+    fig = new_figure(title, x_title, "probability").update_layout(height=HEIGHT)
     for slot, name in enumerate(dict.fromkeys(path["condition"])):
-        for trace in _path_traces(path[path["condition"] == name], slot, _positions(path)):
-            fig.add_trace(trace)
-    fig.update_xaxes(**_level_axis(path), title_text=x_title)
-    fig.update_yaxes(**_PROBABILITY, title_text="probability")
+        _draw_path(fig, path[path["condition"] == name].sort_values("level"), name, slot, _positions(path))
+    fig.update_xaxes(**_level_axis(path))
+    fig.update_yaxes(**_PROBABILITY)
     if level is not None:
         mark_level(fig, path, level)
     return fig
@@ -80,7 +80,7 @@ def class_bars(bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: s
         If a table cannot be drawn, or there are more than two conditions.
     """
     _check_path(path)
-    check_table(bars, BAR_COLUMNS)
+    check_drawable(bars, BAR_COLUMNS)
     names = list(dict.fromkeys(path["condition"]))
     if len(names) > SLOTS or set(bars["condition"]) != set(names):
         raise InputError(
@@ -89,14 +89,13 @@ def class_bars(bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: s
             got=f"{', '.join(names)} and {', '.join(ordered(bars['condition']))}",
             fix="choose two networks",
         )
-    fig = make_subplots(1, SLOTS, subplot_titles=[" "] * SLOTS, horizontal_spacing=0.14)
-    for slot, name in enumerate([*names, *[None] * SLOTS][:SLOTS]):
-        for trace in _bar_traces(bars[bars["condition"] == name], name):
-            fig.add_trace(trace, 1, slot + 1)
+    fig, places = panels(title, SLOTS, subplot_titles=[" "] * SLOTS, horizontal_spacing=0.14)
+    for name, place in zip([*names, *[None] * SLOTS], places, strict=False):
+        _draw_bars(fig, bars[bars["condition"] == name], name, place)
     fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4})
     fig.update_yaxes(**_class_axis(bars, path))
     height = TOP + BOTTOM + 30 + 18 * bars["class_name"].nunique()
-    fig.update_layout(template=TEMPLATE, barmode="overlay", height=height, width=WIDTH)
+    fig.update_layout(barmode="overlay", height=height, width=WIDTH)
     move_bars(fig, bars, path, level, title=title)
     return fig
 
@@ -118,15 +117,8 @@ _PROBABILITY = {"range": [-0.02, 1.04], "tickformat": ".0%", "tickvals": [0, 0.2
 
 
 def _check_path(path: pd.DataFrame) -> None:
-    check_table(path, PATH_COLUMNS)
-    doubled = int(path.duplicated(["condition", "level"]).sum())
-    if doubled:
-        raise InputError(
-            "several decisions stand at one point of the path",
-            expected="one row per condition × ε",
-            got=f"{doubled} rows too many",
-            fix="give the path of one image and one attack",
-        )
+    check_drawable(path, PATH_COLUMNS)
+    check_points(path, ("condition", "level"), fix="give the path of one image and one attack")
 
 
 def _positions(path: pd.DataFrame) -> dict[float, float]:
@@ -137,17 +129,13 @@ def _positions(path: pd.DataFrame) -> dict[float, float]:
 
 
 def _level_axis(path: pd.DataFrame) -> dict:
+    """Name every ε, or every other of many, and the clean image."""
     positions = _positions(path)
     levels = [level for level in positions if level > 0]
-    named = levels[:: 1 + (len(levels) > 9)]
-    text = [f"{level:g}" if level in named else "" for level in levels]
-    clean = [level for level in positions if level == 0]
-    ends = (min(positions.values()), max(positions.values()))
-    return {
-        "tickvals": [positions[level] for level in (*clean, *levels)],
-        "ticktext": [*("clean" for _ in clean), *text],
-        "range": [ends[0] - 0.25, ends[1] + 0.25],
-    }
+    named = {0: "clean", **{level: f"{level:g}" for level in levels[:: 1 + (len(levels) > 9)]}}
+    places = list(positions.values())
+    text = [named.get(level, "") for level in positions]
+    return {"tickvals": places, "ticktext": text, "range": [places[0] - 0.25, places[-1] + 0.25]}
 
 
 def _class_axis(bars: pd.DataFrame, path: pd.DataFrame) -> dict:
@@ -163,55 +151,33 @@ def _head(path: pd.DataFrame, level: float) -> str:
     return f"<b>{row['condition']}</b> says {row['prediction']}" + (" (fooled)" if fooled else "")
 
 
-def _bar_traces(bars: pd.DataFrame, name: str | None) -> list[go.Bar]:
-    """Two bars a class: the clean image's, wide and pale, and at ε, narrow and in the network's colour."""
-    shade = color(name) if name else GHOST
+def _draw_bars(fig: go.Figure, bars: pd.DataFrame, name: str | None, panel: Panel) -> None:
+    """Draw two bars a class: the clean image's, wide and pale, and at ε, narrow and in the network's colour."""
     common = {"y": bars["class_name"], "orientation": "h", "showlegend": False, "hovertemplate": "%{y} %{x:.1%}"}
-    return [
-        go.Bar(x=bars["clean"].to_numpy(), name="clean", width=0.82, marker={"color": GHOST}, **common),
-        go.Bar(x=bars["probability"].to_numpy(), name=_NOW, width=0.46, marker={"color": shade}, **common),
-    ]
+    fig.add_bar(x=bars["clean"].to_numpy(), name="clean", width=0.82, marker={"color": GHOST}, **common, **panel)
+    now = {"name": _NOW, "width": 0.46, "marker": {"color": color(name) if name else GHOST}}
+    fig.add_bar(x=bars["probability"].to_numpy(), **now, **common, **panel)
 
 
-def _path_traces(path: pd.DataFrame, slot: int, positions: dict[float, float]) -> list[go.Scatter]:
-    """The label's probability, the rival's, and where the decision flips; empty without rows."""
-    path = path.sort_values("level")
-    name, label, rival = path.iloc[0][["condition", "label", "rival"]] if len(path) else (None, "", "")
-    shade, shape = (color(name), symbol(name)) if name else (GHOST, "circle")
+def _draw_path(fig: go.Figure, path: pd.DataFrame, name: str, slot: int, positions: dict[float, float]) -> None:
+    """Draw the label's probability, the rival's, and where the decision flips."""
+    label, rival = path.iloc[0][["label", "rival"]]
+    shade, shape = color(name), symbol(name)
     x = [positions[level] for level in path["level"]]
+    said = {"customdata": path["level"], "hovertemplate": "ε = %{customdata:g}/255: %{y:.1%}"}
+    add_curve(fig, x, path, "probability", f"{name}: {label}", look=Look(shade, symbol=shape), width=2.5, **said)
+    dotted = Look(shade, "dot", f"{shape}-open")
+    add_curve(fig, x, path, "rival_probability", f"{name}: {rival}", look=dotted, width=1.8, size=6, **said)
     flip = path[path["reached"]].head(1)
-    hover = {"customdata": path["level"], "hovertemplate": "ε = %{customdata:g}/255: %{y:.1%}"}
-    return [
-        go.Scatter(
-            x=x,
-            y=path["probability"],
-            name=f"{name}: {label}",
-            mode="lines+markers",
-            line={"color": shade, "width": 2.5},
-            marker={"symbol": shape, "size": 8},
-            showlegend=bool(name),
-            **hover,
-        ),
-        go.Scatter(
-            x=x,
-            y=path["rival_probability"],
-            name=f"{name}: {rival}",
-            mode="lines+markers",
-            line={"color": shade, "width": 1.8, "dash": "dot"},
-            marker={"symbol": f"{shape}-open", "size": 6},
-            showlegend=bool(name),
-            **hover,
-        ),
-        go.Scatter(
-            x=[positions[level] for level in flip["level"]],
-            y=flip["rival_probability"],
-            text=[f"flips to {said}" for said in flip["prediction"]],
-            mode="markers+text",
-            textposition=("top left", "bottom right")[slot % 2],
-            marker={"symbol": "circle-open", "size": 17, "color": shade, "line": {"width": 2.5}},
-            name="flip",
-            showlegend=False,
-            cliponaxis=False,
-            hoverinfo="text",
-        ),
-    ]
+    fig.add_scatter(
+        x=[positions[level] for level in flip["level"]],
+        y=flip["rival_probability"],
+        text=[f"flips to {said}" for said in flip["prediction"]],
+        mode="markers+text",
+        textposition=("top left", "bottom right")[slot % 2],
+        marker={"symbol": "circle-open", "size": 17, "color": shade, "line": {"width": 2.5}},
+        name="flip",
+        showlegend=False,
+        cliponaxis=False,
+        hoverinfo="text",
+    )

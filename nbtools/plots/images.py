@@ -12,7 +12,9 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from nbtools.errors import InputError
-from nbtools.plots.style import TEMPLATE, TOP, WIDTH
+from nbtools.plots.style import TOP, WIDTH, new_figure
+
+Places = Sequence[tuple[float, float]]  # column, and row from the top, in sides of a tile
 
 
 def image_grid(images: np.ndarray, labels: Sequence[str], columns: int = 6, *, title: str) -> go.Figure:
@@ -44,8 +46,8 @@ def image_grid(images: np.ndarray, labels: Sequence[str], columns: int = 6, *, t
         )
     columns = min(columns, len(images))
     tile = min(150, (WIDTH - 40) // columns)
-    wrapped = ["<br>".join(textwrap.wrap(str(label), max(6, tile // 7))) for label in labels]
-    head = (max(label.count("<br>") for label in wrapped) + 1) * 17 / tile + 0.06
+    wrapped, lines = _wrapped(labels, tile)
+    head = lines + 0.06
     places = [(i % columns, (i // columns) * (1 + head) + head) for i in range(len(images))]
     fig = _tiles(images, places, list(labels), tile, title, left=20)
     for (x, y), label in zip(places, wrapped, strict=True):
@@ -95,8 +97,8 @@ def perturbations(
     }
     n, left = len(original), 110
     tile = min(150, (WIDTH - left - 20) // n)
-    wrapped = ["<br>".join(textwrap.wrap(caption, max(6, tile // 7))) for caption in captions]
-    head = (max((c.count("<br>") + 1 for c in wrapped), default=0) * 17) / tile + 0.04
+    wrapped, lines = _wrapped(captions, tile)
+    head = lines + 0.04
     places = [(i, row + head) for row in range(3) for i in range(n)]
     pixels = np.concatenate([np.round(255 * np.clip(row, 0, 1)) for row in rows.values()]).astype(np.uint8)
     names = [name.replace("<br>", " ") for name in rows for _ in range(n)]
@@ -108,39 +110,27 @@ def perturbations(
     return fig
 
 
-def _tiles(
-    images: np.ndarray,
-    places: Sequence[tuple[float, float]],
-    names: Sequence[str],
-    tile: int,
-    title: str,
-    left: int,
-) -> go.Figure:
-    """Draw each uint8 image at its place (column, row from the top), in units of one tile's side in pixels."""
-    fig = go.Figure(layout={"template": TEMPLATE, "title_text": title})
+def _wrapped(texts: Sequence[str], tile: int) -> tuple[list[str], float]:
+    """Wrap texts to the width of a tile (pixels), and say how high the longest is, in tiles."""
+    wrapped = ["<br>".join(textwrap.wrap(str(text), max(6, tile // 7))) for text in texts]
+    return wrapped, max((text.count("<br>") + 1 for text in wrapped), default=0) * 17 / tile
+
+
+def _tiles(images: np.ndarray, places: Places, names: Sequence[str], tile: int, title: str, left: int) -> go.Figure:
+    """Draw each uint8 image at its place; a tile and the left margin are given in pixels."""
+    fig = new_figure(title)
     n_rows, n_columns = images.shape[1:3]
     dx, dy = 0.96 / n_columns, 0.96 / n_rows
+    look = {"dx": dx, "dy": dy, "zsmooth": False, "hoverinfo": "name"}  # zsmooth=False keeps small images crisp
     for image, (x, y), name in zip(images, places, names, strict=True):
-        # plotly puts x0, y0 at the middle of the first pixel; zsmooth=False keeps small images crisp.
-        fig.add_image(
-            source=png_uri(image),
-            x0=x + dx / 2,
-            y0=y + dy / 2,
-            dx=dx,
-            dy=dy,
-            zsmooth=False,
-            name=name,
-            hoverinfo="name",
-        )
-    width, height = (max(place[i] for place in places) + 1 for i in (0, 1))
-    fig.update_xaxes(visible=False, range=[0, width], constrain="domain")
-    fig.update_yaxes(visible=False, range=[height, 0], constrain="domain", scaleanchor="x")
-    size = {
-        "width": max(left + 20 + round(width * tile), 480),
-        "height": TOP - 25 + 15 + round(height * tile),
-    }
-    right = size["width"] - left - round(width * tile)
-    return fig.update_layout(**size, margin={"l": left, "r": right, "t": TOP - 25, "b": 15})
+        # plotly puts x0, y0 at the middle of the first pixel
+        fig.add_image(source=png_uri(image), x0=x + dx / 2, y0=y + dy / 2, name=name, **look)
+    columns, rows = (max(place[i] for place in places) + 1 for i in (0, 1))
+    fig.update_xaxes(visible=False, range=[0, columns], constrain="domain")
+    fig.update_yaxes(visible=False, range=[rows, 0], constrain="domain", scaleanchor="x")
+    width, top, bottom = max(left + 20 + round(columns * tile), 480), TOP - 25, 15
+    margin = {"l": left, "r": width - left - round(columns * tile), "t": top, "b": bottom}
+    return fig.update_layout(width=width, height=top + bottom + round(rows * tile), margin=margin)
 
 
 def png_uri(image: np.ndarray) -> str:

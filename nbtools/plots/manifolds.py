@@ -7,20 +7,11 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from nbtools.conditions import HIERARCHY, color, dash, symbol
-from nbtools.plots.style import (
-    INK,
-    PALE,
-    TEMPLATE,
-    axis_places,
-    check_names,
-    check_table,
-    error_bars,
-    legend_beside,
-    ordered,
-)
+from nbtools.conditions import HIERARCHY, color
+from nbtools.plots.marks import add_curve, add_key, add_point, error_bars, interval_text, ring
+from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, legend_beside, panels
+from nbtools.plots.tables import check_drawable, check_names, ordered
 
 # What a panel is called; capacity and separability are better high, the others low.
 PANELS: dict[str, str] = {
@@ -51,7 +42,7 @@ def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty, lacks a column or holds an unknown measure.
     """
-    check_table(table, (*_COLUMNS, "space"))
+    check_drawable(table, (*_COLUMNS, "space"))
     fig, places_of = _panels(table, title)
     spaces = list(dict.fromkeys(table["space"]))
     names = ordered(table["condition"])
@@ -61,26 +52,17 @@ def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
             rows = table[(table["measure"] == measure) & (table["space"] == space)].set_index("condition")
             shift = (i - (len(spaces) - 1) / 2) * 0.3
             line = [name for name in HIERARCHY if name in rows.index]
-            x = [places[name] + shift for name in line]
+            joined = {"x": [places[name] + shift for name in line], "y": rows.loc[line, "value"]}
             style = {"color": PALE, "width": 1.5, "dash": "solid" if i == 0 else "dot"}
-            fig.add_scatter(
-                x=x, y=rows.loc[line, "value"], mode="lines", line=style, showlegend=False, hoverinfo="skip", **place
-            )
+            fig.add_scatter(**joined, mode="lines", line=style, showlegend=False, hoverinfo="skip", **place)
             for name, row in rows.iterrows():
-                fig.add_scatter(
-                    x=[places[name] + shift],
-                    y=[row["value"]],
-                    name=f"{name}, {space}",
-                    mode="markers",
-                    marker={**_marker(name), "color": color(name) if i == 0 else "white"},
-                    error_y=error_bars(row["value"], row["ci_low"], row["ci_high"], color(name)),
-                    showlegend=False,
-                    **place,
-                )
+                look = {"marker": ring(name, filled=i == 0), "error_y": error_bars(row, "value", color(name))}
+                x = places[name] + shift
+                add_point(fig, f"{name}, {space}", x, row["value"], showlegend=False, **look, **place)
         fig.update_xaxes(tickvals=list(places.values()), ticktext=names, **place)
     for i, space in enumerate(spaces):  # a key in grey, since colours name the regions
         fill = {"color": PALE if i == 0 else "white", "size": 10, "line": {"width": 2, "color": PALE}}
-        fig.add_scatter(x=[None], y=[None], mode="markers", name=space, marker=fill, row=1, col=1)
+        add_key(fig, space, fill, row=1, col=1)
     return fig.update_xaxes(title_text="region")
 
 
@@ -100,7 +82,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty, lacks a column or holds an unknown measure or read-out.
     """
-    check_table(table, (*_COLUMNS, "readout"))
+    check_drawable(table, (*_COLUMNS, "readout"))
     check_names(table["readout"], READOUT_ORDER, "readout")
     fig, places_of = _panels(table, title)
     names = ordered(table["condition"])
@@ -110,17 +92,8 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
             part = table[(table["measure"] == measure) & (table["condition"] == name)].set_index("readout")
             part = part.loc[[readout for readout in readouts if readout in part.index]]
             nudge = (i - (len(names) - 1) / 2) * 0.03  # so that bars do not hide one another
-            fig.add_scatter(
-                x=[readouts.index(readout) + nudge for readout in part.index],
-                y=part["value"],
-                name=name,
-                mode="lines+markers",
-                line={"color": color(name), "dash": dash(name), "width": 1.5},
-                marker={"symbol": symbol(name), "size": 8},
-                error_y=error_bars(part["value"], part["ci_low"], part["ci_high"], color(name), "line"),
-                showlegend=place == {"row": 1, "col": 1},
-                **place,
-            )
+            x = [readouts.index(readout) + nudge for readout in part.index]
+            add_curve(fig, x, part, "value", name, bars="line", width=1.5, **place)
         ends = [-0.35, len(readouts) - 0.65]
         fig.update_xaxes(tickvals=list(range(len(readouts))), ticktext=readouts, range=ends, **place)
     return _legend_beside(fig.update_xaxes(title_text="read-out"), len(names))
@@ -144,8 +117,8 @@ def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: 
     InputError
         If a table is empty or lacks a column, or a measure is unknown or not among the statistics.
     """
-    check_table(table, (*_COLUMNS, "gain", "gain_low", "gain_high"))
-    check_table(statistics, ("measure", "rho", "ci_low", "ci_high", "p_holm"))
+    check_drawable(table, (*_COLUMNS, "gain", "gain_low", "gain_high"))
+    check_drawable(statistics, ("measure", "rho", "ci_low", "ci_high", "p_holm"))
     tested = set(statistics["measure"])
     check_names(table["measure"], [name for name in PANELS if name in tested], "measure")
     found = statistics.set_index("measure").loc[list(dict.fromkeys(table["measure"]))]
@@ -153,18 +126,13 @@ def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: 
     for measure, place in places_of.items():
         for row in table[table["measure"] == measure].to_dict("records"):
             name = row["condition"]
-            fig.add_scatter(
-                x=[row["value"]],
-                y=[row["gain"]],
-                name=name,
-                mode="markers",
-                marker=_marker(name),
-                error_x=error_bars(row["value"], row["ci_low"], row["ci_high"], color(name), "cross"),
-                error_y=error_bars(row["gain"], row["gain_low"], row["gain_high"], color(name), "cross"),
-                showlegend=place == {"row": 1, "col": 1},
-                **place,
-            )
-        fig.add_hline(y=0, line={"color": INK, "width": 1, "dash": "dot"}, **place)
+            bars = {
+                "error_x": error_bars(row, "value", color(name), "cross"),
+                "error_y": error_bars(row, "gain", color(name), "cross", ("gain_low", "gain_high")),
+            }
+            named = place == {"row": 1, "col": 1}
+            add_point(fig, name, row["value"], row["gain"], marker=ring(name), showlegend=named, **bars, **place)
+        fig.add_hline(y=0, line=DOTTED, **place)
         fig.update_xaxes(title_text=PANELS[measure], **place)
     fig.update_yaxes(tickformat="+.0%", matches="y")
     fig.update_yaxes(title_text="gain in robust accuracy", col=1)
@@ -173,33 +141,21 @@ def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: 
 
 def _panels(
     table: pd.DataFrame, title: str, headings: Mapping[Any, str] = PANELS
-) -> tuple[go.Figure, dict[str, dict[str, int]]]:
+) -> tuple[go.Figure, dict[str, Panel]]:
     """Return an empty figure, a panel per measure with the legend in the last place, and each measure's place."""
     check_names(table["measure"], tuple(PANELS), "measure")
     measures = [name for name in PANELS if name in set(table["measure"])]
-    fig = make_subplots(
-        2,
-        3,
-        subplot_titles=[headings[name] for name in measures],
-        horizontal_spacing=0.09,
-        vertical_spacing=0.21,
-        specs=[[{}, {}, {}], [{}, {}, None]],
-    )
-    legend = {"orientation": "v", "x": 0.74, "xanchor": "left", "y": 0.41, "yanchor": "top"}
-    fig.update_layout(template=TEMPLATE, title_text=title, width=_WIDTH, height=_HEIGHT, legend=legend)
+    heads = [headings[name] for name in measures]
+    fig, places = panels(title, len(PANELS), 3, gap=0.42, subplot_titles=heads, horizontal_spacing=0.09)
+    fig.update_layout(width=_WIDTH, height=_HEIGHT, legend={**BESIDE, "x": 0.74, "y": 0.41})
     fig.update_annotations(font_size=13)
-    return fig, {name: {"row": 1 + i // 3, "col": 1 + i % 3} for i, name in enumerate(measures)}
+    return fig, dict(zip(measures, places, strict=False))
 
 
 def _legend_beside(fig: go.Figure, entries: int) -> go.Figure:
     return legend_beside(fig, entries).update_layout(width=_WIDTH + 130)
 
 
-def _marker(condition: object) -> dict[str, object]:
-    name = str(condition)
-    return {"symbol": symbol(name), "size": 10, "color": color(name), "line": {"width": 2, "color": color(name)}}
-
-
 def _found(row: pd.Series) -> str:
     p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
-    return f"ρ = {row['rho']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}], {p}".replace("-", "−")
+    return f"ρ = {interval_text(row['rho'], row['ci_low'], row['ci_high'])}, {p}".replace("-", "−")

@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
+from nbtools.plots.labels import place_labels, plot_size
+from nbtools.plots.marks import add_key, add_point, error_bars, interval_text
 from nbtools.plots.style import (
+    BARE,
+    BESIDE,
     BOTTOM,
+    DOTTED,
     INK,
-    TEMPLATE,
+    SEQUENTIAL,
     TOP,
     axis_places,
-    check_names,
-    check_table,
-    error_bars,
     faded,
     new_figure,
-    ordered,
     padded,
-    place_labels,
-    plot_size,
+    panels,
 )
+from nbtools.plots.tables import check_drawable, check_names, ordered
 
 # What the features are, in words, in the order of legends.
 SOURCES = {
@@ -36,6 +36,8 @@ SOURCES = {
     "predicted": "region's predictor",
     "measured": "region, measured",
 }
+# What they are shows in a marker's opening and size.
+_FORMS = {"pooled": ("", 1), "neural": ("-open", 0.8), "predicted": ("-open-dot", 0.8), "measured": ("", 1.6)}
 _SHOWN_IMAGES = 200  # an RDM of more images is finer than a panel's pixels
 
 
@@ -66,26 +68,25 @@ def rdm_grid(
         raise InputError(
             "these RDMs cannot be drawn together",
             expected="square RDMs of the same images, and a category for each image or none",
-            got=f"{', '.join(map(str, shapes)) or 'no RDM'}, {len(categories) if categories is not None else 'no'} "
-            "categories",
+            got=f"RDMs {', '.join(map(str, shapes))}; categories {None if categories is None else len(categories)}",
             fix="give the matrices of one RDMs object: dict(zip(names, rdms.get_matrices()))",
         )
     order = np.arange(n) if categories is None else np.argsort(np.asarray(categories), kind="stable")
     order = order[np.linspace(0, n - 1, min(n, _SHOWN_IMAGES)).round().astype(int)]
-    rows = -(-len(rdms) // columns)
-    fig = make_subplots(rows, columns, subplot_titles=list(rdms), horizontal_spacing=0.03, vertical_spacing=0.13 / rows)
-    for k, matrix in enumerate(rdms.values()):
+    fig, places = panels(title, len(rdms), columns, gap=0.13, subplot_titles=list(rdms), horizontal_spacing=0.03)
+    for matrix, place in zip(rdms.values(), places, strict=True):
         z = _percentiles(np.asarray(matrix, dtype=float))[np.ix_(order, order)]
-        fig.add_heatmap(z=z, coloraxis="coloraxis", hoverinfo="skip", row=k // columns + 1, col=k % columns + 1)
+        fig.add_heatmap(z=z, coloraxis="coloraxis", hoverinfo="skip", **place)
     bar = {"title": "percentile of<br>distance", "ticksuffix": " %"}
-    fig.update_layout(template=TEMPLATE, title_text=title, coloraxis={"colorscale": "Cividis", "colorbar": bar})
-    ticks = _category_ticks(np.asarray(categories)[order]) if categories is not None else {"showticklabels": False}
-    fig.update_xaxes(showticklabels=False, ticks="", showline=False)
-    fig.update_yaxes(showticklabels=False, ticks="", showline=False, autorange="reversed", showgrid=False)
-    fig.update_yaxes(ticks, col=1)
+    fig.update_layout(coloraxis={"colorscale": SEQUENTIAL, "colorbar": bar})
+    fig.update_xaxes(BARE)
+    fig.update_yaxes(BARE, autorange="reversed")
+    if categories is not None:
+        fig.update_yaxes(_category_ticks(np.asarray(categories)[order]), col=1)
     shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
     fig.update_yaxes(title_text=shown, col=1)
-    return fig.update_layout(height=TOP + 30 + 205 * rows, width=160 + 205 * columns, margin={"b": 20, "l": 110})
+    height = TOP + 30 + 205 * places[-1]["row"]
+    return fig.update_layout(height=height, width=160 + 205 * columns, margin={"b": 20, "l": 110})
 
 
 def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Spearman ρ", *, title: str) -> go.Figure:
@@ -107,37 +108,30 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     InputError
         If a table is empty or lacks a column, a source is unknown, or a region has no ceiling.
     """
-    check_table(table, ("a_source", "a", "b", "similarity", "ci_low", "ci_high"))
-    check_table(ceilings, ("region", "lower", "upper"))
-    check_names(table["a_source"], list(SOURCES), "a_source")
+    check_drawable(table, ("a_source", "a", "b", "similarity", "ci_low", "ci_high"))
+    check_drawable(ceilings, ("region", "lower", "upper"))
+    check_names(table["a_source"], SOURCES, "a_source")
     regions, names = ordered(table["b"]), ordered(table["a"])
-    check_names(table["b"], list(ceilings["region"]), "b")
+    check_names(table["b"], ceilings["region"], "b")
     bands, places = ceilings.set_index("region"), axis_places(names)
     titles = [f"<b>{region}</b>" for region in regions]
-    fig = make_subplots(1, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
+    fig, panel_of = panels(title, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
-    for column, region in enumerate(regions, start=1):
+    for region, panel in zip(regions, panel_of, strict=True):
         for row in table[table["b"] == region].to_dict("records"):
-            shift = 0.26 * (sources.index(row["a_source"]) - (len(sources) - 1) / 2)
-            fig.add_scatter(
-                x=[row["similarity"]],
-                y=[places[row["a"]] + shift],
-                mode="markers",
-                marker=_marker(row["a"], row["a_source"], 8),
-                error_x=error_bars(row["similarity"], row["ci_low"], row["ci_high"], color(row["a"]), "cross"),
-                name=f"{SOURCES[row['a_source']]}: {row['a']}",
-                showlegend=False,
-                row=1,
-                col=column,
-            )
-        fig.add_vline(x=0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
+            name, source = row["a"], row["a_source"]
+            y = places[name] + 0.26 * (sources.index(source) - (len(sources) - 1) / 2)
+            bars = error_bars(row, "similarity", color(name), "cross")
+            look = {"marker": _marker(name, source, 8), "error_x": bars, "showlegend": False}
+            add_point(fig, f"{SOURCES[source]}: {name}", row["similarity"], y, **look, **panel)
+        fig.add_vline(x=0, line=DOTTED, **panel)
         low, high = bands.loc[region, ["lower", "upper"]]
-        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", row=1, col=column)
+        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
         if region in places:
             y, tint = places[region], faded(color(region), 0.16)
-            fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", row=1, col=column)
+            fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
     _source_legend(fig, sources)
-    fig.update_layout(template=TEMPLATE, title_text=title, width=230 + 125 * len(regions))
+    fig.update_layout(width=230 + 125 * len(regions))
     fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
     fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
@@ -162,22 +156,22 @@ def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title
     InputError
         If the table is empty or lacks a column, or a source is unknown.
     """
-    check_table(table, ("a_source", "a", "b_source", "b", "similarity", "ci_low", "ci_high"))
-    check_names(table["a_source"], list(SOURCES), "a_source")
+    check_drawable(table, ("a_source", "a", "b_source", "b", "similarity", "ci_low", "ci_high"))
+    check_names(table["a_source"], SOURCES, "a_source")
     groups = {source: ordered(table.loc[table["a_source"] == source, "a"]) for source in SOURCES}
     keys = [(source, name) for source, names in groups.items() for name in names]
-    words = [f"{label} = {r.similarity:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}]" for r in table.itertuples()]
-    labelled = table.assign(words=words).set_index(["a_source", "a", "b_source", "b"])
-    pairs = [(*first, *second) for first in keys for second in keys]
-    cells = labelled.reindex(pairs)
-    z = cells["similarity"].to_numpy(float, copy=True).reshape(len(keys), len(keys))
+    words = [f"{label} = {interval_text(r.similarity, r.ci_low, r.ci_high)}" for r in table.itertuples()]
+    cells = table.assign(words=words).pivot(index=["a_source", "a"], columns=["b_source", "b"])
+    similarity, said = (cells[part].reindex(index=keys, columns=keys) for part in ("similarity", "words"))
+    z = similarity.to_numpy(float, copy=True)
     np.fill_diagonal(z, np.nan)  # an RDM is like itself: nothing to see
+    name_of = [f"{SOURCES[source]}: {name}" for source, name in keys]
     fig = new_figure(title, "", "")
     fig.add_heatmap(
         z=z,
-        colorscale="Cividis",
-        text=np.array([f"{SOURCES[s]}: {name}" for s, name in keys])[:, None].repeat(len(keys), 1),
-        customdata=cells["words"].to_numpy().reshape(z.shape),
+        colorscale=SEQUENTIAL,
+        text=np.array(name_of)[:, None].repeat(len(keys), 1),
+        customdata=said.to_numpy(),
         hovertemplate="%{text} with %{x}: %{customdata}<extra></extra>",
         colorbar={"title": label},
     )
@@ -204,35 +198,29 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column, or a source is unknown.
     """
-    check_table(places, ("source", "name", "x", "y", "stress"))
-    check_names(places["source"], list(SOURCES), "source")
+    check_drawable(places, ("source", "name", "x", "y", "stress"))
+    check_names(places["source"], SOURCES, "source")
     fig = new_figure(f"{title}<br><sup>stress-1 = {places['stress'].iloc[0]:.2f}; axes have no meaning</sup>", "", "")
     fig.update_layout(width=960, height=760, margin={"t": TOP + 20, "l": 20, "b": 20, "r": 160}, legend={"y": 1.01})
-    fig.update_layout(legend2={"x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top", "orientation": "v"})
+    fig.update_layout(legend2=BESIDE)
     sources = [source for source in SOURCES if source in set(places["source"])]
     for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
         line = {"color": faded(color(part["name"].iloc[0]), 0.35), "width": 1}
         fig.add_scatter(x=part["x"], y=part["y"], mode="lines", line=line, hoverinfo="skip", showlegend=False)
     for row in places.to_dict("records"):
-        fig.add_scatter(
-            x=[row["x"]],
-            y=[row["y"]],
-            mode="markers",
-            marker=_marker(row["name"], row["source"], 11),
-            name=f"{SOURCES[row['source']]}: {row['name']}",
-            showlegend=False,
-        )
+        name, source = row["name"], row["source"]
+        look = {"marker": _marker(name, source, 11), "showlegend": False}
+        add_point(fig, f"{SOURCES[source]}: {name}", row["x"], row["y"], **look)
     _source_legend(fig, sources)
     for name in ordered(places["name"]):
-        marker = _marker(name, "pooled", 10)
-        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legend="legend2")
+        add_key(fig, name, _marker(name, "pooled", 10), legend="legend2")
     x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))
-    measured = (places["source"] == "measured").to_numpy()
-    points = places[["x", "y"]].to_numpy()
-    place_labels(fig, points[measured], points, list(places.loc[measured, "name"]), x_range, y_range)
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
-    fig.update_xaxes(blank, range=x_range)
-    return fig.update_yaxes(blank, range=y_range)
+    fig.update_xaxes(blank, range=x_range).update_yaxes(blank, range=y_range)
+    measured = places[places["source"] == "measured"]
+    points, targets = (table[["x", "y"]].to_numpy() for table in (places, measured))
+    place_labels(fig, targets, points, list(measured["name"]))
+    return fig
 
 
 def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float], list[float]]:
@@ -243,24 +231,19 @@ def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float],
     return x, y
 
 
-def _marker(name: str, source: str, size: float) -> dict[str, Any]:
-    """Condition's colour and symbol; what the features are shows in size, fill and outline."""
-    shape, ink = symbol(name), color(name)
-    if source == "measured":
-        return {"symbol": shape, "color": ink, "size": 1.6 * size, "line": {"width": 2.5, "color": INK}}
-    if source == "pooled":
-        return {"symbol": shape, "color": ink, "size": size, "line": {"width": 1.5, "color": ink}}
-    base = shape.removesuffix("-open")
-    opened = f"{base}-open" if source == "neural" else f"{base}-open-dot"
-    return {"symbol": opened, "color": ink, "size": 0.8 * size, "line": {"width": 1.5, "color": ink}}
+def _marker(name: str, source: str, size: float, ink: str = "") -> dict[str, Any]:
+    """Return a marker of the condition's colour, or of another ink, and symbol, in the source's form."""
+    ink, shape = ink or color(name), symbol(name)
+    opening, scale = _FORMS[source]
+    if opening:
+        shape = shape.removesuffix("-open") + opening
+    line = {"width": 2.5, "color": INK} if source == "measured" else {"width": 1.5, "color": ink}
+    return {"symbol": shape, "color": ink, "size": scale * size, "line": line}
 
 
 def _source_legend(fig: go.Figure, sources: Sequence[str]) -> None:
     for source in sources:
-        marker = {**_marker("V1", source, 10), "color": "#777777"}
-        if source != "measured":
-            marker["line"] = {"width": 1.5, "color": "#777777"}
-        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=SOURCES[source])
+        add_key(fig, SOURCES[source], _marker("V1", source, 10, "#777777"))
 
 
 def _percentiles(matrix: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import color, symbol
-from nbtools.plots.style import BOTTOM, INK, TOP, check_table, error_bars, legend_beside, new_figure, ordered
-
-CONSISTENCY_COLORS = "Cividis"
+from nbtools.plots.marks import error_bars, interval_text, matrix_figure
+from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_figure
+from nbtools.plots.tables import check_drawable, ordered
 
 
 def class_bias(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -27,22 +27,18 @@ def class_bias(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("condition", "shape", "shape_bias", "ci_low", "ci_high"))
+    check_drawable(table, ("condition", "shape", "shape_bias", "ci_low", "ci_high"))
     classes = sorted(table["shape"].unique())
     names = ordered(table["condition"])
     fig = new_figure(title, "decided by texture ← shape bias → decided by shape", "shape class")
     for i, name in enumerate(names):
         part = table[table["condition"] == name].set_index("shape").reindex(classes)
         offset = (i - (len(names) - 1) / 2) * 0.7 / len(names)
-        fig.add_scatter(
-            x=part["shape_bias"],
-            y=np.arange(len(classes)) + offset,
-            name=name,
-            mode="markers",
-            marker={"symbol": symbol(name), "size": 9, "color": color(name)},
-            error_x=error_bars(part["shape_bias"], part["ci_low"], part["ci_high"], color(name), "line"),
-        )
-    fig.add_vline(x=0.5, line={"color": INK, "width": 1, "dash": "dot"})
+        look = {"symbol": symbol(name), "size": 9, "color": color(name)}
+        bars = error_bars(part, "shape_bias", color(name), "line")
+        y = np.arange(len(classes)) + offset
+        fig.add_scatter(x=part["shape_bias"], y=y, name=name, mode="markers", marker=look, error_x=bars)
+    fig.add_vline(x=0.5, line=DOTTED)
     fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
     fig.update_yaxes(tickvals=np.arange(len(classes)), ticktext=classes, autorange="reversed")
     fig.update_layout(height=TOP + BOTTOM + max(12 * len(classes) * len(names), 260), margin={"l": 110})
@@ -64,7 +60,7 @@ def shape_and_texture(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("condition", "shape_accuracy", "texture_accuracy"))
+    check_drawable(table, ("condition", "shape_accuracy", "texture_accuracy"))
     names = ordered(table["condition"])
     rows = table.set_index("condition").loc[names]
     parts = {
@@ -95,26 +91,10 @@ def consistency_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_table(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
-    names = ordered(table["a"])
-    words = [f"κ = {r.kappa:.2f} [{r.ci_low:.2f}, {r.ci_high:.2f}], {r.n} images" for r in table.itertuples()]
-    cells = table.assign(words=words).pivot(index="a", columns="b", values=["kappa", "words"])
-    kappa = cells["kappa"].loc[names, names].to_numpy(float, copy=True)
-    kappa[np.eye(len(names), dtype=bool)] = np.nan  # a network agrees with itself: nothing to see
-    fig = new_figure(title, "", "")
-    fig.add_heatmap(
-        x=names,
-        y=names,
-        z=kappa,
-        colorscale=CONSISTENCY_COLORS,
-        text=[["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in kappa],
-        texttemplate="%{text}",
-        textfont={"size": 11},
-        customdata=cells["words"].loc[names, names].to_numpy(),
-        hovertemplate="%{y} and %{x}: %{customdata}<extra></extra>",
-        colorbar={"title": "Cohen's κ"},
-    )
-    fig.update_xaxes(title_text="network")
-    fig.update_yaxes(title_text="network", autorange="reversed", showgrid=False)
-    side = 190 + 42 * len(names)
-    return fig.update_layout(width=max(side + 110, 600), height=side, margin={"l": 130, "b": 110})
+    check_drawable(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
+    said = [f"κ = {interval_text(r.kappa, r.ci_low, r.ci_high)}, {r.n} images" for r in table.itertuples()]
+    kappa = table["kappa"].where(table["a"] != table["b"])  # a network agrees with itself: nothing to see
+    text = ["" if np.isnan(value) else f"{value:.2f}" for value in kappa]
+    cells = table.assign(kappa=kappa, said=said, text=text)
+    fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", colorbar={"title": "Cohen's κ"})
+    return fig.update_xaxes(title_text="network").update_yaxes(title_text="network")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from nbtools.errors import InputError
 from nbtools.plots.images import png_uri
-from nbtools.plots.style import TEMPLATE, check_table
+from nbtools.plots.style import BARE, SEQUENTIAL, Panel, panels
+from nbtools.plots.tables import check_drawable
 
 # Okabe and Ito's palette, which colour-blind eyes tell apart, and a marker besides: 56 classes before a look repeats.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000")
@@ -58,13 +58,14 @@ def rdms_and_maps(
         )
     heads = [f"<b>{name}</b>" for name in rdms]
     heads += [f"stress {part['stress'].iloc[0]:.2f}" for part in maps.values()]
-    fig = make_subplots(2, len(rdms), subplot_titles=heads, vertical_spacing=0.07, horizontal_spacing=0.04)
+    n_spaces = len(rdms)
+    fig, places = panels(title, 2 * n_spaces, n_spaces, gap=0.14, subplot_titles=heads, horizontal_spacing=0.04)
+    for name, place in zip(rdms, places[:n_spaces], strict=True):
+        _rdm(fig, rdms[name], notes, place)
     sources = [png_uri(image) for image in images]
-    for column, name in enumerate(rdms, start=1):
-        _rdm(fig, rdms[name], notes, column)
-    for column, name in enumerate(rdms, start=1):
-        _map(fig, maps[name], sources, notes, column, len(rdms) + column)
-    fig.update_layout(template=TEMPLATE, title_text=title, showlegend=False, height=940)
+    for name, place in zip(rdms, places[n_spaces:], strict=True):
+        _map(fig, maps[name], sources, notes, place)
+    fig.update_layout(showlegend=False, height=940)
     return fig.update_layout(margin={"t": 90, "b": 20, "l": 20, "r": 100})
 
 
@@ -89,31 +90,27 @@ def class_manifolds(
     """
     heads = []
     for name in components:
-        check_table(components[name], ("label", "c1", "c2", "c3", "share"))
-        check_table(geometry[name], ("label", "radius", "dimension"))
+        check_drawable(components[name], ("label", "c1", "c2", "c3", "share"))
+        check_drawable(geometry[name], ("label", "radius", "dimension"))
         means = geometry[name][["radius", "dimension"]].mean()
         share = components[name]["share"].iloc[0]
         text = f"mean radius {means['radius']:.2f}, dimension {means['dimension']:.1f}"
         heads.append(f"<b>{name}</b>: {text}<br>these components hold {share:.0%} of the variance")
-    scenes = [[{"type": "scene"}] * len(heads)]
-    fig = make_subplots(1, len(heads), specs=scenes, subplot_titles=heads, horizontal_spacing=0.02)
+    fig, places = panels(title, len(heads), kind="scene", subplot_titles=heads, horizontal_spacing=0.02)
     labels = sorted({str(label) for part in components.values() for label in part["label"]})
-    for column, part in enumerate(components.values(), start=1):
+    for part, place in zip(components.values(), places, strict=True):
         for i, label in enumerate(labels):
             points = part[part["label"].astype(str) == label]
             marker = {"size": 4, "color": _COLORS[i % len(_COLORS)], "symbol": _SYMBOLS[i % len(_SYMBOLS)]}
-            look = {"name": label, "legendgroup": label, "showlegend": column == 1, "marker": marker}
-            hover = "%{text}<extra>" + label + "</extra>"
+            look = {"name": label, "legendgroup": label, "showlegend": place == places[0], "marker": marker}
             said = [f"image {name}" for name in points["image_id"]]
-            xyz = {"x": points["c1"], "y": points["c2"], "z": points["c3"]}
-            fig.add_scatter3d(**xyz, mode="markers", text=said, hovertemplate=hover, **look, row=1, col=column)
+            hover = {"text": said, "hovertemplate": "%{text}<extra>" + label + "</extra>"}
+            fig.add_scatter3d(x=points["c1"], y=points["c2"], z=points["c3"], mode="markers", **hover, **look, **place)
     axis = {"showticklabels": False, "backgroundcolor": "white", "gridcolor": "#d9d9d9", "showspikes": False}
     axes = {f"{a}axis": {**axis, "title": {"text": f"component {k}"}} for k, a in enumerate("xyz", start=1)}
     fig.update_scenes(**axes, aspectmode="cube", camera={"eye": {"x": 1.5, "y": 1.5, "z": 1.0}})
-    fig.update_layout(template=TEMPLATE, title_text=title, height=560, margin={"t": 120, "b": 70, "l": 10, "r": 10})
-    return fig.update_layout(
-        legend={"itemsizing": "constant", "x": 0.5, "xanchor": "center", "y": -0.02, "yanchor": "top"}
-    )
+    legend = {"itemsizing": "constant", "x": 0.5, "xanchor": "center", "y": -0.02, "yanchor": "top"}
+    return fig.update_layout(legend=legend, height=560, margin={"t": 120, "b": 70, "l": 10, "r": 10})
 
 
 def ranked(rdm: np.ndarray) -> np.ndarray:
@@ -126,33 +123,31 @@ def ranked(rdm: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], column: int) -> None:
+def _rdm(fig: go.Figure, rdm: np.ndarray, notes: Sequence[str], panel: Panel) -> None:
     bar = {"title": {"text": "rank of<br>dissimilarity"}, "len": 0.42, "y": 0.78, "thickness": 14}
     said = np.array([[f"{a} · {b}" for b in notes] for a in notes], object)
     hover = "%{text}<br>dissimilarity %{customdata:.2f}<extra></extra>"
-    look = {"colorscale": "Cividis", "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": column == 1}
+    look = {"colorscale": SEQUENTIAL, "zmin": 0, "zmax": 1, "colorbar": bar, "showscale": panel["col"] == 1}
     ranks = ranked(rdm)
     shown = ranks.astype(object)
     shown[np.isnan(ranks)] = None  # widgets cannot send NaN
-    fig.add_heatmap(z=shown, text=said, customdata=rdm, hovertemplate=hover, **look, row=1, col=column)
-    bare = {"showticklabels": False, "ticks": "", "showline": False, "showgrid": False, "constrain": "domain"}
-    fig.update_xaxes(**bare, row=1, col=column)
-    square = {"scaleanchor": f"x{column if column > 1 else ''}", "autorange": "reversed"}
-    fig.update_yaxes(**bare, **square, row=1, col=column)
+    fig.add_heatmap(z=shown, text=said, customdata=rdm, hovertemplate=hover, **look, **panel)
+    fig.update_xaxes(**BARE, constrain="domain", **panel)
+    square = {"scaleanchor": fig.data[-1].xaxis, "autorange": "reversed"}
+    fig.update_yaxes(**BARE, constrain="domain", **square, **panel)
 
 
-def _map(
-    fig: go.Figure, part: pd.DataFrame, sources: Sequence[str], notes: Sequence[str], column: int, axis: int
-) -> None:
+def _map(fig: go.Figure, part: pd.DataFrame, sources: Sequence[str], notes: Sequence[str], panel: Panel) -> None:
     middle = part[["x", "y"]].to_numpy().mean(axis=0)
     reach = 1.08 * float(np.abs(part[["x", "y"]].to_numpy() - middle).max())
     marker = {"size": 24, "opacity": 0}
     look = {"mode": "markers", "marker": marker, "text": notes, "hovertemplate": "%{text}<extra></extra>"}
-    fig.add_scatter(x=part["x"], y=part["y"], **look, row=2, col=column)
+    fig.add_scatter(x=part["x"], y=part["y"], **look, **panel)
+    across, up = fig.data[-1].xaxis, fig.data[-1].yaxis
     side = {"sizex": 2 * reach * _TILE, "sizey": 2 * reach * _TILE, "xanchor": "center", "yanchor": "middle"}
     for source, x, y in zip(sources, part["x"], part["y"], strict=True):
-        fig.add_layout_image(source=source, x=x, y=y, xref=f"x{axis}", yref=f"y{axis}", **side, layer="above")
+        fig.add_layout_image(source=source, x=x, y=y, xref=across, yref=up, **side, layer="above")
     bare = {"visible": False, "constrain": "domain"}
-    fig.update_xaxes(range=[middle[0] - reach, middle[0] + reach], **bare, row=2, col=column)
-    up = {"range": [middle[1] - reach, middle[1] + reach], "scaleanchor": f"x{axis}"}
-    fig.update_yaxes(**up, **bare, row=2, col=column)
+    fig.update_xaxes(range=[middle[0] - reach, middle[0] + reach], **bare, **panel)
+    square = {"range": [middle[1] - reach, middle[1] + reach], "scaleanchor": across}
+    fig.update_yaxes(**square, **bare, **panel)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from nbtools.data.images.public import load_corruption
+from nbtools.data.images.corruptions import load_corruption
 from nbtools.data.images.sets import ImageSet
 from nbtools.models.networks import Network
 from nbtools.models.read_outs import predict
@@ -30,7 +30,7 @@ def decide_corrupted(
     folder : Path
         In ImageNet-C's layout.
     there : DataFrame
-        Rows of `image_sets.corruptions(folder)`: ``corruption``, ``severity``.
+        Rows of `data.corruptions(folder)`: ``corruption``, ``severity``.
 
     Returns
     -------

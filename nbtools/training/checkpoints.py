@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nbtools.checks import reading
 from nbtools.errors import InputError, Interrupted
 from nbtools.files import written
 
@@ -49,21 +50,17 @@ def load_checkpoint(file: Path, config: dict[str, Any]) -> tuple[State, dict[str
         If the file is damaged, or was written by a training with another configuration.
     """
     state: State = {}
-    try:
-        with safe_open(file, "pt") as saved:
-            note = json.loads(saved.metadata()["note"])
-            made_with = dict(note["config"])
-            for name in saved.keys():  # noqa: SIM118 (not a dict)
-                group, _, rest = name.partition("/")
-                state.setdefault(group, {})[rest] = saved.get_tensor(name)
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
-        raise InputError(
-            "the checkpoint cannot be read",
-            file=file,
-            expected="a checkpoint of this project",
-            got=error,
-            fix="delete the file; training then starts anew",
-        ) from error
+    kinds = (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError)
+    anew = "delete the file; training then starts anew"
+    with (
+        reading("the checkpoint cannot be read", *kinds, file=file, expected="a checkpoint of this project", fix=anew),
+        safe_open(file, "pt") as saved,
+    ):
+        note = json.loads(saved.metadata()["note"])
+        made_with = dict(note["config"])
+        for name in saved.keys():  # noqa: SIM118 (not a dict)
+            group, _, rest = name.partition("/")
+            state.setdefault(group, {})[rest] = saved.get_tensor(name)
     changed = {name for name in config.keys() | made_with.keys() if config.get(name) != made_with.get(name)}
     if changed:
         raise InputError(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from nbtools.checks import check_choice
 from nbtools.data.images.views import Augmentation, draw_boxes
 from nbtools.devices import launch, make_fabric, memory_advice, share_statistics
 from nbtools.errors import Helped, InputError
@@ -28,6 +29,8 @@ from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoin
 Batch = tuple[Tensor, ...]
 MakeBatch = Callable[[Tensor, Tensor], Batch]  # (rows, boxes) of the views → what the objective takes
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "cosine", "step", "one-cycle"]
 Batches = Callable[[torch.device], MakeBatch]
 
 # Fabric logs the precision at every start; it stands in run.json.
@@ -41,10 +44,10 @@ class TrainConfig:
     epochs: int
     batch_size: int  # over all devices; the last, incomplete batch of an epoch is left out
     lr: float  # peak learning rate
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Optimizer = "adam"
     momentum: float = 0.9  # of sgd
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "step", "one-cycle"] = "cosine"  # step: ×0.1 each third of training
+    schedule: Schedule = "cosine"  # step: ×0.1 each third of training
     augmentation: Augmentation = "shift"
     keep: Literal["last", "best"] = "last"  # best: the epoch of the highest validation neural r
     precision: Precision = "32-true"  # half precision pays on GPUs, and on CPUs for large images
@@ -59,21 +62,15 @@ WARMUP = 0.15  # share of a one-cycle schedule spent rising
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
     """Return the learning rate at `progress` (0 at the first step, 1 after the last)."""
+    check_choice("unknown schedule", config.schedule, get_args(Schedule))
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "step":
         return config.lr * 0.1 ** math.floor(3 * progress)
     if config.schedule == "one-cycle" and progress < WARMUP:
         return config.lr * max(progress, 1e-3) / WARMUP
-    if config.schedule in ("cosine", "one-cycle"):
-        start = WARMUP if config.schedule == "one-cycle" else 0.0
-        return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - start) / (1 - start)))
-    raise InputError(
-        "unknown schedule",
-        expected="constant, cosine, step or one-cycle",
-        got=repr(config.schedule),
-        fix="use one of these",
-    )
+    start = WARMUP if config.schedule == "one-cycle" else 0.0
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - start) / (1 - start)))
 
 
 class Objective(nn.Module):
@@ -134,8 +131,7 @@ def fit(
         if max(config.devices, here.n_processes) > 1:  # in processes of their own; the file carries the result back
             launch(_loop, work, config.devices)
         else:
-            with _flushed_denormals():
-                _loop({}, *work)
+            _loop({}, *work)
         if here.rank > 0:
             raise Helped
         state, note = load_checkpoint(file, asdict(config))
@@ -159,6 +155,7 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@_flushed_denormals()  # here, not around the call: processes of their own flush them too
 def _loop(
     fabric_options: dict[str, Any],
     objective: Objective,
@@ -260,12 +257,11 @@ def _rate(config: TrainConfig, epoch: int, step: int, n_steps: int) -> float:
 
 
 def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:
+    check_choice("unknown optimiser", config.optimizer, get_args(Optimizer))
     weights = objective.parameters()
     if config.optimizer == "adam":
         return torch.optim.Adam(weights, config.lr, weight_decay=config.weight_decay, fused=True)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(weights, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    raise InputError("unknown optimiser", expected="adam or sgd", got=repr(config.optimizer), fix="use one of them")
+    return torch.optim.SGD(weights, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def _n_steps(rows: Tensor, config: TrainConfig) -> int:

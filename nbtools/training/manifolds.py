@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nbtools.checks import check_eval
+from nbtools.checks import check_choice, check_eval
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, draw_boxes
 from nbtools.devices import best_device
@@ -203,8 +204,7 @@ def _check_training(
             got=f"{weights}, keep={config.keep!r}",
             fix=f"start from the paper's {PAPER_WEIGHTS}",
         )
-    if form not in ("corrected", "authors"):
-        raise InputError("unknown form", expected="corrected or authors", got=repr(form), fix="use one of them")
+    check_choice("unknown form", form, get_args(Form))
     if config.batch_size // (config.devices * config.accumulate) < FEWEST * k:
         raise InputError(
             "batches are too small for category clouds",

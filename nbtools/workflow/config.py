@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from nbtools.checks import check_choice, reading
 from nbtools.conditions import parse_condition
 from nbtools.data.study import open_study
 from nbtools.data.synthetic.recipe import PROFILES
@@ -36,16 +37,14 @@ def read_config(file: Path) -> Config:
     InputError
         If it cannot be read or is no list of keys and values.
     """
-    try:
+    with reading(
+        "the study's file cannot be read",
+        *(OSError, ValueError, yaml.YAMLError),
+        file=file,
+        expected="YAML, as config/nsd.yaml has it",
+        fix="correct the path or the line",
+    ):
         config = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(
-            "the study's file cannot be read",
-            file=file,
-            expected="YAML, as config/nsd.yaml has it",
-            got=error,
-            fix="correct the path or the line",
-        ) from error
     if not isinstance(config, dict):
         raise _wrong("the study's file holds no keys", ", ".join(KEYS), type(config).__name__)
     return config
@@ -53,8 +52,7 @@ def read_config(file: Path) -> Config:
 
 def check_config(config: Config) -> None:
     """Raise `InputError` unless every key, notebook, parameter and condition exists."""
-    if unknown := sorted(set(map(str, config)) - set(KEYS)):
-        raise _wrong("the study's file has a key that nothing reads", ", ".join(KEYS), ", ".join(unknown))
+    _check_known("the study's file has a key that nothing reads", config, KEYS)
     settings, table = config.get("settings") or {}, config.get("table") or []
     if not isinstance(settings, Mapping) or not all(isinstance(v, Mapping | None) for v in settings.values()):
         raise _wrong("settings cannot be read", "notebook: {parameter: value}", repr(settings))
@@ -70,8 +68,7 @@ def check_config(config: Config) -> None:
         raise _wrong(
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
         )
-    if (profile := config.get("profile", "demo")) not in PROFILES:
-        raise _wrong("there is no such profile", " or ".join(PROFILES), repr(profile))
+    check_choice("there is no such profile", config.get("profile", "demo"), PROFILES)
     number(config.get("gpus", 0), "gpus", int)
 
 
@@ -83,8 +80,7 @@ def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:
     InputError
         If a column, a condition, an attack or a further study does not exist, or a value cannot be read.
     """
-    if unknown := sorted(set(map(str, row)) - set(COLUMNS)):
-        raise _wrong("a row of the table has an unknown column", ", ".join(COLUMNS), ", ".join(unknown))
+    _check_known("a row of the table has an unknown column", row, COLUMNS)
     asked: dict[str, list[Any]] = {str(name): once(words(value, str(name))) for name, value in row.items()}
     if empty := [name for name, found in asked.items() if not found]:
         raise _wrong("a row of the table has an empty column", "one word or more, or no such column", ", ".join(empty))
@@ -94,28 +90,19 @@ def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:
         if subject != own_study:
             open_study(subject)  # says what to do where there is none
     if "attacks" in asked:
-        _check_attacks(asked["attacks"])
+        _check_known("unknown attack", asked["attacks"], attack_names())
     for name, kind in {"seeds": int, "alphas": float}.items():
         if name in asked:
             asked[name] = once(number(word, name, kind) for word in asked[name])
     return asked
 
 
-def _check_attacks(names: list[str]) -> None:
-    known = attack_names()
-    if unknown := [name for name in names if name not in known]:
-        raise _wrong("unknown attack", ", ".join(known), ", ".join(unknown))
-
-
 def attack_names() -> list[str]:
     """Return the names of `nbtools.attacks.ATTACKS`, read from its text: to import it takes seconds."""
     for node in ast.parse((PACKAGE / "attacks" / "table.py").read_text(encoding="utf-8")).body:
-        if (
-            isinstance(node, ast.AnnAssign)
-            and ast.unparse(node.target) == "ATTACKS"
-            and isinstance(node.value, ast.Dict)
-        ):
-            return [str(ast.literal_eval(key)) for key in node.value.keys if key]
+        match node:
+            case ast.AnnAssign(target=ast.Name(id="ATTACKS"), value=ast.Dict(keys=names)):
+                return [str(ast.literal_eval(name)) for name in names if name]
     raise AssertionError("attacks/table.py has no table")
 
 
@@ -161,6 +148,11 @@ def is_simulated(study: str) -> bool:
 def once(values: Iterable[Any]) -> list[Any]:
     """Return the values in their order, each once."""
     return list(dict.fromkeys(values))
+
+
+def _check_known(problem: str, names: Iterable[object], known: Sequence[str]) -> None:
+    if unknown := sorted(set(map(str, names)) - set(known)):
+        raise _wrong(problem, ", ".join(known), ", ".join(unknown))
 
 
 def _wrong(problem: str, expected: str, got: object) -> InputError:

@@ -1,131 +1,223 @@
-"""What a run costs: images that pass networks, counted from a notebook's parameters and the size of the study."""
+"""What each run of a study takes: one table of estimates, which `plan` prints and the Snakefile asks.
+
+Time is that of the notebook's finished runs; where there are none, that of one step of training (`calibration`, or a
+slow machine's) times the images that a notebook's parameters say it works on.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from nbtools.conditions import REGIONS, parse_condition
-from nbtools.data.study import Study
-from nbtools.data.synthetic.recipe import PROFILES
 from nbtools.runs import folders
-from nbtools.workflow.config import Config, is_simulated
-from nbtools.workflow.graph import Job
+from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
+from nbtools.workflow.graph import NETWORKS, PREDICTORS, Graph, Job
+from nbtools.workflow.needs import needs_of
+from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
-Work = Mapping[str, float]  # kind of pass → images; the kinds are those of `Rates`, and `ARITHMETIC`: seconds
-Rates = Mapping[str, float]  # kind of pass → seconds an image
+RUNS, MODEL, GUESS = "finished runs", "calibration", "a slow machine"  # where a time comes from
+START = 15.0  # seconds, measured: a run's kernel, its runner and their imports
+SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
+MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images.sets, which takes seconds to import
+_LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.1
+# Seconds of one core for an image, per pixel, where nothing was measured: slow machines, so that no job is cut short.
+SLOW = {"resnet18": 3e-6, "small_resnet": 7.2e-7}
+GPU_SPEEDUP = 50  # of a GPU over one such core, an old one
+# Measured: the process that runs a notebook and Slurm's Snakemake around it; with its kernel and all libraries, or with
+# those of tables alone; more of them is in memory where there is a GPU.
+RUNNER_MB, _BASE_MB, _TABLES_MB, _GPU_MB = 375, 1_450, 750, 2_000
+_WEIGHTS_MB = {"resnet18": 46.0, "small_resnet": 5.0}
 
-ARITHMETIC, START = "arithmetic", "start"  # seconds of a core beside networks; of a notebook's kernel and imports
-TRAINERS = ("02_neural_predictors", "03_guided_training", "13_manifold_guidance")
-ON_GPU = (*TRAINERS, "04_adversarial_attacks", "06_smoothness_and_transfer", "11_attacks_and_audit")
+# --- work ---------------------------------------------------------------------------------------------------
+
+# Of a step of training, which goes forward, back to the weights and back to the maps: a look, and the pixels' gradient.
+PASSED, GRADIENT = 1 / 3, 2 / 3
+_FULL_BATCH = 256
+# A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
+CLIMBED = 0.45
+# What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
+_ATTACKS = {
+    "PGD": (GRADIENT + PASSED, True),
+    "FGSM": (2 * GRADIENT + PASSED, True),
+    "FGM": (2 * GRADIENT + PASSED, True),
+    "FMN": (GRADIENT + PASSED, False),
+    "DeepFool": (10 * GRADIENT + PASSED, False),
+    "CarliniWagner": (9 * GRADIENT + 9 * PASSED, False),
+    "BrendelBethge": (GRADIENT + 20 * PASSED, False),
+    "AutoAttack": (20 * GRADIENT + 60 * PASSED, True),
+    "Square": (50 * PASSED, True),
+    "Noise": (PASSED, True),
+}
+
+Values = Mapping[str, Any]
+
+
+def _rdms_compared(values: Values, sizes: Sizes) -> float:
+    n_rdms, n_images = 4 * _n_networks(values), min(values["n_images"] or sizes.shared, sizes.shared)
+    return 4e-9 * values["n_boot"] * n_rdms**2 * n_images**2 / 2
+
+
+def _manifolds_drawn(values: Values, sizes: Sizes) -> float:
+    n_spaces = _n_networks(values) * (1 + len(values["readouts"].split()))
+    return n_spaces * (1 + 1e-4 * values["n_draws"] * values["n_samples"] * values["n_points"])
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much of everything a study has.
+class Kind:
+    """What a notebook's runs do.
 
     Attributes
     ----------
-    image_size : int
-        Side in pixels.
-    train, val, conflict, corrupted : int
-        Images to train on, to test with, cue-conflict images, corrupted images of all kinds and severities.
-    scanner, shared : int
-        Images of the scanner, and those among them that all subjects saw.
-    voxels : int
-        Of a region.
+    trains : str
+        The images it trains a network of its own on, as `Sizes` names them.
+    looks : tuple of str
+        The images that each of its networks sees.
+    attacks : str
+        On each of its networks, beside those that its parameters name.
+    seconds : float
+        Beside networks.
+    more : callable, optional
+        Further such seconds, from the run's parameters and the study's sizes.
+    gpu : bool
+        Whether it is given a GPU.
+    shown_mb : float
+        Size of its tables and figures.
     """
 
-    image_size: int
-    train: int
-    val: int
-    conflict: int
-    corrupted: int
-    scanner: int
-    shared: int
-    voxels: int
+    trains: str = ""
+    looks: tuple[str, ...] = ()
+    attacks: str = ""
+    seconds: float = 5.0
+    more: Callable[[Values, Sizes], float] = lambda values, sizes: 0.0
+    gpu: bool = False
+    shown_mb: float = 0.3
 
 
-# Assumed of what is not there yet: ImageNet-50 and a subject of NSD with all 40 sessions.
-ASSUMED = Sizes(
-    image_size=224,
-    train=64_000,
-    val=2_500,
-    conflict=1_280,
-    corrupted=0,
-    scanner=10_000,
-    shared=1_000,
-    voxels=1_500,
-)
-_FEW_VOXELS = 200  # of a simulated region
-# Seconds of one core for an image, per pixel, where nothing was measured: slow machines, so that no job is cut short.
-SLOW = {"resnet18": 2.5e-6, "small_resnet": 6e-7}
-GPU_SPEEDUP = 50  # of a GPU over one such core, an old one
-# A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
-CLIMBED = 0.45
-# Gradients and passes that one step of an attack takes, and whether it starts anew at every ε.
-_ATTACKS: dict[str, tuple[float, float, bool]] = {
-    "PGD": (1, 1, True),
-    "FMN": (1, 1, False),
-    "DeepFool": (10, 1, False),
-    "CarliniWagner": (9, 9, False),
-    "BrendelBethge": (1, 20, False),
-    "AutoAttack": (20, 60, True),
-    "Square": (0, 50, True),
-    "Noise": (0, 1, True),
+KINDS = {
+    "01_brain_responses": Kind(),
+    PREDICTORS: Kind(trains="scanner", gpu=True),
+    NETWORKS: Kind(trains="train", gpu=True),
+    "04_adversarial_attacks": Kind(gpu=True),
+    "05_attack_explorer": Kind(),
+    "06_smoothness_and_transfer": Kind(attacks="LinfPGD LinfFGSM LinfNoise", looks=("val",), seconds=10, gpu=True),
+    "07_shape_bias": Kind(looks=("conflict",), seconds=10),
+    "08_rsa": Kind(looks=4 * ("shared",), seconds=15, more=_rdms_compared, shown_mb=5),
+    "09_manifolds": Kind(looks=4 * ("shared",), seconds=15, more=_manifolds_drawn),
+    "10_summary": Kind(shown_mb=5),
+    # nbtools.attacks.audit: each ε apart, without bound, four times the steps, four starts; Square; noise
+    "11_attacks_and_audit": Kind(attacks=10 * "LinfPGD " + "LinfSquare LinfNoise", seconds=20, gpu=True),
+    "12_alpha": Kind(),
+    "13_manifold_guidance": Kind(trains="train", attacks=3 * "LinfPGD ", seconds=10, gpu=True),
+    "14_brain_and_geometry": Kind(looks=("shared", "val"), seconds=40, shown_mb=20),
+    "15_study_explorer": Kind(),
+    "17_natural_corruptions": Kind(looks=("corrupted", "val"), seconds=10),
 }
 
 
-def sizes_of(source: Study | None, config: Config) -> Sizes:
-    """Return a study's size: counted where its data are, of its profile where it is to be made, else assumed."""
-    if source is None and not is_simulated(str(config.get("study", "demo"))):
-        return ASSUMED
-    if source is None:
-        made = PROFILES[str(config.get("profile", "demo"))]
-        val = 10 * made.val_per_class
-        return Sizes(
-            32, 10 * made.train_per_class, val, made.cue_conflict, 25 * val, made.images, made.shared, _FEW_VOXELS
-        )
-    images, known = source.classification, ASSUMED
-    scanner = _scanner_images(source)
-    val = _count(images and images / "val", known.val)
-    kinds = len(_folders(source.corruptions))
-    return Sizes(
-        image_size=source.image_size,
-        train=_count(images and images / "train", known.train),
-        val=val,
-        conflict=_count(source.cue_conflict, known.conflict),
-        corrupted=5 * kinds * val,
-        scanner=scanner,
-        shared=min(known.shared, scanner // 10),
-        voxels=_FEW_VOXELS if source.simulated else known.voxels,
-    )
+def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
+    """Count the images that a run works on, each as often as it costs a step of training; `values`: all parameters."""
+    kind = KINDS[notebook]
+    found = PASSED * sum(getattr(sizes, images) for images in kind.looks)
+    for attack in f"{values.get('attacks', '')} {kind.attacks}".split():
+        found += _climbed(attack, values) * min(values.get("n_images", 2), sizes.val)
+    return found * _n_networks(values) + (_trained(values, sizes, kind.trains) if kind.trains else 0)
 
 
-def _scanner_images(source: Study) -> int:
-    if source.nsd is not None and not source.simulated:  # its stimuli are those of all subjects
-        from nbtools.data.fetch.catalogue import N_SESSIONS
-
-        return 250 * N_SESSIONS[source.subject - 1]
-    if not source.stimuli.is_file():
-        return ASSUMED.scanner
-    import h5py
-
-    with h5py.File(source.stimuli, "r") as store:
-        return len(store["imgBrick"])
+def _n_networks(values: Values) -> int:
+    several = [values.get(name, "").split() for name in ("rois", "controls")]
+    return max(sum(map(len, several)), 1) * max(len(values.get("seeds", "").split()), 1)
 
 
-def _folders(folder: Path | None) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()] if folder and folder.is_dir() else []
+def _climbed(attack: str, values: Values) -> float:
+    kind, n_epsilons = attack.removeprefix("Linf").removeprefix("L2"), len(values["epsilons"].split())
+    worth, anew = _ATTACKS[kind]
+    steps = 1 if kind in ("FGSM", "FGM") else values["steps"]
+    return steps * worth * (n_epsilons * CLIMBED if anew else 1) + (n_epsilons + 1) * PASSED
 
 
-def _count(folder: Path | None, assumed: int) -> int:
-    """Count the images of a folder, by names alone."""
-    classes = _folders(folder)
-    return sum(len(os.listdir(part)) for part in classes) if classes else assumed
+def _trained(values: Values, sizes: Sizes, images: str) -> float:
+    """Count validation as training; a guided network's images pass its guide too."""
+    condition, n_images = parse_condition(values["roi"]), getattr(sizes, images)
+    if condition.kind == "labels":
+        n_images += sizes.scanner
+    guided = images == "train" and condition.roi is not None
+    return values["epochs"] * n_images * (1 + PASSED * guided)
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+class Taken(NamedTuple):
+    """What finished runs took: their mean seconds, the most memory of one in MB, their mean size on disk in MB."""
+
+    seconds: float
+    memory: int
+    disk: float
+
+
+def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken] | None = None) -> pd.DataFrame:
+    """Return what each run of a study takes.
+
+    Parameters
+    ----------
+    graph : Graph
+        The study's runs.
+    calibration : Calibration
+        Of the study's step of training. A slow machine stands in for what was not measured: another step, or a GPU
+        where the run is given none.
+    past : mapping, optional
+        From `past_runs`; left out, all is counted.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by record: notebook, threads, gpus, memory (MB), seconds, disk (MB), source (`RUNS`,
+        `MODEL` or `GUESS`).
+    """
+
+    @cache
+    def sizes(study: str) -> Sizes:
+        return sizes_of(graph.source if study == graph.study else source_of(study), graph.profile)
+
+    (training, full), rows = steps_of(graph), {}
+    for job in graph.jobs:
+        kind, of = KINDS[job.notebook], sizes(job.study)
+        gpus = graph.gpus * kind.gpu
+        taken, source = (past or {}).get(job.record), RUNS
+        if taken is None:
+            step = training if kind.trains else full
+            slowness, source = _slowness(step, calibration, gpus > 0)
+            taken = _counted(job, of, step, slowness, gpus > 0)
+        rows[job.record] = {
+            "notebook": job.notebook,
+            "threads": threads_for(of.image_size),
+            "gpus": gpus,
+            "memory": taken.memory,
+            "seconds": START + taken.seconds,
+            "disk": taken.disk,
+            "source": source,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def steps_of(graph: Graph) -> tuple[Step, Step]:
+    """Return what a step of training is in a study: of its networks, at its size; and the same in full precision.
+
+    What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`.
+    """
+    values = parameters_of(next(job for job in graph.jobs if job.notebook == NETWORKS))
+    size = sizes_of(graph.source, graph.profile).image_size
+    step = Step(values["architecture"], values["precision"], values["batch_size"], size)
+    return step, replace(step, precision="32-true", batch_size=min(step.batch_size, _FULL_BATCH))
 
 
 def parameters_of(job: Job) -> dict[str, Any]:
@@ -133,191 +225,79 @@ def parameters_of(job: Job) -> dict[str, Any]:
     return {**folders.defaults(job.notebook), **folders.typed(job.notebook, job.parameters)}
 
 
-# --- work ---------------------------------------------------------------------------------------------------
+def _slowness(step: Step, calibration: Calibration, gpu: bool) -> tuple[float, str]:
+    """Return how long work takes, of what it takes the slow machine, and how that is known."""
+    measured = calibration.seconds.get(str(step)) if on_gpu(calibration.device) == gpu else None
+    if measured is None:
+        return (1 / GPU_SPEEDUP if gpu else 1.0), GUESS
+    return measured / (SLOW[step.architecture] * step.image_size**2), MODEL
 
 
-def training_kind(parameters: Mapping[str, Any]) -> str:
-    """Name the kind of pass that a training step is: its rate depends on all of these."""
-    return f"trained {parameters['architecture']} {parameters['precision']} {parameters['batch_size']}"
+def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> Taken:
+    """Count what a run would take; its memory with a margin."""
+    kind, values = KINDS[job.notebook], parameters_of(job)
+    architecture = str(values.get("architecture", step.architecture))
+    an_image = SLOW[architecture] * sizes.image_size**2 * slowness
+    seconds = kind.seconds + kind.more(values, sizes) + images_of(job.notebook, values, sizes) * an_image
+    memory = ceil(memory_of(job.notebook, values, sizes, gpu) * _MEMORY_MARGIN / 100) * 100
+    return Taken(seconds, memory, kind.shown_mb + (_WEIGHTS_MB[architecture] if kind.trains else 0))
 
 
-def work_of(job: Job, sizes: Sizes, architecture: str) -> Work:
-    """Count the work of a run.
+def memory_of(notebook: str, values: Values, sizes: Sizes, gpu: bool) -> int:
+    """Return the most memory a run holds, in MB: libraries, images, responses, and what a pass keeps for its gradient.
 
-    Parameters
-    ----------
-    job : Job
-        The run.
-    sizes : Sizes
-        Of its study.
-    architecture : str
-        Of the study's networks.
-
-    Returns
-    -------
-    mapping
-        Images that are trained on, that pass, whose pixels' gradient is taken (``"trained <architecture> <precision>
-        <batch size>"``, ``"passed <architecture>"``, ``"gradient <architecture>"``), and seconds of arithmetic.
+    On a GPU the passes are in its own memory.
     """
-    values = parameters_of(job)
-    count = _COUNTS.get(job.notebook, _nothing)(values, sizes)
-    names = {
-        "trained": training_kind(values) if job.notebook in TRAINERS else "",
-        "passed": f"passed {values.get('architecture', architecture)}",
-        "gradient": f"gradient {architecture}",
-        ARITHMETIC: ARITHMETIC,
-    }
-    return {names[kind]: float(n) for kind, n in count.items() if n}
+    reads, view = needs_of(notebook), 3 * sizes.image_size**2
+    if not reads:
+        return _TABLES_MB
+    n_held = sizes.val + sizes.shared
+    if KINDS[notebook].trains:
+        n_held = sizes.scanner if notebook == PREDICTORS else sizes.train + sizes.scanner
+        passing = min(values["batch_size"], n_held)
+    else:  # attacks take up to 512 images at once; of what is only read out, less is kept
+        passing = min(values.get("n_images", 0) or 100, 512, sizes.val)
+    # float32 maps of all layers, about 42 values for each of a view in either architecture, and copies in work
+    passed = 0 if gpu else passing * view * 42 * 4 * 2
+    n_points = min(values.get("n_images", 0), 512) * (len(str(values.get("epsilons", "")).split()) + 1)
+    pixels = min(n_held * view, MEMORY_LIMIT) + 4 * n_points * view  # a larger set is mapped from a file
+    rois = [name for name in str(values.get("rois", values.get("roi", ""))).split() if name in REGIONS]
+    responses = 2 * 4 * 3 * sizes.scanner * sizes.voxels * len(rois) if "responses" in reads else 0
+    return ceil(_BASE_MB + _GPU_MB * gpu + (pixels + passed + responses) / 2**20)
 
 
-class Counts(dict[str, float]):
-    """How many images are trained on, passed, or have their pixels' gradient taken; seconds of arithmetic. They add."""
+def past_runs(jobs: Iterable[Job]) -> dict[Path, Taken]:
+    """Return what finished runs of its kind took, for each run that has such; old ones took as long as the next will.
 
-    def __add__(self, other: Mapping[str, float]) -> Counts:
-        return Counts({kind: self.get(kind, 0.0) + other.get(kind, 0.0) for kind in {*self, *other}})
-
-    def __mul__(self, times: float) -> Counts:
-        return Counts({kind: n * times for kind, n in self.items()})
-
-
-def _nothing(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    return Counts(arithmetic=5)
-
-
-def _predictor(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    own = sizes.scanner - sizes.shared
-    passed = values["epochs"] * 0.1 * own + sizes.shared
-    return Counts(trained=values["epochs"] * 0.9 * own, passed=passed, arithmetic=3)
-
-
-def _network(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    condition = parse_condition(values["roi"])
-    validated = values["validation_fraction"] * sizes.train
-    n_train = sizes.train - validated + (sizes.scanner - sizes.shared if condition.kind == "labels" else 0)
-    guided = condition.roi is not None
-    passed = values["epochs"] * (validated * (1 + guided) + n_train * guided) + sizes.train * guided
-    return Counts(trained=values["epochs"] * n_train, passed=passed, arithmetic=3)
+    Runs of one notebook take alike, but for other attacks: one study's settings are those of all of them.
+    """
+    kinds: dict[tuple[str, str], list[Job]] = defaultdict(list)
+    for job in jobs:
+        kinds[job.notebook, str(job.parameters.get("attacks", ""))].append(job)
+    found: dict[Path, Taken] = {}
+    for alike in kinds.values():
+        if records := [(job, record) for job in alike if (record := folders.read_record(job.record.parent))]:
+            taken = Taken(
+                seconds=fmean(float(record["seconds"]) for _, record in records),
+                memory=max(int(record.get("peak_memory_mb") or 0) for _, record in records) + RUNNER_MB,
+                disk=fmean(_size_mb(job.record.parent) for job, _ in records),
+            )
+            found |= {job.record: taken for job in alike}
+    return found
 
 
-def _attacked(names: str, steps: int, n_epsilons: int, n_images: float) -> Counts:
-    total = Counts()
-    for name in names.split():
-        kind = name.removeprefix("Linf").removeprefix("L2")
-        if kind in ("FGSM", "FGM"):  # one step at every ε
-            total += Counts(gradient=n_images * n_epsilons, passed=n_images * (2 * n_epsilons + 1))
-            continue
-        gradients, passes, anew = _ATTACKS[kind]
-        n = n_images * steps * (n_epsilons * CLIMBED if anew else 1)
-        total += Counts(gradient=n * gradients, passed=n * passes + n_images * (n_epsilons + 1))
-    return total
+def _size_mb(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
 
 
-def _attack(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    n = min(values["n_images"], sizes.val)
-    n_epsilons = len(values["epsilons"].split())
-    shown = _attacked(values["attacks"].split()[0], values["steps"], 1, 5)
-    return _attacked(values["attacks"], values["steps"], n_epsilons, n) + shown + Counts(arithmetic=3)
+# --- what a cluster is asked for ----------------------------------------------------------------------------
 
 
-def _explorer(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    n_networks, levels = len(values["rois"].split()), len(values["epsilons"].split())
-    return _attacked(values["attack"], values["steps"], levels, 2 * n_networks) + Counts(arithmetic=5)
+def time_limit(seconds: float) -> int:
+    """Return the minutes to ask for: with a margin for slower and busier machines."""
+    return max(_LEAST_MINUTES, ceil(SAFETY * seconds / 60))
 
 
-def _smoothness(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    n, n_networks = min(values["n_images"], sizes.val), _n_networks(values)
-    budgets = [level for level in map(float, values["epsilons"].split()) if level > 0]
-    climbed = _attacked("LinfPGD", values["steps"], len(budgets) + 1, n * n_networks)
-    measured = Counts(gradient=n * n_networks * (len(budgets) + 1), passed=n * n_networks**2 + 3 * 20 * 15**2)
-    return climbed + measured + Counts(arithmetic=10)
-
-
-def _shape(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    return Counts(passed=_n_networks(values) * sizes.conflict, arithmetic=10)
-
-
-def _rsa(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    names = values["rois"].split()
-    n_rdms = 2 * len(names) + 2 * sum(name in REGIONS for name in names)
-    n_images = min(values["n_images"] or sizes.shared, sizes.shared)
-    compared = values["n_boot"] * n_rdms**2 * n_images**2 / 2
-    return Counts(passed=n_rdms * n_images, arithmetic=15 + compared * 4e-9)
-
-
-def _manifolds(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    spaces = _n_networks(values) * (1 + len(values["readouts"].split()))
-    drawn = values["n_draws"] * values["n_samples"] * values["n_points"]
-    n_images = sizes.shared + 0.1 * (sizes.scanner - sizes.shared)
-    return Counts(passed=2 * _n_networks(values) * n_images, arithmetic=15 + spaces * (1 + drawn * 1e-4))
-
-
-def _audit(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    n, steps, names = min(values["n_images"], sizes.val), values["steps"], values["attacks"].split()
-    total = Counts(arithmetic=10)
-    for name in names:
-        n_epsilons = len((values["lengths"] if name.startswith("L2") else values["epsilons"]).split())
-        total += _attacked(name, steps, n_epsilons, n)
-    # nbtools.attacks.audit: each ε apart, without bound, four times the steps, four starts; Square; noise
-    n_epsilons = len(values["epsilons"].split())
-    audited = _attacked("LinfPGD", steps, 9 * n_epsilons + 1, n) + _attacked(
-        "LinfSquare LinfNoise", steps, n_epsilons, n
-    )
-    n_networks = len(values["rois"].split())
-    return (total + audited) * n_networks
-
-
-def _clouds(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    validated = values["validation_fraction"] * sizes.train
-    trained = values["epochs"] * (sizes.train - validated)
-    passed = values["epochs"] * validated + 2 * sizes.train + 4 * validated
-    n = 3 * min(values["n_images"], sizes.val)
-    climbed = _attacked("LinfPGD", values["steps"], len(values["epsilons"].split()), n)
-    return Counts(trained=trained, passed=passed, arithmetic=10) + climbed
-
-
-def _geometry(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    n_networks = len(values["rois"].split()) + len(values["controls"].split())
-    return Counts(passed=n_networks * (sizes.shared + sizes.val), arithmetic=30 + 4 * n_networks)
-
-
-def _corruptions(values: Mapping[str, Any], sizes: Sizes) -> Counts:
-    return Counts(passed=_n_networks(values) * (sizes.corrupted + sizes.val), arithmetic=10)
-
-
-def _n_networks(values: Mapping[str, Any]) -> int:
-    return len(values["rois"].split()) * len(values["seeds"].split())
-
-
-_COUNTS = {
-    "02_neural_predictors": _predictor,
-    "03_guided_training": _network,
-    "04_adversarial_attacks": _attack,
-    "05_attack_explorer": _explorer,
-    "06_smoothness_and_transfer": _smoothness,
-    "07_shape_bias": _shape,
-    "08_rsa": _rsa,
-    "09_manifolds": _manifolds,
-    "11_attacks_and_audit": _audit,
-    "13_manifold_guidance": _clouds,
-    "14_brain_and_geometry": _geometry,
-    "17_natural_corruptions": _corruptions,
-}
-
-
-# --- time -------------------------------------------------------------------------------------
-
-
-def seconds_of(work: Work, rates: Rates) -> float:
-    """Return how long a run takes, its kernel's start included."""
-    return rates[START] + sum(n * (1 if kind == ARITHMETIC else rates[kind]) for kind, n in work.items())
-
-
-def slow_rates(works: list[Work], image_size: int, gpu: bool) -> Rates:
-    """Return rates for all kinds of pass where nothing was measured, on the slow side."""
-    shares = {"trained": 1.0, "gradient": 1.0, "passed": 0.4}
-    kinds = {kind for work in works for kind in work if kind != ARITHMETIC}
-    found = {}
-    for kind in kinds:
-        how, architecture = kind.split()[:2]
-        found[kind] = shares[how] * SLOW[architecture] * image_size**2 / (GPU_SPEEDUP if gpu else 1)
-    return {**found, START: 30.0}
+def growing(amount: int) -> Callable[..., int]:
+    """Return what gives Snakemake an amount that grows with each attempt: a job that lacked it is tried with more."""
+    return lambda wildcards, attempt: int(amount) * attempt

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
 
-from nbtools.conditions import HIERARCHY
+from nbtools.checks import reading
+from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.brains import nsd
 from nbtools.data.brains.betas import TRIALS_PER_SESSION
 from nbtools.data.brains.measured import load_design, load_trials
@@ -25,33 +25,26 @@ from nbtools.data.study import BETAS, Study, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.runs import folders
+from nbtools.workflow.needs import needs_of
+from nbtools.workflow.sizes import class_sizes
+from nbtools.workflow.tables import aligned
 
 GOOD, MISSING, DAMAGED = "good", "missing", "DAMAGED"
-# Which parts of a study each notebook reads; those of other notebooks' runs come on top. A test compares with the code.
-NEEDS: dict[str, tuple[str, ...]] = {
-    "00_start_here": ("stimuli", "classification"),
-    "01_brain_responses": ("responses", "stimuli"),
-    "02_neural_predictors": ("responses", "stimuli"),
-    "03_guided_training": ("classification",),
-    "04_adversarial_attacks": ("classification",),
-    "05_attack_explorer": ("classification",),
-    "06_smoothness_and_transfer": ("classification",),
-    "07_shape_bias": ("classification", "cue_conflict"),
-    "08_rsa": ("responses", "stimuli"),
-    "09_manifolds": ("responses", "stimuli", "classification", "scanner_labels"),
-    "10_summary": (),
-    "11_attacks_and_audit": ("classification",),
-    "12_alpha": (),
-    "13_manifold_guidance": ("classification",),
-    "14_brain_and_geometry": ("responses", "stimuli", "classification"),
-    "15_study_explorer": (),
-    "16_haxby": ("responses", "stimuli", "classification", "scanner_labels"),
-    "17_natural_corruptions": ("classification", "corruptions"),
+# What nibabel raises where a file is not NIfTI in gzip, or ends within its header.
+_NO_VOLUME = (
+    *(OSError, EOFError, zlib.error),
+    *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
+)
+_SESSION_SECONDS = 10.0  # that one core takes to reduce a session
+_AGAIN = "delete it and fetch it again"
+_WAYS = {
+    "stimuli": "fetch the stimuli: 37 GB (python -m nbtools fetch stimuli)",
+    "classification": "get images to classify (python -m nbtools prepare imagenet50 /path/to/ILSVRC2012)",
+    "cue_conflict": "get the cue-conflict images (python -m nbtools fetch cue-conflict)",
 }
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What there is of one part of a study.
 
     Attributes
@@ -90,14 +83,10 @@ def examine(name: str, *, deep: bool = False) -> int:
         If the study's description cannot be read.
     """
     study = open_study(name)
-    found = [
-        finding
-        for part in map(study.of, study.voxels.subjects or [study.subject])
-        for finding in findings(part, deep=deep)
-    ]
+    found = [finding for part in study.parts for finding in findings(part, deep=deep)]
     print(f"{study.title}\n")
-    print(_table(["part", "state", "what"], [(f.part, f.state, f.found) for f in found]))
-    print("\n" + _table(["notebook", "can run", "finished runs"], list(_notebooks(study, found))))
+    print(aligned(["part", "state", "what"], found))
+    print("\n" + aligned(["notebook", "can run", "finished runs"], list(_notebooks(study, found))))
     if rest := list(_rest(study)):
         print("\nto do next:\n" + "\n".join(f"  {line}" for line in rest))
     if not deep:
@@ -149,13 +138,8 @@ def _regions(study: Study, deep: bool) -> str:
     folder = nsd.roi_folder(study.need("nsd"), study.subject)
     _must_exist(folder / "nsdgeneral.nii.gz")
     _must_exist(folder / f"{study.voxels.retinotopy}.nii.gz")
-    masks: dict[str, np.ndarray] = {}
-    for roi in HIERARCHY:
-        try:
-            masks |= nsd.roi_masks(study.need("nsd"), study.subject, [roi], study.voxels.retinotopy)
-        except InputError as error:
-            if "no region" not in str(error):
-                raise
+    rois = [roi for roi in HIERARCHY if roi in RETINOTOPY[study.voxels.retinotopy]]
+    masks = nsd.roi_masks(study.need("nsd"), study.subject, rois, study.voxels.retinotopy)
     return ", ".join(f"{roi} {int(mask.sum())}" for roi, mask in masks.items()) + " voxels"
 
 
@@ -165,7 +149,7 @@ def _volumes(study: Study, deep: bool) -> str:
         raise FileNotFoundError(
             "none" if not session_files(study.responses) else "none: prepared sessions take their place"
         )
-    shape = nib.nifti1.load(nsd.roi_folder(study.need("nsd"), study.subject) / "nsdgeneral.nii.gz").shape
+    shape = _nifti(nsd.roi_folder(study.need("nsd"), study.subject) / "nsdgeneral.nii.gz").shape
     for file in volumes.values():
         if deep:
             nsd.read_betas(file, np.zeros((1, 3), int), shape)
@@ -180,7 +164,7 @@ def _check_length(file: Path, shape: tuple[int, ...]) -> None:
     if file.suffix == ".hdf5":
         with h5py.File(file, "r"):
             return
-    expected = (_offset(file) + int(np.prod(shape)) * 2 * TRIALS_PER_SESSION) % 2**32
+    expected = (_nifti(file).dataobj.offset + int(np.prod(shape)) * 2 * TRIALS_PER_SESSION) % 2**32  # type: ignore[attr-defined]
     with file.open("rb") as raw:
         raw.seek(-4, os.SEEK_END)
         said = int.from_bytes(raw.read(4), "little")
@@ -190,19 +174,14 @@ def _check_length(file: Path, shape: tuple[int, ...]) -> None:
             file=file,
             expected=f"{expected} bytes (modulo 2³²) once inflated",
             got=said,
-            fix="delete it and fetch it again",
+            fix=_AGAIN,
         )
 
 
-def _offset(file: Path) -> int:
-    """Return where the voxels begin: what a NIfTI header says in its bytes 108 to 111."""
-    try:
-        with igzip.open(file, "rb") as stream:
-            return int(np.frombuffer(stream.read(112)[108:], "<f4")[0])
-    except (EOFError, OSError, IndexError, isal_zlib.error) as error:  # type: ignore[misc]
-        raise InputError(
-            "a volume cannot be read", file=file, expected="gzip", got=error, fix="delete it and fetch it again"
-        ) from error
+def _nifti(file: Path) -> nib.Nifti1Image:
+    _must_exist(file)
+    with reading("a volume cannot be read", *_NO_VOLUME, file=file, expected="NIfTI-1 in gzip", fix=_AGAIN):
+        return nib.nifti1.load(file)
 
 
 def _prepared(study: Study, deep: bool) -> str:
@@ -220,13 +199,10 @@ def _prepared(study: Study, deep: bool) -> str:
 
 
 def _stimuli(study: Study, deep: bool) -> str:
-    _must_exist(study.stimuli)
-    with h5py.File(study.stimuli, "r") as store:
+    with h5py.File(_must_exist(study.stimuli), "r") as store:
         brick = store.get("imgBrick")
         if not isinstance(brick, h5py.Dataset) or brick.ndim != 4:
-            raise InputError(
-                "no images", file=study.stimuli, expected="dataset imgBrick", got=list(store), fix="fetch it again"
-            )
+            raise InputError("no images", file=study.stimuli, expected="dataset imgBrick", got=list(store), fix=_AGAIN)
         if deep:
             for start in range(0, len(brick), 500):
                 brick[start : start + 500]
@@ -253,9 +229,7 @@ def _labels(study: Study, deep: bool) -> str:
 
 
 def _count(folder: Path) -> str:
-    """Count the images of each class folder by names alone."""
-    _must_exist(folder)
-    numbers = [sum(1 for entry in os.scandir(part) if entry.is_file()) for part in os.scandir(folder) if part.is_dir()]
+    numbers = class_sizes(_must_exist(folder))
     if not numbers or min(numbers) == 0:
         raise InputError(
             "no images", file=folder, expected="<class>/<image>, none empty", got=numbers, fix="prepare it again"
@@ -267,13 +241,13 @@ def _named(study: Study, entry: str) -> Path:
     path = getattr(study, entry)
     if path is None:
         raise FileNotFoundError("not named in study.toml")
-    _must_exist(path)
-    return path
+    return _must_exist(path)
 
 
-def _must_exist(path: Path) -> None:
+def _must_exist(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"nothing at {path}")
+    return path
 
 
 # --- what follows -------------------------------------------------------------------------------------------
@@ -284,60 +258,43 @@ def _notebooks(study: Study, found: list[Finding]) -> Iterator[tuple[str, str, s
     measured = [states.get(part) for part in ("volumes", "prepared")]
     tree = all(states.get(part, GOOD) == GOOD for part in ("design", "regions"))
     states["responses"] = GOOD if GOOD in measured and DAMAGED not in measured and tree else MISSING
-    for notebook, needs in NEEDS.items():
-        lacking = [part for part in needs if states.get(part) != GOOD]
-        n_finished = len(folders.collect(notebook, study.name))
-        yield notebook, f"no: {', '.join(lacking)}" if lacking else "yes", str(n_finished)
+    states["nsd"] = states.get("regions", MISSING)
+    for file in sorted(folders.NOTEBOOKS.glob("[0-9]*.ipynb")):
+        lacking = [part for part in needs_of(file.stem) if states.get(part) != GOOD]
+        n_finished = len(folders.collect(file.stem, study.name))
+        yield file.stem, f"no: {', '.join(lacking)}" if lacking else "yes", str(n_finished)
 
 
 def _rest(study: Study) -> Iterator[str]:
     """Say what is missing, and about how much time and disk it would take."""
-    if study.nsd and not study.simulated:
-        prepared = session_files(study.responses)
-        volumes = nsd.find_sessions(study.nsd, study.subject, BETAS[study.voxels.betas], required=False)
-        absent = set(range(1, N_SESSIONS[study.subject - 1] + 1)) - {*prepared, *volumes}
-        if absent:
-            yield f"fetch sessions {_ranges(absent)}: about {len(absent)} GB (python -m nbtools fetch nsd)"
-        if waiting := [number for number in volumes if number not in prepared]:
-            minutes = len(waiting) * _seconds_a_session(volumes[waiting[0]]) / (os.cpu_count() or 1) / 60
-            yield (
-                f"prepare sessions {_ranges(waiting)}: about {max(minutes, 1):.0f} min on {os.cpu_count()} cores, "
-                f"{14 * len(waiting)} MB (python -m nbtools prepare nsd --study {study.name})"
-            )
-    if not study.stimuli.exists() and study.nsd:
-        yield "fetch the stimuli: 37 GB (python -m nbtools fetch stimuli)"
     if not study.simulated:
-        if study.classification and not study.has("classification"):
-            yield "get images to classify (python -m nbtools prepare imagenet50 /path/to/ILSVRC2012)"
-        if study.cue_conflict and not study.has("cue_conflict"):
-            yield "get the cue-conflict images (python -m nbtools fetch cue-conflict)"
+        if study.nsd:
+            yield from _sessions_to_do(study, study.nsd)
+        absent = [entry for entry in _WAYS if getattr(study, entry) and not study.has(entry)]
+        yield from (_WAYS[entry] for entry in absent if entry != "stimuli" or study.nsd)
     if study.has("classification"):
-        n_images = sum(len(files) for _, _, files in os.walk(study.need("classification")))
+        n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in ("train", "val"))
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:
             yield f"pack {n_images} images to classify at the first training: {size:.0f} GB"
     free = shutil.disk_usage(folders.home()).free / 1e9
     yield f"free here: {free:.0f} GB"
 
 
-def _seconds_a_session(file: Path, n_bytes: int = 20_000_000) -> float:
-    """Extrapolate from the first compressed megabytes how long one core takes for a volume."""
-    if file.suffix == ".hdf5":
-        return 10.0
-    start, size = time.perf_counter(), file.stat().st_size
-    with file.open("rb") as raw, igzip.open(raw, "rb") as stream:
-        while raw.tell() < min(n_bytes, size) and stream.read(1 << 20):
-            pass
-        return (time.perf_counter() - start) * size / max(raw.tell(), 1)
+def _sessions_to_do(study: Study, root: Path) -> Iterator[str]:
+    prepared, n_cores = session_files(study.responses), os.cpu_count() or 1
+    volumes = nsd.find_sessions(root, study.subject, BETAS[study.voxels.betas], required=False)
+    if absent := set(range(1, N_SESSIONS[study.subject - 1] + 1)) - {*prepared, *volumes}:
+        yield f"fetch sessions {_ranges(absent)}: about {len(absent)} GB (python -m nbtools fetch nsd)"
+    if waiting := [number for number in volumes if number not in prepared]:
+        minutes = max(len(waiting) * _SESSION_SECONDS / n_cores / 60, 1)
+        yield (
+            f"prepare sessions {_ranges(waiting)}: about {minutes:.0f} min on {n_cores} cores, "
+            f"{14 * len(waiting)} MB (python -m nbtools prepare nsd --study {study.name})"
+        )
 
 
-def _ranges(numbers: object) -> str:
+def _ranges(numbers: Collection[int]) -> str:
     """Write 1, 2, 3, 7 as ``1–3, 7``."""
-    ordered = sorted(numbers)  # type: ignore[call-overload]
-    starts = [n for n in ordered if n - 1 not in ordered]
-    ends = [n for n in ordered if n + 1 not in ordered]
+    starts = sorted(n for n in numbers if n - 1 not in numbers)
+    ends = sorted(n for n in numbers if n + 1 not in numbers)
     return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))
-
-
-def _table(head: list[str], rows: list[tuple[str, str, str]]) -> str:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(2)]
-    return "\n".join(f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in [head, *rows])

@@ -14,9 +14,11 @@ from nbtools.conditions import DECAYS, HIERARCHY, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
+from nbtools.workflow.needs import needs_of
 
 TARGETS = ("all", "study", "explorers")
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+_NOT_IN_EVERY_STUDY = {"cue_conflict", "scanner_labels", "corruptions"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,6 @@ class Job:
         The file that says it is finished: ``run.json`` in its run folder.
     after : tuple of Path
         Records of the runs it waits for.
-    targets : frozenset of str
-        Which of `TARGETS` it is run for.
     """
 
     name: str
@@ -44,7 +44,6 @@ class Job:
     parameters: Mapping[str, Any]
     record: Path
     after: tuple[Path, ...]
-    targets: frozenset[str] = frozenset()
 
     @property
     def study(self) -> str:
@@ -76,20 +75,29 @@ class Graph:
         A name, or the path of a ``.toml`` file.
     jobs : tuple of Job
         Each after those it waits for.
+    targets : mapping
+        The records of each of `TARGETS`.
     rois : tuple of str
         Regions whose responses are read.
     source : Study or None
         The study's description, None where it is not there yet.
+    profile : str or None
+        With which a simulated study is made; None: the study is to be fetched.
+    gpus : int
+        That a run is given that gains from one.
     """
 
     study: str
     jobs: tuple[Job, ...]
+    targets: Mapping[str, set[Path]]
     rois: tuple[str, ...]
     source: Study | None
+    profile: str | None
+    gpus: int
 
     def of(self, target: str) -> list[Job]:
         """Return the jobs of a target."""
-        return [job for job in self.jobs if target in job.targets]
+        return [job for job in self.jobs if job.record in self.targets[target]]
 
     @property
     def studies(self) -> list[str]:
@@ -122,11 +130,6 @@ def world_arguments(config: Config) -> str:
     return shlex.join([*words, *(["--labels"] if config.get("labels") else [])])
 
 
-def source_of(study: str) -> Study | None:
-    """Return a study's description, or None for a simulated one that is still to be made."""
-    return open_study(study) if study_file(study).is_file() or not is_simulated(study) else None
-
-
 class _Planner:
     """Plans the jobs of one study; a job that several want is planned once."""
 
@@ -148,54 +151,54 @@ class _Planner:
 
     def graph(self) -> Graph:
         wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
-        of = {target: self._needed(records) for target, records in wanted.items()}
-        jobs = tuple(
-            Job(**{**vars(job), "targets": frozenset(target for target in of if record in of[target])})
-            for record, job in self.jobs.items()
+        targets = {target: self._with_upstream(records) for target, records in wanted.items()}
+        networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
+        guides = once(roi for name in [*self.every, *networks] if (roi := parse_condition(name).roi))
+        return Graph(
+            study=self.study,
+            jobs=tuple(self.jobs.values()),
+            targets=targets,
+            rois=tuple(guides),
+            source=self.source,
+            profile=str(self.config.get("profile", "demo")) if is_simulated(self.study) else None,
+            gpus=int(self.config.get("gpus", 0)),
         )
-        conditions = [str(job.parameters["roi"]) for job in jobs if job.notebook == NETWORKS]
-        guides = [roi for name in [*self.every, *conditions] if (roi := parse_condition(name).roi)]
-        return Graph(self.study, jobs, tuple(once(guides)), self.source)
 
     # --- targets ---
 
     def _demo(self) -> list[Path]:
+        attacks = self._all(self._attack, self.conditions)
         return [
-            self._job("responses", "01_brain_responses"),
-            self._job("summary", "10_summary", self._all(self._attack, self.conditions), **self._same(self.conditions)),
+            self._job("01_brain_responses", name="responses"),
+            self._job("10_summary", attacks, name="summary", **self._same(self.conditions)),
         ]
 
     def _analyses(self) -> list[Path]:
-        networks = self._all(self._network, self.every)
-        claims = {"06_smoothness_and_transfer": networks}
-        if self._has("cue_conflict"):
-            claims["07_shape_bias"] = networks
-        if self._has("scanner_labels"):
-            claims["09_manifolds"] = self._all(self._attack, self.every) + self._all(self._predictor, self.rois)
+        networks, attacks = self._all(self._network, self.every), self._all(self._attack, self.every)
         compared, last, first = self._same(self.every), self.ends[-1], self.seeds[0]
-        made = [self._job(notebook, notebook, after, **compared) for notebook, after in claims.items()]
-        summed = self._all(self._attack, self.every) + made
+        claims = {
+            "06_smoothness_and_transfer": networks,
+            "07_shape_bias": networks,
+            "09_manifolds": attacks + self._all(self._predictor, self.rois),
+        }
+        claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook)}
+        made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
         plain = [name for name in self.every if parse_condition(name).kind != "decay"]
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
+        shown = {"alphas": " ".join(f"{alpha:g}" for alpha in alphas), **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
-            self._job("responses", "01_brain_responses"),
-            self._job("summary_of_all", "10_summary", summed, analyses=" ".join(claims), **compared),
+            self._job("01_brain_responses", name="responses"),
+            self._job("10_summary", attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
-            self._job(
-                "12_alpha",
-                "12_alpha",
-                self._all(self._attack, ["none"]) + varied,
-                alphas=" ".join(f"{alpha:g}" for alpha in alphas),
-                **self._same(self.ends),
-            ),
-            self._job("13_manifold_guidance", "13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
+            self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
+            self._job("13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
         ]
-        if self._has("corruptions"):
-            made.append(self._job("17_natural_corruptions", "17_natural_corruptions", networks, **compared))
+        if self._has_data("17_natural_corruptions"):
+            made.append(self._job("17_natural_corruptions", networks, **compared))
         return made
 
     def _explorers(self) -> list[Path]:
@@ -203,19 +206,14 @@ class _Planner:
         one = {"alpha": self.alpha, "seed": self.seeds[0]}
         return [
             self._alone("05_attack_explorer", ["none", self.ends[-1]]),
-            self._job("14_brain_and_geometry", "14_brain_and_geometry", shown, rois=" ".join(self.rois), **one),
-            self._job("15_study_explorer", "15_study_explorer", self._demo(), **one),
+            self._job("14_brain_and_geometry", shown, rois=" ".join(self.rois), **one),
+            self._job("15_study_explorer", self._demo(), **one),
         ]
 
     def _rows(self) -> list[Path]:
         """The table: a row crosses its columns; a column that is left out has the study's own value."""
-        own = {
-            "rois": self.rois,
-            "seeds": self.seeds,
-            "subjects": [self.study],
-            "alphas": [self.alpha],
-            "attacks": self.attacks,
-        }
+        single = {"subjects": [self.study], "alphas": [self.alpha]}
+        own = {"rois": self.rois, "seeds": self.seeds, "attacks": self.attacks, **single}
         records = []
         for row in self.config.get("table") or []:
             asked = {**own, **read_row(row, self.study)}
@@ -226,13 +224,14 @@ class _Planner:
     # --- jobs ---
 
     def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
-        return self._job(f"predictor_{self._of(study)}{roi}_seed{seed}", PREDICTORS, (), study, roi=roi, seed=seed)
+        name = f"predictor_{self._label(roi, seed, self.alpha, study)}"
+        return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed)
 
     def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
         guide, alpha = parse_condition(condition).roi, self.alpha if alpha is None else alpha
         after = [self._predictor(guide, seed, study)] if guide else []
         name = f"network_{self._label(condition, seed, alpha, study)}"
-        return self._job(name, NETWORKS, after, study, roi=condition, seed=seed, alpha=alpha)
+        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
 
     def _attack(
         self,
@@ -247,18 +246,20 @@ class _Planner:
         name, own = f"attack_{self._label(condition, seed, alpha, study)}", {}
         if attacks and attacks != self.attacks:
             name, own = f"{name}_{'-'.join(attacks)}", {"attacks": " ".join(attacks)}
-        return self._job(name, ATTACKED, after, study, roi=condition, seed=seed, alpha=alpha, **own)
+        return self._job(ATTACKED, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 
     def _alone(self, notebook: str, conditions: list[str]) -> Path:
         """A notebook that compares networks of one seed."""
         own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0]}
-        return self._job(notebook, notebook, self._all(self._network, conditions), **own)
+        return self._job(notebook, self._all(self._network, conditions), **own)
 
-    def _job(self, name: str, notebook: str, after: Iterable[Path] = (), study: str | None = None, **own: Any) -> Path:
-        """Plan a notebook's run and return its record."""
+    def _job(
+        self, notebook: str, after: Iterable[Path] = (), *, name: str = "", study: str | None = None, **own: Any
+    ) -> Path:
+        """Plan a notebook's run, named as the notebook is where nothing else is said, and return its record."""
         values = {"study": study or self.study, **(self.settings.get(notebook) or {}), **own}
         record = folders.run_folder(notebook, values) / folders.RECORD
-        self.jobs.setdefault(record, Job(name, notebook, values, record, tuple(once(after))))
+        self.jobs.setdefault(record, Job(name or notebook, notebook, values, record, tuple(once(after))))
         return record
 
     # --- helpers ---
@@ -271,27 +272,24 @@ class _Planner:
         return {"rois": " ".join(conditions), "alpha": self.alpha, "seeds": " ".join(map(str, self.seeds))}
 
     def _label(self, condition: str, seed: int, alpha: float, study: str | None) -> str:
+        """What a run is of, as its rule is named: what is the study's own goes without saying."""
+        of = "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
         other = "" if alpha == self.alpha else f"_alpha{alpha:g}"
-        return f"{self._of(study)}{condition}{other}_seed{seed}"
+        return f"{of}{condition}{other}_seed{seed}"
 
-    def _of(self, study: str | None) -> str:
-        return "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
-
-    def _needed(self, records: Iterable[Path]) -> set[Path]:
-        found: set[Path] = set()
-        waiting = list(records)
-        while waiting:
-            record = waiting.pop()
-            if record not in found:
-                found.add(record)
-                waiting += self.jobs[record].after
+    def _with_upstream(self, records: Iterable[Path]) -> set[Path]:
+        found = set(records)
+        for job in reversed(self.jobs.values()):  # each after those it waits for
+            if job.record in found:
+                found.update(job.after)
         return found
 
-    def _has(self, entry: str) -> bool:
+    def _has_data(self, notebook: str) -> bool:
         """Of a study that is there, what it lacks data for is not planned; a simulated one will have all."""
+        needed = _NOT_IN_EVERY_STUDY.intersection(needs_of(notebook))
         if self.source is None:
-            return is_simulated(self.study) or entry == "cue_conflict"
-        return self.source.has(entry)
+            return is_simulated(self.study) or needed <= {"cue_conflict"}
+        return all(map(self.source.has, needed))
 
     def _words(self, key: str, default: Iterable[object]) -> list[str]:
         return words(self.config[key], key) if key in self.config else list(map(str, default))

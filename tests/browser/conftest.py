@@ -25,7 +25,7 @@ import pytest
 
 from nbtools.attacks import sweep
 from nbtools.conditions import HIERARCHY
-from nbtools.data.brains import nsd
+from nbtools.data.brains.measured import load_trials
 from nbtools.data.images.sets import load_folder, split_rows
 from nbtools.data.study import open_study
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
@@ -127,7 +127,7 @@ def _measure() -> None:
     """Leave what notebooks 01 and 02 do: noise ceilings, and scores of predictors, here invented."""
     source, rng = open_study("tiny"), np.random.default_rng(0)
     ceilings = []
-    for roi, region in nsd.load_trials(source.nsd, source.subject, ROIS).items():
+    for roi, region in load_trials(source, ROIS).items():
         percent = noise_ceiling(ncsnr(region.responses, region.image_ids), n=3)
         voxels = pd.DataFrame({"roi": roi, "voxel": range(len(percent)), "noise_ceiling": percent})
         run = _start("02_neural_predictors", roi=roi)

@@ -16,9 +16,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from nbtools.checks import reading
 from nbtools.conditions import ROI_LABELS, check_rois
 from nbtools.data.brains.design import subject_folder
-from nbtools.data.brains.nsd import SPACE, roi_volume
+from nbtools.data.brains.nsd import reading_volume, roi_folder, roi_volume
 from nbtools.errors import InputError
 
 Voxel = tuple[int, int, int]
@@ -109,14 +110,14 @@ def load_volume(nsd: Path, subject: int, rois: Sequence[str]) -> RegionVolume:
         As `nbtools.data.brains.nsd.roi_masks`, or if the anatomy has another shape.
     """
     labels = roi_volume(nsd, subject, rois)
-    folder = Path(nsd) / "nsddata" / "ppdata" / subject_folder(subject) / SPACE
-    file = folder / "T1_to_func1pt8mm.nii.gz"
+    folder = roi_folder(nsd, subject)
+    file = folder.parent / "T1_to_func1pt8mm.nii.gz"
     if file.exists():
-        below = nib.as_closest_canonical(nib.Nifti1Image.from_filename(file)).get_fdata(dtype=np.float32)
+        below = _turned(file)
         below = np.clip(below / np.percentile(below, 99.5), 0, 1)
     else:  # nsdgeneral is −1 outside the brain's cortex
-        file = folder / "roi" / "nsdgeneral.nii.gz"
-        general = nib.as_closest_canonical(nib.Nifti1Image.from_filename(file)).get_fdata(dtype=np.float32)
+        file = folder / "nsdgeneral.nii.gz"
+        general = _turned(file)
         below = np.select([general == 1, general == 0], [np.float32(0.6), np.float32(0.3)], np.float32(0))
     canonical = np.asarray(nib.as_closest_canonical(labels).dataobj, dtype=np.int16)
     if below.shape != canonical.shape:
@@ -128,6 +129,12 @@ def load_volume(nsd: Path, subject: int, rois: Sequence[str]) -> RegionVolume:
             fix="take both from the same subject and space",
         )
     return RegionVolume(canonical, below, tuple(rois))
+
+
+def _turned(file: Path) -> NDArray[np.float32]:
+    """Read a volume (x, y, z), turned as `RegionVolume` has them."""
+    with reading_volume(file):
+        return nib.as_closest_canonical(nib.Nifti1Image.from_filename(file)).get_fdata(dtype=np.float32)
 
 
 def slices(volume: RegionVolume, at: Voxel) -> dict[str, Slice]:
@@ -202,18 +209,13 @@ def _surface(folder: Path, hemisphere: Hemisphere, rois: tuple[str, ...]) -> Sur
     prefix = {"left": "lh", "right": "rh"}[hemisphere]
     mesh, atlas = folder / "surf" / f"{prefix}.inflated", folder / "label" / f"{prefix}.Kastner2015.mgz"
     depth = folder / "surf" / f"{prefix}.sulc"
-    try:
+    kinds = OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError
+    expected = f"surf/{mesh.name} and label/{atlas.name} in FreeSurfer's formats"
+    fix = "download nsddata/freesurfer of this subject again"
+    with reading("a surface cannot be read", *kinds, file=folder, expected=expected, fix=fix):
         coordinates, faces = nib.freesurfer.read_geometry(mesh)
         values = np.asarray(nib.MGHImage.from_filename(atlas).dataobj).ravel()
         sulc = nib.freesurfer.read_morph_data(depth) if depth.exists() else None
-    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(
-            "a surface cannot be read",
-            file=folder,
-            expected=f"surf/{mesh.name} and label/{atlas.name} in FreeSurfer's formats",
-            got=error,
-            fix="download nsddata/freesurfer of this subject again",
-        ) from error
     if len(values) != len(coordinates) or (sulc is not None and len(sulc) != len(coordinates)):
         raise InputError(
             "labels or depths do not fit the surface",

@@ -19,6 +19,7 @@ import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
+from nbtools.checks import reading
 from nbtools.errors import InputError
 
 TRIALS_PER_SESSION = 750
@@ -53,21 +54,15 @@ def read_betas(
         If the file is truncated, damaged or too long, is not int16 × 300, or has another shape.
     """
     shape = tuple(int(n) for n in shape)
-    try:
+    expected, fix = "a file that can be read", "look for a broken link or missing rights, or download the file again"
+    # no such file, no right to read it, a folder, a link in a circle
+    with reading("the betas cannot be opened", OSError, file=file, expected=expected, fix=fix):
         if file.suffix != ".hdf5":
             return _read_nifti(file, voxels, shape, digest)
         if digest is not None:
             with file.open("rb") as raw:
                 hashlib.file_digest(raw, lambda: digest)
         return _read_hdf5(file, voxels, shape)
-    except OSError as error:  # no such file, no right to read it, a folder, a link in a circle
-        raise InputError(
-            "the betas cannot be opened",
-            file=file,
-            expected="a file that can be read",
-            got=error,
-            fix="look for a broken link or missing rights, or download the file again",
-        ) from error
 
 
 class _Hashed(io.RawIOBase):
@@ -86,17 +81,17 @@ class _Hashed(io.RawIOBase):
 
 
 def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...], digest: Any) -> NDArray[np.int16]:
-    try:
-        with file.open("rb") as raw, igzip.open(raw if digest is None else _Hashed(raw, digest), "rb") as stream:
-            dtype = _read_header(file, stream, shape)
-            betas = _gather(file, stream, dtype, voxels, shape)
-            # Reading to the end also makes gzip compare its checksum.
-            extra = len(stream.read(1))
     # isal's stub takes its exception for an instance.
-    except (EOFError, gzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
-        raise InputError(
-            "the betas cannot be inflated", file=file, expected="an intact gzip file", got=error, fix=_AGAIN
-        ) from error
+    kinds: Any = EOFError, gzip.BadGzipFile, isal_zlib.error
+    with (
+        reading("the betas cannot be inflated", *kinds, file=file, expected="an intact gzip file", fix=_AGAIN),
+        file.open("rb") as raw,
+        igzip.open(raw if digest is None else _Hashed(raw, digest), "rb") as stream,
+    ):
+        dtype = _read_header(file, stream, shape)
+        betas = _gather(file, stream, dtype, voxels, shape)
+        # Reading to the end also makes gzip compare its checksum.
+        extra = len(stream.read(1))
     if extra:
         raise InputError(
             "the betas go on after the last volume",
@@ -111,13 +106,10 @@ def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...],
 def _read_header(file: Path, stream: IO[bytes], shape: tuple[int, ...]) -> np.dtype:
     """Check the NIfTI header, leave the stream at the first voxel, return the dtype with its byte order."""
     raw = stream.read(nib.Nifti1Header.template_dtype.itemsize)
-    try:
+    kinds = nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError
+    with reading("the betas have no NIfTI header", *kinds, file=file, expected="NIfTI-1", fix=_AGAIN):
         header = nib.Nifti1Header.from_fileobj(io.BytesIO(raw))
         dtype = header.get_data_dtype()
-    except (nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError) as error:
-        raise InputError(
-            "the betas have no NIfTI header", file=file, expected="NIfTI-1", got=error, fix=_AGAIN
-        ) from error
     _check_layout(file, header.get_data_shape(), (*shape, TRIALS_PER_SESSION), dtype)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if (np.isfinite(slope) and slope not in (0, 1)) or (np.isfinite(intercept) and slope != 0 and intercept != 0):
@@ -141,40 +133,34 @@ def _gather(
     volume = np.empty(int(np.prod(shape)), dtype)
     view = volume.view(np.uint8).data
     for trial in range(TRIALS_PER_SESSION):
-        filled = 0
-        while filled < len(view):
-            n_read = stream.readinto(view[filled:])  # type: ignore[attr-defined]
-            if not n_read:
-                raise InputError(
-                    "the betas end early",
-                    file=file,
-                    expected=f"{TRIALS_PER_SESSION} volumes of shape {shape}, as the header says",
-                    got=f"{trial} whole volumes",
-                    fix=_AGAIN,
-                )
-            filled += n_read
+        if stream.readinto(view) < len(view):  # type: ignore[attr-defined]
+            raise InputError(
+                "the betas end early",
+                file=file,
+                expected=f"{TRIALS_PER_SESSION} volumes of shape {shape}, as the header says",
+                got=f"{trial} whole volumes",
+                fix=_AGAIN,
+            )
         betas[trial] = volume[flat]
     return betas
 
 
 def _read_hdf5(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
-    try:
-        with h5py.File(file, "r") as tree:
-            dataset = tree.get("betas")
-            if not isinstance(dataset, h5py.Dataset):
-                raise InputError(
-                    "the HDF5 file holds no betas",
-                    file=file,
-                    expected="a dataset 'betas'",
-                    got=", ".join(tree) or "an empty file",
-                    fix="use NSD's betas_sessionYY.hdf5",
-                )
-            _check_layout(file, dataset.shape, (TRIALS_PER_SESSION, *shape[::-1]), dataset.dtype)
-            return _gather_chunks(dataset, voxels)
-    except OSError as error:
-        raise InputError(
-            "the betas cannot be read", file=file, expected="an intact HDF5 file", got=error, fix=_AGAIN
-        ) from error
+    with (
+        reading("the betas cannot be read", OSError, file=file, expected="an intact HDF5 file", fix=_AGAIN),
+        h5py.File(file, "r") as tree,
+    ):
+        dataset = tree.get("betas")
+        if not isinstance(dataset, h5py.Dataset):
+            raise InputError(
+                "the HDF5 file holds no betas",
+                file=file,
+                expected="a dataset 'betas'",
+                got=", ".join(tree) or "an empty file",
+                fix="use NSD's betas_sessionYY.hdf5",
+            )
+        _check_layout(file, dataset.shape, (TRIALS_PER_SESSION, *shape[::-1]), dataset.dtype)
+        return _gather_chunks(dataset, voxels)
 
 
 def _gather_chunks(dataset: h5py.Dataset, voxels: NDArray[np.integer]) -> NDArray[np.int16]:

@@ -3,58 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
+from scipy.io.matlab import MatReadError
 
-from nbtools.data.brains.betas import TRIALS_PER_SESSION
+from nbtools.checks import check_choice, reading
+from nbtools.data.brains.responses import Design
 from nbtools.errors import InputError
 
 N_SUBJECTS = 8
 N_STIMULI = 73_000
 N_REPEATS = 3
-
-
-@dataclass(frozen=True)
-class Design:
-    """Which trial showed which image.
-
-    Attributes
-    ----------
-    image_ids : (n_trials,) int64
-        0-based index into the 73,000 stimuli. Session s (1-based) holds trials (s - 1)·750 … s·750 - 1.
-    shared_ids : (n_shared,) int64
-        0-based ids of the images all subjects saw.
-    """
-
-    image_ids: NDArray[np.int64]
-    shared_ids: NDArray[np.int64]
-
-    def session(self, number: int) -> slice:
-        """Return where the trials of an NSD session (1-based) stand."""
-        return slice((number - 1) * TRIALS_PER_SESSION, number * TRIALS_PER_SESSION)
-
-    @property
-    def training_ids(self) -> NDArray[np.int64]:
-        """Ids of the images this subject saw that are not shared, ascending."""
-        return np.setdiff1d(self.image_ids, self.shared_ids)
-
-    @property
-    def repeats(self) -> NDArray[np.int64]:
-        """Which repeat of its image each trial is (n_trials,): 1, 2, 3."""
-        return count_repeats(self.image_ids)
-
-
-def count_repeats(image_ids: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Count which showing of its image each trial (n_trials,) is: 1, 2, 3, …"""
-    order = np.argsort(image_ids, kind="stable")
-    _, first, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
-    repeats = np.empty(len(order), np.int64)
-    repeats[order] = np.arange(len(order)) - np.repeat(first, counts) + 1
-    return repeats
+_VARIABLES = ("masterordering", "subjectim", "sharedix")
+# What SciPy raises where a file is none of MATLAB's, ends early or is damaged.
+_UNREADABLE = (ValueError, TypeError, LookupError, NotImplementedError, OSError, EOFError, zlib.error, MatReadError)
 
 
 def load_design(nsd: Path, subject: int) -> Design:
@@ -70,7 +35,8 @@ def load_design(nsd: Path, subject: int) -> Design:
     Returns
     -------
     Design
-        Of all trials planned (30,000), also those of sessions that were not released.
+        Of all trials planned (30,000), also those of sessions that were not released: session s (1-based) holds trials
+        (s - 1)·750 … s·750 - 1.
 
     Raises
     ------
@@ -79,7 +45,7 @@ def load_design(nsd: Path, subject: int) -> Design:
     """
     subject_folder(subject)
     file = design_file(nsd)
-    mat = _read_mat(file, ("masterordering", "subjectim", "sharedix"))
+    mat = _read_mat(file)
     n_subjects, n_images = mat["subjectim"].shape
     if subject > n_subjects:
         raise InputError(
@@ -122,40 +88,23 @@ def design_file(nsd: Path) -> Path:
 
 def subject_folder(subject: int) -> str:
     """Return a subject's folder name, ``subjXX``; raise `InputError` unless it is 1 to 8."""
-    if subject not in range(1, N_SUBJECTS + 1):
-        raise InputError(
-            "there is no such subject",
-            expected="1 to 8",
-            got=repr(subject),
-            fix="choose one of NSD's subjects",
-        )
+    check_choice("there is no such subject", subject, range(1, N_SUBJECTS + 1), fix="choose one of NSD's subjects")
     return f"subj{subject:02d}"
 
 
-def _read_mat(file: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
-    expected = f"a MATLAB file with {', '.join(names)}"
+def _read_mat(file: Path) -> dict[str, NDArray]:
+    expected = f"a MATLAB file with {', '.join(_VARIABLES)}"
     fix = "download nsddata/experiments/nsd/nsd_expdesign.mat again"
-    if not file.exists():
-        raise InputError("the design is missing", file=file, expected=expected, got="no such file", fix=fix)
-    try:
-        mat = scipy.io.loadmat(file, variable_names=names)
-    # What SciPy raises where a file is none of MATLAB's, ends early or is damaged.
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        NotImplementedError,
-        OSError,
-        EOFError,
-        zlib.error,
-        scipy.io.matlab.MatReadError,
-    ) as e:
-        raise InputError("the design cannot be read", file=file, expected=expected, got=e, fix=fix) from e
-    missing = [name for name in names if name not in mat]
+    with (
+        reading("the design cannot be read", *_UNREADABLE, file=file, expected=expected, fix=fix),
+        file.open("rb") as raw,  # SciPy does not say that a file is not there
+    ):
+        mat = scipy.io.loadmat(raw, variable_names=_VARIABLES)
+    missing = [name for name in _VARIABLES if name not in mat]
     if missing:
         got = f"no {', '.join(missing)}"
         raise InputError("the design is incomplete", file=file, expected=expected, got=got, fix=fix)
-    return {name: mat[name] for name in names}
+    return mat
 
 
 def _zero_based(file: Path, name: str, ids: NDArray, n: int) -> NDArray[np.int64]:

@@ -7,20 +7,20 @@ volume (2.5 s) of a block. Sessions are the scanner's runs.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from nbtools.data.brains.sessions import Session, write_session
-from nbtools.data.images.files import FORMATS, link
+from nbtools.checks import reading
+from nbtools.data.brains.sessions import Session, write_session, written_hdf5
+from nbtools.data.images.files import link, read_image
+from nbtools.data.study import as_toml
 from nbtools.errors import InputError
 from nbtools.files import written
 
@@ -39,6 +39,7 @@ CATEGORIES = {
 MASKS = {"VT": "mask_vt", "VT-face": "mask_face", "VT-house": "mask_house"}
 DELAY = 2  # volumes (5 s) by which the haemodynamic response follows the pictures
 SHEET = 400  # side of a sheet of exemplars, pixels
+_AGAIN = "delete it and run the command again: what is missing is fetched"
 
 
 def prepare_haxby(folder: Path, subject: int = 2, *, image_size: int = 224) -> Path:
@@ -80,34 +81,26 @@ def prepare_haxby(folder: Path, subject: int = 2, *, image_size: int = 224) -> P
 def _fetch(folder: Path, subject: int) -> Any:
     from nilearn.datasets import fetch_haxby
 
-    try:
+    kinds = OSError, ValueError, RuntimeError, EOFError
+    expected = "a subject from 1 to 6, a network, and data.pymvpa.org and nitrc.org within reach"
+    fix = "try again: what is whole is kept. Behind a proxy set https_proxy"
+    with reading("Haxby's data cannot be fetched", *kinds, file=folder / "haxby2001", expected=expected, fix=fix):
         return fetch_haxby(data_dir=folder, subjects=[subject], fetch_stimuli=True, verbose=1)
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
-        raise InputError(
-            "Haxby's data cannot be fetched",
-            file=folder / "haxby2001",
-            expected="a subject from 1 to 6, a network, and data.pymvpa.org and nitrc.org within reach",
-            got=f"{type(error).__name__}: {error}",
-            fix="try again: what is whole is kept. Behind a proxy set https_proxy",
-        ) from error
 
 
 def _labels(file: Path) -> pd.DataFrame:
     """Read which category each volume belongs to: ``label``, ``run`` (from 0), in the order of the volumes."""
-    try:
+    kinds, expected = (OSError, ValueError, KeyError), "labels and chunks"
+    with reading("the labels cannot be read", *kinds, file=file, expected=expected, fix=_AGAIN):
         table = pd.read_csv(file, sep=" ").rename(columns={"labels": "label", "chunks": "run"})
         known = set(table["label"]) == {*CATEGORIES, "rest"} and pd.api.types.is_integer_dtype(table["run"])
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            "the labels cannot be read", file=file, expected="labels and chunks", got=error, fix="delete it, try again"
-        ) from error
     if not known:
         raise InputError(
             "the labels are not Haxby's",
             file=file,
             expected=f"a label a volume of rest, {', '.join(CATEGORIES)}, and its run",
             got=", ".join(map(str, table["label"].unique()[:12])),
-            fix="delete the file and fetch it again",
+            fix=_AGAIN,
         )
     # The response to a block begins and ends later than the block.
     delayed = table.groupby("run")["label"].shift(DELAY, fill_value="rest")
@@ -118,26 +111,22 @@ def _responses(fetched: Any, mask: str, labels: pd.DataFrame) -> NDArray[np.floa
     """Return a region's time series (n_volumes, n_voxels), without each run's linear trend; nilearn does the work."""
     from nilearn.maskers import NiftiMasker
 
-    masker = NiftiMasker(getattr(fetched, mask)[0], detrend=True, standardize=None, runs=labels["run"].to_numpy())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nilearn's deprecations
-            series = masker.fit_transform(fetched.func[0])
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            "a region's responses cannot be read",
-            file=fetched.func[0],
-            expected=f"whole volumes, as many as labels, and a mask {getattr(fetched, mask)[0]}",
-            got=error,
-            fix="delete both files and run the command again",
-        ) from error
+    place, func = getattr(fetched, mask)[0], fetched.func[0]
+    masker = NiftiMasker(place, detrend=True, standardize=None, runs=labels["run"].to_numpy())
+    kinds, expected = (OSError, ValueError, EOFError), f"whole volumes, as many as labels, and a mask {place}"
+    with (
+        reading("a region's responses cannot be read", *kinds, file=func, expected=expected, fix=_AGAIN),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # nilearn's deprecations
+        series = masker.fit_transform(func)
     if len(series) != len(labels):
         raise InputError(
             "volumes and labels differ in number",
-            file=fetched.func[0],
+            file=func,
             expected=f"{len(labels)} volumes, one a label",
             got=len(series),
-            fix="delete the subject's folder and fetch it again",
+            fix=_AGAIN,
         )
     return series.astype(np.float32)
 
@@ -172,39 +161,34 @@ def _write_pictures(folder: Path, stimuli: Mapping[str, Any]) -> None:
                 file=folder / "haxby2001" / "stimuli",
                 expected=", ".join(CATEGORIES.values()),
                 got=", ".join(map(str, stimuli)) or "none",
-                fix="delete the folder and run the command again",
+                fix=_AGAIN,
             )
         for file in files:
             link(file, folder / "images" / "val" / name / file.name)
         sheets.append(_sheet(files))
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as store:
+    with written_hdf5(folder / "stimuli.hdf5") as store:
         store["imgBrick"] = np.stack(sheets)
-    with written(folder / "stimuli.hdf5") as beside:
-        beside.write_bytes(buffer.getbuffer())
 
 
 def _sheet(files: list[Path]) -> NDArray[np.uint8]:
     """Lay sixteen exemplars out in four rows: (400, 400, 3)."""
     side = SHEET // 4
     chosen = [files[i * len(files) // 16] for i in range(16)]
-    try:
-        tiles = [np.asarray(Image.open(file, formats=FORMATS).convert("RGB").resize((side, side))) for file in chosen]
-    except OSError as error:
-        raise InputError(
-            "a picture cannot be read", file=error.filename, expected="a JPEG", got=error, fix="delete it, try again"
-        ) from error
+    pictures = [Image.fromarray(read_image(file).permute(1, 2, 0).numpy()) for file in chosen]
+    tiles = [np.asarray(picture.resize((side, side))) for picture in pictures]
     return np.concatenate([np.concatenate(tiles[row * 4 : row * 4 + 4], axis=1) for row in range(4)])
 
 
 def _description(subject: int, image_size: int) -> str:
-    return f"""# Haxby et al. (2001), subject {subject}, made by `python -m nbtools prepare haxby`.
-name = "haxby"
-simulated = false
-responses = "responses"
-stimuli = "stimuli.hdf5"
-subject = {subject}
-classification = "images"
-scanner_labels = "scanner_labels.parquet"
-image_size = {image_size}
-"""
+    entries = {
+        "name": "haxby",
+        "simulated": False,
+        "responses": "responses",
+        "stimuli": "stimuli.hdf5",
+        "subject": subject,
+        "classification": "images",
+        "scanner_labels": "scanner_labels.parquet",
+        "image_size": image_size,
+    }
+    made = f"# Haxby et al. (2001), subject {subject}, made by `python -m nbtools prepare haxby`.\n"
+    return made + as_toml(entries)

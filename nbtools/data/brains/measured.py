@@ -1,28 +1,60 @@
-"""The one door to a study's measurements, whatever they come from: its trials, its design, its scanner images."""
+"""The one door to a study's measurements, whatever they come from: its trials, its design, where its regions lie.
+
+From here the way is straight: the module of a set says which sessions there are and reads them (`Recordings`),
+`trials` puts them together, `responses` takes it from there. A new data set is one of two things:
+
+- brought into sessions once (as `haxby` does): a function that writes ``session*.hdf5``, stimuli and a ``study.toml``
+  with the entry ``responses``; nothing here changes;
+- read where it lies (as `nsd` is): a module with the functions of `Recordings`, a line in `SETS`, and the entry of
+  ``study.toml`` that names its folder in `nbtools.data.study`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
-from pathlib import Path
+from typing import Protocol
 
 import nibabel as nib
 import numpy as np
 
 from nbtools.conditions import check_rois
-from nbtools.data.brains import nsd
-from nbtools.data.brains.design import Design
-from nbtools.data.brains.responses import RoiResponses, RoiTrials, average_repeats
-from nbtools.data.brains.sessions import read_session, session_files
+from nbtools.data.brains import nsd, own
+from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
+from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
 
 
+class Recordings(Protocol):
+    """What a set of recordings offers of a study; errors are `InputError`."""
+
+    def sessions_of(
+        self, study: Study, rois: Sequence[str], wanted: Sequence[int] | None = None
+    ) -> tuple[list[int], Callable[[int], Session]]:
+        """Return the sessions to read, ascending (all without a gap, if none are `wanted`), and what reads one."""
+
+    def design_of(self, study: Study) -> Design:
+        """Return which trial showed which image, and which images are the test set."""
+
+    def volume_of(self, study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
+        """Return a label volume: 1 for the first of `rois`, …; None where positions are unknown."""
+
+
+# By the entry of study.toml that says where they are; a study without any of these has sessions of its own.
+SETS: dict[str, Recordings] = {"nsd": nsd}
+
+
 def load_trials(
-    study: Study, rois: Sequence[str], *, zscore: bool = True, progress: bool = True
+    study: Study,
+    rois: Sequence[str],
+    *,
+    sessions: Sequence[int] | None = None,
+    zscore: bool = True,
+    progress: bool = True,
 ) -> dict[str, RoiTrials]:
     """Load single-trial responses of regions, as the study's choice of voxels has them.
 
@@ -32,16 +64,19 @@ def load_trials(
         From `open_study`. Prepared sessions are read where there are any, else NSD's volumes.
     rois : sequence of str
         Names in `nbtools.conditions.REGIONS`.
+    sessions : sequence of int, optional
+        1-based. Without it all sessions there are, which must then be numbered without a gap.
     zscore : bool
-        False: responses in their own unit, whatever the study says.
+        Z-score each voxel within each session (as NSD's noise ceiling does), if the study does. False: responses in
+        their own unit, whatever the study says.
     progress : bool
         Show a bar over the sessions.
 
     Returns
     -------
     dict of str to RoiTrials
-        Responses (n_trials, n_voxels). Voxels that do not vary, or whose ceiling is below the study's, are listed in
-        ``dropped``.
+        Responses (n_trials, n_voxels), sessions ascending; every session's file is read once for all regions. Voxels
+        that do not vary, or whose ceiling is below the study's, are listed in ``dropped``.
 
     Raises
     ------
@@ -50,25 +85,12 @@ def load_trials(
     """
     check_rois(list(rois))
     if study.voxels.subjects:
-        return _together(study, rois, zscore, progress)
-    zscore, choices = zscore and study.voxels.zscore, study.voxels
-    if study.nsd is not None:
-        trials = nsd.load_trials(
-            study.nsd,
-            study.subject,
-            rois,
-            zscore=zscore,
-            betas=choices.betas,
-            retinotopy=choices.retinotopy,
-            prepared=study.responses,
-            progress=progress,
-        )
-    else:
-        files = _own_sessions(study)
-        trials = assemble(list(files), lambda n: read_session(files[n], rois), zscore=zscore, progress=progress)
-    if choices.noise_ceiling and zscore:
+        return _together(study, rois, sessions, zscore, progress)
+    zscore, threshold = zscore and study.voxels.zscore, study.voxels.noise_ceiling
+    trials = assemble(*_set(study).sessions_of(study, rois, sessions), zscore=zscore, progress=progress)
+    if threshold and zscore:
         shared = load_design(study).shared_ids
-        trials = {roi: _reliable(part, shared, choices.noise_ceiling) for roi, part in trials.items()}
+        trials = {roi: _reliable(part, shared, threshold) for roi, part in trials.items()}
     return trials
 
 
@@ -80,23 +102,7 @@ def load_design(study: Study) -> Design:
     InputError
         If a file is missing or damaged, or an image is said to be of the test set and not to be.
     """
-    if study.voxels.subjects:
-        return _common_design(study)
-    if study.nsd is not None:
-        return nsd.load_design(study.nsd, study.subject)
-    sessions = [read_session(file) for file in _own_sessions(study).values()]
-    image_ids = np.concatenate([part.image_ids for part in sessions])
-    shared = np.concatenate([part.shared for part in sessions])
-    both = np.intersect1d(image_ids[shared], image_ids[~shared])
-    if both.size:
-        raise InputError(
-            "images stand in the test set and out of it",
-            file=study.responses,
-            expected="shared to be the same in all trials of an image",
-            got=f"both for {both.size} images, e.g. {both[0]}",
-            fix="correct `shared` in the session files",
-        )
-    return Design(image_ids, np.unique(image_ids[shared]))
+    return _common_design(study) if study.voxels.subjects else _set(study).design_of(study)
 
 
 def load_responses(study: Study, roi: str) -> RoiResponses:
@@ -118,24 +124,22 @@ def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     InputError
         As `nbtools.data.brains.nsd.roi_masks`.
     """
-    if study.nsd is not None:
-        return nsd.roi_volume(study.nsd, study.subject, rois, study.voxels.retinotopy)
-    session = read_session(next(iter(_own_sessions(study).values())), rois)
-    if session.shape is None or session.affine is None:
-        return None
-    labels = np.zeros(session.shape, np.int16)
-    for number, roi in enumerate(rois, start=1):
-        labels[tuple(session.voxels[roi].T)] = number
-    return nib.Nifti1Image(labels, session.affine)
+    return _set(study).volume_of(study, rois)
 
 
-def _together(study: Study, rois: Sequence[str], zscore: bool, progress: bool) -> dict[str, RoiTrials]:
+def _set(study: Study) -> Recordings:
+    return next((recordings for entry, recordings in SETS.items() if getattr(study, entry) is not None), own)
+
+
+def _together(
+    study: Study, rois: Sequence[str], sessions: Sequence[int] | None, zscore: bool, progress: bool
+) -> dict[str, RoiTrials]:
     """Lay the voxels of several subjects side by side, showing by showing of the images that all of them saw.
 
     Their voxels have no common place, so there is no mean voxel; what subjects share is what the first principal
     components of all their voxels together hold (`fit_basis`).
     """
-    each = [load_trials(part, rois, zscore=zscore, progress=progress) for part in study.parts]
+    each = [load_trials(part, rois, sessions=sessions, zscore=zscore, progress=progress) for part in study.parts]
     shown = [_showings(trials[rois[0]]) for trials in each]
     common = reduce(np.intersect1d, shown)
     if not common.size:
@@ -171,19 +175,6 @@ def _common_design(study: Study) -> Design:
     designs = [load_design(part) for part in study.parts]
     common = reduce(np.intersect1d, [design.image_ids for design in designs])
     return Design(designs[0].image_ids[np.isin(designs[0].image_ids, common)], common[::5])
-
-
-def _own_sessions(study: Study) -> dict[int, Path]:
-    files = session_files(study.responses)
-    if not files or list(files) != list(range(1, max(files) + 1)):
-        raise InputError(
-            "there are no sessions of responses" if not files else "sessions are missing",
-            file=study.responses,
-            expected="session01.hdf5, session02.hdf5 and so on, without a gap",
-            got=", ".join(file.name for file in files.values()) or "none",
-            fix="write them as data/README.md shows",
-        )
-    return files
 
 
 def _reliable(trials: RoiTrials, shared: np.ndarray, threshold: float) -> RoiTrials:

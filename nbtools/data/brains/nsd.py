@@ -1,11 +1,9 @@
-"""The Natural Scenes Dataset (Allen et al. 2022): files in, `RoiTrials` out.
+"""The Natural Scenes Dataset (Allen et al. 2022), as its authors lay it out: files in, sessions out.
 
-    nsddata/experiments/nsd/nsd_expdesign.mat                        which trial showed which image
-    nsddata/ppdata/subjXX/func1pt8mm/roi/Kastner2015.nii.gz          atlas labels
-    nsddata/ppdata/subjXX/func1pt8mm/roi/nsdgeneral.nii.gz           1 where voxels respond to scenes
-    nsddata_betas/ppdata/subjXX/func1pt8mm/<version>/betas_sessionYY.nii.gz (or .hdf5)
-
-The steps that follow loading live in `nbtools.data.brains.responses` and can be had from here.
+nsddata/experiments/nsd/nsd_expdesign.mat                        which trial showed which image
+nsddata/ppdata/subjXX/func1pt8mm/roi/Kastner2015.nii.gz          atlas labels
+nsddata/ppdata/subjXX/func1pt8mm/roi/nsdgeneral.nii.gz           1 where voxels respond to scenes
+nsddata_betas/ppdata/subjXX/func1pt8mm/<version>/betas_sessionYY.nii.gz (or .hdf5)
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ from __future__ import annotations
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +20,72 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from nbtools.checks import reading
 from nbtools.conditions import check_rois, region_labels
 from nbtools.data.brains.betas import BETA_SCALE, TRIALS_PER_SESSION, read_betas
-from nbtools.data.brains.design import N_STIMULI, Design, design_file, load_design, subject_folder
-from nbtools.data.brains.responses import (
-    ResponseBasis,
-    RoiResponses,
-    RoiTrials,
-    average_repeats,
-    fit_basis,
-    project,
-    reconstruct,
-    split_images,
-)
-from nbtools.data.brains.sessions import Session, read_session, session_files
-from nbtools.data.brains.trials import assemble
-from nbtools.data.study import BETAS
+from nbtools.data.brains.design import design_file, load_design, subject_folder
+from nbtools.data.brains.responses import Design, count_repeats
+from nbtools.data.brains.sessions import Session, choose_sessions, label_volume, numbered, read_session, session_files
+from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
-
-__all__ = [
-    "BETA_SCALE",
-    "BETA_VERSION",
-    "N_STIMULI",
-    "TRIALS_PER_SESSION",
-    "Design",
-    "ResponseBasis",
-    "RoiResponses",
-    "RoiTrials",
-    "average_repeats",
-    "find_sessions",
-    "fit_basis",
-    "load_design",
-    "load_trials",
-    "project",
-    "reconstruct",
-    "roi_masks",
-    "roi_volume",
-    "split_images",
-]
 
 BETA_VERSION = BETAS["b3"]  # the version of the paper
 SPACE = "func1pt8mm"
+_VOLUME = r"betas_session0*([1-9]\d*)"
+Masks = dict[str, NDArray[np.bool_]]
+
+
+def sessions_of(
+    study: Study, rois: Sequence[str], wanted: Sequence[int] | None = None
+) -> tuple[list[int], Callable[[int], Session]]:
+    """Return the sessions to read, and what reads one: what `prepare` made of a volume, else the volume.
+
+    Parameters
+    ----------
+    study : Study
+        With an NSD tree.
+    rois : sequence of str
+        Names in `nbtools.conditions.REGIONS`.
+    wanted : sequence of int, optional
+        1-based. Without it all sessions there are, which must then be numbered without a gap.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or shapes disagree; if a prepared session was made of another volume, design or
+        mask than there is now.
+    """
+    root, subject, choices = study.need("nsd"), study.subject, study.voxels
+    masks = roi_masks(root, subject, rois, choices.retinotopy)
+    made = session_files(study.responses)
+    volumes = find_sessions(root, subject, BETAS[choices.betas], required=not made)
+    numbers = choose_sessions(_betas_folder(root, subject, BETAS[choices.betas]), {*volumes, *made}, wanted)
+    design, affine = load_design(root, subject), volume_affine(root, subject)
+    if len(design.image_ids) < numbers[-1] * TRIALS_PER_SESSION:
+        raise InputError(
+            "the design has fewer trials than there are betas",
+            file=design_file(root),
+            expected=f"at least {numbers[-1] * TRIALS_PER_SESSION} trials, for session {numbers[-1]}",
+            got=f"{len(design.image_ids)} trials in masterordering",
+            fix="use NSD's own nsd_expdesign.mat",
+        )
+
+    def read(number: int) -> Session:
+        if number in made:
+            return _read_prepared(made[number], number, volumes.get(number), masks, design)
+        return session_of(volumes[number], number, masks, design, affine)
+
+    return numbers, read
+
+
+def design_of(study: Study) -> Design:
+    """Return the subject's design, sessions that were not released included."""
+    return load_design(study.need("nsd"), study.subject)
+
+
+def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image:
+    """Return the regions as one label volume, as `roi_volume`."""
+    return roi_volume(study.need("nsd"), study.subject, rois, study.voxels.retinotopy)
 
 
 def find_sessions(
@@ -76,11 +100,7 @@ def find_sessions(
         two names.
     """
     folder = _betas_folder(nsd, subject, beta_version)
-    files: dict[int, Path] = {}
-    for ending in (".nii.gz", ".hdf5"):
-        found = [file for file in folder.glob(f"betas_session*{ending}") if session_number(file)]
-        _check_twice(folder, found)
-        files |= {session_number(file): file for file in found}
+    files = numbered(folder, _VOLUME + r"\.nii\.gz") | numbered(folder, _VOLUME + r"\.hdf5")
     if not files and required:
         raise InputError(
             f"there are no betas of subject {subject}",
@@ -98,26 +118,11 @@ def _betas_folder(nsd: Path, subject: int, beta_version: str) -> Path:
 
 def session_number(file: Path) -> int:
     """Return the 1-based session of a file of betas; 0 if its name is not of that form."""
-    match = re.fullmatch(r"betas_session(\d+)\.(nii\.gz|hdf5)", file.name)
+    match = re.fullmatch(_VOLUME + r"\.(nii\.gz|hdf5)", file.name)
     return int(match[1]) if match else 0
 
 
-def _check_twice(folder: Path, files: list[Path]) -> None:
-    numbers = [session_number(file) for file in files]
-    twice = sorted(file.name for file in files if numbers.count(session_number(file)) > 1)
-    if twice:
-        raise InputError(
-            "a session stands there twice",
-            file=folder,
-            expected="one file a session, such as betas_session01.nii.gz",
-            got=", ".join(twice),
-            fix="remove the one that is not NSD's",
-        )
-
-
-def roi_masks(
-    nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "Kastner2015"
-) -> dict[str, NDArray[np.bool_]]:
+def roi_masks(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "Kastner2015") -> Masks:
     """Return each region's voxels: its labels in the atlas where ``nsdgeneral`` is 1.
 
     Parameters
@@ -168,13 +173,13 @@ def roi_masks(
 
 
 def roi_volume(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "Kastner2015") -> nib.Nifti1Image:
-    """Return the regions as one label volume (x, y, z): 1 for the first of `rois`, 2 for the second, …, 0 elsewhere.
+    """Return the regions as one volume (`label_volume`): 1 for the first of `rois`, 2 for the second, …, 0 elsewhere.
 
     Parameters and errors are those of `roi_masks`.
     """
     masks = roi_masks(nsd, subject, rois, retinotopy)
-    labels = sum(number * mask.astype(np.int16) for number, mask in enumerate(masks.values(), start=1))
-    return nib.Nifti1Image(labels, volume_affine(nsd, subject))
+    shape = next(iter(masks.values())).shape
+    return label_volume({roi: np.argwhere(mask) for roi, mask in masks.items()}, shape, volume_affine(nsd, subject))
 
 
 def volume_affine(nsd: Path, subject: int) -> NDArray[np.float64]:
@@ -187,75 +192,8 @@ def roi_folder(nsd: Path, subject: int) -> Path:
     return Path(nsd) / "nsddata" / "ppdata" / subject_folder(subject) / SPACE / "roi"
 
 
-def load_trials(
-    nsd: Path,
-    subject: int,
-    rois: Sequence[str],
-    *,
-    sessions: Sequence[int] | None = None,
-    zscore: bool = True,
-    betas: str = "b3",
-    retinotopy: str = "Kastner2015",
-    prepared: Path | None = None,
-    progress: bool = True,
-) -> dict[str, RoiTrials]:
-    """Load single-trial responses of regions; every session's file is read once for all of them.
-
-    Parameters
-    ----------
-    nsd : Path
-        Root of the NSD tree.
-    subject : int
-        1 to 8.
-    rois : sequence of str
-        Names in `nbtools.conditions.REGIONS`.
-    sessions : sequence of int, optional
-        1-based. Without it all sessions there are, which must then be numbered without a gap.
-    zscore : bool
-        Z-score each voxel within each session (as NSD's noise ceiling does); else percent signal change.
-    betas : {"b3", "b2", "b1"}
-        NSD's version of the betas.
-    retinotopy : {"Kastner2015", "prf-visualrois"}
-        Where retinotopic regions are taken from.
-    prepared : Path, optional
-        Folder of sessions that `nbtools.data.brains.prepare` made of this tree: read in place of the volumes.
-    progress : bool
-        Show a bar over the sessions.
-
-    Returns
-    -------
-    dict of str to RoiTrials
-        Responses (n_sessions · 750, n_voxels), sessions ascending. Voxels without variance in a session are
-        left out, listed in ``dropped`` and warned of.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or damaged, shapes disagree, or no voxel is left of a region; if a prepared session was
-        made of another volume, design or mask than there is now.
-    """
-    masks = roi_masks(nsd, subject, rois, retinotopy)
-    made = session_files(prepared) if prepared else {}
-    volumes = find_sessions(nsd, subject, BETAS[betas], required=not made)
-    folder = _betas_folder(nsd, subject, BETAS[betas])
-    wanted = _choose_sessions(subject, folder, {*volumes, *made}, sessions)
-    design, affine = _design_of(nsd, subject, max(wanted)), volume_affine(nsd, subject)
-
-    def read(number: int) -> Session:
-        if number in made:
-            return _read_prepared(made[number], number, volumes.get(number), masks, design)
-        return session_of(volumes[number], number, masks, design, affine)
-
-    return assemble(wanted, read, zscore=zscore, progress=progress)
-
-
 def session_of(
-    file: Path,
-    number: int,
-    masks: dict[str, NDArray[np.bool_]],
-    design: Design,
-    affine: NDArray[np.float64],
-    digest: Any = None,
+    file: Path, number: int, masks: Masks, design: Design, affine: NDArray[np.float64], digest: Any = None
 ) -> Session:
     """Reduce a session's volume to the voxels of regions.
 
@@ -273,7 +211,7 @@ def session_of(
         Of the masks. A volume that says it lies elsewhere is warned of; voxels are taken by their i, j, k all the same,
         as NSD's are in one space.
     digest : hashlib object, optional
-        Is updated with the file's bytes.
+        As in `read_betas`.
 
     Raises
     ------
@@ -285,11 +223,11 @@ def session_of(
     edges = np.cumsum([len(ijk) for ijk in voxels.values()])[:-1]
     values = np.split(read_betas(file, everywhere, shape, digest), edges, axis=1)
     _warn_of_another_place(file, affine)
-    trials = design.session(number)
+    trials = _trials_of(number)
     return Session(
         image_ids=design.image_ids[trials],
         shared=np.isin(design.image_ids[trials], design.shared_ids),
-        repeats=design.repeats[trials],
+        repeats=count_repeats(design.image_ids)[trials],
         responses=dict(zip(voxels, values, strict=True)),
         voxels=voxels,
         scale=BETA_SCALE,
@@ -311,19 +249,14 @@ def _warn_of_another_place(file: Path, affine: NDArray[np.float64]) -> None:
         )
 
 
-def _read_prepared(
-    file: Path, number: int, volume: Path | None, masks: dict[str, NDArray[np.bool_]], design: Design
-) -> Session:
+def _trials_of(number: int) -> slice:
+    """Return where the trials of a session (1-based) stand in the design."""
+    return slice((number - 1) * TRIALS_PER_SESSION, number * TRIALS_PER_SESSION)
+
+
+def _read_prepared(file: Path, number: int, volume: Path | None, masks: Masks, design: Design) -> Session:
     session = read_session(file, list(masks))
-    trials = design.session(number)
-    changed = [roi for roi, mask in masks.items() if not np.array_equal(session.voxels[roi], np.argwhere(mask))]
-    reasons = [f"the masks of {', '.join(changed)}"] if changed else []
-    if not np.array_equal(session.image_ids, design.image_ids[trials]):
-        reasons.append("the design: the trials showed other images")
-    if volume is not None and volume.name == session.source.get("file"):
-        size = volume.stat().st_size
-        reasons += [f"{volume.name}: {size} bytes, not {session.source['size']}"] * (size != session.source["size"])
-    if reasons:
+    if reasons := changes(session, number, volume, masks, design):
         raise InputError(
             "a prepared session is not of the files there are now",
             file=file,
@@ -335,32 +268,16 @@ def _read_prepared(
     return session
 
 
-def _choose_sessions(subject: int, folder: Path, numbers: Iterable[int], sessions: Sequence[int] | None) -> list[int]:
-    there = sorted(numbers)
-    wanted = sorted(set(range(1, max(there) + 1) if sessions is None else sessions))
-    missing = [session for session in wanted if session not in there]
-    if missing or not wanted:
-        raise InputError(
-            f"sessions of subject {subject} are missing" if missing else "no session was asked for",
-            file=folder,
-            expected=f"sessions {', '.join(map(str, wanted))}" if wanted else "at least one session",
-            got=f"sessions {', '.join(map(str, there))}",
-            fix="download the missing ones, or name the sessions to load: sessions=[1, 2]",
-        )
-    return wanted
-
-
-def _design_of(nsd: Path, subject: int, last_session: int) -> Design:
-    design = load_design(nsd, subject)
-    if len(design.image_ids) < last_session * TRIALS_PER_SESSION:
-        raise InputError(
-            "the design has fewer trials than there are betas",
-            file=design_file(nsd),
-            expected=f"at least {last_session * TRIALS_PER_SESSION} trials, for session {last_session}",
-            got=f"{len(design.image_ids)} trials in masterordering",
-            fix="use NSD's own nsd_expdesign.mat",
-        )
-    return design
+def changes(session: Session, number: int, volume: Path | None, masks: Masks, design: Design) -> list[str]:
+    """Say in what the files there are now differ from those a prepared session was made of, as far as sizes tell."""
+    moved = [roi for roi, mask in masks.items() if not np.array_equal(session.voxels[roi], np.argwhere(mask))]
+    reasons = [f"the masks of {', '.join(moved)}"] if moved else []
+    if not np.array_equal(session.image_ids, design.image_ids[_trials_of(number)]):
+        reasons.append("the design: the trials showed other images")
+    if volume is not None and volume.name == session.source.get("file"):
+        size, before = volume.stat().st_size, session.source["size"]
+        reasons += [f"{volume.name}: {size} bytes, not {before}"] * (size != before)
+    return reasons
 
 
 def _read_general(file: Path) -> NDArray[np.bool_]:
@@ -377,16 +294,8 @@ def _read_general(file: Path) -> NDArray[np.bool_]:
 
 
 def _read_volume(file: Path) -> NDArray:
-    try:
+    with reading_volume(file):
         volume = np.asanyarray(nib.Nifti1Image.from_filename(file).dataobj)
-    except (nib.filebasedimages.ImageFileError, EOFError, OSError, RuntimeError, zlib.error) as error:
-        raise InputError(
-            "a region volume cannot be read",
-            file=file,
-            expected="a NIfTI volume (x, y, z)",
-            got=error,
-            fix="download nsddata/ppdata/subjXX/func1pt8mm/roi again",
-        ) from error
     if volume.ndim != 3:
         raise InputError(
             "a region volume is not three-dimensional",
@@ -396,3 +305,10 @@ def _read_volume(file: Path) -> NDArray:
             fix="use NSD's own file",
         )
     return volume
+
+
+def reading_volume(file: Path) -> AbstractContextManager[None]:
+    """Tell what nibabel raises where a NIfTI file is missing or damaged as an `InputError`."""
+    kinds = nib.filebasedimages.ImageFileError, EOFError, OSError, RuntimeError, zlib.error
+    expected, fix = "a NIfTI volume (x, y, z)", "download nsddata/ppdata/subjXX/func1pt8mm again"
+    return reading("a region volume cannot be read", *kinds, file=file, expected=expected, fix=fix)

@@ -9,14 +9,12 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from nbtools.conditions import HIERARCHY
 from nbtools.data.brains import nsd
-from nbtools.data.brains.design import Design
-from nbtools.data.brains.sessions import read_session, regions_of, session_files, write_session
+from nbtools.data.brains.responses import Design
+from nbtools.data.brains.sessions import Session, read_session, regions_of, session_files, write_session
 from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
 
@@ -56,15 +54,20 @@ def prepare_nsd(
     InputError
         If a volume is missing or damaged: all others are prepared first.
     """
-    volumes, kept = _there(study, rois)
-    wanted = sorted({*volumes, *kept}) if sessions is None else list(sessions)
-    if missing := [number for number in wanted if number not in {*volumes, *kept}]:
+    made = session_files(study.responses)
+    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
+    # Volumes may have been removed once they were reduced.
+    alone = {number: regions_of(file) for number, file in made.items() if number not in volumes}
+    wanted = sorted({*volumes, *made}) if sessions is None else list(sessions)
+    missing = [n for n in wanted if n not in volumes and not (n in alone and {*rois} <= {*alone[n]})]
+    if missing:
+        reduced = "; ".join(f"{number} to {', '.join(regions)}" for number, regions in alone.items())
         raise InputError(
             f"sessions {', '.join(map(str, missing))} are not there to be prepared",
             file=prepared_file(study, missing[0]),
             expected=f"volumes of sessions {', '.join(map(str, wanted))}, or sessions reduced to {', '.join(rois)}",
-            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced: {', '.join(map(str, kept)) or 'none'}",
-            fix="fetch them: python -m nbtools fetch nsd",
+            got=f"volumes of {', '.join(map(str, volumes)) or 'none'}; reduced, without a volume: {reduced or 'none'}",
+            fix="fetch them: python -m nbtools fetch nsd, with --rois all the regions",
         )
     to_do = [number for number in wanted if number in volumes]
     failed: dict[int, InputError] = {}
@@ -85,23 +88,6 @@ def prepare_nsd(
     return [prepared_file(study, number) for number in wanted]
 
 
-def _there(study: Study, rois: Sequence[str]) -> tuple[dict[int, Path], list[int]]:
-    """Return the volumes, and the sessions whose volumes were removed once they were reduced to these regions."""
-    made = session_files(study.responses)
-    volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
-    gone = [number for number in made if number not in volumes]
-    short = [number for number in gone if not {*rois} <= {*regions_of(made[number])}]
-    if short:
-        raise InputError(
-            f"sessions {', '.join(map(str, short))} are not there to be prepared",
-            file=made[short[0]],
-            expected=f"{', '.join(rois)}, or the volume",
-            got=f"reduced to {', '.join(regions_of(made[short[0]]))}; the volume is gone",
-            fix="fetch them again: python -m nbtools fetch nsd --rois with all the regions",
-        )
-    return volumes, gone
-
-
 def _workers(jobs: int) -> Executor:
     """Processes, as inflating is Python's work too; for one job a thread, which starts at once."""
     return ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) if jobs > 1 else ThreadPoolExecutor(1)
@@ -120,17 +106,14 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
     InputError
         As `nbtools.data.brains.nsd.session_of`.
     """
-    file = prepared_file(study, number)
+    root, file = study.need("nsd"), prepared_file(study, number)
     before = regions_of(file) if file.exists() else ()
-    masks = nsd.roi_masks(
-        study.need("nsd"), study.subject, list(dict.fromkeys([*before, *rois])), study.voxels.retinotopy
-    )
-    design = nsd.load_design(study.need("nsd"), study.subject)
-    if file.exists() and _is_of(file, volume, number, masks, design):
+    masks = nsd.roi_masks(root, study.subject, list(dict.fromkeys([*before, *rois])), study.voxels.retinotopy)
+    design = nsd.design_of(study)
+    if set(before) == set(masks) and _is_of(read_session(file, before), volume, number, masks, design):
         return file
-    digest = hashlib.sha256()
-    affine = nsd.volume_affine(study.need("nsd"), study.subject)
-    session = nsd.session_of(volume, number, masks, design, affine, digest)
+    digest = hashlib.sha256()  # of the same pass: a session is a gigabyte
+    session = nsd.session_of(volume, number, masks, design, nsd.volume_affine(root, study.subject), digest)
     stat = volume.stat()
     source = {
         "file": volume.name,
@@ -146,20 +129,14 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
     return file
 
 
-def _is_of(file: Path, volume: Path, number: int, masks: dict[str, NDArray[np.bool_]], design: Design) -> bool:
+def _is_of(session: Session, volume: Path, number: int, masks: nsd.Masks, design: Design) -> bool:
     """Say whether a prepared session is what reducing its volume would give now."""
-    if set(regions_of(file)) != set(masks):
-        return False
-    session, stat = read_session(file, list(masks)), volume.stat()
     source = session.source
-    same = source.get("file") == volume.name and source["size"] == stat.st_size and source["loader"] == LOADER
-    same = same and (source["modified"] == stat.st_mtime_ns or source["sha256"] == _sha256(volume))
-    ids = design.image_ids[design.session(number)]
-    return (
-        same
-        and np.array_equal(session.image_ids, ids)
-        and all(np.array_equal(session.voxels[roi], np.argwhere(mask)) for roi, mask in masks.items())
-    )
+    if source.get("file") != volume.name or source["loader"] != LOADER:
+        return False
+    if nsd.changes(session, number, volume, masks, design):
+        return False
+    return source["modified"] == volume.stat().st_mtime_ns or source["sha256"] == _sha256(volume)
 
 
 def _sha256(file: Path) -> str:

@@ -1,18 +1,48 @@
-"""Responses of a region, trial by trial and image by image, and the steps from one to the other."""
+"""What was shown and what was measured: a design, a region's responses by trial and by image, and the steps between."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.data.brains.design import count_repeats
 from nbtools.errors import InputError
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which trial showed which image.
+
+    Attributes
+    ----------
+    image_ids : (n_trials,) int64
+        0-based row of the stimuli each trial showed.
+    shared_ids : (n_shared,) int64
+        0-based ids of the images of the test set: in NSD, those that all subjects saw.
+    """
+
+    image_ids: NDArray[np.int64]
+    shared_ids: NDArray[np.int64]
+
+    @property
+    def training_ids(self) -> NDArray[np.int64]:
+        """Ids of the images this subject saw that are not shared, ascending."""
+        return np.setdiff1d(self.image_ids, self.shared_ids)
+
+
+def count_repeats(image_ids: IntArray) -> NDArray[np.int64]:
+    """Count which showing of its image each trial (n_trials,) is: 1, 2, 3, …"""
+    order = np.argsort(image_ids, kind="stable")
+    _, first, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
+    repeats = np.empty(len(order), np.int64)
+    repeats[order] = np.arange(len(order)) - np.repeat(first, counts) + 1
+    return repeats
 
 
 @dataclass(frozen=True)
@@ -51,17 +81,9 @@ class RoiTrials:
     dropped: IntArray
 
     def __post_init__(self) -> None:
-        n_trials, n_voxels = _check_responses(self.roi, self.responses)
-        _check_shapes(
-            self.roi,
-            {
-                "image_ids": (self.image_ids, (n_trials,)),
-                "sessions": (self.sessions, (n_trials,)),
-                "repeats": (self.repeats, (n_trials,)),
-                "voxels": (self.voxels, (n_voxels, 3)),
-                "dropped": (self.dropped, (len(self.dropped), 3)),
-            },
-        )
+        n, n_voxels = _check_responses(self.roi, self.responses)
+        rows = dict.fromkeys(("image_ids", "sessions", "repeats"), (n,))
+        _check_shapes(self, {**rows, "voxels": (n_voxels, 3), "dropped": (len(self.dropped), 3)})
 
 
 @dataclass(frozen=True)
@@ -98,15 +120,8 @@ class RoiResponses:
 
     def __post_init__(self) -> None:
         n_images, n_voxels = _check_responses(self.roi, self.responses)
-        _check_shapes(
-            self.roi,
-            {
-                "image_ids": (self.image_ids, (n_images,)),
-                "n_repeats": (self.n_repeats, (n_images,)),
-                "shared": (self.shared, (n_images,)),
-                "voxels": (self.voxels, (n_voxels, 3)),
-            },
-        )
+        rows = dict.fromkeys(("image_ids", "n_repeats", "shared"), (n_images,))
+        _check_shapes(self, {**rows, "voxels": (n_voxels, 3)})
         n_unique = len(np.unique(self.image_ids))
         if n_unique != n_images:
             raise InputError(
@@ -132,12 +147,10 @@ def average_repeats(trials: RoiTrials, shared_ids: IntArray) -> RoiResponses:
     RoiResponses
         Responses (n_images, n_voxels), sorted by image id.
     """
-    order = np.argsort(trials.image_ids, kind="stable")
-    image_ids, first, n_repeats = np.unique(trials.image_ids[order], return_index=True, return_counts=True)
-    sums = np.add.reduceat(trials.responses[order], first, axis=0)
+    image_ids, where, n_repeats = np.unique(trials.image_ids, return_inverse=True, return_counts=True)
     return RoiResponses(
         roi=trials.roi,
-        responses=(sums / n_repeats[:, None]).astype(np.float32, copy=False),
+        responses=_averaged(trials.responses, where, n_repeats),
         image_ids=image_ids.astype(np.int64, copy=False),
         n_repeats=n_repeats.astype(np.int64, copy=False),
         shared=np.isin(image_ids, shared_ids),
@@ -158,16 +171,22 @@ def average_within_sessions(trials: RoiTrials) -> RoiTrials:
     RoiTrials
         ``repeats`` counts the sessions in which an image was shown, from 1.
     """
-    keys, where = np.unique(np.stack([trials.sessions, trials.image_ids]), axis=1, return_inverse=True)
-    order, counts = np.argsort(where, kind="stable"), np.bincount(where)
-    sums = np.add.reduceat(trials.responses[order], np.cumsum(counts) - counts, axis=0)
+    shown = np.stack([trials.sessions, trials.image_ids])
+    keys, where, counts = np.unique(shown, axis=1, return_inverse=True, return_counts=True)
     return replace(
         trials,
-        responses=(sums / counts[:, None]).astype(np.float32, copy=False),
+        responses=_averaged(trials.responses, where, counts),
         image_ids=keys[1],
         sessions=keys[0],
         repeats=count_repeats(keys[1]),
     )
+
+
+def _averaged(responses: FloatArray, where: IntArray, counts: IntArray) -> FloatArray:
+    """Average rows (n, n_voxels) that go to the same place, as many there as `counts` says: (n_places, n_voxels)."""
+    order = np.argsort(where, kind="stable")
+    sums = np.add.reduceat(responses[order], np.cumsum(counts) - counts, axis=0)
+    return (sums / counts[:, None]).astype(np.float32, copy=False)
 
 
 def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, seed: int = 0) -> dict[str, IntArray]:
@@ -310,12 +329,13 @@ def _check_responses(roi: str, responses: FloatArray) -> tuple[int, int]:
     return responses.shape[0], responses.shape[1]
 
 
-def _check_shapes(roi: str, arrays: dict[str, tuple[np.ndarray, tuple[int, ...]]]) -> None:
-    wrong = {name: (array.shape, shape) for name, (array, shape) in arrays.items() if array.shape != shape}
+def _check_shapes(part: RoiTrials | RoiResponses, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    got = {name: getattr(part, name).shape for name in shapes}
+    wrong = [name for name in shapes if got[name] != shapes[name]]
     if wrong:
         raise InputError(
-            f"{roi}: labels do not fit the responses",
-            expected=", ".join(f"{name} {shape}" for name, (_, shape) in wrong.items()),
-            got=", ".join(f"{name} {shape}" for name, (shape, _) in wrong.items()),
+            f"{part.roi}: labels do not fit the responses",
+            expected=", ".join(f"{name} {shapes[name]}" for name in wrong),
+            got=", ".join(f"{name} {got[name]}" for name in wrong),
             fix="select rows and columns of all arrays together",
         )

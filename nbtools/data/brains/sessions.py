@@ -15,15 +15,18 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from nbtools.checks import reading
 from nbtools.errors import InputError
 from nbtools.files import written
 
@@ -66,27 +69,78 @@ class Session:
 
 def session_files(folder: Path) -> dict[int, Path]:
     """Return the prepared sessions of a folder by number, ascending; none if there is no such folder."""
+    return numbered(folder, r"session(\d+)\.hdf5")
+
+
+def numbered(folder: Path, name: str) -> dict[int, Path]:
+    """Return the sessions of a folder by number, ascending.
+
+    Parameters
+    ----------
+    folder : Path
+        None are found if there is no such folder.
+    name : str
+        A regular expression of a file's name; its one group is the number.
+
+    Raises
+    ------
+    InputError
+        If a session stands there twice under two names.
+    """
     found: dict[int, list[Path]] = {}
-    for file in Path(folder).glob("session*.hdf5"):
-        if match := re.fullmatch(r"session(\d+)\.hdf5", file.name):
+    for file in Path(folder).glob("*"):
+        if match := re.fullmatch(name, file.name):
             found.setdefault(int(match[1]), []).append(file)
-    twice = [files for files in found.values() if len(files) > 1]
+    twice = [file.name for files in found.values() if len(files) > 1 for file in files]
     if twice:
         raise InputError(
             "a session stands there twice",
             file=folder,
             expected="one file a session",
-            got=", ".join(sorted(file.name for file in twice[0])),
+            got=", ".join(sorted(twice)),
             fix="remove the one that is not wanted",
         )
     return {number: found[number][0] for number in sorted(found)}
 
 
+def choose_sessions(folder: Path, there: Iterable[int], wanted: Sequence[int] | None = None) -> list[int]:
+    """Return the sessions to read, ascending: those wanted, else all there are, which go from 1 without a gap.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or none is wanted.
+    """
+    there = sorted(there)
+    chosen = sorted(set(range(1, max(there, default=1) + 1) if wanted is None else wanted))
+    if not chosen or not set(chosen) <= set(there) or 0 in there:
+        problem = "sessions are missing" if there else "there are no sessions of responses"
+        raise InputError(
+            problem if chosen else "no session was asked for",
+            file=folder,
+            expected=f"sessions {', '.join(map(str, chosen))}" if chosen else "at least one session",
+            got=f"sessions {', '.join(map(str, there)) or 'none'}",
+            fix="fetch or write the missing ones (data/README.md shows how), or name those to load: sessions=[1, 2]",
+        )
+    return chosen
+
+
+def label_volume(
+    voxels: Mapping[str, NDArray[np.integer]], shape: tuple[int, ...], affine: NDArray[np.floating]
+) -> nib.Nifti1Image:
+    """Return regions' voxels (n_voxels, 3) as one volume (x, y, z): 1 for the first, 2 for the second, …, 0 elsewhere.
+
+    A voxel of several regions has the number of the last.
+    """
+    labels = np.zeros(shape, np.int16)
+    for number, ijk in enumerate(voxels.values(), start=1):
+        labels[tuple(ijk.T)] = number
+    return nib.Nifti1Image(labels, affine)
+
+
 def write_session(file: Path, session: Session) -> None:
     """Write a session, whole or not at all."""
-    # In memory first: HDF5 itself crashes the process where a disk is full.
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as tree:
+    with written_hdf5(file) as tree:
         tree.attrs["format"] = FORMAT
         tree.attrs["scale"] = session.scale
         tree.attrs["source"] = json.dumps(session.source)
@@ -99,6 +153,15 @@ def write_session(file: Path, session: Session) -> None:
         for roi, values in session.responses.items():
             tree[f"regions/{roi}/responses"] = values
             tree[f"regions/{roi}/voxels"] = session.voxels[roi]
+
+
+@contextmanager
+def written_hdf5(file: Path) -> Iterator[h5py.File]:
+    """Give an HDF5 file to fill; on leaving it is written, whole or not at all."""
+    # In memory first: HDF5 itself crashes the process where a disk is full.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as tree:
+        yield tree
     with written(file) as beside:
         beside.write_bytes(buffer.getbuffer())
 
@@ -118,16 +181,8 @@ def read_session(file: Path, rois: Sequence[str] | None = None) -> Session:
     InputError
         If the file is damaged or not of the format, or lacks a region.
     """
-    try:
-        with h5py.File(file, "r") as tree:
-            _check_format(file, tree)
-            return _read(file, tree, list(rois or []))
-    except InputError:
-        raise
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # of h5py, where bytes are damaged
-        raise InputError(
-            "a session cannot be read", file=file, expected=f"HDF5, {FORMAT!r}", got=error, fix=_AGAIN
-        ) from error
+    with _opened(file) as tree:
+        return _read(file, tree, list(rois or []))
 
 
 def regions_of(file: Path) -> tuple[str, ...]:
@@ -138,14 +193,19 @@ def regions_of(file: Path) -> tuple[str, ...]:
     InputError
         If the file is damaged or not of the format.
     """
-    try:
-        with h5py.File(file, "r") as tree:
-            _check_format(file, tree)
-            return tuple(tree["regions"])
-    except (OSError, KeyError, RuntimeError, TypeError) as error:
-        raise InputError(
-            "a session cannot be read", file=file, expected=f"HDF5, {FORMAT!r}", got=error, fix=_AGAIN
-        ) from error
+    with _opened(file) as tree:
+        return tuple(tree["regions"])
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[h5py.File]:
+    kinds = OSError, KeyError, RuntimeError, ValueError, TypeError  # of h5py, where bytes are damaged
+    with (
+        reading("a session cannot be read", *kinds, file=file, expected=f"HDF5, {FORMAT!r}", fix=_AGAIN),
+        h5py.File(file, "r") as tree,
+    ):
+        _check_format(file, tree)
+        yield tree
 
 
 def _check_format(file: Path, tree: h5py.File) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from nbtools.data.brains.design import count_repeats
-from nbtools.data.brains.responses import RoiTrials
+from nbtools.data.brains.responses import RoiTrials, count_repeats
 from nbtools.data.brains.sessions import Session
 from nbtools.errors import InputError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +12,17 @@ from nbtools.data.fetch.remote import Remote
 from nbtools.errors import InputError
 
 NSD = "https://natural-scenes-dataset.s3.amazonaws.com"
-MODEL_VS_HUMAN = "https://github.com/bethgelab/model-vs-human/releases/download/v0.1"
-CIFAR = "https://www.cs.toronto.edu/~kriz"
+# Image sets that come in one archive: the address of its folder, its name, its digest if one is published.
+ARCHIVES = {
+    # <shape>/<shape>4-<texture>3.png, 1280 images
+    "cue-conflict": ("https://github.com/bethgelab/model-vs-human/releases/download/v0.1", "cue-conflict.tar.gz", None),
+    # train.bin and test.bin; the version for Python is a pickle
+    "cifar-100": (
+        "https://www.cs.toronto.edu/~kriz",
+        "cifar-100-binary.tar.gz",
+        "md5:03b5dce01913d631647c71ecec9e9cb8",
+    ),
+}
 ATLASES = (
     *("Kastner2015", "nsdgeneral", "prf-visualrois", "streams"),
     *("floc-faces", "floc-places", "floc-bodies", "floc-words"),
@@ -42,7 +51,7 @@ Cite: Krizhevsky (2009), Learning multiple layers of features from tiny images, 
 }
 
 
-def nsd_files(root: Path, subject: int, *, atlases: Iterable[str] = ATLASES, base: str = NSD) -> list[Remote]:
+def nsd_files(root: Path, subject: int, *, base: str | None = None) -> list[Remote]:
     """List the design and a subject's regions: small files, needed before a session can be reduced.
 
     Parameters
@@ -51,10 +60,8 @@ def nsd_files(root: Path, subject: int, *, atlases: Iterable[str] = ATLASES, bas
         Root of the NSD tree to be.
     subject : int
         1 to 8.
-    atlases : iterable of str
-        Names out of `ATLASES`.
-    base : str
-        Address of NSD's root, here or on a mirror.
+    base : str, optional
+        Address of a mirror's root of NSD.
 
     Raises
     ------
@@ -62,8 +69,8 @@ def nsd_files(root: Path, subject: int, *, atlases: Iterable[str] = ATLASES, bas
         If there is no such subject.
     """
     folder = f"nsddata/ppdata/{subject_folder(subject)}/{SPACE}/roi"
-    rois = [f"{folder}/{atlas}.nii.gz" for atlas in atlases]
-    return [_below(base, root, key) for key in ("nsddata/experiments/nsd/nsd_expdesign.mat", *rois)]
+    rois = [f"{folder}/{atlas}.nii.gz" for atlas in ATLASES]
+    return [_below(base or NSD, root, key) for key in ("nsddata/experiments/nsd/nsd_expdesign.mat", *rois)]
 
 
 def nsd_sessions(
@@ -73,7 +80,7 @@ def nsd_sessions(
     *,
     betas: str = BETA_VERSION,
     ending: Literal[".nii.gz", ".hdf5"] = ".nii.gz",
-    base: str = NSD,
+    base: str | None = None,
 ) -> list[Remote]:
     """List the betas of some sessions, one file each.
 
@@ -89,8 +96,8 @@ def nsd_sessions(
         Version of the betas: the name of their folder.
     ending : {".nii.gz", ".hdf5"}
         The first is smaller, the second is read faster.
-    base : str
-        Address of NSD's root, here or on a mirror.
+    base : str, optional
+        Address of a mirror's root of NSD.
 
     Raises
     ------
@@ -106,22 +113,18 @@ def nsd_sessions(
             got=", ".join(map(str, missing)),
             fix="choose among these",
         )
-    return [_below(base, root, f"{folder}/betas_session{session:02d}{ending}") for session in sessions]
+    return [_below(base or NSD, root, f"{folder}/betas_session{session:02d}{ending}") for session in sessions]
 
 
-def stimuli_file(root: Path, *, base: str = NSD) -> Remote:
+def stimuli_file(root: Path, *, base: str | None = None) -> Remote:
     """Return the images shown in the scanner: one file below the root of the NSD tree."""
-    return _below(base, root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
+    return _below(base or NSD, root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
 
 
-def cue_conflict_archive(root: Path, *, base: str = MODEL_VS_HUMAN) -> Remote:
-    """Return the archive of Geirhos et al. 2019: ``cue-conflict/<shape>/<shape>4-<texture>3.png``, 1280 images."""
-    return _below(base, root, "cue-conflict.tar.gz")
-
-
-def cifar100_archive(root: Path, *, base: str = CIFAR) -> Remote:
-    """Return the archive of CIFAR-100: ``cifar-100-binary/{train,test}.bin``. The version for Python is a pickle."""
-    return _below(base, root, "cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8")
+def archive_file(source: str, root: Path, *, base: str | None = None) -> Remote:
+    """Return the archive of a set out of `ARCHIVES`, which goes into `root`."""
+    public, name, digest = ARCHIVES[source]
+    return _below(base or public, root, name, digest)
 
 
 def _below(base: str, root: Path, key: str, digest: str | None = None) -> Remote:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from nbtools.data.fetch.remote import Remote
+from nbtools.checks import reading
+from nbtools.data.fetch.remote import Remote, Version
 from nbtools.errors import InputError
 from nbtools.files import written
+from nbtools.processes import QUIET
 
 CHECKSUMS = "checksums.json"
 _CHUNK = 2**20
-_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
 
 
 def digests_of(file: Path, remote: Remote | None = None) -> dict[str, Any]:
@@ -66,10 +66,11 @@ class Ledger:
         """Return a file's ``sha256``, ``size``, ``etag`` and ``url``, None if it was never fetched."""
         return self.entries.get(self._name(remote))
 
-    def add(self, remote: Remote, size: int, stamp: str, sha256: str) -> None:
+    def add(self, remote: Remote, version: Version, sha256: str) -> None:
         """Record a file that is whole; threads may do so at the same time."""
         with self.lock, written(self.root / CHECKSUMS) as beside:
-            self.entries[self._name(remote)] = {"sha256": sha256, "size": size, "etag": stamp, "url": remote.url}
+            entry = {"sha256": sha256, "size": version.size, "etag": version.stamp, "url": remote.url}
+            self.entries[self._name(remote)] = entry
             beside.write_text(json.dumps(self.entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     def _name(self, remote: Remote) -> str:
@@ -77,21 +78,17 @@ class Ledger:
 
 
 def _read_entries(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+    with reading(
+        "the record of what was fetched cannot be read",
+        *(OSError, ValueError, TypeError, AttributeError),
+        file=file,
+        expected="JSON: sha256, size, etag and url of each file",
+        fix="delete it: files that are there will be read once and recorded again",
+    ):
+        entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if not all({"sha256", "size", "etag", "url"} <= set(entry) for entry in entries.values()):
             raise ValueError("an entry is incomplete")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            "the record of what was fetched cannot be read",
-            file=file,
-            expected="JSON: sha256, size, etag and url of each file",
-            got=error,
-            fix="delete it: files that are there will be read once and recorded again",
-        ) from error
-    return entries
+        return entries
 
 
 def verify(root: Path) -> list[tuple[Path, str]]:
@@ -104,7 +101,7 @@ def verify(root: Path) -> list[tuple[Path, str]]:
     """
     problems = []
     entries = Ledger(root).entries
-    for name, entry in tqdm(entries.items(), desc="verify", unit="file", leave=False, disable=_QUIET):
+    for name, entry in tqdm(entries.items(), desc="verify", unit="file", leave=False, disable=QUIET):
         file = root / name
         if not file.is_file():
             problems.append((file, "missing"))

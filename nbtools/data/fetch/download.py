@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +15,13 @@ from typing import Any, TypeVar
 import requests
 from tqdm.auto import tqdm
 
-from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digests_of, verify
-from nbtools.data.fetch.remote import AGAIN, Remote, announced, open_session, troubles_told
+from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digests_of
+from nbtools.data.fetch.remote import AGAIN, Remote, Version, announced, open_session, troubles_told
 from nbtools.data.fetch.resume import Line, kept, transfer
 from nbtools.errors import InputError
-from nbtools.files import locked
+from nbtools.files import free_space, locked, require_space
+from nbtools.processes import QUIET
 
-__all__ = ["CHECKSUMS", "Planned", "Remote", "fetch", "verify"]
-
-_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -38,10 +34,8 @@ class Planned:
     ----------
     remote : Remote
         The file.
-    size : int
-        Bytes.
-    stamp : str
-        The server's mark of this version: its ETag, else its date; empty if it gives neither.
+    version : Version
+        The one the server has now.
     there : bool
         Whether the whole file lies in its place.
     partial : int
@@ -49,8 +43,7 @@ class Planned:
     """
 
     remote: Remote
-    size: int
-    stamp: str
+    version: Version
     there: bool
     partial: int
 
@@ -108,10 +101,9 @@ def fetch(
     with open_session(proxy, jobs, pause) as session, nullcontext() if dry_run else locked(root / "fetch", patience=0):
         ledger = Ledger(root)
         plans, failures = _each(partial(_look, session, ledger), wanted, jobs, Event())
-        free = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.exists())).free
-        print(_table(plans, len(remotes), len(remotes) - len(wanted), free))
+        print(_table(plans, len(remotes), len(remotes) - len(wanted), free_space(root)))
         if not dry_run:
-            _check_room(plans, at_once, free, root)
+            require_space(root, sum(_missing(plans)[:at_once]))
             with _bar(plans) as advance:
                 line = Line(session, pause, advance, Event())
                 deliver = partial(_deliver, line, ledger, arrived)
@@ -149,31 +141,31 @@ def _each(
 def _look(session: requests.Session, ledger: Ledger, remote: Remote) -> Planned:
     """Compare what the server announces with what was recorded and what is there."""
     with troubles_told(remote.file, remote.url):
-        size, stamp = announced(remote, session)
+        version = announced(remote, session)
         entry = ledger.get(remote)
         if entry:
-            _check_unchanged(remote, entry, size, stamp)
+            _check_unchanged(remote, entry, version)
         there = remote.file.exists()
-        if there and (found := remote.file.stat().st_size) != size:
+        if there and (found := remote.file.stat().st_size) != version.size:
             raise InputError(
                 "the file is damaged or was changed" if entry else "another file is in its place",
                 file=remote.file,
-                expected=f"{size} bytes",
+                expected=f"{version.size} bytes",
                 got=f"{found} bytes",
                 fix="delete it and fetch again",
             )
-        return Planned(remote, size, stamp, there, 0 if there else kept(remote, size, stamp))
+        return Planned(remote, version, there, 0 if there else kept(remote, version))
 
 
-def _check_unchanged(remote: Remote, entry: dict[str, Any], size: int, stamp: str) -> None:
+def _check_unchanged(remote: Remote, entry: dict[str, Any], version: Version) -> None:
     # Only the same server marks the same version alike.
-    same = stamp == entry["etag"] if remote.url == entry["url"] else True
-    if not same or size != entry["size"]:
+    another = remote.url == entry["url"] and version.stamp != entry["etag"]
+    if another or version.size != entry["size"]:
         raise InputError(
             "the file on the server has changed since it was fetched",
             file=remote.file,
             expected=f"{entry['size']} bytes, version {entry['etag']}",
-            got=f"{size} bytes, version {stamp}",
+            got=f"{version.size} bytes, version {version.stamp}",
             fix=f"to have the new one, delete the file and its entry in {CHECKSUMS}, and fetch again",
         )
 
@@ -182,11 +174,11 @@ def _deliver(line: Line, ledger: Ledger, arrived: Callable[[Path], None] | None,
     remote = plan.remote
     with troubles_told(remote.file, remote.url):
         if not plan.there:
-            ledger.add(remote, *transfer(remote, plan.size, plan.stamp, line))
+            ledger.add(remote, *transfer(remote, plan.version, line))
         elif not ledger.get(remote):  # put there by other hands, or by a process killed before it was recorded
             digests = digests_of(remote.file, remote)
             check_digest(remote, digests)
-            ledger.add(remote, plan.size, plan.stamp, digests["sha256"].hexdigest())
+            ledger.add(remote, plan.version, digests["sha256"].hexdigest())
     if arrived:
         arrived(remote.file)
 
@@ -194,9 +186,9 @@ def _deliver(line: Line, ledger: Ledger, arrived: Callable[[Path], None] | None,
 @contextmanager
 def _bar(plans: Sequence[Planned]) -> Iterator[Callable[[int], None]]:
     """Show one bar for all files; give what moves it."""
-    total = sum(plan.size for plan in plans if not plan.there)
+    total = sum(plan.version.size for plan in plans if not plan.there)
     had, lock = sum(plan.partial for plan in plans), Lock()
-    with tqdm(desc="fetch", total=total, initial=had, unit="B", unit_scale=True, disable=_QUIET) as bar:
+    with tqdm(desc="fetch", total=total, initial=had, unit="B", unit_scale=True, disable=QUIET) as bar:
 
         def advance(n: int) -> None:
             with lock:
@@ -207,12 +199,12 @@ def _bar(plans: Sequence[Planned]) -> Iterator[Callable[[int], None]]:
 
 def _missing(plans: Sequence[Planned]) -> list[int]:
     """Bytes still to come of each file, most first."""
-    return sorted((plan.size - plan.partial for plan in plans if not plan.there), reverse=True)
+    return sorted((plan.version.size - plan.partial for plan in plans if not plan.there), reverse=True)
 
 
 def _table(plans: Sequence[Planned], n_files: int, n_had: int, free: int) -> str:
-    there, missing = [plan.size for plan in plans if plan.there], _missing(plans)
-    total = sum(plan.size for plan in plans)
+    there, missing = [plan.version.size for plan in plans if plan.there], _missing(plans)
+    total = sum(plan.version.size for plan in plans)
     rows = [
         ("all", n_files, total),
         ("already there", len(there) + n_had, total - sum(missing)),
@@ -221,15 +213,3 @@ def _table(plans: Sequence[Planned], n_files: int, n_had: int, free: int) -> str
     ]
     lines = (f"{name:15}{n:>6}{n_bytes / 1e9:>10.2f}" for name, n, n_bytes in rows)
     return "\n".join([f"{'':15}{'files':>6}{'GB':>10}", *lines])
-
-
-def _check_room(plans: Sequence[Planned], at_once: int | None, free: int, root: Path) -> None:
-    needed = sum(_missing(plans)[:at_once])
-    if needed > free:
-        raise InputError(
-            "there is too little room on the disk",
-            file=root,
-            expected=f"{needed / 1e9:.2f} GB free",
-            got=f"{free / 1e9:.2f} GB",
-            fix="make room, fetch fewer files, or choose a folder on another disk",
-        )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nbtools.conditions import region_labels
 from nbtools.data.brains.nsd import session_number
@@ -18,7 +18,8 @@ from nbtools.data.brains.sessions import regions_of
 from nbtools.data.fetch import catalogue
 from nbtools.data.fetch.download import fetch
 from nbtools.data.fetch.remote import Remote
-from nbtools.data.images.public import unpack_cifar100, unpack_cue_conflict
+from nbtools.data.images.cifar100 import unpack_cifar100
+from nbtools.data.images.cue_conflict import unpack_cue_conflict
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import written
@@ -45,6 +46,10 @@ class Route:
     dry_run: bool = False
     jobs: int = 4
     agreed: bool = False
+
+    def fetch(self, remotes: Sequence[Remote], root: Path, **more: Any) -> None:
+        """Fetch files below a root, as `download.fetch` does; it takes what is more."""
+        fetch(remotes, root=root, jobs=self.jobs, proxy=self.proxy, dry_run=self.dry_run, **more)
 
 
 @dataclass(frozen=True)
@@ -105,29 +110,21 @@ def obtain_nsd(wish: NsdWish, to: Path | None, route: Route) -> None:
     _tell("nsd", route.agreed or route.dry_run)
     for roi in wish.rois:
         region_labels(roi, wish.retinotopy)
-    root, base = (to or home() / "data/raw/nsd").absolute(), route.mirror or catalogue.NSD
+    root = _folder(to, "nsd")
     numbers = wish.sessions or tuple(range(1, catalogue.N_SESSIONS[wish.subject - 1] + 1))
-    small = catalogue.nsd_files(root, wish.subject, base=base)
+    small = catalogue.nsd_files(root, wish.subject, base=route.mirror)
     sessions = catalogue.nsd_sessions(
-        root,
-        wish.subject,
-        numbers,
-        betas=BETAS[wish.betas],
-        ending=wish.ending,
-        base=base,
+        root, wish.subject, numbers, betas=BETAS[wish.betas], ending=wish.ending, base=route.mirror
     )
-    get = partial(fetch, root=root, jobs=route.jobs, proxy=route.proxy, dry_run=route.dry_run)
-    get(small)
-    if route.dry_run:
-        get(sessions)
-        return
-    study = _describe_nsd(wish, root)
-    if not wish.rois:
-        get(sessions)
+    route.fetch(small, root)
+    study = None if route.dry_run else _describe_nsd(wish, root)
+    if study is None or not wish.rois:
+        route.fetch(sessions, root)
         return
     with ProcessPoolExecutor(route.jobs, mp_context=get_context("spawn")) as pool:
-        get(
+        route.fetch(
             sessions,
+            root,
             arrived=_reducer(pool, study, wish),
             have=None if wish.keep_volumes else partial(_is_reduced, study, wish),
             at_once=None if wish.keep_volumes else route.jobs,
@@ -151,35 +148,31 @@ def _is_reduced(study: Study, wish: NsdWish, remote: Remote) -> bool:
 def obtain_stimuli(to: Path | None, route: Route) -> None:
     """Fetch the images shown in the scanner into an NSD tree (None: ``data/raw/nsd``)."""
     _tell("stimuli", route.agreed or route.dry_run)
-    root = to or home() / "data/raw/nsd"
-    remote = catalogue.stimuli_file(root.absolute(), base=route.mirror or catalogue.NSD)
-    fetch([remote], root=root, jobs=1, proxy=route.proxy, dry_run=route.dry_run)
+    root = _folder(to, "nsd")
+    route.fetch([catalogue.stimuli_file(root, base=route.mirror)], root)
 
 
 def obtain_cue_conflict(to: Path | None, route: Route) -> None:
     """Fetch the cue-conflict images and sort them by shape (None: into ``data/raw/cue-conflict``)."""
-    _tell("cue-conflict", True)
-    target = to or home() / "data/raw/cue-conflict"
-    base = route.mirror or catalogue.MODEL_VS_HUMAN
-    _obtain_archive(
-        catalogue.cue_conflict_archive(target.parent.absolute(), base=base), target, unpack_cue_conflict, route
-    )
+    _obtain_archive("cue-conflict", _folder(to, "cue-conflict"), unpack_cue_conflict, route)
 
 
 def obtain_cifar100(to: Path | None, route: Route) -> None:
     """Fetch CIFAR-100 and sort it into folders (None: ``data/raw/cifar100``)."""
-    _tell("cifar-100", True)
-    target = to or home() / "data/raw/cifar100"
-    base = route.mirror or catalogue.CIFAR
-    remote = catalogue.cifar100_archive(target.parent.absolute(), base=base)
-    _obtain_archive(remote, target, unpack_cifar100, route)
+    _obtain_archive("cifar-100", _folder(to, "cifar100"), unpack_cifar100, route)
 
 
-def _obtain_archive(remote: Remote, target: Path, unpack: Callable[[Path, Path], object], route: Route) -> None:
-    fetch([remote], root=remote.file.parent, jobs=1, proxy=route.proxy, dry_run=route.dry_run)
+def _obtain_archive(source: str, target: Path, unpack: Callable[[Path, Path], object], route: Route) -> None:
+    _tell(source, True)
+    remote = catalogue.archive_file(source, target.parent, base=route.mirror)
+    route.fetch([remote], target.parent)
     if not route.dry_run:
         unpack(remote.file, target)
         print(f"images: {target}")
+
+
+def _folder(to: Path | None, name: str) -> Path:
+    return (to or home() / "data/raw" / name).absolute()
 
 
 def _tell(source: str, agreed: bool) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from nbtools.checks import reading
 from nbtools.errors import InputError
+from nbtools.files import writable
 
 AGAIN = "run the same command again: what is there is kept"
 TRIES = 5  # repetitions in a row that bring nothing new
@@ -24,7 +26,13 @@ _REFUSALS = {
     403: ("access refused", "fill in the data's access form; if a mirror needs credentials, put them into ~/.netrc"),
     404: ("no such file on the server", "check the address; not every mirror holds every file"),
 }
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your share of the disk is used up"}
+
+
+class Version(NamedTuple):
+    """What a server says of a file: its bytes, and its mark of this version: ETag, else date, else empty."""
+
+    size: int
+    stamp: str
 
 
 @dataclass(frozen=True)
@@ -80,21 +88,16 @@ def open_session(proxy: str | None, jobs: int, pause: float) -> requests.Session
 
 
 @contextmanager
-def troubles_told(file: Path, url: str = "") -> Iterator[None]:
+def troubles_told(file: Path, url: str) -> Iterator[None]:
     """Say in words what the network or the disk does not allow."""
-    try:
+    wanted, other = "a folder with room, that you may write to", f"choose another folder; then {AGAIN}"
+    address = f"check address, network and proxy; then {AGAIN}"
+    with (
+        reading("this cannot be read or written", OSError, file=file, expected=wanted, fix=other),
+        writable(file),
+        reading("the server cannot be reached", requests.RequestException, file=file, expected=url, fix=address),
+    ):
         yield
-    except requests.RequestException as error:
-        fix = f"check address, network and proxy; then {AGAIN}"
-        raise InputError("the server cannot be reached", file=file, expected=url, got=error, fix=fix) from error
-    except OSError as error:
-        raise InputError(
-            _FULL.get(error.errno or 0, "this cannot be read or written"),
-            file=file,
-            expected="a folder with room, that you may write to",
-            got=error,
-            fix=f"make room, or choose another folder; then {AGAIN}",
-        ) from error
 
 
 def ask(method: str, url: str, session: requests.Session, headers: dict[str, str]) -> requests.Response:
@@ -103,8 +106,8 @@ def ask(method: str, url: str, session: requests.Session, headers: dict[str, str
     return session.request(method, url, headers=headers, proxies=proxies, stream=True, timeout=TIMEOUT)
 
 
-def announced(remote: Remote, session: requests.Session) -> tuple[int, str]:
-    """Ask a server for a file's size and for its mark of this version: ETag, else date, else empty.
+def announced(remote: Remote, session: requests.Session) -> Version:
+    """Ask a server which version of a file it has.
 
     Raises
     ------
@@ -125,7 +128,7 @@ def announced(remote: Remote, session: requests.Session) -> tuple[int, str]:
             got=f"none from {remote.url}",
             fix="fetch this file with a browser and put it there",
         )
-    return size, version_mark(response)
+    return Version(size, version_mark(response))
 
 
 def whole_size(response: requests.Response) -> int:

@@ -21,7 +21,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from nbtools.data.fetch.checksums import check_digest, digests_of, new_digests
-from nbtools.data.fetch.remote import AGAIN, TRIES, Remote, ask, check_answer, version_mark, whole_size
+from nbtools.data.fetch.remote import AGAIN, TRIES, Remote, Version, ask, check_answer, version_mark, whole_size
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, written
 
@@ -50,12 +50,12 @@ class Line:
     stop: Event
 
 
-def kept(remote: Remote, size: int, stamp: str) -> int:
+def kept(remote: Remote, version: Version) -> int:
     """Return how many bytes there are that the rest can be added to: none of an unmarked or another version."""
     part, note = _beside(remote.file)
     try:
-        same = stamp and json.loads(note.read_text(encoding="utf-8")) == _note(remote, size, stamp)
-        return part.stat().st_size if same and part.stat().st_size <= size else 0
+        same = version.stamp and json.loads(note.read_text(encoding="utf-8")) == _note(remote, version)
+        return part.stat().st_size if same and part.stat().st_size <= version.size else 0
     except (FileNotFoundError, ValueError):
         return 0
 
@@ -64,31 +64,30 @@ def _beside(file: Path) -> tuple[Path, Path]:
     return file.with_name(f"{PREFIX}{file.name}.part"), file.with_name(f"{PREFIX}{file.name}.json")
 
 
-def _note(remote: Remote, size: int, stamp: str) -> dict[str, Any]:
-    return {"url": remote.url, "size": size, "stamp": stamp}
+def _note(remote: Remote, version: Version) -> dict[str, Any]:
+    return {"url": remote.url, **version._asdict()}
 
 
 class _Part:
-    """What there is of a file: `size` bytes of `whole`, of the version `stamp`, and their digests."""
+    """What there is of a file: `size` bytes of a version, and their digests."""
 
-    def __init__(self, remote: Remote, whole: int, stamp: str, line: Line):
-        self.remote, self.line = remote, line
+    def __init__(self, remote: Remote, version: Version, line: Line):
+        self.remote, self.line, self.version = remote, line, version
         self.path, self.note = _beside(remote.file)
-        self.whole, self.stamp = whole, stamp
-        self.size = kept(remote, whole, stamp)
+        self.size = kept(remote, version)
         if self.size:
             self.digests = digests_of(self.path, remote)
         else:
-            self.restart(whole, stamp)
+            self.restart(version)
 
-    def restart(self, whole: int, stamp: str) -> None:
+    def restart(self, version: Version) -> None:
         """Throw away what there is; what comes is of this version."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"")
         with written(self.note) as beside:
-            beside.write_text(json.dumps(_note(self.remote, whole, stamp)), encoding="utf-8")
+            beside.write_text(json.dumps(_note(self.remote, version)), encoding="utf-8")
         self.line.advance(-self.size)
-        self.whole, self.stamp, self.size = whole, stamp, 0
+        self.version, self.size = version, 0
         self.digests = new_digests(self.remote)
 
     def extend(self, chunks: Iterable[bytes]) -> None:
@@ -101,7 +100,7 @@ class _Part:
                 self.line.advance(len(chunk))
                 for digest in self.digests.values():
                     digest.update(chunk)
-                if self.size > self.whole:  # there may be no end to it
+                if self.size > self.version.size:  # there may be no end to it
                     return
 
     def discard(self) -> None:
@@ -109,43 +108,43 @@ class _Part:
         self.note.unlink(missing_ok=True)
 
 
-def transfer(remote: Remote, size: int, stamp: str, line: Line) -> tuple[int, str, str]:
+def transfer(remote: Remote, version: Version, line: Line) -> tuple[Version, str]:
     """Fetch a file from where it broke off, and put it in its place once it is whole.
 
     Parameters
     ----------
     remote : Remote
         The file.
-    size, stamp : int, str
+    version : Version
         As `announced`.
     line : Line
         What it comes over.
 
     Returns
     -------
-    tuple of int, str, str
-        Size, version and sha256 of what came: another version, if the server's has just changed.
+    tuple of Version, str
+        Version and sha256 of what came: another version, if the server's has just changed.
 
     Raises
     ------
     InputError
         If nothing more comes, or what comes is not the file. What there is is kept, unless it cannot be right.
     """
-    part = _Part(remote, size, stamp, line)
+    part = _Part(remote, version, line)
     most, idle, trouble = part.size, 0, ""
-    while part.size != part.whole:
+    while part.size != part.version.size:
         if idle > TRIES:
             raise InputError(
                 "the transfer breaks off again and again",
                 file=remote.file,
-                expected=f"{part.whole} bytes from {remote.url}",
+                expected=f"{part.version.size} bytes from {remote.url}",
                 got=f"{part.size} bytes; {trouble}",
                 fix=AGAIN,
             )
         if line.stop.wait(line.pause * 2**idle if trouble else 0):
             raise CancelledError
         try:
-            trouble = _attempt(part, size, stamp)
+            trouble = _attempt(part, version)
         except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
             trouble = str(error)
         idle = 0 if part.size > most else idle + 1
@@ -157,43 +156,45 @@ def transfer(remote: Remote, size: int, stamp: str, line: Line) -> tuple[int, st
         raise
     part.path.replace(remote.file)
     part.discard()
-    return part.whole, part.stamp, part.digests["sha256"].hexdigest()
+    return part.version, part.digests["sha256"].hexdigest()
 
 
-def _attempt(part: _Part, size: int, stamp: str) -> str:
+def _attempt(part: _Part, said: Version) -> str:
     """Ask for what is missing and keep what comes; return why that may be too little."""
-    rest = {"Range": f"bytes={part.size}-", "If-Range": part.stamp} if part.size and part.stamp else {}
+    mark = part.version.stamp
+    rest = {"Range": f"bytes={part.size}-", "If-Range": mark} if part.size and mark else {}
     with ask("GET", part.remote.url, part.line.session, rest) as response:
         if response.status_code != 416:  # the file has become shorter
             check_answer(response, part.remote)
         if response.status_code == 200:
-            part.restart(*_version(response, part.remote, size, stamp))
+            part.restart(_version(response, part.remote, said))
         elif not (rest and _continues(response, part)):
-            part.restart(size, stamp)
+            part.restart(said)
             return "the server gives another part than was asked for"
         # As they are stored: some servers call a .gz file a packed answer, and it would be unpacked.
         part.extend(response.raw.stream(_CHUNK, decode_content=False))
-    if part.size > part.whole:
+    if part.size > part.version.size:
         got = part.size
-        part.restart(size, stamp)
-        raise _untrue(part.remote, f"{part.whole} bytes, as announced", f"{got} bytes")
+        part.restart(said)
+        raise _untrue(part.remote, said, f"{got} bytes")
     return "the server stops early"
 
 
 def _continues(response: requests.Response, part: _Part) -> bool:
     """Whether an answer goes on where the part ends, in the same version: not every server minds ``If-Range``."""
     start = response.headers.get("Content-Range", "").startswith(f"bytes {part.size}-")
-    return start and whole_size(response) == part.whole and version_mark(response) in ("", part.stamp)
+    return start and whole_size(response) == part.version.size and version_mark(response) in ("", part.version.stamp)
 
 
-def _version(response: requests.Response, remote: Remote, size: int, stamp: str) -> tuple[int, str]:
-    """Return size and version of the file that now comes, from its start: what was announced, or a newer one."""
-    now, mark = whole_size(response) or size, version_mark(response)
-    if now != size and mark in ("", stamp):
-        raise _untrue(remote, f"{size} bytes, as announced", f"{now} bytes of the same version")
-    return now, mark or stamp
+def _version(response: requests.Response, remote: Remote, said: Version) -> Version:
+    """Return the version of the file that now comes, from its start: what was announced, or a newer one."""
+    now = Version(whole_size(response) or said.size, version_mark(response) or said.stamp)
+    if now.size != said.size and now.stamp == said.stamp:
+        raise _untrue(remote, said, f"{now.size} bytes of the same version")
+    return now
 
 
-def _untrue(remote: Remote, expected: str, got: str) -> InputError:
+def _untrue(remote: Remote, said: Version, got: str) -> InputError:
+    expected = f"{said.size} bytes, as announced"
     fix = f"the server or a proxy is at fault: try later or another mirror; then {AGAIN}"
     return InputError("the server contradicts itself", file=remote.file, expected=expected, got=got, fix=fix)

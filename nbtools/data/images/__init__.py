@@ -1,1 +1,1 @@
-"""Image files and folders in, `ImageSet` out: decoded, listed, packed, and cut into views for training."""
+"""Image files and folders in, `ImageSet` out: decoded, packed, cut into views; public sets prepared, each by name."""

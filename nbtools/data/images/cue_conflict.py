@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
+from nbtools.data.archives import build, unpack
+from nbtools.data.images.files import images_below
+from nbtools.data.images.prepare import place_sound
 from nbtools.errors import InputError
 
+CUE_CONFLICT_IMAGES = 1280
+_PUBLISHED = re.compile(r"([a-z]+)\d+-[a-z]+\d+\.png")
 _NAME = re.compile(r"(?P<shape>[a-z]+)\d*-(?P<texture>[a-z]+)\d*(-\d+)?", re.IGNORECASE)
 
 
@@ -19,7 +24,7 @@ def cue_conflict_names(ids: np.ndarray) -> pd.DataFrame:
     Parameters
     ----------
     ids : array (n_images,) of str
-        Paths below the set's folder as `images.load_folder` gives them: ``cat/cat4-truck3.png`` (Geirhos et al. 2019:
+        Paths below the set's folder as `load_folder` gives them: ``cat/cat4-truck3.png`` (Geirhos et al. 2019:
         fourth cat, texture of the third truck) or ``disk/disk-star-007.png`` (the embedded study). The folder is the
         shape.
 
@@ -48,3 +53,49 @@ def cue_conflict_names(ids: np.ndarray) -> pd.DataFrame:
             )
         rows.append({"image_id": name, "shape": found["shape"], "texture": found["texture"]})
     return pd.DataFrame(rows)
+
+
+def unpack_cue_conflict(archive: Path, target: Path) -> pd.DataFrame:
+    """Take the cue-conflict images of Geirhos et al. (2019) out of what they are published in.
+
+    Parameters
+    ----------
+    archive : Path
+        ``cue-conflict.tar.gz`` of model-vs-human, or a checkout or .tar.gz of the repository texture-vs-shape.
+    target : Path
+        Folder to make: ``<shape>/<shape><number>-<texture><number>.png``.
+
+    Returns
+    -------
+    DataFrame
+        One row per image, as `cue_conflict_names` reads it from the name.
+
+    Raises
+    ------
+    InputError
+        If the archive is damaged, or does not hold 1,280 such images, all sound.
+    """
+
+    def fill(part: Path) -> pd.DataFrame:
+        if archive.is_dir():
+            wanted = {place: file for file in images_below(archive) if (place := _place(file.as_posix()))}
+        else:
+            wanted = unpack(archive, part, _place)
+        flaws = place_sound(wanted, part)
+        if len(wanted) != CUE_CONFLICT_IMAGES or flaws:
+            raise InputError(
+                "these are not the cue-conflict images",
+                file=archive,
+                expected=f"{CUE_CONFLICT_IMAGES} sound images such as cat/cat4-truck3.png",
+                got=f"{len(wanted)} images; damaged: {', '.join(flaws) or 'none'}",
+                fix="take cue-conflict.tar.gz from model-vs-human's releases",
+            )
+        return cue_conflict_names(np.array(sorted(wanted)))
+
+    return build(target, {"archive": str(archive.resolve())}, fill)
+
+
+def _place(name: str) -> str | None:
+    path = PurePosixPath(name)
+    found = _PUBLISHED.fullmatch(path.name)
+    return f"{found[1]}/{path.name}" if found and found[1] == path.parent.name else None

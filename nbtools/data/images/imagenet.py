@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 import scipy.io
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm.auto import tqdm
 
-from nbtools.data.archives import build, contents, intact, unpack
-from nbtools.data.images.files import SPLITS, choose_classes, images_below, link, place_sound, report_on
+from nbtools.checks import reading
+from nbtools.data.archives import build, contents, read_files, unpack
+from nbtools.data.images.files import images_below, is_image
+from nbtools.data.images.prepare import SPLITS, choose_classes, place_sound, places_in, report_on
 from nbtools.errors import InputError
+from nbtools.processes import QUIET
 
 # The classes of the study, in its order; names as torchvision and Keras give them.
 SYNSETS = {
@@ -79,7 +81,11 @@ DEVKIT = "ILSVRC2012_devkit_t12"
 _SYNSET = r"n\d{8}"
 _DEVKIT_FILES = ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
 _ROOTS = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # Kaggle's archive, unpacked whole or within its top folder
-_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
+# What SciPy and pandas raise where a file of labels is of another kind, ends early or is damaged.
+_UNTOLD = (
+    *(ValueError, TypeError, LookupError, NotImplementedError),
+    *(OSError, EOFError, zlib.error, scipy.io.matlab.MatReadError),
+)
 _FIX = (
     "point to the folder that holds train and val, or ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit"
 )
@@ -90,8 +96,7 @@ def prepare_imagenet(source: Path, target: Path, classes: Sequence[str] = tuple(
 
     Training and validation images may each lie in folders or in an archive:
 
-    - ``train/<synset>/*``, ``val/<synset>/*``, also below Kaggle's ``ILSVRC/Data/CLS-LOC``: they are linked
-      (`image_files.link`);
+    - ``train/<synset>/*``, ``val/<synset>/*``, also below Kaggle's ``ILSVRC/Data/CLS-LOC``: they are linked (`link`);
     - ``val/*.JPEG`` with the devkit (folder or .tar.gz) or Kaggle's ``LOC_val_solution.csv``, which tell the classes;
     - ``ILSVRC2012_img_train.tar``, ``ILSVRC2012_img_val.tar`` (with the devkit): only wanted images are unpacked.
 
@@ -126,12 +131,9 @@ def prepare_imagenet(source: Path, target: Path, classes: Sequence[str] = tuple(
 
     def fill(part: Path) -> pd.DataFrame:
         wanted: dict[str, Path] = {}
-        flaws: dict[str, str] = {}
         for split in SPLITS:
-            places, bring = _find(source, split, chosen, part)
-            wanted |= places
-            flaws |= place_sound(places, part, bring)
-        report = report_on(wanted, flaws, chosen)
+            wanted |= _find(source, split, chosen, part)
+        report = report_on(wanted, place_sound(wanted, part), chosen)
         report.insert(2, "name", [SYNSETS.get(name, name) for name in report["class"]])
         report.insert(4, "expected", report["split"].map(EXPECTED))
         return report
@@ -152,18 +154,15 @@ def _summary(report: pd.DataFrame) -> str:
 # --- where the images are -----------------------------------------------------------------------------------
 
 
-def _find(
-    source: Path, split: str, classes: Sequence[str], part: Path
-) -> tuple[dict[str, Path], Callable[[Path, Path], object]]:
-    """Give the place of each wanted image and its file, unpacked if need be, and how it gets there."""
+def _find(source: Path, split: str, classes: Sequence[str], part: Path) -> dict[str, Path]:
+    """Give the place of each wanted image and its file, unpacked if need be."""
     for root in (source / place / split for place in _ROOTS):
         if any((root / name).is_dir() for name in classes):
-            return _sorted_images(root, split, classes), link
+            return _sorted_images(root, split, classes)
         flat = sorted(root.glob("ILSVRC2012_val_*.JPEG")) if split == "val" else []
         if flat:
-            known = validation_labels(source)
-            places = {_validation_place(source, known, classes, file.name): file for file in flat}
-            return {place: file for place, file in places.items() if place}, link
+            place_of = _validation_places(source, classes)
+            return {place: file for file in flat if (place := place_of(file.name))}
     archive = source / f"ILSVRC2012_img_{split}.tar"
     if not archive.is_file():
         raise InputError(
@@ -174,23 +173,21 @@ def _find(
             fix=_FIX,
         )
     if split == "train":
-        return _unpack_train(archive, part, classes), Path.replace
-    place = partial(_validation_place, source, validation_labels(source), classes)
-    return unpack(archive, part, place), Path.replace
+        return _unpack_train(archive, part, classes)
+    return unpack(archive, part, _validation_places(source, classes))
 
 
 def _sorted_images(root: Path, split: str, classes: Sequence[str]) -> dict[str, Path]:
-    return {
-        f"{split}/{name}/{file.relative_to(root / name).as_posix()}": file
-        for name in classes
-        for file in images_below(root / name)
-    }
+    found: dict[str, Path] = {}
+    for folder in (root / name for name in classes):
+        found |= places_in(split, folder, images_below(folder))
+    return found
 
 
 def _unpack_train(archive: Path, part: Path, classes: Sequence[str]) -> dict[str, Path]:
     """Unpack an archive of archives, one per class; those that are not wanted are passed over."""
     found: dict[str, Path] = {}
-    with tqdm(total=len(classes), desc="unpacking classes", leave=False, disable=_QUIET) as bar:
+    with tqdm(total=len(classes), desc="unpacking classes", leave=False, disable=QUIET) as bar:
         for name, _, stream in contents(archive):
             inner = PurePosixPath(name)
             if inner.suffix == ".tar" and inner.stem in classes:
@@ -201,16 +198,22 @@ def _unpack_train(archive: Path, part: Path, classes: Sequence[str]) -> dict[str
 
 def _training_place(synset: str, name: str) -> str | None:
     file = PurePosixPath(name).name
-    return f"train/{synset}/{file}" if file.lower().endswith(IMG_EXTENSIONS) and not file.startswith(".") else None
+    return f"train/{synset}/{file}" if is_image(file) else None
 
 
-def _validation_place(source: Path, known: dict[str, str], classes: Sequence[str], name: str) -> str | None:
-    file = PurePosixPath(name)
-    if not re.fullmatch(r"ILSVRC2012_val_\d{8}\.JPEG", file.name):
-        return None
-    if file.stem not in known:
-        raise _no_labels(source, f"none for {file.name}")
-    return f"val/{known[file.stem]}/{file.name}" if known[file.stem] in classes else None
+def _validation_places(source: Path, classes: Sequence[str]) -> Callable[[str], str | None]:
+    """Read the validation images' classes; return what says where an image goes by its name, if it is wanted."""
+    known = validation_labels(source)
+
+    def place_of(name: str) -> str | None:
+        file = PurePosixPath(name)
+        if not re.fullmatch(r"ILSVRC2012_val_\d{8}\.JPEG", file.name):
+            return None
+        with _telling(source):
+            synset = known[file.stem]
+        return f"val/{synset}/{file.name}" if synset in classes else None
+
+    return place_of
 
 
 # --- which class a validation image has ---------------------------------------------------------------------
@@ -230,36 +233,21 @@ def validation_labels(source: Path) -> dict[str, str]:
         If there is neither, or it cannot be read or does not label 50,000 images.
     """
     table = source / "LOC_val_solution.csv"
-    try:
+    with _telling(source):
         known = _kaggle_labels(table) if table.is_file() else _devkit_labels(_devkit_files(source))
-    # What SciPy and pandas raise where a file is of another kind, ends early or is damaged.
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        NotImplementedError,
-        OSError,
-        EOFError,
-        zlib.error,
-        scipy.io.matlab.MatReadError,
-    ) as error:
-        if isinstance(error, InputError):
-            raise
-        raise _no_labels(source, f"{type(error).__name__}: {error}") from error
-    odd = [name for name, synset in known.items() if not re.fullmatch(_SYNSET, synset)]
-    if len(known) != VALIDATION_IMAGES or odd:
-        raise _no_labels(source, f"labels of {len(known)} images; that of {odd[0] if odd else 'none'} is no synset")
+        odd = [name for name, synset in known.items() if not re.fullmatch(_SYNSET, synset)]
+        if len(known) != VALIDATION_IMAGES or odd:
+            raise ValueError(f"labels of {len(known)} images; that of {odd[0] if odd else 'none'} is no synset")
     return known
 
 
-def _no_labels(source: Path, got: str) -> InputError:
-    return InputError(
+def _telling(source: Path) -> AbstractContextManager[None]:
+    return reading(
         "the classes of the validation images cannot be told",
+        *_UNTOLD,
         file=source,
         expected=f"{DEVKIT} with data/{' and data/'.join(_DEVKIT_FILES)}, as a folder or .tar.gz, or "
         f"LOC_val_solution.csv; labels of {VALIDATION_IMAGES} images",
-        got=got,
         fix=f"download {DEVKIT}.tar.gz again and put it beside the images",
     )
 
@@ -274,8 +262,7 @@ def _devkit_files(source: Path) -> dict[str, bytes]:
     folder, archive = source / DEVKIT / "data", source / f"{DEVKIT}.tar.gz"
     if folder.is_dir() or not archive.is_file():
         return {name: (folder / name).read_bytes() for name in _DEVKIT_FILES}
-    with intact(archive):
-        files = {PurePosixPath(name).name: stream.read() for name, _, stream in contents(archive)}
+    files = read_files(archive)
     return {name: files[name] for name in _DEVKIT_FILES}
 
 

@@ -1,11 +1,10 @@
-"""Categories of the scanner's images, and image sets put together: what the label control trains on."""
+"""Categories of the scanner's images: what the label control trains on."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from nbtools.data.images.sets import ImageSet
@@ -57,26 +56,3 @@ def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...])
             fix="name every image once, by classes of the classification set",
         )
     return replace(images, labels=torch.tensor(found), classes=classes)
-
-
-def joined(first: ImageSet, second: ImageSet) -> ImageSet:
-    """Put two sets of the same classes and size together, the first one's rows first; ids become text.
-
-    Raises
-    ------
-    InputError
-        If classes or sizes differ, or an id is in both.
-    """
-    if first.classes != second.classes or first.pixels.shape[1:] != second.pixels.shape[1:]:
-        raise InputError(
-            "the image sets do not go together",
-            expected=f"{len(first.classes)} classes, pixels {tuple(first.pixels.shape[1:])}",
-            got=f"{len(second.classes)} classes, pixels {tuple(second.pixels.shape[1:])}",
-            fix="load both at one size, and label both by the same classes",
-        )
-    return ImageSet(
-        torch.cat([first.pixels, second.pixels]),
-        torch.cat([first.labels, second.labels]),
-        np.concatenate([first.ids.astype(str), second.ids.astype(str)]),
-        first.classes,
-    )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
-from nbtools.data.images.sets import NO_LABEL, ImageSet, fitted
+from nbtools.checks import reading
+from nbtools.data.images.files import fitted, opened
+from nbtools.data.images.sets import NO_LABEL, ImageSet, joined
 from nbtools.errors import InputError
 
 MAX_BYTES = 8 * 2**20  # Jupyter's websocket takes 10 MB a message
@@ -23,6 +23,11 @@ MAX_PIXELS = 40_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 IMAGENET_CLASSES = 1000
 LARGE = 96  # from this side on, a photograph can still be recognised
+_WANTED = {
+    "expected": f"one still image ({', '.join(FORMATS)}), 8 bits per channel, at most {MAX_BYTES // 2**20} MB and "
+    f"{MAX_PIXELS // 10**6} million pixels",
+    "fix": "save it as PNG or JPEG, smaller if need be, and drop it again",
+}
 
 
 def read_image(data: bytes, name: str, size: int) -> Tensor:
@@ -48,18 +53,12 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
         If it is no image, damaged, animated, too large, or has more than 8 bits per channel.
     """
     check_size(len(data), name)
-    try:
+    with reading("this file cannot be read as an image", Exception, file=name, **_WANTED):  # Pillow raises nearly any
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = opened(data, FORMATS)
         _check_image(image, name)  # before anything is unpacked
         layered = ImageOps.exif_transpose(image).convert("RGBA")
-    except InputError:
-        raise
-    except UnidentifiedImageError as error:
-        raise _refusal("this file cannot be read as an image", name, "bytes of no such format") from error
-    except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise _refusal("this file cannot be read as an image", name, error or type(error).__name__) from error
     paper = Image.new("RGBA", layered.size, "white")
     return fitted(v2.pil_to_tensor(Image.alpha_composite(paper, layered).convert("RGB")), size)
 
@@ -67,29 +66,18 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
 def check_size(n_bytes: int, name: str) -> None:
     """Raise `InputError` if a file of this size is larger than `MAX_BYTES`."""
     if n_bytes > MAX_BYTES:
-        raise _refusal("this file is too large", name, f"{n_bytes / 2**20:.1f} MB")
+        raise InputError("this file is too large", file=name, got=f"{n_bytes / 2**20:.1f} MB", **_WANTED)
 
 
 def _check_image(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS or min(width, height) < 1:
-        raise _refusal("this image is too large", name, f"{width} × {height} pixels")
+        raise InputError("this image is too large", file=name, got=f"{width} × {height} pixels", **_WANTED)
     if (n_frames := getattr(image, "n_frames", 1)) > 1:
-        raise _refusal("this image is animated", name, f"{n_frames} frames")
+        raise InputError("this image is animated", file=name, got=f"{n_frames} frames", **_WANTED)
     # 16-bit colour has an 8-bit mode in Pillow; only the decoder's arguments tell
     if image.mode[0] in "IF" or ";16" in str(getattr(image, "tile", "")):
-        raise _refusal("this image has more than 8 bits per channel", name, f"mode {image.mode}")
-
-
-def _refusal(problem: str, name: str, got: object) -> InputError:
-    return InputError(
-        problem,
-        file=name,
-        expected=f"one still image ({', '.join(FORMATS)}), 8 bits per channel, at most {MAX_BYTES // 2**20} MB and "
-        f"{MAX_PIXELS // 10**6} million pixels",
-        got=got,
-        fix="save it as PNG or JPEG, smaller if need be, and drop it again",
-    )
+        raise InputError("this image has more than 8 bits per channel", file=name, got=f"mode {image.mode}", **_WANTED)
 
 
 def photographs(size: int, classes: tuple[str, ...]) -> ImageSet:
@@ -130,10 +118,4 @@ def with_photographs(images: ImageSet) -> ImageSet:
     size = int(images.pixels.shape[-1])
     if size < LARGE:
         return images
-    photos = photographs(size, images.classes)
-    return replace(
-        images,
-        pixels=torch.cat([images.pixels, photos.pixels]),
-        labels=torch.cat([images.labels, photos.labels]),
-        ids=np.array([*images.ids, *photos.ids]),
-    )
+    return joined(images, photographs(size, images.classes))

@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,22 +30,21 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 from tqdm.auto import tqdm
 
-from nbtools.data.archives import require_space
-from nbtools.data.images.files import unreadable
+from nbtools.data.images.files import on_all_cores, readable
 from nbtools.data.study import home
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, locked, read_table, writable, written
+from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
+from nbtools.processes import QUIET
 
 BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
 _COLUMNS = ["path", "size", "mtime_ns", "sha256"]
-_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
 Record = tuple[str, int, int, str]  # a row of the table
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images that can be packed.
+    """Images that can be loaded or packed.
 
     Attributes
     ----------
@@ -69,6 +69,11 @@ class Source:
     decode: Callable[[bytes, Path], Tensor]
     key: str = ""
 
+    def content(self, name: str) -> bytes:
+        """Read the bytes of an image; one that cannot be read is an `InputError` that names it."""
+        with readable(self.place / name):
+            return self.read(name)
+
 
 def folder_source(folder: Path, names: Sequence[str], decode: Callable[[bytes, Path], Tensor]) -> Source:
     """Take images from files below a folder, named by their paths relative to it."""
@@ -80,32 +85,17 @@ def folder_source(folder: Path, names: Sequence[str], decode: Callable[[bytes, P
     return Source(folder, names, stamp, lambda name: (folder / name).read_bytes(), decode)
 
 
-def packed_stimuli(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Tensor:
-    """Map scanner images as `packed` does, resized as `images.load_stimuli` resizes them.
-
-    Parameters
-    ----------
-    brick : h5py.Dataset
-        uint8, shape (n, height, width, 3), of an open file.
-    image_ids : ndarray
-        Shape (n_images,): rows of `brick`.
-    size : int
-        Side in pixels.
-
-    Returns
-    -------
-    Tensor
-        uint8, shape (n_images, 3, size, size).
-    """
+def stimuli_source(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Source:
+    """Take scanner images (n, height, width, 3) from these rows of an open HDF5 file, resized to ``size × size``."""
     height, width, _ = brick.shape[1:]
 
     def decode(raw: bytes, _: Path) -> Tensor:
         pixels = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1)
-        return pixels if height == width == size else v2.resize(pixels, [size, size], antialias=True)
+        return v2.resize(pixels, [size, size], antialias=True)
 
     file, ids = Path(brick.file.filename), np.asarray(image_ids, np.int64)
     stamp = (3 * height * width, file.stat().st_mtime_ns)
-    source = Source(
+    return Source(
         place=file,
         names=[str(row) for row in ids],
         stamp=lambda _: stamp,
@@ -113,7 +103,6 @@ def packed_stimuli(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Ten
         decode=decode,
         key=hashlib.sha256(ids.tobytes()).hexdigest(),
     )
-    return packed(source, size)
 
 
 def packed(source: Source, size: int) -> Tensor:
@@ -154,7 +143,7 @@ def verify_packed(folder: Path, size: int) -> int:
     Parameters
     ----------
     folder : Path
-        As `images.load_folder` took it.
+        As `load_folder` took it.
     size : int
         Side in pixels.
 
@@ -175,10 +164,8 @@ def verify_packed(folder: Path, size: int) -> int:
     if (digest := _sha256(target)) != table.attrs["sha256"]:
         expected, fix = f"sha256 {table.attrs['sha256']}", "remove it: it is made anew when the folder is loaded"
         raise InputError("the pack is damaged", file=target, expected=expected, got=digest, fix=fix)
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(_sha256, [folder / name for name in table["path"]])
-        bar = tqdm(digests, "comparing", len(table), unit="image", leave=False, disable=_QUIET)
-        differing = [name for name, old, new in zip(table["path"], table["sha256"], bar, strict=True) if old != new]
+    digests = on_all_cores(_sha256, [folder / name for name in table["path"]], "comparing")
+    differing = [name for name, old, new in zip(table["path"], table["sha256"], digests, strict=True) if old != new]
     if differing:
         raise InputError(
             "the images are not those that were packed",
@@ -222,7 +209,7 @@ def _is_current(source: Source, target: Path, n_bytes: int) -> bool:
 
 def _same_bytes(source: Source, rows: pd.DataFrame) -> bool:
     def same(name: str, digest: str) -> bool:
-        return hashlib.sha256(_read(source, name)).hexdigest() == digest
+        return hashlib.sha256(source.content(name)).hexdigest() == digest
 
     with ThreadPoolExecutor() as pool:
         return all(pool.map(same, rows["path"], rows["sha256"]))
@@ -269,29 +256,22 @@ def _kept(source: Source, part: Path, marks: Path, row: int) -> list[Record]:
     marks.touch()
     records: list[Record] = []
     lines = marks.read_bytes().split(b"\n")[:-1]  # a line without an end is not whole
-    for line, name in zip(lines[: part.stat().st_size // row], source.names, strict=False):
-        record = _record(line)
-        if record is None or record[:3] != (name, *source.stamp(name)):
-            break
-        records.append(record)
+    with suppress(ValueError, TypeError):  # a line that is none
+        for line, name in zip(lines[: part.stat().st_size // row], source.names, strict=False):
+            *image, digest = json.loads(line)
+            if image != [name, *source.stamp(name)]:
+                break
+            records.append((*image, digest))
     os.truncate(part, len(records) * row)
     os.truncate(marks, sum(len(line) + 1 for line in lines[: len(records)]))
     return records
-
-
-def _record(line: bytes) -> Record | None:
-    try:
-        name, size, changed, digest = json.loads(line)
-    except (ValueError, TypeError):
-        return None
-    return name, size, changed, digest
 
 
 def _append(source: Source, part: Path, marks: Path, records: list[Record]) -> str:
     """Decode the images that are missing, add what they came from to `records`, return the sha256 of all pixels."""
     with part.open("rb") as before:
         digest = hashlib.file_digest(before, "sha256")
-    bar = tqdm(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=_QUIET)
+    bar = tqdm(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
     with part.open("ab") as pixels, marks.open("ab") as lines, bar:
         bar.update(len(records))
         for block in _decoded(source, len(records)):
@@ -328,12 +308,5 @@ def _decoded(source: Source, start: int) -> Iterator[list[tuple[Record, Tensor]]
 
 def _decode(source: Source, name: str) -> tuple[Record, Tensor]:
     size, changed = source.stamp(name)
-    raw = _read(source, name)
+    raw = source.content(name)
     return (name, size, changed, hashlib.sha256(raw).hexdigest()), source.decode(raw, source.place / name)
-
-
-def _read(source: Source, name: str) -> bytes:
-    try:
-        return source.read(name)
-    except OSError as error:
-        raise unreadable(source.place / name, error) from error

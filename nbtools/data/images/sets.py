@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
-from torchvision.transforms.v2 import functional as v2
-from tqdm.auto import tqdm
 
-from nbtools.data.images.files import decode_image, read_image
-from nbtools.data.images.packed import folder_source, packed, packed_stimuli
+from nbtools.checks import reading
+from nbtools.data.images.files import decode_image, fitted, on_all_cores
+from nbtools.data.images.packed import Source, folder_source, packed, stimuli_source
 from nbtools.errors import InputError
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
 LARGE = 2**29  # bytes of scanner images that are worth packing
 NO_LABEL = -1
-_QUIET = "TQDM_DISABLE" in os.environ or None  # None: without a terminal
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,8 @@ class ImageSet:
         InputError
             If an id is not in the set.
         """
-        order = np.argsort(self.ids)
-        found = order[np.searchsorted(self.ids, ids, sorter=order).clip(max=len(self) - 1)]
-        missing = np.asarray(ids)[self.ids[found] != ids]
+        found = pd.Index(self.ids).get_indexer(ids)  # -1: missing
+        missing = np.asarray(ids)[found < 0]
         if missing.size:
             raise InputError(
                 f"{missing.size} image ids are not in this set",
@@ -116,6 +112,29 @@ class ImageSet:
     def to(self, device: torch.device) -> ImageSet:
         """Return the set with pixels and labels on a device."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
+
+def joined(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Put two sets of the same classes and size together, the first one's rows first; ids become text.
+
+    Raises
+    ------
+    InputError
+        If classes or sizes differ, or an id is in both.
+    """
+    if first.classes != second.classes or first.pixels.shape[1:] != second.pixels.shape[1:]:
+        raise InputError(
+            "the image sets do not go together",
+            expected=f"{len(first.classes)} classes, pixels {tuple(first.pixels.shape[1:])}",
+            got=f"{len(second.classes)} classes, pixels {tuple(second.pixels.shape[1:])}",
+            fix="load both at one size, and label both by the same classes",
+        )
+    return ImageSet(
+        torch.cat([first.pixels, second.pixels]),
+        torch.cat([first.labels, second.labels]),
+        np.concatenate([first.ids.astype(str), second.ids.astype(str)]),
+        first.classes,
+    )
 
 
 def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
@@ -158,27 +177,20 @@ def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
         If the file or its dataset is missing or malformed, or an id is out of range.
     """
     ids = np.asarray(image_ids)
-    try:
-        with h5py.File(file, "r") as store:
-            brick = _image_brick(store, file, ids)
-            large = len(ids) * math.prod(brick.shape[1:]) > LARGE
-            pixels = packed_stimuli(brick, ids, size) if large else _read_stimuli(brick, ids, size)
-    except OSError as error:
-        raise InputError(
+    with (
+        reading(
             "the stimuli cannot be read",
+            OSError,
             file=file,
             expected="an HDF5 file with the dataset imgBrick",
-            got=error,
             fix="fetch nsd_stimuli.hdf5 again, or make the simulated study",
-        ) from error
+        ),
+        h5py.File(file, "r") as store,
+    ):
+        brick = _image_brick(store, file, ids)
+        large = len(ids) * math.prod(brick.shape[1:]) > LARGE
+        pixels = (packed if large else _in_memory)(stimuli_source(brick, ids, size), size)
     return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
-
-
-def _read_stimuli(brick: h5py.Dataset, ids: np.ndarray, size: int) -> Tensor:
-    pixels = torch.empty((len(ids), 3, size, size), dtype=torch.uint8)
-    for row in tqdm(np.argsort(ids), desc="scanner images", leave=False, disable=_QUIET):  # in file order
-        pixels[row] = _resized(torch.from_numpy(brick[ids[row]]).permute(2, 0, 1), size)
-    return pixels
 
 
 def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
@@ -202,15 +214,10 @@ def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
     return brick
 
 
-def _resized(pixels: Tensor, size: int) -> Tensor:
-    return pixels if pixels.shape[-2:] == (size, size) else v2.resize(pixels, [size, size], antialias=True)
-
-
 def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) -> ImageSet:
     """Read an ImageFolder tree (``<class>/<image>``).
 
-    An image of ``size × size`` is taken as it is; any other is resized to 8/7 of `size` (shorter side) and
-    its centre cropped, as ImageNet validation does for 224 px.
+    An image of another size is resized and its centre cropped, as `fitted` says.
 
     Parameters
     ----------
@@ -231,27 +238,31 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     InputError
         If there is no class folder, a class is empty, or a file is not a readable image.
     """
-    try:
+    with reading(
+        "no images in ImageFolder layout",
+        OSError,  # no class, a class without an image, a link that leads in a circle
+        file=folder,
+        expected="<class>/<image> with at least one image per class",
+        fix="sort the images into one folder per class",
+    ):
         tree = ImageFolder(str(folder))
-    except OSError as error:  # no class, a class without an image, a link that leads in a circle
-        raise InputError(
-            "no images in ImageFolder layout",
-            file=folder,
-            expected="<class>/<image> with at least one image per class",
-            got=str(error).splitlines()[0],
-            fix="sort the images into one folder per class",
-        ) from error
-    files = [Path(name) for name, _ in tree.samples]
-    names = [file.relative_to(folder).as_posix() for file in files]
+    names = [Path(name).relative_to(folder).as_posix() for name, _ in tree.samples]
     _check_names(folder, names)
-    labels = torch.tensor([label for _, label in tree.samples])
-    n_bytes = len(files) * 3 * size * size
-    if n_bytes <= memory_limit:
-        pixels = _decode(files, size)
-    else:
-        source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
-        pixels = packed(source, size)
-    return ImageSet(pixels, labels, np.array(names), tuple(tree.classes))
+    source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
+    large = len(names) * 3 * size * size > memory_limit
+    pixels = (packed if large else _in_memory)(source, size)
+    return ImageSet(pixels, torch.tensor(tree.targets), np.array(names), tuple(tree.classes))
+
+
+def _in_memory(source: Source, size: int) -> Tensor:
+    pixels = torch.empty((len(source.names), 3, size, size), dtype=torch.uint8)
+
+    def decode(row: int) -> None:
+        name = source.names[row]
+        pixels[row] = source.decode(source.content(name), source.place / name)
+
+    on_all_cores(decode, range(len(pixels)), "images")
+    return pixels
 
 
 def _check_names(folder: Path, names: list[str]) -> None:
@@ -267,20 +278,3 @@ def _check_names(folder: Path, names: list[str]) -> None:
             got=f"e.g. {odd[0]!r}" if odd else "a link to a folder that is in the set already",
             fix="rename the files, or remove the link",
         )
-
-
-def fitted(pixels: Tensor, size: int) -> Tensor:
-    """Bring uint8 pixels (3, height, width) to ``size × size``, as `load_folder` says."""
-    if pixels.shape[-2:] == (size, size):
-        return pixels
-    return v2.center_crop(v2.resize(pixels, [round(size * 8 / 7)], antialias=True), [size, size])
-
-
-def _decode(files: list[Path], size: int) -> Tensor:
-    pixels = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
-    with ThreadPoolExecutor() as pool:
-        decoded = pool.map(lambda file: fitted(read_image(file), size), files)
-        bar = tqdm(decoded, total=len(files), desc="images", unit="image", leave=False, disable=_QUIET)
-        for row, image in enumerate(bar):
-            pixels[row] = image
-    return pixels

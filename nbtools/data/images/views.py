@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 from torchvision.transforms.v2 import functional as v2
 
+from nbtools.checks import check_choice
 from nbtools.data.images.sets import to_float
-from nbtools.errors import InputError
 
 Augmentation = Literal["none", "shift", "crop-flip"]
 
@@ -39,6 +39,7 @@ def draw_boxes(augmentation: Augmentation, n: int, generator: torch.Generator) -
     Tensor
         Shape (n, 5): left, top, right, bottom as fractions of the side, and 1 where the image is flipped.
     """
+    check_choice("unknown augmentation", augmentation, get_args(Augmentation))
     box = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0]).repeat(n, 1)
     if augmentation == "shift":
         shift = (torch.rand((n, 2), generator=generator) * 2 - 1) / 16
@@ -46,13 +47,6 @@ def draw_boxes(augmentation: Augmentation, n: int, generator: torch.Generator) -
     elif augmentation == "crop-flip":
         box[:, :4] = _resized_crops(n, generator)
         box[:, 4] = torch.rand(n, generator=generator) < 0.5
-    elif augmentation != "none":
-        raise InputError(
-            "unknown augmentation",
-            expected="none, shift or crop-flip",
-            got=repr(augmentation),
-            fix="use one of these",
-        )
     return box
 
 

@@ -16,6 +16,7 @@ SHAPE = (28, 34, 26)  # voxels along x (left to right), y (back to front), z (bo
 VOXEL = 1.8  # mm
 SPILL = 0.12  # share of labelled voxels, beyond those asked for, that fall outside nsdgeneral
 UNLABELLED, OUTSIDE = 0, -1
+_MIDDLE, _SEMI_AXES = (np.array(SHAPE) - 1) / 2, (np.array(SHAPE) - 2) / 2  # of the brain, voxels
 
 # Where each label grows from, in semi-axes of the brain from its middle: (distance to the midline, y, z).
 SEEDS: dict[int, tuple[float, float, float]] = {
@@ -97,19 +98,14 @@ def affine() -> NDArray[np.float64]:
     return matrix
 
 
-def _semi_axes() -> NDArray[np.float64]:
-    return (np.array(SHAPE) - 2) / 2
-
-
 def _brain() -> NDArray[np.bool_]:
-    centred = np.moveaxis(np.indices(SHAPE), 0, -1) - (np.array(SHAPE) - 1) / 2
-    return (np.square(centred / _semi_axes()).sum(axis=-1) < 1).astype(bool)
+    centred = np.moveaxis(np.indices(SHAPE), 0, -1) - _MIDDLE
+    return np.square(centred / _SEMI_AXES).sum(axis=-1) < 1
 
 
 def _grow(kastner: NDArray[np.int16], label: int, side: int, count: int) -> NDArray[np.int64]:
     """Grow a connected blob of unlabelled brain voxels around a label's seed: (count, 3), nearest first."""
-    middle = (np.array(SHAPE) - 1) / 2
-    seed = middle + np.array([side, 1, 1]) * np.array(SEEDS[label]) * _semi_axes()
+    seed = _MIDDLE + np.array([side, 1, 1]) * np.array(SEEDS[label]) * _SEMI_AXES
     free = kastner == UNLABELLED
     candidates = np.argwhere(free)
     start = tuple(int(c) for c in candidates[np.square(candidates - seed).sum(axis=1).argmin()])

@@ -1,9 +1,10 @@
-"""Writers of the study's files: the same bytes every time, written beside and renamed."""
+"""The bytes of the study's files, the same every time, and how they are put in their place."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,27 +37,19 @@ def sweep(folder: Path) -> None:
         path.unlink()
 
 
-def write_nifti(path: Path, voxels: NDArray[np.int16]) -> None:
-    """Write a gzipped NIfTI-1 volume, x fastest.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.nii.gz``.
-    voxels : (x, y, z) or (x, y, z, trials) int16 array
-    """
+def as_nifti(voxels: NDArray[np.int16]) -> bytes:
+    """Return a gzipped NIfTI-1 volume, x fastest, of voxels (x, y, z) or (x, y, z, trials)."""
     image = nib.Nifti1Image(voxels, affine(), dtype=np.int16)
     image.header["descrip"] = b"SIMULATED by nbtools: no brain was measured"
     image.header.set_xyzt_units("mm")
-    write_bytes(path, gzip.compress(image.to_bytes(), LEVEL, mtime=0))
+    return gzip.compress(image.to_bytes(), LEVEL, mtime=0)
 
 
-def write_hdf5(path: Path, name: str, values: NDArray[np.generic], *, compress: bool = False) -> None:
-    """Write one dataset to an HDF5 file, with a note that it is simulated.
+def as_hdf5(name: str, values: NDArray[np.generic], *, compress: bool = False) -> bytes:
+    """Return an HDF5 file of one dataset, with a note that it is simulated.
 
     Parameters
     ----------
-    path : Path
     name : str
         Of the dataset.
     values : array
@@ -69,33 +62,37 @@ def write_hdf5(path: Path, name: str, values: NDArray[np.generic], *, compress: 
     with h5py.File(buffer, "w") as file:
         file.attrs["note"] = NOTE
         file.create_dataset(name, data=values, track_times=False, **options)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def write_mat(path: Path, variables: Mapping[str, NDArray[np.integer]]) -> None:
-    """Write a MATLAB v5 file; its header says nothing of when and where."""
+def as_mat(variables: Mapping[str, NDArray[np.integer]]) -> bytes:
+    """Return a MATLAB v5 file; its header says nothing of when and where."""
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, dict(variables))
-    content = buffer.getvalue()
-    write_bytes(path, MAT_HEADER + content[len(MAT_HEADER) :])
+    return MAT_HEADER + buffer.getvalue()[len(MAT_HEADER) :]
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write one (size, size, 3) picture."""
+def as_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return one (size, size, 3) picture."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "png", compress_level=LEVEL)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write named arrays as safetensors."""
+def as_tensors(tensors: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """Return named arrays as safetensors."""
     contiguous = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
     # One entry of metadata only: safetensors does not keep the order of several.
-    write_bytes(path, safetensors.numpy.save(contiguous, metadata={"note": NOTE}))
+    return safetensors.numpy.save(contiguous, metadata={"note": NOTE})
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as parquet."""
+def as_parquet(table: pd.DataFrame) -> bytes:
+    """Return a table as parquet."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def as_json(value: object) -> bytes:
+    """Return JSON, an entry a line."""
+    return (json.dumps(value, indent=1) + "\n").encode()

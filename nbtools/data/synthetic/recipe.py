@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from nbtools.checks import check_choice
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 
@@ -110,13 +111,9 @@ class Settings:
     subject: int = 1
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise InputError(
-                f"unknown profile {self.profile!r}",
-                expected=" or ".join(PROFILES),
-                got=repr(self.profile),
-                fix="use demo for the notebooks, tiny for a quick try",
-            )
+        fix = "use demo for the notebooks, tiny for a quick try"
+        check_choice(f"unknown profile {self.profile!r}", self.profile, PROFILES, fix=fix)
+        check_choice("no such subject", self.subject, range(1, SUBJECTS + 1))
         if not 16 <= self.image_size <= 256:
             raise InputError(
                 "the scenes cannot be drawn at this size",
@@ -126,10 +123,6 @@ class Settings:
             )
         if self.seed < 0:
             raise InputError("the seed is negative", expected="0 or more", got=self.seed, fix="use 0, 1, 2, …")
-        if not 1 <= self.subject <= SUBJECTS:
-            raise InputError(
-                "no such subject", expected=f"1 to {SUBJECTS}, as in NSD", got=self.subject, fix="choose one of these"
-            )
 
     @property
     def sizes(self) -> Profile:

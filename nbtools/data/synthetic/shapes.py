@@ -68,18 +68,8 @@ def _heart(u: Array, v: Array, j: Array) -> Mask:
     return (x * x + y * y - 1) ** 3 < x * x * y**3
 
 
-SHAPES: dict[str, Callable[[Array, Array, Array], Mask]] = {
-    "disk": _disk,
-    "bar": _bar,
-    "triangle": _triangle,
-    "square": _square,
-    "star": _star,
-    "flower": _flower,
-    "cross": _cross,
-    "ring": _ring,
-    "crescent": _crescent,
-    "heart": _heart,
-}
+_ALL = (_disk, _bar, _triangle, _square, _star, _flower, _cross, _ring, _crescent, _heart)
+SHAPES: dict[str, Callable[[Array, Array, Array], Mask]] = {shape.__name__.lstrip("_"): shape for shape in _ALL}
 
 # Textures live in the image's frame: x and y in cycles of its period, phases included: (n, side, side).
 # `draw(sigma)` gives smooth noise, sigma in periods, for the two families that are random.
@@ -104,10 +94,6 @@ def _dots(x: Array, y: Array, draw: Draw) -> Array:
     return np.exp(2 * (np.cos(TURN * x / spacing) + np.cos(TURN * y / spacing)))
 
 
-def _noise(x: Array, y: Array, draw: Draw) -> Array:
-    return draw(0.1)
-
-
 def _rings(x: Array, y: Array, draw: Draw) -> Array:
     middle_x, middle_y = x.mean(axis=(1, 2), keepdims=True), y.mean(axis=(1, 2), keepdims=True)
     # The phases, 0 to 1 cycles, move the common centre by up to 1.5 periods either way.
@@ -119,8 +105,8 @@ def _waves(x: Array, y: Array, draw: Draw) -> Array:
     return np.sin(TURN * (y + 0.4 * np.sin(TURN * x / 2.2)))
 
 
-def _blobs(x: Array, y: Array, draw: Draw) -> Array:
-    return draw(0.45)
+def _smoothed(sigma: float) -> Callable[[Array, Array, Draw], Array]:
+    return lambda x, y, draw: draw(sigma)
 
 
 DIAGONAL = float(np.sqrt(0.5))
@@ -131,10 +117,10 @@ TEXTURES: dict[str, Callable[[Array, Array, Draw], Array]] = {
     "antidiagonal": _grating(DIAGONAL, DIAGONAL),
     "check": _check,
     "dots": _dots,
-    "noise": _noise,
+    "noise": _smoothed(0.1),
     "rings": _rings,
     "waves": _waves,
-    "blobs": _blobs,
+    "blobs": _smoothed(0.45),
 }
 
 

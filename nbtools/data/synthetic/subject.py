@@ -43,15 +43,15 @@ class RegionTruth:
 
 @dataclass(frozen=True)
 class Design:
-    """Which image each trial showed, as ``nsd_expdesign.mat`` says it (1-based).
+    """Which image each trial showed, as the variables of ``nsd_expdesign.mat`` say it (1-based).
 
     Attributes
     ----------
-    masterordering : (n_trials,) array
+    masterordering : (1, n_trials) array
         Image of each trial, an index into the subject's images.
     subjectim : (8, n_images) array
         Stimulus of each image of each subject.
-    sharedix : (n_shared,) array
+    sharedix : (1, n_shared) array
         Stimuli that all subjects saw; they are each subject's first images.
     """
 
@@ -68,7 +68,7 @@ def draw_design(settings: Settings) -> Design:
     rows = [settings.generator("subjectim", subject).permutation(rest) for subject in range(1, SUBJECTS + 1)]
     order = settings.generator("masterordering").permutation(np.repeat(np.arange(1, n + 1), REPEATS))
     subjectim = np.stack([np.concatenate([sharedix, row]) for row in rows])
-    return Design(order.astype(np.uint16), subjectim.astype(np.int32), sharedix.astype(np.uint16))
+    return Design(order[None].astype(np.uint16), subjectim.astype(np.int32), sharedix[None].astype(np.uint16))
 
 
 def noise_sd(noise_ceiling: Matrix) -> Matrix:
@@ -170,7 +170,7 @@ def session_betas(
         Percent signal change times 300. Memory order is that of both file formats.
     """
     trials = slice((session - 1) * TRIALS_PER_SESSION, session * TRIALS_PER_SESSION)
-    stimulus = design.subjectim[settings.subject - 1, design.masterordering[trials] - 1] - 1
+    stimulus = design.subjectim[settings.subject - 1, design.masterordering[0, trials] - 1] - 1
     noise = settings.subject_generator("noise", session).standard_normal(
         (TRIALS_PER_SESSION, len(responses.mean)), dtype=np.float32
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,18 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from nbtools.data.study import STIMULI as IN_NSD, as_toml
 from nbtools.data.synthetic.anatomy import Anatomy, build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
 from nbtools.data.synthetic.features import Matrix, feature_blocks
-from nbtools.data.synthetic.files import (
-    write_bytes,
-    write_hdf5,
-    write_mat,
-    write_nifti,
-    write_png,
-    write_table,
-    write_tensors,
-)
+from nbtools.data.synthetic.files import as_hdf5, as_json, as_mat, as_nifti, as_parquet, as_png, as_tensors, write_bytes
 from nbtools.data.synthetic.recipe import NOTE, RECIPE, REGIONS, Settings
 from nbtools.data.synthetic.scenes import CLASSES, balanced, chunk_size, draw_latents, render
 from nbtools.data.synthetic.subject import (
@@ -40,8 +32,8 @@ from nbtools.data.synthetic.subject import (
 )
 
 Step = tuple[str, Callable[[], None]]  # what the progress bar says, and what is done
-DESIGN = "nsd/nsddata/experiments/nsd/nsd_expdesign.mat"
-STIMULI = "nsd/nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+Content = Callable[[], bytes]
+STIMULI = f"nsd/{IN_NSD}"
 README = f"""{NOTE}
 
 nsd/             a small tree in the layout of the Natural Scenes Dataset, of one subject
@@ -71,44 +63,41 @@ class World:
     folder: Path
     settings: Settings
 
-    @property
-    def space(self) -> str:
-        """The subject's part of NSD's paths."""
-        return f"ppdata/subj{self.settings.subject:02d}/func1pt8mm"
-
     def steps(self) -> list[Step]:
         """Return all steps in order; each skips the files that are there."""
-        roi = f"nsd/nsddata/{self.space}/roi"
-        files: list[tuple[str, Callable[[Path], None]]] = [
-            (STIMULI, lambda path: write_hdf5(path, "imgBrick", self.stimuli)),
-            ("truth/scanner.parquet", lambda path: write_table(path, self.scanner_truth())),
-            ("scanner_labels.parquet", lambda path: write_table(path, self.scanner_labels())),
-            (DESIGN, lambda path: write_mat(path, self.design_variables())),
-            (f"{roi}/Kastner2015.nii.gz", lambda path: write_nifti(path, self.anatomy.kastner)),
-            (f"{roi}/nsdgeneral.nii.gz", lambda path: write_nifti(path, self.anatomy.nsdgeneral)),
-            ("truth/features.safetensors", lambda path: write_tensors(path, self.features)),
-            *((f"truth/{name}.safetensors", partial(self.write_region, name)) for name in REGIONS),
-            ("truth/subject.json", lambda path: write_bytes(path, _json(self.subject_facts()))),
-        ]
-        last: list[tuple[str, Callable[[Path], None]]] = [
-            ("README.txt", lambda path: write_bytes(path, README.encode())),
-            ("study.toml", lambda path: write_bytes(path, self.description())),
-        ]
-        sessions = range(1, self.settings.sizes.sessions + 1)
         return [
-            *self.picture_steps("classification", self.classification),
-            *self.picture_steps("cue_conflict", self.cue_conflict),
-            *((kind, partial(self.make_corrupted, kind)) for kind in STRENGTHS),
-            *((Path(name).name, partial(self.make, name, write)) for name, write in files),
-            *((f"session {session}", partial(self.make_session, session)) for session in sessions),
-            *((name, partial(self.make, name, write)) for name, write in last),
+            *self.scene_steps("classification", self.classification),
+            *self.scene_steps("cue_conflict", self.cue_conflict),
+            *self.corruption_steps(),
+            *((Path(name).name, partial(self.make, name, content)) for name, content in self.files().items()),
         ]
 
-    def make(self, name: str, write: Callable[[Path], None]) -> None:
+    def make(self, name: str, content: Content) -> None:
         """Write one file unless it is there."""
         path = self.folder / name
         if not path.exists():
-            write(path)
+            write_bytes(path, content())
+
+    def files(self) -> dict[str, Content]:
+        """What each file but the pictures in folders holds; `study.toml`, the last, says that all are there."""
+        space, n_sessions = f"ppdata/subj{self.settings.subject:02d}/func1pt8mm", self.settings.sizes.sessions
+        betas = f"nsd/nsddata_betas/{space}/betas_fithrf_GLMdenoise_RR/betas_session"
+        return {
+            STIMULI: lambda: as_hdf5("imgBrick", self.stimuli),
+            "truth/scanner.parquet": lambda: as_parquet(self.scanner_truth()),
+            "scanner_labels.parquet": lambda: as_parquet(self.scanner_labels()),
+            "nsd/nsddata/experiments/nsd/nsd_expdesign.mat": lambda: as_mat(vars(self.design)),
+            f"nsd/nsddata/{space}/roi/Kastner2015.nii.gz": lambda: as_nifti(self.anatomy.kastner),
+            f"nsd/nsddata/{space}/roi/nsdgeneral.nii.gz": lambda: as_nifti(self.anatomy.nsdgeneral),
+            "truth/features.safetensors": lambda: as_tensors(self.features),
+            **{f"truth/{name}.safetensors": partial(self.region_truth, name) for name in REGIONS},
+            "truth/subject.json": lambda: as_json(self.subject_facts()),
+            **{f"{betas}{number:02d}.nii.gz": partial(self.volume, number) for number in range(1, n_sessions)},
+            # the last session exists as HDF5 only
+            f"{betas}{n_sessions:02d}.hdf5": lambda: as_hdf5("betas", self.betas(n_sessions), compress=True),
+            "README.txt": README.encode,
+            "study.toml": self.description,
+        }
 
     # Pictures in folders
 
@@ -135,45 +124,42 @@ class World:
         latents.insert(0, "file", [f"{s}/{s}-{t}-{i:03d}.png" for i, (s, t) in enumerate(pairs)])
         return latents
 
-    def picture_steps(self, part: str, latents: pd.DataFrame) -> list[Step]:
-        """Return the steps that draw a folder of pictures, and the table of their latents."""
+    def scene_steps(self, part: str, latents: pd.DataFrame) -> Iterator[Step]:
+        """Give the steps that draw a folder of pictures, and the table of their latents."""
         chunk = chunk_size(self.settings.image_size)
-        starts = range(0, len(latents), chunk)
-        draw = [(part, partial(self.make_pictures, part, latents.iloc[i : i + chunk], i)) for i in starts]
-        table = partial(self.make, f"truth/{part}.parquet", lambda path: write_table(path, latents))
-        return [*draw, (f"{part} latents", table)]
+        for start in range(0, len(latents), chunk):
+            drawn = latents.iloc[start : start + chunk]
+            yield part, partial(self.draw, part, list(drawn["file"]), partial(self._render, part, drawn, start))
+        yield f"{part} latents", partial(self.make, f"truth/{part}.parquet", lambda: as_parquet(latents))
 
-    def make_pictures(self, part: str, latents: pd.DataFrame, start: int) -> None:
-        """Render a chunk of pictures and write those that are not there."""
-        paths = [self.folder / part / name for name in latents["file"]]
-        if all(path.exists() for path in paths):
-            return
-        for path, pixels in zip(paths, self._render(part, latents, start), strict=True):
-            if not path.exists():
-                write_png(path, pixels)
-
-    def make_corrupted(self, kind: str) -> None:
-        """Corrupt the first fifth of the classification images of each class, at every severity."""
+    def corruption_steps(self) -> Iterator[Step]:
+        """Give the steps that corrupt the first fifth of the validation images of each class, at every severity."""
         n = self.settings.sizes.val_per_class // 5
         names = [f"{name}/{name}-{i:04d}.png" for name in CLASSES for i in range(n)]
-        clean: NDArray[np.uint8] | None = None
-        for severity in range(1, 6):
-            paths = [self.folder / "corruptions" / kind / str(severity) / name for name in names]
-            if all(path.exists() for path in paths):
-                continue
-            if clean is None:
-                folder = self.folder / "classification" / "val"
-                clean = np.stack([np.asarray(Image.open(folder / name, formats=["PNG"])) for name in names])
-            rng = self.settings.generator("corruptions", kind, severity)
-            for path, pixels in zip(paths, corrupt(clean, kind, severity, rng), strict=True):
-                if not path.exists():
-                    write_png(path, pixels)
+        for kind in STRENGTHS:
+            for severity in range(1, 6):
+                corrupted = partial(self._corrupted, names, kind, severity)
+                yield kind, partial(self.draw, f"corruptions/{kind}/{severity}", names, corrupted)
+
+    def draw(self, part: str, names: list[str], pictures: Callable[[], NDArray[np.uint8]]) -> None:
+        """Draw some pictures of a folder, if one of them is not there, and write those that are not."""
+        paths = [self.folder / part / name for name in names]
+        if all(path.exists() for path in paths):
+            return
+        for path, pixels in zip(paths, pictures(), strict=True):
+            if not path.exists():
+                write_bytes(path, as_png(pixels))
 
     def _latents(self, part: str, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> pd.DataFrame:
         return draw_latents(self.settings.generator("latents", part), shape, texture, self.settings.image_size)
 
     def _render(self, part: str, latents: pd.DataFrame, start: int) -> NDArray[np.uint8]:
         return render(latents, self.settings.image_size, self.settings.generator("render", part, start))
+
+    def _corrupted(self, names: list[str], kind: str, severity: int) -> NDArray[np.uint8]:
+        folder = self.folder / "classification" / "val"
+        clean = np.stack([np.asarray(Image.open(folder / name, formats=["PNG"])) for name in names])
+        return corrupt(clean, kind, severity, self.settings.generator("corruptions", kind, severity))
 
     # The scanner
 
@@ -212,15 +198,6 @@ class World:
         """Which image each trial shows."""
         return draw_design(self.settings)
 
-    def design_variables(self) -> dict[str, NDArray[np.integer]]:
-        """The design as the MATLAB file names it, row vectors."""
-        design = self.design
-        return {
-            "masterordering": design.masterordering[None],
-            "subjectim": design.subjectim,
-            "sharedix": design.sharedix[None],
-        }
-
     # The subject
 
     @cached_property
@@ -246,18 +223,19 @@ class World:
         """What all scanned voxels do."""
         return gather_responses(self.anatomy, self.regions, self.settings)
 
-    def write_region(self, name: str, path: Path) -> None:
-        """Write down what is planted in a region."""
+    def region_truth(self, name: str) -> bytes:
+        """What is planted in a region, as safetensors."""
         truth = self.regions[name]
-        tensors: dict[str, NDArray[np.generic]] = {
-            "ijk": self.anatomy.live[name],
-            "dead_ijk": self.anatomy.dead[name],
-            "noise_ceiling": truth.noise_ceiling,
-            "signal": truth.signal,
-            "image_id": np.arange(len(truth.signal)),
-            **{f"tuning.{block}": weights for block, weights in truth.tuning.items()},
-        }
-        write_tensors(path, tensors)
+        return as_tensors(
+            {
+                "ijk": self.anatomy.live[name],
+                "dead_ijk": self.anatomy.dead[name],
+                "noise_ceiling": truth.noise_ceiling,
+                "signal": truth.signal,
+                "image_id": np.arange(len(truth.signal)),
+                **{f"tuning.{block}": weights for block, weights in truth.tuning.items()},
+            }
+        )
 
     def subject_facts(self) -> dict[str, object]:
         """What is planted, in words and small numbers."""
@@ -269,18 +247,13 @@ class World:
             "dead_voxels": {name: voxels.tolist() for name, voxels in self.anatomy.dead.items() if len(voxels)},
         }
 
-    def make_session(self, session: int) -> None:
-        """Write one session of betas; the last one exists as HDF5 only."""
-        last = session == self.settings.sizes.sessions
-        betas_folder = self.folder / "nsd/nsddata_betas" / self.space / "betas_fithrf_GLMdenoise_RR"
-        path = betas_folder / f"betas_session{session:02d}.{'hdf5' if last else 'nii.gz'}"
-        if path.exists():
-            return
-        betas = session_betas(session, self.anatomy, self.responses, self.design, self.settings)
-        if last:
-            write_hdf5(path, "betas", betas, compress=True)
-        else:
-            write_nifti(path, betas.T)  # trials × z × y × x reversed: the NIfTI's x × y × z × trials
+    def betas(self, session: int) -> NDArray[np.int16]:
+        """One session's betas: (750, z, y, x)."""
+        return session_betas(session, self.anatomy, self.responses, self.design, self.settings)
+
+    def volume(self, session: int) -> bytes:
+        """One session's betas as NIfTI."""
+        return as_nifti(self.betas(session).T)  # trials × z × y × x reversed: the NIfTI's x × y × z × trials
 
     def description(self) -> bytes:
         """The contents of study.toml."""
@@ -302,13 +275,8 @@ class World:
             "category_labels": settings.category_labels,
             **(weights if settings.category_labels else {}),
         }
-        # JSON's strings, numbers and booleans are TOML's too.
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items()).encode()
+        return as_toml(entries).encode()
 
     def identity(self) -> bytes:
         """The contents of settings.json, which tells whether a folder holds this study."""
-        return _json({"recipe": RECIPE, **asdict(self.settings)})
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
+        return as_json({"recipe": RECIPE, **asdict(self.settings)})

@@ -1,0 +1,1 @@
+from .comparisons import COMPARISONS as COMPARISONS, main as main

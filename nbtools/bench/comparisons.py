@@ -1,0 +1,43 @@
+"""All comparisons by name, and their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+
+from nbtools.bench import brains, images, networks, study
+from nbtools.bench.measure import Row
+from nbtools.checks import check_choice
+
+COMPARISONS: dict[str, Callable[[], Row]] = {
+    "nsd": brains.compare_nsd,
+    "prepare": brains.compare_prepare,
+    "noise_ceiling": brains.compare_noise_ceiling,
+    "packed": images.compare_packed,
+    "training64": partial(networks.compare_training, size=64, n_images=480),
+    "training224": partial(networks.compare_training, size=224, n_images=96),
+    "attacks": networks.compare_attacks,
+    "collect": study.compare_collect,
+    "workflow": study.compare_workflow,
+}
+
+
+def main(names: list[str]) -> None:
+    """Run comparisons and print their table.
+
+    Parameters
+    ----------
+    names : list of str
+        Keys of `COMPARISONS`; none means all.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown.
+    """
+    for name in names:
+        check_choice("unknown comparison", name, COMPARISONS, fix="name some of these, or none for all")
+    rows = [{"comparison": name, **COMPARISONS[name]()} for name in names or COMPARISONS]
+    print(pd.DataFrame(rows).round(3).to_string(index=False))

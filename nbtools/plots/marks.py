@@ -1,0 +1,179 @@
+"""What figures draw: the conditions' markers and curves, intervals, references, entries of legends, matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from nbtools.conditions import HIERARCHY, color, dash, symbol
+from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure
+from nbtools.plots.tables import ordered
+
+Bars = Literal["point", "line", "cross"]
+_WIDTHS: dict[Bars, dict[str, float]] = {
+    "point": {"thickness": 1.8, "width": 4},
+    "line": {"thickness": 1, "width": 2},
+    "cross": {"thickness": 1.5, "width": 0},
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour (hex), plotly's dash and plotly's marker of a curve."""
+
+    color: str
+    dash: str = "solid"
+    symbol: str = "circle"
+
+
+def look_of(condition: str) -> Look:
+    """Return a condition's fixed look."""
+    return Look(color(condition), dash(condition), symbol(condition))
+
+
+def error_bars(
+    rows: pd.DataFrame | pd.Series | Mapping[str, Any],
+    value: str,
+    ink: str,
+    bars: Bars = "point",
+    bounds: tuple[str, str] = ("ci_low", "ci_high"),
+) -> dict[str, Any]:
+    """Return plotly's error bars of a column, or of one row's value, with its bounds' columns.
+
+    They are finer along a line, and faint where bars cross.
+    """
+    low, high = bounds
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": np.atleast_1d(rows[high] - rows[value]),
+        "arrayminus": np.atleast_1d(rows[value] - rows[low]),
+        "color": faded(ink, 0.3) if bars == "cross" else ink,
+        **_WIDTHS[bars],
+    }
+
+
+def interval_text(value: float, low: float, high: float) -> str:
+    """Write a value and its interval."""
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def marker(condition: str, size: float = 12) -> dict[str, Any]:
+    """Return a condition's marker."""
+    return {"symbol": symbol(condition), "size": size, "color": color(condition), "line": {"width": 1.5}}
+
+
+def ring(condition: str, size: float = 10, *, filled: bool = True) -> dict[str, Any]:
+    """Return a condition's marker with an edge in its colour, filled or white."""
+    line = {"width": 2, "color": color(condition)}
+    return {**marker(condition, size), "color": color(condition) if filled else "white", "line": line}
+
+
+def add_point(fig: go.Figure, name: str, x: object, y: object, **options: Any) -> None:
+    """Draw one marker, as its condition's unless options tell another."""
+    if "marker" not in options:
+        options["marker"] = marker(name)
+    fig.add_scatter(x=[x], y=[y], name=name, mode="markers", **options)
+
+
+def add_curve(
+    fig: go.Figure,
+    x: Sequence[float] | pd.Series,
+    rows: pd.DataFrame,
+    y: str,
+    name: str,
+    *,
+    look: Look | None = None,
+    bars: Bars | None = None,
+    width: float = 2,
+    size: float = 8,
+    **options: Any,
+) -> None:
+    """Draw a curve with its intervals; over several panels its name enters the legend once.
+
+    Parameters
+    ----------
+    fig : Figure
+        Gets one trace.
+    x : sequence of float (n,)
+        Where the rows stand.
+    rows : DataFrame (n rows)
+        ``y``, and with ``bars`` its bounds ``ci_low``, ``ci_high``.
+    y, name : str
+        The column to show, and what a legend says.
+    look : Look, optional
+        Without it that of the condition of this name.
+    bars : str, optional
+        The kind of error bars; none without it.
+    width, size : float
+        Of the line and of its markers, in pixels.
+    options
+        Go to plotly; among them the panel.
+    """
+    look = look or look_of(name)
+    if bars:
+        options["error_y"] = error_bars(rows, y, look.color, bars)
+    if "row" in options:
+        options |= {"legendgroup": name, "showlegend": not any(trace.name == name for trace in fig.data)}
+    line = {"color": look.color, "dash": look.dash, "width": width}
+    marks = {"symbol": look.symbol, "size": size}
+    fig.add_scatter(x=x, y=rows[y], name=name, mode="lines+markers", line=line, marker=marks, **options)
+
+
+def add_conditions(fig: go.Figure, rows: pd.DataFrame, score: str, places: Mapping[str, float], **panel: int) -> None:
+    """Draw a score of every condition (the rows' index) with its interval, at its place on the horizontal axis.
+
+    A grey line joins the hierarchy's regions, a dotted one is at the unguided network's score.
+    """
+    names = [name for name in places if name in rows.index]
+    guided = [name for name in names if name in HIERARCHY]
+    joined = {"x": [places[name] for name in guided], "y": rows.loc[guided, score]}
+    fig.add_scatter(**joined, mode="lines", line={"color": "#cfcfcf", "width": 2}, hoverinfo="skip", **panel)
+    if "none" in names:
+        label = {"annotation_text": "none", "annotation_position": "right", "annotation_font_size": 12}
+        fig.add_hline(y=rows.loc["none", score], line=DOTTED, **label, **panel)
+    for name in names:
+        row = rows.loc[name]
+        add_point(fig, name, places[name], row[score], error_y=error_bars(row, score, color(name)), **panel)
+
+
+def add_key(fig: go.Figure, name: str, marks: Mapping[str, Any], **options: Any) -> None:
+    """Write a legend's entry that stands for no single trace."""
+    fig.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marks, **options)
+
+
+def matrix_figure(
+    title: str, table: pd.DataFrame, keys: tuple[str, str], value: str, hover: str, **options: Any
+) -> go.Figure:
+    """Return a heat map of a value of all pairs of conditions.
+
+    Parameters
+    ----------
+    title : str
+        Title.
+    table : DataFrame
+        One row per pair: the two keys, the value, ``text`` (what the cell says), ``said`` (what a hover adds).
+    keys : (str, str)
+        Columns of the conditions: down, in their order, and across.
+    value : str
+        The column to show.
+    hover : str
+        What a hover says first, with ``%{y}`` and ``%{x}`` for the two conditions.
+    options
+        Go to plotly's heat map.
+    """
+    names = ordered(table[keys[0]])
+    square = table.pivot(index=keys[0], columns=keys[1]).loc[names]
+    values, text, said = (square[column][names].to_numpy() for column in (value, "text", "said"))
+    words = {"text": text, "texttemplate": "%{text}", "textfont": {"size": 11}, "customdata": said}
+    words["hovertemplate"] = f"{hover}: %{{customdata}}<extra></extra>"
+    fig = new_figure(title)
+    fig.add_heatmap(x=names, y=names, z=values, colorscale=SEQUENTIAL, **words, **options)
+    fig.update_yaxes(autorange="reversed", showgrid=False)
+    side = 190 + 42 * len(names)
+    return fig.update_layout(width=max(side + 110, 600), height=side, margin={"l": 130, "b": 110})

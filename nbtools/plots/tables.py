@@ -1,0 +1,63 @@
+"""Tables that figures show: their checks, the rows at one ε, the order of conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from nbtools.checks import check_once, check_table
+from nbtools.conditions import CONDITIONS
+from nbtools.errors import InputError
+from nbtools.metrics.robustness import epsilon_label
+
+
+def check_drawable(table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise `InputError` unless the table has rows and these columns."""
+    fix = "finish the run that makes this table, or rename its columns"
+    check_table("the table cannot be drawn", table, columns, fix=fix)
+
+
+def check_names(values: Iterable[object], allowed: Iterable[str], column: str) -> None:
+    """Raise `InputError` unless the column holds only these names."""
+    allowed = list(allowed)
+    unknown = sorted(set(map(str, values)) - set(allowed))
+    if unknown:
+        raise InputError(
+            f"the column {column} holds unknown names",
+            expected=", ".join(allowed),
+            got=", ".join(unknown),
+            fix=f"rename them in {column}",
+        )
+
+
+def check_points(table: pd.DataFrame, keys: Sequence[str], *, fix: str) -> None:
+    """Raise `InputError` unless the keys tell all rows apart: a point of a figure holds one row."""
+    check_once("the table holds points of the figure twice", table, keys, fix=fix)
+
+
+def check_accuracy(accuracy: pd.DataFrame, keys: Sequence[str] = ("condition",)) -> None:
+    """Raise `InputError` unless the table has one accuracy and interval per key and ε."""
+    check_drawable(accuracy, (*keys, "epsilon", "accuracy", "ci_low", "ci_high"))
+    fix = f"average seeds first: robust_accuracy(decisions, by={tuple(keys)!r})"
+    check_points(accuracy, (*keys, "epsilon"), fix=fix)
+
+
+def at_epsilon(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """Return the rows at one ε (pixel units); raise `InputError` if there are none."""
+    rows = accuracy[np.isclose(accuracy["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
+    if not len(rows):
+        raise InputError(
+            f"no accuracy at ε = {epsilon_label(epsilon)}",
+            expected="one of ε = " + ", ".join(map(epsilon_label, sorted(set(accuracy["epsilon"])))),
+            got=epsilon_label(epsilon),
+            fix="choose an ε that was run; ε is in pixel units, k/255",
+        )
+    return rows
+
+
+def ordered(names: pd.Series) -> list[str]:
+    """Return the distinct names in the order of `conditions.CONDITIONS`, others after them as they come."""
+    found = list(dict.fromkeys(names.astype(str)))
+    return sorted(found, key=lambda name: CONDITIONS.index(name) if name in CONDITIONS else len(CONDITIONS))

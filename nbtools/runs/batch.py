@@ -1,0 +1,104 @@
+"""Notebooks in batch: executed by papermill, strictly, into their run folders."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nbtools.errors import Helped, InputError, Interrupted
+from nbtools.files import locked
+from nbtools.processes import on_sigterm, place
+from nbtools.runs import folders
+
+EXECUTED = "notebook.ipynb"  # in the run's folder
+
+
+def run_notebook(notebook: str, texts: dict[str, str]) -> int:
+    """Execute a notebook with papermill, strictly, into its run folder.
+
+    Parameters
+    ----------
+    notebook : str
+        Name without ``.ipynb``.
+    texts : dict
+        Parameters as they stand on the command line.
+
+    Returns
+    -------
+    int
+        0 if the run is finished, now or before; 1 if a cell failed; `Interrupted.STATUS` if the process was told to
+        end (SIGTERM) and the run goes on when it is started again.
+
+    Raises
+    ------
+    InputError
+        If a parameter does not exist or has a value of another type than its default.
+    """
+    parameters = folders.typed(notebook, texts)
+    folder = folders.run_folder(notebook, parameters)
+    if _finished_before(folder):
+        return 0
+    if place().rank > 0:  # it trains beside the first process, whose notebook is kept
+        return _execute(notebook, parameters, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / EXECUTED):  # another process at this run may be the same job, started again: wait for it
+        if _finished_before(folder):
+            return 0
+        print(f"running {notebook} into {folder}", flush=True)
+        status = _execute(notebook, parameters, folder / EXECUTED)
+        if status:
+            (folder / folders.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished
+            print(f"the notebook as far as it went: {folder / EXECUTED}", file=sys.stderr)
+            return status
+    if not (folder / folders.RECORD).exists():
+        raise InputError(
+            "the notebook ended without finishing its run",
+            file=folder / EXECUTED,
+            expected="a cell that calls run.finish()",
+            got=f"no {folders.RECORD}",
+            fix="see the notebook; the other notebooks show how",
+        )
+    return 0
+
+
+def _finished_before(folder: Path) -> bool:
+    if finished := folders.stale(folder) == []:
+        print(f"finished before: {folder}")
+    return finished
+
+
+def _execute(notebook: str, parameters: folders.Parameters, output: Path | None) -> int:
+    """Execute a notebook and return the status; told to end, its kernel is told too, and ends in its own way."""
+    # papermill imports slowly; skipping what is finished should not wait for it
+    import papermill
+    import psutil
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    told: list[str] = []
+
+    def pass_on() -> None:
+        told.append("SIGTERM")
+        for child in psutil.Process().children():
+            child.terminate()
+
+    try:
+        with on_sigterm(pass_on):
+            papermill.execute_notebook(
+                str(folders.NOTEBOOKS / f"{notebook}.ipynb"),
+                str(output) if output else None,
+                parameters=parameters,
+                cwd=str(folders.NOTEBOOKS),
+                progress_bar=sys.stderr.isatty(),
+                config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # ipykernel warns of plain TCP
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports its own shutdown as an error
+                shutdown_kernel="immediate",  # all is on the disk by then; taking its libraries down takes 2 s
+            )
+    except (PapermillExecutionError, DeadKernelError) as error:
+        name = getattr(error, "ename", "")
+        if name == Helped.__name__:
+            return 0
+        print(error, file=sys.stderr)
+        return Interrupted.STATUS if told or name == Interrupted.__name__ else 1
+    return 0

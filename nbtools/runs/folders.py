@@ -1,0 +1,393 @@
+"""Run folders: where a notebook's results go, how they are found again, and what they came from.
+
+    runs/<study>/<notebook>/<what>_seed=<n>[_<other>=<not the default>]_<hash of all parameters>/
+
+The same parameters always name the same folder. ``run.json`` is written last: a folder without it is unfinished.
+From `start` to `Run.finish` one process holds it; another one waits a while, then is told whose it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nbtools.checks import check_choice, check_table, reading
+from nbtools.data.study import home, open_study, study_file, study_name
+from nbtools.errors import InputError
+from nbtools.files import locked, read_table, write_text, written
+from nbtools.processes import place
+from nbtools.runs.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
+
+NOTEBOOKS = PROJECT / "notebooks"
+RECORD = "run.json"
+CHECKPOINT = "checkpoint.safetensors"
+PATIENCE = 60.0  # seconds to wait for another process at work on the same run
+_HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
+
+_NUMBER = (int, float)
+# What a record must hold; the rest of it is for readers.
+_KINDS: dict[str, Any] = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": _NUMBER, "finished": str}
+
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a notebook with one set of parameters.
+
+    Attributes
+    ----------
+    notebook : str
+        Name without ``.ipynb``.
+    parameters : dict
+        All of them, defaults included.
+    folder : Path
+        Where its results lie.
+    finished : bool
+        True if the results are there and nothing they came from has changed: a finished run is only read.
+    """
+
+    notebook: str
+    parameters: Parameters
+    folder: Path
+    finished: bool
+    started: float = field(default_factory=time.time, repr=False)
+    inputs: list[Path] = field(default_factory=list, repr=False)
+    ran: list[str] | None = field(default=None, repr=False)  # the cells that ran, where IPython keeps them
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished training is kept."""
+        return self.folder / CHECKPOINT
+
+    def reads(self, *paths: Path) -> None:
+        """Note files or folders this run reads; `finish` records their digests."""
+        self.inputs.extend(paths)
+        self._discard_checkpoint_before(paths)
+
+    def upstream(self, notebook: str, **parameters: Any) -> Run:
+        """Find the finished run this one builds on, in the same study unless another is named; note it as input."""
+        found = find(notebook, **{"study": self.parameters["study"], **parameters})
+        print(f"using {short(found.folder)}")
+        if changed := stale(found.folder):
+            print(f"note: {', '.join(changed)} changed since that ran: run {notebook} again, then this")
+        self.reads(*sorted(f for f in found.folder.iterdir() if f.suffix in (".parquet", ".safetensors")))
+        return found
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as ``<name>.parquet``."""
+        with written(self.folder / f"{name}.parquet") as beside:
+            table.to_parquet(beside, index=False)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a table back.
+
+        Raises
+        ------
+        InputError
+            If the run has no table of that name, or it cannot be read.
+        """
+        file = self.folder / f"{name}.parquet"
+        if not file.exists():
+            have = ", ".join(sorted(f.stem for f in self.folder.glob("*.parquet"))) or "none"
+            raise InputError("no such table", file=file, expected=have, got=name, fix="check the name")
+        return read_table(file)
+
+    def save_text(self, name: str, text: str) -> Path:
+        """Write a text file such as ``report.html`` and return its path."""
+        return write_text(self.folder / name, text)
+
+    def save_figure(self, name: str, figure: Any) -> None:
+        """Write a plotly figure as ``<name>.html``; all share one plotly.min.js in the runs folder."""
+        library = home() / "runs" / "plotly.min.js"
+        if not library.exists():
+            from plotly.offline import get_plotlyjs
+
+            write_text(library, get_plotlyjs())
+        source = os.path.relpath(library, self.folder)
+        self.save_text(f"{name}.html", figure.to_html(include_plotlyjs=Path(source).as_posix(), full_html=True))
+
+    def finish(self) -> None:
+        """Record what the results came from; from here on the run counts as finished. A finished run stays."""
+        if self.finished:
+            return
+        notebook = _notebook_file(self.notebook)
+        inputs = {short(path): stamp(path) for path in [*sources(notebook), notebook, *self.inputs]}
+        if self.ran is not None and (ran := ran_stamp(notebook, self.ran)) != inputs[short(notebook)]:
+            inputs[short(notebook)] = ran
+            print(f"note: other cells ran than {short(notebook)} has: to that notebook, this run is not finished")
+        study, source = study_file(self.parameters["study"]), open_study(self.parameters["study"])
+        record = {
+            "notebook": self.notebook,
+            "parameters": self.parameters,
+            "study": source.name,
+            "subject": source.subject,
+            "voxels": asdict(source.voxels),
+            "inputs": {short(study): stamp(study), **inputs},
+            **surroundings(),
+            "seconds": round(time.time() - self.started, 1),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_text(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
+        self.checkpoint.unlink(missing_ok=True)
+        _release(self.folder)
+        print(f"finished {short(self.folder)}")
+
+    def _discard_checkpoint_before(self, inputs: Iterable[Path]) -> None:
+        """Start anew where an interrupted training began with older inputs than there are now."""
+        if self.checkpoint.exists() and place().rank == 0:
+            newer = [path for path in inputs if path.stat().st_mtime > self.checkpoint.stat().st_mtime]
+            if newer:
+                print(f"{', '.join(map(short, newer))} changed since the checkpoint: training starts anew")
+                self.checkpoint.unlink()
+
+
+def start(notebook: str, values: Mapping[str, Any]) -> Run:
+    """Open the run of a notebook with the parameters it has now.
+
+    Parameters
+    ----------
+    notebook : str
+        Name without ``.ipynb``.
+    values : mapping
+        Holds the notebook's parameters by name: ``globals()`` in the notebook itself.
+
+    Returns
+    -------
+    Run
+        Finished, if this was run before and nothing it came from has changed. Else open: a checkpoint in its
+        folder is taken up, anything that came from changed inputs is removed first.
+
+    Raises
+    ------
+    InputError
+        If a parameter cannot have its value, or another process is still at work on this run after `PATIENCE`.
+    """
+    parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
+    folder = run_folder(notebook, parameters)
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = stale(folder)
+    if changed != []:
+        _hold(folder)
+        changed = stale(folder)  # another process may have finished it meanwhile
+    if changed == []:
+        _release(folder)
+        print(f"finished before: results are read from {short(folder)} (delete the folder to redo)")
+        return Run(notebook, parameters, folder, finished=True)
+    run = Run(notebook, parameters, folder, finished=False, ran=values.get("In"))
+    if changed and place().rank == 0:
+        print(f"{', '.join(changed)} changed since this ran: redoing {short(folder)}")
+        for file in [folder / RECORD, *folder.glob("*.parquet"), *folder.glob("*.safetensors")]:
+            file.unlink(missing_ok=True)
+    run._discard_checkpoint_before([*sources(_notebook_file(notebook)), study_file(parameters["study"])])
+    return run
+
+
+def _hold(folder: Path) -> None:
+    """Hold a run until it is finished, or this process ends; processes that train together share the first one's."""
+    if folder not in _HELD and place().rank == 0:
+        lock = ExitStack()
+        lock.enter_context(locked(folder, PATIENCE))
+        _HELD[folder] = lock
+
+
+def _release(folder: Path) -> None:
+    _HELD.pop(folder, ExitStack()).close()
+
+
+def stale(folder: Path) -> list[str] | None:
+    """Return which inputs of a finished run have changed (none: an empty list), or None if it is not finished."""
+    record = read_record(folder)
+    if record is None:
+        return None
+    return [name for name, then in record["inputs"].items() if not unchanged(name, then)]
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return a finished run's record, or None if the run is not finished.
+
+    Raises
+    ------
+    InputError
+        If the record is damaged.
+    """
+    file = folder / RECORD
+    if not file.exists():
+        return None
+    kinds = (OSError, ValueError, LookupError, TypeError, RecursionError)
+    expected = "the JSON this project wrote"
+    with reading("a run's record is damaged", *kinds, file=file, expected=expected, fix="delete it"):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(record[name], kind)]
+        wrong += [] if wrong else [name for name, then in record["inputs"].items() if not isinstance(then, dict)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is of another kind")
+        return record
+
+
+def finished_record(folder: Path) -> dict[str, Any]:
+    """Return a finished run's record; raise `InputError` if the run is not finished, or the record damaged."""
+    record = read_record(folder)
+    if record is None:
+        raise InputError(
+            "this is no finished run",
+            file=folder,
+            expected=f"a run's folder with {RECORD}",
+            got="no such file",
+            fix="name a folder below runs/<study>/<notebook>/",
+        )
+    return record
+
+
+def defaults(notebook: str) -> Parameters:
+    """Return a notebook's parameters and their default values, read from its cell tagged ``parameters``.
+
+    Raises
+    ------
+    InputError
+        If there is no such notebook or no such cell.
+    """
+    file = _notebook_file(notebook)
+    if file.exists():
+        for cell in json.loads(file.read_text())["cells"]:
+            if "parameters" in cell["metadata"].get("tags", []):
+                statements = ast.parse("".join(cell["source"])).body
+                return {
+                    node.target.id: ast.literal_eval(node.value)
+                    for node in statements
+                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
+                }
+    raise InputError(
+        f"no notebook {notebook!r} with parameters",
+        file=file,
+        expected=f"one of {', '.join(sorted(f.stem for f in NOTEBOOKS.glob('*.ipynb')))}",
+        got="no such file" if not file.exists() else "no cell tagged parameters",
+        fix="check the name",
+    )
+
+
+def typed(notebook: str, values: Mapping[str, Any]) -> Parameters:
+    """Read parameters as the types of their defaults: ``1``, ``1.0`` and ``"1"`` are one α, whoever wrote them.
+
+    Raises
+    ------
+    InputError
+        If a parameter does not exist or cannot have that value.
+    """
+    default = defaults(notebook)
+    parameters = {}
+    for name, value in values.items():
+        check_choice(f"{notebook} has no parameter {name}", name, default, fix="check the spelling")
+        kind = type(default[name])
+        try:
+            parameters[name] = {"True": True, "False": False}[str(value)] if kind is bool else kind(str(value))
+        except (ValueError, KeyError) as error:
+            raise InputError(
+                f"{name} cannot be {value!r}",
+                expected=f"{kind.__name__}, such as {default[name]!r}",
+                got=repr(value),
+                fix="correct the value",
+            ) from error
+    return parameters
+
+
+def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
+    """Return the folder of a notebook's run; `parameters` left out have their defaults."""
+    default = defaults(notebook)
+    full = {**default, **typed(notebook, parameters)}
+    study = full["study"] = study_name(full["study"])
+    digest = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:8]
+    shown = [str(full.get("roi", "all"))]
+    shown += [f"seed={full['seed']}"] if "seed" in full else []
+    shown += [f"{k}={v}" for k, v in full.items() if k not in ("study", "roi", "seed") and v != default[k]]
+    name = re.sub(r"[^\w=.+-]", "-", "_".join(shown))[:120]  # no sign that a shell or papermill reads
+    folder = home() / "runs" / study / notebook
+    # The shown part depends on the defaults, which a reader may edit: the digest alone says which folder it is.
+    return next(folder.glob(f"*_{digest}"), folder / f"{name}_{digest}")
+
+
+def collect(notebook: str, study: str) -> pd.DataFrame:
+    """Return all finished runs of a notebook in a study: one row each, its parameters as columns, and its folder."""
+    rows = []
+    for file in sorted((home() / "runs" / study_name(study) / notebook).glob(f"*/{RECORD}")):
+        record = read_record(file.parent)
+        if record:
+            noted = {name: record[name] for name in ("seconds", "finished")}
+            rows.append({**record["parameters"], **noted, "folder": str(file.parent)})
+    # the columns are there even where no run is
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*defaults(notebook), "seconds", "finished", "folder"])
+
+
+def prefer_defaults(runs: pd.DataFrame, notebook: str, by: tuple[str, ...]) -> pd.DataFrame:
+    """Of runs that agree in the parameters `by`, keep the one with most defaults in the others, or all with as many."""
+    if len(runs) < 2:
+        return runs
+    others = {name: value for name, value in defaults(notebook).items() if name not in ("study", *by)}
+    # a run from before a parameter existed has no value for it
+    usual = (runs.reindex(columns=list(others)) == pd.Series(others)).sum(axis=1)
+    return runs[usual == (usual.groupby([runs[name] for name in by]).transform("max") if by else usual.max())]
+
+
+def find(notebook: str, study: str, **parameters: Any) -> Run:
+    """Return the finished run with these parameters.
+
+    Where several differ in parameters not named here, the one with the defaults is taken.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the choice is not clear.
+    """
+    asked = typed(notebook, parameters)
+    usual = run_folder(notebook, {"study": study, **asked})
+    if record := read_record(usual):  # at once: among thousands of runs, a notebook asks for many
+        return Run(notebook, record["parameters"], usual, finished=True)
+    runs = collect(notebook, study)
+    for name, value in asked.items():
+        runs = runs[runs[name] == value] if len(runs) else runs
+    runs = prefer_defaults(runs, notebook, tuple(parameters))
+    if len(runs) != 1:
+        flags = " ".join(f"-p {name} {value}" for name, value in {"study": study, **parameters}.items())
+        raise InputError(
+            f"{notebook} has {len(runs) or 'no'} finished runs with {parameters}",
+            file=home() / "runs" / study_name(study) / notebook,
+            expected="one finished run",
+            got=", ".join(Path(folder).name for folder in runs.get("folder", [])) or "none",
+            fix=f"run it: python -m nbtools run notebooks/{notebook}.ipynb {flags}, or the whole study: make demo"
+            if not len(runs)
+            else "name the parameters they differ in, or delete the folders you do not want",
+        )
+    folder = Path(runs["folder"].iloc[0])
+    return Run(notebook, finished_record(folder)["parameters"], folder, finished=True)
+
+
+def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read the same table of many runs into one, with these parameters of each run as further columns.
+
+    Raises
+    ------
+    InputError
+        If there is no run to read, or one lacks the table or has one that cannot be read.
+    """
+    fix = "run the notebooks before this one (`make demo` runs them all), or correct the parameters"
+    check_table(f"no finished run to read from: table {name}", found, columns, fix=fix)
+    parts = []
+    for _, row in found.iterrows():
+        part = read_table(Path(row["folder"]) / f"{name}.parquet")
+        parts.append(part.assign(**{column: row[column] for column in columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _notebook_file(notebook: str) -> Path:
+    return NOTEBOOKS / f"{notebook}.ipynb"

@@ -1,0 +1,98 @@
+"""How much of everything a study has: counted where its data are, said by its profile, or assumed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbtools.data.study import Study, open_study, study_file
+from nbtools.data.synthetic.recipe import PROFILES
+from nbtools.workflow.config import is_simulated
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything a study has; left out, what is assumed: ImageNet-50, a subject of NSD with 40 sessions.
+
+    Attributes
+    ----------
+    image_size : int
+        Side in pixels.
+    train, val, conflict, corrupted : int
+        Images to train on, to test with, cue-conflict images, corrupted images of all kinds and severities.
+    scanner, shared : int
+        Images of the scanner, and those among them that all subjects saw.
+    voxels : int
+        Of a region.
+    """
+
+    image_size: int = 224
+    train: int = 64_000
+    val: int = 2_500
+    conflict: int = 1_280
+    corrupted: int = 0
+    scanner: int = 10_000
+    shared: int = 1_000
+    voxels: int = 1_500
+
+
+ASSUMED = Sizes()
+_FEW_VOXELS = 200  # of a simulated region
+
+
+def source_of(study: str) -> Study | None:
+    """Return a study's description, or None for a simulated one that is still to be made."""
+    return open_study(study) if study_file(study).is_file() or not is_simulated(study) else None
+
+
+def sizes_of(source: Study | None, profile: str | None) -> Sizes:
+    """Return the size of a study: of one that is not there that of the profile it is made with, else what is assumed.
+
+    Parameters
+    ----------
+    source : Study or None
+        Its description; None where it is not there yet.
+    profile : str or None
+        With which a simulated study is made (`PROFILES`); None: it is to be fetched.
+    """
+    if source is None:
+        return _of_profile(profile) if profile else ASSUMED
+    images, known, scanner = source.classification, ASSUMED, _scanner_images(source)
+    val = sum(class_sizes(images and images / "val")) or known.val
+    return Sizes(
+        image_size=source.image_size,
+        train=sum(class_sizes(images and images / "train")) or known.train,
+        val=val,
+        conflict=sum(class_sizes(source.cue_conflict)) or known.conflict,
+        corrupted=5 * len(class_sizes(source.corruptions)) * val,
+        scanner=scanner,
+        shared=min(known.shared, scanner // 10),
+        voxels=_FEW_VOXELS if source.simulated else known.voxels,
+    )
+
+
+def _of_profile(profile: str) -> Sizes:
+    made = PROFILES[profile]
+    val = 10 * made.val_per_class
+    return Sizes(32, 10 * made.train_per_class, val, made.cue_conflict, 25 * val, made.images, made.shared, _FEW_VOXELS)
+
+
+def _scanner_images(source: Study) -> int:
+    if source.nsd is not None and not source.simulated:  # its stimuli are those of all subjects
+        from nbtools.data.fetch.catalogue import N_SESSIONS
+
+        return 250 * N_SESSIONS[source.subject - 1]
+    if not source.stimuli.is_file():
+        return ASSUMED.scanner
+    import h5py
+
+    with h5py.File(source.stimuli, "r") as store:
+        return len(store["imgBrick"])
+
+
+def class_sizes(folder: Path | None) -> list[int]:
+    """Count the images of each class folder by names alone; none where there is no such folder."""
+    if folder is None or not folder.is_dir():
+        return []
+    return [sum(entry.is_file() for entry in os.scandir(part)) for part in os.scandir(folder) if part.is_dir()]
