@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nbtools.attacks.interface import perturb
 from nbtools.attacks.table import ATTACKS
 from nbtools.attacks.targeted import perturb_towards
-from nbtools.data.images.sets import ImageSet, to_float
+from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
 
 # Half steps of a logarithmic scale, rounded: what a slider moves over. In 1/255.
@@ -212,9 +212,8 @@ class Bench:
         """Add an image without a label, uint8 (3, height, width), and return its id; the same name replaces it."""
         own = f"{OWN}{name}"
         kept = self.images[np.flatnonzero(self.images.ids != own)]
-        ids = np.array([*kept.ids, own])
-        labels = torch.cat([kept.labels, torch.tensor([-1])])
-        self.images = replace(kept, pixels=torch.cat([kept.pixels, pixels[None]]), labels=labels, ids=ids)
+        added = ImageSet(pixels[None], torch.tensor([NO_LABEL]), np.array([own]), kept.classes)
+        self.images = joined(kept, added)
         for key in [key for key in self._paths if key.image == own]:
             del self._paths[key]
         return own
