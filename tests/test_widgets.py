@@ -431,6 +431,7 @@ def spoiled(**entries: object) -> str:
         spoiled(choice={**asdict(CHOICE), "steps": "many"}),
         spoiled(choice={**asdict(CHOICE), "steps": True}),
         spoiled(choice={**asdict(CHOICE), "level": float("nan")}),
+        spoiled(choice={**asdict(CHOICE), "level": 10**400}),
         spoiled(choice={**asdict(CHOICE), "networks": ["V4"]}),
         spoiled(choice={**asdict(CHOICE), "networks": 3}),
         spoiled(choice={**asdict(CHOICE), "networks": [["V4"]]}),

@@ -55,7 +55,7 @@ def load_state(bench: Bench, text: str) -> Choice:
     """
     with reading(
         "this is not a saved state of the explorer",
-        *(ValueError, KeyError, TypeError, RecursionError),
+        *(ValueError, KeyError, TypeError, OverflowError, RecursionError),
         expected=f"the JSON it saved, {FORMAT!r}",
         fix="save a state with the button, and load that file",
     ):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.embedding import square
 from nbtools.plots.spaces import ranked
@@ -55,10 +56,7 @@ class SpaceTables:
                     got=f"without {', '.join(missing)}",
                     fix="use the tables of notebook 14",
                 )
-        if len(self.spaces) < 2:
-            raise InputError(
-                "there is nothing to compare", expected="two spaces or more", got=self.spaces, fix="add a network"
-            )
+        check_enough("there are no two spaces to compare", len(self.spaces), 2, fix="add a network")
 
     @property
     def spaces(self) -> tuple[str, ...]:

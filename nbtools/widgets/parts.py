@@ -1,6 +1,8 @@
 """What the explorers share: their frame, controls, figures that change in place, captions, tables and images.
 
-An explorer makes `Controls` and what it shows, then gives all to `Explorer`; whenever a control changes, it draws.
+An explorer has a module that knows no widget (``*_state``: what can be chosen, and the tables and sentences to show of
+it) and one that draws. There, `Controls` hold what a reader chooses and tell of every change in one call; figures,
+captions and tables are then shown anew in place; `Explorer` frames them all.
 """
 
 from __future__ import annotations

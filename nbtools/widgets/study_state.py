@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_enough
 from nbtools.conditions import CONDITIONS, HIERARCHY
 from nbtools.errors import InputError
 from nbtools.files import read_table
@@ -67,13 +68,8 @@ def all_runs(study: str) -> pd.DataFrame:
     notebooks = [file.stem for file in sorted(folders.NOTEBOOKS.glob("[0-9]*.ipynb"))]
     parts = [folders.collect(name, study).assign(notebook=name) for name in notebooks]
     parts = [part for part in parts if len(part)]
-    if not parts:
-        raise InputError(
-            "the study has no finished run",
-            expected="at least one",
-            got="none",
-            fix="run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)",
-        )
+    run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)"
+    check_enough("the study has no finished run", len(parts), 1, fix=run_one)
     table = pd.concat(parts, ignore_index=True)
     reached = [_reached(row["notebook"], Path(row["folder"])) for _, row in table.iterrows()]
     return pd.concat([table, pd.DataFrame(reached)], axis=1)
