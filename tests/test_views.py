@@ -16,6 +16,7 @@ import torch
 from plotly.callbacks import Points
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
+from traitlets import TraitError
 
 from nbtools.conditions import HIERARCHY, color
 from nbtools.data.brains import anatomy
@@ -33,6 +34,7 @@ from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.brain_view import BrainView
 from nbtools.widgets.geometry_explorer import GeometryExplorer
 from nbtools.widgets.geometry_state import SpaceTables
+from nbtools.widgets.parts import Controls, choice, slider, table_html
 from nbtools.widgets.study_explorer import StudyExplorer
 from nbtools.widgets.study_state import HierarchyChoice
 
@@ -592,6 +594,33 @@ def test_curves_have_the_conditions_look(study):
     assert figure.layout.annotations[0].text == "accuracy"
     with pytest.raises(InputError):
         compared_curves(study_state.histories(study_state.all_runs(study)), [], title=TITLE)
+
+
+# --- what explorers share -----------------------------------------------------------------------------------
+
+
+def test_a_readers_change_is_heard_once_and_a_set_value_not():
+    heard = []
+    controls = Controls(
+        lambda: heard.append(controls.values()), left=choice("left", "ab", "a"), top=slider("top", 9, 1)
+    )
+    controls.set(left="b", top=3)
+    assert heard == []
+    controls["top"].value = 4
+    assert heard == [{"left": "b", "top": 4}]
+    with pytest.raises(TraitError):
+        controls.set(left="c")
+    controls["left"].value = "a"
+    assert len(heard) == 2, "a value that is not there leaves nothing deaf"
+    assert [control.description for control in controls.row().children] == ["left", "top"]
+
+
+def test_names_in_tables_are_escaped():
+    made = table_html("1 row", pd.DataFrame({"<b>space": ["<i>disk"], "radius": [0.123]}), "{:.2f}")
+    assert "<b>" not in made
+    assert "<i>" not in made
+    assert "0.12<" in made
+    assert "<table" not in table_html("0 rows", pd.DataFrame(), "{:.2f}")
 
 
 # --- rules --------------------------------------------------------------------------------------------------
