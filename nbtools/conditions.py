@@ -63,6 +63,16 @@ _MANIFOLD = "-manifold"  # after a guide's name
 
 Kind = Literal["none", "random", "shuffle", "labels", "decay", "roi", "manifold"]
 
+MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
+    "none": "no guide: classification only",
+    "random": "guide: a predictor that was never trained",
+    "shuffle": "guide: the trained predictor, looking at another image",
+    "roi": "guide: the trained predictor of this region",
+    "manifold": "guide: the places and shapes of the categories in the predictor's responses",
+    "labels": "no guide, but the scanner's images with their labels: how much is category knowledge?",
+    "decay": "no guide, but weight decay: how much is smoothness?",
+}
+
 
 @dataclass(frozen=True)
 class Condition:

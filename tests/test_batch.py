@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from nbtools import data
 from nbtools.cli import main
 from nbtools.conditions import CONDITIONS
 from nbtools.metrics.robustness import epsilon_label
@@ -213,12 +214,8 @@ def test_the_shell_sees_the_status() -> None:
 def test_world_makes_the_study_it_was_asked_for(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import nbtools.data.synthetic
-
     asked: list[Any] = []
-    monkeypatch.setattr(
-        nbtools.data.synthetic, "make_study", lambda folder, **options: asked.append((folder, options)) or folder
-    )
+    monkeypatch.setattr(data, "make_study", lambda folder, **options: asked.append((folder, options)) or folder)
     assert main(["world"]) == 0
     assert main(["world", "small", "--profile", "tiny", "--seed", "3", "--labels", "--subject", "2"]) == 0
     usual = {"seed": 0, "profile": "demo", "category_labels": False, "subject": 1}

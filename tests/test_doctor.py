@@ -209,6 +209,7 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
     ("code", "found"),
     [
         ("trials = data.load_trials(source, names)", ["responses"]),
+        ("images = data.load_test_images(source, n_images)", ["classification"]),
         ("for roi in rois:\n    f(source.need('corruptions'))", ["corruptions"]),
         ("if not run.finished:\n    if empty:\n        source.need('classification')", ["classification"]),
         ("if condition.kind == 'labels':\n    data.load_stimuli(source.stimuli, ids, 32)", []),

@@ -215,4 +215,5 @@ def test_results_and_data_are_not_in_git() -> None:
 
 def test_what_a_run_makes_is_ignored() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {".venv/", "runs/", "data/*", ".snakemake/", ".ipynb_checkpoints/"} <= set(ignored)
+    assert {".venv/", "/runs/", "/data/*", ".snakemake/", ".ipynb_checkpoints/"} <= set(ignored)
+    assert not {"runs/", "data/", "data/*"} & set(ignored), "the package has rooms of these names"

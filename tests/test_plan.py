@@ -184,6 +184,20 @@ def test_training_grows_with_epochs_and_images() -> None:
     assert counted({**TINY, "profile": "demo"}, "network_TO_seed0") == pytest.approx(5 * once)
 
 
+def test_clouds_are_trained_as_networks_but_for_what_is_changed() -> None:
+    name = "13_manifold_guidance"
+    as_it_is, three, nine = (
+        counted(with_settings(name, changes=changes), name) for changes in ("", "epochs=3", "epochs=9")
+    )
+    assert as_it_is == three, "the networks' own epochs"
+    assert nine - three >= 6 * 500
+    longer = with_settings("03_guided_training", epochs=9)
+    plain = {**longer["settings"][name], "changes": ""}
+    assert counted({**longer, "settings": {**longer["settings"], name: plain}}, name) == nine
+    batch = {job.notebook: parameters_of(job) for job in make_graph(longer).jobs}[name]
+    assert (batch["batch_size"], batch["epochs"]) == (64, 2), "what the study's file changes goes before"
+
+
 def test_an_attack_grows_with_steps_budgets_and_images() -> None:
     setting, name = "04_adversarial_attacks", "attack_TO_seed0"
     values = {"attacks": "LinfPGD", "steps": 10, "n_images": 50}

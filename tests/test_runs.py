@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.runs import folders, provenance
+from nbtools.runs import folders, provenance, several
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
@@ -487,7 +487,64 @@ def test_an_outdated_upstream_run_is_pointed_out(capsys: pytest.CaptureFixture[s
     assert "attack.ipynb changed since that ran" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("listed", [{"roi": ["TO", "V1"]}, {"roi": ["TO", "V1"], "seed": ["1", "0"]}])
+def test_several_upstream_runs_are_found_by_what_they_differ_in(listed: dict[str, list[Any]]) -> None:
+    for roi in ("V1", "TO"):
+        for seed in (0, 1):
+            finished("attack", roi=roi, seed=seed)
+    run = folders.start("train", DEFAULTS)
+    found = run.upstreams("attack", **{**listed, "seed": listed.get("seed", 0), "alpha": 0.8})
+    pairs = [("TO", 1), ("TO", 0), ("V1", 1), ("V1", 0)]
+    assert list(found) == (pairs if "seed" in listed else ["TO", "V1"]), "in this order, numbers as numbers"
+    for key, one in found.items():
+        roi, seed = key if isinstance(key, tuple) else (key, 0)
+        assert (one.parameters["roi"], one.parameters["seed"]) == (roi, seed)
+        assert one.folder / "scores.parquet" in run.inputs
+    assert list(run.upstreams("attack", roi="V1", seed=1)) == [()]
+    with pytest.raises(InputError, match="no finished runs"):
+        run.upstreams("attack", roi=["V1", "V4"], seed=0)
+
+
+# --- saving several results ---------------------------------------------------------------------------------
+
+
+def test_results_are_saved_by_name_but_for_none_and_once() -> None:
+    run = folders.start("train", DEFAULTS)
+    run.save({"a": TABLE, "b": None}, {"picture": go.Figure(), "nothing": None})
+    assert run.table("a").equals(TABLE)
+    assert sorted(file.name for file in run.folder.iterdir()) == ["a.parquet", "picture.html"]
+    run.finish()
+    again(run).save({"a": TABLE.assign(r=0.0), "c": TABLE}, {})
+    assert run.table("a").equals(TABLE), "a finished run is only read"
+    assert not (run.folder / "c.parquet").exists()
+
+
+# --- settings taken over ------------------------------------------------------------------------------------
+
+
+def test_settings_are_taken_over_but_for_what_is_changed() -> None:
+    assert several.taken_over("train", DEFAULTS, "") == DEFAULTS
+    assert several.taken_over("train", DEFAULTS, "alpha=1  flip=True") == {**DEFAULTS, "alpha": 1.0, "flip": True}
+
+
+@pytest.mark.parametrize(("changes", "says"), [("alpha", "cannot be read"), ("aplha=1", "aplha"), ("seed=x", "seed")])
+def test_changes_that_cannot_be(changes: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        several.taken_over("train", DEFAULTS, changes)
+
+
 # --- collecting ---------------------------------------------------------------------------------------------
+
+
+def test_networks_are_chosen_by_value_or_list_and_the_defaults_go_before() -> None:
+    made = {(roi, seed): finished(roi=roi, seed=seed) for roi in ("V1", "V4", "TO") for seed in (0, 1)}
+    finished(roi="V1", flip=True)
+    found = several.chosen(folders.collect("train", "tiny"), "train", roi=["V1", "TO"], seed="0", alpha=0.8)
+    assert sorted(found.folder) == sorted(str(made[roi, 0].folder) for roi in ("V1", "TO"))
+    mixed = pd.concat([found.assign(notebook="train"), found.assign(notebook="attack")])
+    assert set(several.chosen(mixed, "train", roi="V1").notebook) == {"train"}
+    with pytest.raises(InputError, match="no parameter rio"):
+        several.chosen(found, "train", rio="V1")
 
 
 def test_collect_gives_parameters_as_columns() -> None:
@@ -533,7 +590,7 @@ def test_runs_from_before_a_parameter_existed_give_way_to_the_defaults() -> None
 def test_tables_of_many_runs_become_one() -> None:
     for roi in ("V1", "TO"):
         finished(roi=roi, table=TABLE.assign(r=float(len(roi)), name=roi))
-    joined = folders.tables(folders.collect("train", "tiny"), "scores", columns=("roi", "seed"))
+    joined = several.tables(folders.collect("train", "tiny"), "scores", columns=("roi", "seed"))
     assert list(joined.columns) == ["image_id", "r", "name", "roi", "seed"]
     assert (joined.roi == joined.name).all()
     assert list(joined.index) == [0, 1, 2, 3]
@@ -605,7 +662,7 @@ def test_a_summary_of_nothing_says_what_to_run(home: Path) -> None:
     found = folders.collect("train", "tiny")
     assert set(DEFAULTS) <= set(found.columns)
     with pytest.raises(InputError, match="no finished run to read from"):
-        folders.tables(found[found.roi == "TO"], "scores", columns=())
+        several.tables(found[found.roi == "TO"], "scores", columns=())
 
 
 def test_a_record_says_which_voxels_were_chosen(home: Path) -> None:

@@ -1,5 +1,6 @@
 from .audit import audit as audit, describe_audit as describe_audit
 from .interface import perturb as perturb, sweep as sweep
+from .smoothness import attacked_gradients as attacked_gradients
 from .table import ATTACKS as ATTACKS, Attack as Attack
 from .targeted import perturb_towards as perturb_towards
 from .transfer import transfer as transfer

@@ -22,8 +22,14 @@ from .brains.responses import (
     project as project,
     reconstruct as reconstruct,
     split_images as split_images,
+    trials_of as trials_of,
 )
 from .brains.sessions import Session as Session, read_session as read_session, write_session as write_session
+from .images.classified import (
+    load_labels as load_labels,
+    load_test_images as load_test_images,
+    load_training_images as load_training_images,
+)
 from .images.corruptions import corruptions as corruptions, load_corruption as load_corruption
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.imagenet import prepare_imagenet as prepare_imagenet
@@ -38,6 +44,7 @@ from .images.sets import (
     load_stimuli as load_stimuli,
     split_rows as split_rows,
     to_float as to_float,
+    to_pictures as to_pictures,
 )
 from .study import (
     Study as Study,

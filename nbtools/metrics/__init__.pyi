@@ -17,10 +17,13 @@ from .noise_ceiling import ncsnr as ncsnr, noise_ceiling as noise_ceiling
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
 from .robustness import correctness as correctness, epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
 from .rsa import (
+    category_means as category_means,
     joined as joined,
     labels_of as labels_of,
+    matrices_of as matrices_of,
     rdm as rdm,
     rdm_noise_ceiling as rdm_noise_ceiling,
+    rdms as rdms,
     repeat_rdms as repeat_rdms,
     similarities as similarities,
 )
@@ -41,9 +44,12 @@ from .stats import (
     trend_over_images as trend_over_images,
     trend_test as trend_test,
 )
+from .tables import as_scores as as_scores, stacked as stacked
 from .transfer import (
     at_equal_smoothness as at_equal_smoothness,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
 )
+from .verdicts import in_order as in_order, trends as trends, verdict as verdict, verdicts as verdicts
 from .visibility import mean_visibility as mean_visibility, visibility as visibility
+from .voxels import PUBLISHED_CEILINGS as PUBLISHED_CEILINGS, voxel_ceilings as voxel_ceilings

@@ -6,7 +6,7 @@ RDMs are rsatoolbox's, over images in the order of their ids. What the similarit
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -86,6 +86,57 @@ def rdm(features: ArrayLike, image_ids: ArrayLike, name: str, source: str) -> RD
     )
 
 
+def rdms(spaces: Mapping[tuple[str, str], ArrayLike], image_ids: ArrayLike) -> RDMs:
+    """Correlation distances in several spaces, between the same images.
+
+    Parameters
+    ----------
+    spaces : mapping of (name, source) → array-like (n_images, n_features)
+        Features of networks and responses of regions, and what they are: as `rdm`.
+    image_ids : array-like (n_images,)
+        Which image each row belongs to, in all of them.
+
+    Raises
+    ------
+    InputError
+        As `rdm`, or if there is no space.
+    """
+    return joined([rdm(values, image_ids, name, source) for (name, source), values in spaces.items()])
+
+
+def category_means(features: ArrayLike, labels: ArrayLike, categories: Sequence[object]) -> np.ndarray:
+    """Average the patterns of each category: what an RDM of categories is made of.
+
+    Parameters
+    ----------
+    features : array-like (n, n_features)
+        Of images or trials.
+    labels : array-like (n,)
+        Category of each row.
+    categories : sequence (n_categories,)
+        In the order of the rows to return.
+
+    Returns
+    -------
+    (n_categories, n_features) array
+
+    Raises
+    ------
+    InputError
+        If a category has no row, or labels do not fit.
+    """
+    values, of = np.asarray(features), np.asarray(labels)
+    missing = [name for name in categories if of.shape != (len(values),) or not (of == name).any()]
+    if missing:
+        raise InputError(
+            "these categories have no mean pattern",
+            expected=f"a label for each of {len(values)} rows, and rows of every category",
+            got=f"{of.shape} labels, none that is {missing[0]!r}",
+            fix="give the categories that the labels name",
+        )
+    return np.stack([values[of == name].mean(axis=0) for name in categories])
+
+
 def repeat_rdms(responses: ArrayLike, image_ids: ArrayLike, repeats: ArrayLike, name: str) -> RDMs:
     """One RDM for each repeat of the images: what a region's noise ceiling rests on.
 
@@ -130,6 +181,12 @@ def joined(parts: Sequence[RDMs]) -> RDMs:
 def labels_of(rdms: RDMs) -> list[tuple[str, str]]:
     """Return source and name of each RDM."""
     return list(zip(rdms.rdm_descriptors["source"], rdms.rdm_descriptors["name"], strict=True))
+
+
+def matrices_of(rdms: RDMs) -> dict[str, np.ndarray]:
+    """Return each RDM as a matrix (n_images, n_images), by what it is of: ``"measured V1"``."""
+    titles = [f"{source} {name}" for source, name in labels_of(rdms)]
+    return dict(zip(titles, rdms.get_matrices(), strict=True))
 
 
 def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, seed: int = 0) -> pd.DataFrame:

@@ -11,3 +11,4 @@ from .networks import (
     save_model as save_model,
 )
 from .read_outs import predict as predict, read_out as read_out
+from .several import load_models as load_models, read_each as read_each

@@ -8,6 +8,6 @@ from .folders import (
     run_folder as run_folder,
     stale as stale,
     start as start,
-    tables as tables,
 )
 from .repeat import compare as compare, repeat as repeat
+from .several import chosen as chosen, tables as tables, taken_over as taken_over

@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nbtools.checks import check_choice, check_table, reading
+from nbtools.checks import check_choice, reading
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, read_table, write_text, written
@@ -84,6 +85,27 @@ class Run:
             print(f"note: {', '.join(changed)} changed since that ran: run {notebook} again, then this")
         self.reads(*sorted(f for f in found.folder.iterdir() if f.suffix in (".parquet", ".safetensors")))
         return found
+
+    def upstreams(self, notebook: str, **parameters: Any) -> dict[Any, Run]:
+        """Find several finished runs: a list of values asks for each of them, several lists for every combination.
+
+        Their keys are the listed values, tuples of them where several parameters have lists.
+        """
+        listed = [name for name, value in parameters.items() if isinstance(value, list)]
+        found: dict[Any, Run] = {}
+        for values in product(*(parameters[name] for name in listed)):
+            run = self.upstream(notebook, **{**parameters, **dict(zip(listed, values, strict=True))})
+            key = tuple(run.parameters[name] for name in listed)
+            found[key[0] if len(key) == 1 else key] = run
+        return found
+
+    def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
+        """Write tables and figures by their names, but for None; a finished run keeps those it has."""
+        writers = [(self.save_table, tables), (self.save_figure, figures)]
+        for write, named in [] if self.finished else writers:
+            for name, result in named.items():
+                if result is not None:
+                    write(name, result)
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as ``<name>.parquet``."""
@@ -370,23 +392,6 @@ def find(notebook: str, study: str, **parameters: Any) -> Run:
         )
     folder = Path(runs["folder"].iloc[0])
     return Run(notebook, finished_record(folder)["parameters"], folder, finished=True)
-
-
-def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read the same table of many runs into one, with these parameters of each run as further columns.
-
-    Raises
-    ------
-    InputError
-        If there is no run to read, or one lacks the table or has one that cannot be read.
-    """
-    fix = "run the notebooks before this one (`make demo` runs them all), or correct the parameters"
-    check_table(f"no finished run to read from: table {name}", found, columns, fix=fix)
-    parts = []
-    for _, row in found.iterrows():
-        part = read_table(Path(row["folder"]) / f"{name}.parquet")
-        parts.append(part.assign(**{column: row[column] for column in columns}))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _notebook_file(notebook: str) -> Path:

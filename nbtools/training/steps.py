@@ -13,8 +13,9 @@ from nbtools.data.brains.responses import RoiResponses, fit_basis, project, spli
 from nbtools.data.images.sets import ImageSet, split_rows
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
-from nbtools.training.guided import TargetScale, fit_predictor, make_guide, train_guided
+from nbtools.training.guided import TargetScale, fit_predictor, train_guided
 from nbtools.training.loop import TrainConfig
+from nbtools.training.prepared import guide_of
 
 
 def train_predictor(
@@ -122,9 +123,7 @@ def train_network(
             fix="train its predictor first" if chosen.roi else "run notebook 03, which adds the scanner's images",
         )
     if chosen.roi and predictor is not None:
-        if chosen.kind == "random":
-            predictor = build(RoiPredictor, config.seed + 1000, **predictor.config)
-        guide = make_guide(chosen, predictor, images, target_scale, config.seed)
+        guide = guide_of(chosen, predictor, images, target_scale, config.seed)
         n_components = len(guide.mean)
     network = build(GuidedNet, config.seed, architecture, len(images.classes), n_components)
     splits = split_rows(len(images), validation_fraction)

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_enough
-from nbtools.conditions import CONDITIONS, HIERARCHY
+from nbtools.conditions import CONDITIONS
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.metrics.robustness import correctness, epsilon_label, robust_accuracy
-from nbtools.metrics.stats import TrendTest, trend_over_images
+from nbtools.metrics.robustness import epsilon_label, robust_accuracy
+from nbtools.metrics.stats import TrendTest
+from nbtools.metrics.verdicts import trends
 from nbtools.plots.networks import METRIC_LABELS
-from nbtools.runs import folders
+from nbtools.runs import folders, several
 
 PREDICTORS, NETWORKS, ATTACKS = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 ALL = "all"
@@ -116,7 +117,7 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
     rank = {name: place for place, name in enumerate(CONDITIONS)}
     trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
     named = trainings.assign(condition=trainings["roi"], run=_names(trainings))
-    return folders.tables(named, "history", columns=("condition", "run", "folder"))
+    return several.tables(named, "history", columns=("condition", "run", "folder"))
 
 
 def measured(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
@@ -166,14 +167,10 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
     InputError
         If no network fits, or as `robust_accuracy`.
     """
-    fits = (table["notebook"] == ATTACKS) & (table["alpha"] == chosen.alpha) & table["seed"].isin(chosen.seeds)
-    found = folders.prefer_defaults(table[fits], ATTACKS, by=("roi", "alpha", "seed"))
-    decisions = folders.tables(found, "decisions", columns=())
+    found = several.chosen(table, ATTACKS, alpha=chosen.alpha, seed=list(chosen.seeds))
+    decisions = several.tables(found, "decisions")
     decisions = decisions[decisions["attack"] == chosen.attack]
-    accuracy = robust_accuracy(decisions, by=("condition",))
-    regions = [roi for roi in HIERARCHY if roi in set(decisions["condition"])]
-    tested = (0.0, chosen.epsilon) if len(regions) > 2 else ()  # two points are no trend
-    return accuracy, {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
+    return robust_accuracy(decisions, by=("condition",)), trends(decisions, [0.0, chosen.epsilon])
 
 
 def _names(trainings: pd.DataFrame) -> list[str]:

@@ -19,8 +19,9 @@ import pandas as pd
 
 from nbtools.conditions import REGIONS, parse_condition
 from nbtools.runs import folders
+from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
-from nbtools.workflow.graph import NETWORKS, PREDICTORS, Graph, Job
+from nbtools.workflow.graph import CLOUDS, NETWORKS, PREDICTORS, Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
@@ -116,7 +117,7 @@ KINDS = {
     # nbtools.attacks.audit: each ε apart, without bound, four times the steps, four starts; Square; noise
     "11_attacks_and_audit": Kind(attacks=10 * "LinfPGD " + "LinfSquare LinfNoise", seconds=20, gpu=True),
     "12_alpha": Kind(),
-    "13_manifold_guidance": Kind(trains="train", attacks=3 * "LinfPGD ", seconds=10, gpu=True),
+    CLOUDS: Kind(trains="train", attacks=3 * "LinfPGD ", seconds=10, gpu=True),
     "14_brain_and_geometry": Kind(looks=("shared", "val"), seconds=40, shown_mb=20),
     "15_study_explorer": Kind(),
     "17_natural_corruptions": Kind(looks=("corrupted", "val"), seconds=10),
@@ -221,8 +222,12 @@ def steps_of(graph: Graph) -> tuple[Step, Step]:
 
 
 def parameters_of(job: Job) -> dict[str, Any]:
-    """Return all of a run's parameters, those left at their defaults too."""
-    return {**folders.defaults(job.notebook), **folders.typed(job.notebook, job.parameters)}
+    """Return all of a run's parameters, those left at their defaults too, and those it takes over from another run."""
+    own = {**folders.defaults(job.notebook), **folders.typed(job.notebook, job.parameters)}
+    if job.notebook != CLOUDS:
+        return own
+    trained_as = {**folders.defaults(NETWORKS), **folders.typed(NETWORKS, job.trained_as)}
+    return {**taken_over(NETWORKS, trained_as, own["changes"]), **own}
 
 
 def _slowness(step: Step, calibration: Calibration, gpu: bool) -> tuple[float, str]:

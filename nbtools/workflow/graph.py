@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nbtools.workflow.needs import needs_of
 
 TARGETS = ("all", "study", "explorers")
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 _NOT_IN_EVERY_STUDY = {"cue_conflict", "scanner_labels", "corruptions"}
 
 
@@ -37,6 +38,8 @@ class Job:
         The file that says it is finished: ``run.json`` in its run folder.
     after : tuple of Path
         Records of the runs it waits for.
+    trained_as : dict
+        For `CLOUDS`, parameters of the networks whose training it takes over.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Job:
     parameters: Mapping[str, Any]
     record: Path
     after: tuple[Path, ...]
+    trained_as: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
@@ -194,7 +198,7 @@ class _Planner:
             self._job("10_summary", attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
-            self._job("13_manifold_guidance", clouds, roi=last, alpha=self.alpha, seed=first),
+            self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
         ]
         if self._has_data("17_natural_corruptions"):
@@ -259,7 +263,9 @@ class _Planner:
         """Plan a notebook's run, named as the notebook is where nothing else is said, and return its record."""
         values = {"study": study or self.study, **(self.settings.get(notebook) or {}), **own}
         record = folders.run_folder(notebook, values) / folders.RECORD
-        self.jobs.setdefault(record, Job(name or notebook, notebook, values, record, tuple(once(after))))
+        trained_as = self.settings.get(NETWORKS) or {} if notebook == CLOUDS else {}
+        job = Job(name or notebook, notebook, values, record, tuple(once(after)), trained_as)
+        self.jobs.setdefault(record, job)
         return record
 
     # --- helpers ---

@@ -8,7 +8,12 @@ from functools import cache
 
 from nbtools.runs import folders
 
-_LOADERS = {"load_trials": "responses", "load_stimuli": "stimuli"}
+_LOADERS = {
+    "load_trials": "responses",
+    "load_stimuli": "stimuli",
+    "load_training_images": "classification",
+    "load_test_images": "classification",
+}
 
 
 @cache

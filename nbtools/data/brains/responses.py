@@ -158,6 +158,18 @@ def average_repeats(trials: RoiTrials, shared_ids: IntArray) -> RoiResponses:
     )
 
 
+def trials_of(trials: RoiTrials, image_ids: IntArray) -> RoiTrials:
+    """Return the trials (n_kept, n_voxels) that showed one of these images, in the order in which they were shown."""
+    rows = np.isin(trials.image_ids, image_ids)
+    return replace(
+        trials,
+        responses=trials.responses[rows],
+        image_ids=trials.image_ids[rows],
+        sessions=trials.sessions[rows],
+        repeats=trials.repeats[rows],
+    )
+
+
 def average_within_sessions(trials: RoiTrials) -> RoiTrials:
     """Average the trials of each image within each session: one row a session and image, sorted by both.
 

@@ -78,6 +78,11 @@ class ImageSet:
                 fix="pass the classes the labels index",
             )
 
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each image's class; all images must have one."""
+        return [self.classes[label] for label in self.labels.tolist()]
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -107,7 +112,7 @@ class ImageSet:
 
     def to_numpy(self) -> np.ndarray:
         """Return the pixels as figures take them: uint8, shape (n_images, height, width, 3)."""
-        return self.pixels.permute(0, 2, 3, 1).cpu().numpy()
+        return to_pictures(self.pixels)
 
     def to(self, device: torch.device) -> ImageSet:
         """Return the set with pixels and labels on a device."""
@@ -152,6 +157,11 @@ def choose_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
 def to_float(pixels: Tensor) -> Tensor:
     """Turn uint8 pixels into floats in [0, 1]: the form every model takes."""
     return pixels.to(torch.float32).div_(255)
+
+
+def to_pictures(x: Tensor) -> np.ndarray:
+    """Turn what a model takes (n, 3, height, width) into what figures take (n, height, width, 3)."""
+    return x.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:

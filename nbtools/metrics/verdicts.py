@@ -1,0 +1,61 @@
+"""Trends along the hierarchy in words, also where there are too few regions for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from nbtools.conditions import HIERARCHY
+from nbtools.metrics.robustness import correctness, epsilon_label
+from nbtools.metrics.stats import TrendTest, describe, trend_over_images, trend_test
+
+TOO_FEW = "no trend: it takes three regions, two points are none"
+
+
+def in_order(conditions: Sequence[str]) -> list[str]:
+    """Return the regions among these conditions, from early to late."""
+    return [roi for roi in HIERARCHY if roi in conditions]
+
+
+def verdict(scores: Mapping[str, float] | Any) -> str:
+    """Test whether scores rise along the hierarchy, and say what was found.
+
+    Parameters
+    ----------
+    scores : mapping (a dict or a pandas Series) of condition → score
+        Controls are left out.
+
+    Raises
+    ------
+    InputError
+        If a score is not finite.
+    """
+    regions = in_order(list(scores.keys()))
+    return describe(trend_test({roi: scores[roi] for roi in regions})) if len(regions) > 2 else TOO_FEW
+
+
+def trends(decisions: pd.DataFrame, epsilons: Sequence[float]) -> dict[float, TrendTest]:
+    """Test at each ε whether regions' robust accuracy rises along the hierarchy: none with fewer than three regions.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        As `robustness.check_decisions` describes, with ``condition``.
+    epsilons : sequence of float
+        Budgets in pixel units, among those attacked; 0 is the clean image.
+
+    Raises
+    ------
+    InputError
+        As `correctness`, `trend_over_images`.
+    """
+    regions = in_order(list(decisions["condition"].unique()))
+    tested = epsilons if len(regions) > 2 else []
+    return {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
+
+
+def verdicts(trends: Mapping[float, TrendTest]) -> str:
+    """Put the trends at several ε into one line each, or say that there is none."""
+    return "\n".join(f"{epsilon_label(e):>8}: {describe(trend)}" for e, trend in trends.items()) or TOO_FEW

@@ -1,0 +1,88 @@
+"""What a run's parameters say of a training: its settings, its guide, the network it starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from nbtools.conditions import Condition
+from nbtools.data.images.sets import ImageSet
+from nbtools.models.networks import GuidedNet, RoiPredictor, build, load_imagenet_weights, load_model
+from nbtools.training.guided import Guide, TargetScale, make_guide
+from nbtools.training.loop import TrainConfig
+
+_CALLED = {"lr": "learning_rate", "compile": "compiled"}  # where parameters have other names than settings
+_UNTRAINED = 1000  # added to the seed of a predictor that was never trained: other weights than the network's
+
+
+def config_of(parameters: Mapping[str, Any], **changes: Any) -> TrainConfig:
+    """Return how a network is trained, from a notebook's parameters.
+
+    Parameters
+    ----------
+    parameters : mapping
+        ``epochs``, ``batch_size``, ``learning_rate``, …; those that are no setting of a training are left alone, and a
+        setting that is not among them has its default.
+    **changes
+        Settings by their names in `TrainConfig`, in place of the parameters'.
+    """
+    named = {field.name: _CALLED.get(field.name, field.name) for field in fields(TrainConfig)}
+    given = {name: parameters[key] for name, key in named.items() if key in parameters}
+    return TrainConfig(**{**given, **changes})
+
+
+def load_guide(condition: Condition, folder: Path, images: ImageSet, target_scale: TargetScale, seed: int) -> Guide:
+    """Make a guide of the predictor in a run's folder; ``random``, of one of its size that was never trained.
+
+    Parameters
+    ----------
+    condition : Condition
+        What guides.
+    folder : Path
+        Of the predictor's run (notebook 02).
+    images : ImageSet
+        All the images the guide is for.
+    target_scale : {"raw", "global"}
+        As `make_guide`.
+    seed : int
+        Of untrained weights, and of a shuffled control's pairing.
+
+    Raises
+    ------
+    InputError
+        As `make_guide`, or if there is no predictor in the folder.
+    """
+    return guide_of(condition, load_model(folder), images, target_scale, seed)
+
+
+def guide_of(
+    condition: Condition, predictor: RoiPredictor, images: ImageSet, target_scale: TargetScale, seed: int
+) -> Guide:
+    """Make a guide of a trained predictor, as `load_guide` does of one in a folder."""
+    if condition.kind == "random":
+        predictor = build(RoiPredictor, seed + _UNTRAINED, **predictor.config)
+    return make_guide(condition, predictor, images, target_scale, seed)
+
+
+def new_network(parameters: Mapping[str, Any], n_classes: int, n_components: int) -> GuidedNet:
+    """Build the network that a notebook's parameters describe, with the weights it starts from.
+
+    Parameters
+    ----------
+    parameters : mapping
+        ``seed``, ``architecture``, ``guided_readout``, ``imagenet_weights``.
+    n_classes, n_components : int
+        Outputs of its two heads; without components it has no neural head.
+
+    Raises
+    ------
+    InputError
+        If there is no such architecture or read-out, or none of torchvision's weights for it.
+    """
+    named = parameters["architecture"], n_classes, n_components, parameters["guided_readout"]
+    network = build(GuidedNet, parameters["seed"], *named)
+    if parameters["imagenet_weights"]:
+        load_imagenet_weights(network.backbone)
+    return network
