@@ -64,11 +64,6 @@ class Background:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="attack")
         self._current: Tick | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether there is work whose outcome is awaited."""
-        return self._current is not None
-
     def start(
         self,
         work: Callable[[Tick], Any],
@@ -113,9 +108,11 @@ class Background:
         """Report in the main thread, unless nobody waits for this work any more by then."""
 
         def arrive() -> None:
-            if self._current is tick:
-                self._current = None if last else tick
-                report(outcome)
+            if self._current is not tick:
+                return
+            if last:
+                self._current = None
+            report(outcome)
 
         if self._loop is None:
             arrive()
