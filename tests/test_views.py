@@ -16,6 +16,7 @@ import torch
 from plotly.callbacks import Points
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
+from traitlets import TraitError
 
 from nbtools.conditions import HIERARCHY, color
 from nbtools.data.brains import anatomy
@@ -33,6 +34,7 @@ from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.brain_view import BrainView
 from nbtools.widgets.geometry_explorer import GeometryExplorer
 from nbtools.widgets.geometry_state import SpaceTables
+from nbtools.widgets.parts import Controls, choice, slider, table_html
 from nbtools.widgets.study_explorer import StudyExplorer
 from nbtools.widgets.study_state import HierarchyChoice
 
@@ -275,18 +277,18 @@ def shows(view: BrainView, roi: str) -> bool:
     ceilings = view.tables.ceilings
     same = np.array_equal(histogram(view), ceilings.loc[ceilings["roi"] == roi, "noise_ceiling"])
     named = f"drive {roi} most" in view.driven.value and f"{roi} has 30 voxels" in view.words.value
-    return bool(same and named and view.region.value == roi)
+    return bool(same and named and view.controls["region"].value == roi)
 
 
 def test_every_way_to_choose_a_region_shows_it(brain, volume):
     assert shows(brain, "TO")
-    brain.region.value = "V1"
+    brain.controls["region"].value = "V1"
     assert shows(brain, "V1")
-    assert [control.value for control in brain.sliders] == list(anatomy.centre_of(volume, "V1"))
+    assert [brain.controls[axis].value for axis in "xyz"] == list(anatomy.centre_of(volume, "V1"))
     i, j, k = anatomy.centre_of(volume, "TO")
     brain._clicked(2, None, Points(xs=[i], ys=[j]), None)  # on the axial slice at V1's height
-    for control, coordinate in zip(brain.sliders, (i, j, k), strict=True):
-        control.value = coordinate
+    for axis, coordinate in zip("xyz", (i, j, k), strict=True):
+        brain.controls[axis].value = coordinate
     assert shows(brain, "TO")
     brain._clicked_surface(brain_surface(), None, Points(point_inds=[60]), None)
     assert shows(brain, "V1")
@@ -308,7 +310,7 @@ def test_clicks_reach_the_traces(brain):
 
 def test_a_slider_moves_the_slice_and_keeps_the_region(brain):
     before = np.array(brain.figure.data[1].z, float)
-    brain.sliders[0].value = 0  # out of the brain
+    brain.controls["x"].value = 0  # out of the brain
     assert brain.state.roi == "TO"
     assert "none of the regions" in brain.words.value
     assert not np.array_equal(before, np.array(brain.figure.data[1].z, float), equal_nan=True)
@@ -379,18 +381,18 @@ def test_tables_hold_correlation_distances_in_the_order_asked_for(tables):
 
 def test_hovering_and_typing_show_the_two_images(geometry, tables):
     geometry.figure.data[1]._dispatch_on_hover(Points(xs=[2], ys=[4]), None)
-    assert (geometry.first.value, geometry.second.value) == (4, 2)
+    assert (geometry.controls["first"].value, geometry.controls["second"].value) == (4, 2)
     alternatives = re.findall(r'alt="([^"]+)"', geometry.pair.value)
     assert alternatives == ["4: image 21, disk", "2: image 36, star"]
     assert f"{tables.rdm('measured V1')[4, 2]:.2f} in measured V1" in geometry.pair_words.value
-    geometry.second.value = 5
+    geometry.controls["second"].value = 5
     assert re.findall(r'alt="([^"]+)"', geometry.pair.value)[1] == "5: image 54, star"
-    geometry.first.value = 5
+    geometry.controls["first"].value = 5
     assert "two different images" in geometry.pair_words.value
 
 
 def test_switching_spaces_redraws_all(geometry, tables):
-    geometry.left.value = "measured TO"
+    geometry.controls["left"].value = "measured TO"
     np.testing.assert_allclose(geometry.figure.data[0].customdata, tables.rdm("measured TO"))
     np.testing.assert_allclose(geometry.figure.data[2].x, tables.of("maps", "measured TO")["x"])
     titles = [note.text for note in geometry.figure.layout.annotations]
@@ -399,7 +401,7 @@ def test_switching_spaces_redraws_all(geometry, tables):
         tables.of("rdms", "measured TO")["dissimilarity"], tables.of("rdms", "pooled none")["dissimilarity"]
     )
     assert f"ρ = {rho.statistic:.2f}" in geometry.words.value
-    geometry.right.value = "measured TO"  # the same twice
+    geometry.controls["right"].value = "measured TO"  # the same twice
     assert "ρ = 1.00" in geometry.words.value
 
 
@@ -415,15 +417,15 @@ def test_manifolds_appear_where_there_are_classes(geometry):
         return [] if box.layout.display == "none" else [trace.name for trace in box.children[0].data]
 
     assert shown() == ["disk", "star"], "the network's images have no classes here"
-    geometry.right.value = "measured TO"
+    geometry.controls["right"].value = "measured TO"
     assert shown() == ["disk", "star", "disk", "star"]
     looks = {(t.marker.color, t.marker.symbol) for t in geometry.manifolds.children[0].data}
     assert len(looks) == 2
     assert "measured TO: radius" in geometry.radii.value
-    geometry.left.value = geometry.right.value = "pooled none"
+    geometry.controls["left"].value = geometry.controls["right"].value = "pooled none"
     assert shown() == []
     assert "no class manifolds" in geometry.radii.value
-    geometry.left.value = "measured V1"
+    geometry.controls["left"].value = "measured V1"
     assert shown() == ["disk", "star"]
 
 
@@ -531,41 +533,41 @@ def test_the_filter_keeps_runs_that_hold_every_word(study, notebook, words, n):
 
 def test_the_explorer_follows_its_filter(study):
     view = StudyExplorer(study)
-    assert view.notebook.value == "03_guided_training"
+    assert view.filters["notebook"].value == "03_guided_training"
     assert "3 runs" in view.table.value
     assert [trace.name for trace in view.curves.children[0].data[:3]] == ["V1", "V4", "TO"]
     assert "neural correlation r ends from 0 (V1" in view.curves_words.value
-    view.words.value = "TO"
+    view.filters["words"].value = "TO"
     assert len(view.curves.children[0].data) == 2, "two metrics of one network"
-    view.curves_of.value = ("accuracy",)
+    view.filters["curves"].value = ("accuracy",)
     assert len(view.curves.children[0].data) == 1
-    view.notebook.value = "04_adversarial_attacks"
+    view.filters["notebook"].value = "04_adversarial_attacks"
     assert "2 runs" in view.table.value
     assert view.curves.layout.display == "none"
     assert "none of these runs was a training" in view.curves_words.value
-    view.words.value = "no such run"
+    view.filters["words"].value = "no such run"
     assert "0 runs" in view.table.value
-    view.words.value, view.notebook.value = "TO", "03_guided_training"
+    view.filters["words"].value, view.filters["notebook"].value = "TO", "03_guided_training"
     assert view.curves.layout.display is None
     assert len(view.curves.children[0].data) == 1
-    view.metrics.value = ("neural r",)
+    view.filters["metrics"].value = ("neural r",)
     assert "<th>neural r</th>" in view.table.value
     assert "validation accuracy" not in view.table.value
 
 
 def test_the_hierarchy_follows_its_lists(study):
     view = StudyExplorer(study)
-    assert view.alpha.value == 0.65
+    assert view.networks["alpha"].value == 0.65
     shown = view.hierarchy.children[0]
     expected = decisions("TO", 0.7).query("attack == 'LinfPGD' and epsilon > 0").prediction.mean()
     assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
     assert "3 conditions at α = 0.65" in view.hierarchy_words.value
     assert "ρ = " in view.hierarchy_words.value
-    view.attack.value = "LinfFGSM"
+    view.networks["attack"].value = "LinfFGSM"
     assert "LinfFGSM" in shown.layout.title.text
     expected = decisions("TO", 0.7).query("attack == 'LinfFGSM' and epsilon > 0").prediction.mean()
     assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
-    view.alpha.value = 0.9
+    view.networks["alpha"].value = 0.9
     assert {t.name for t in view.hierarchy.children[0].data if t.name} >= {"TO"}
     assert "1 conditions at α = 0.9" in view.hierarchy_words.value
 
@@ -592,6 +594,33 @@ def test_curves_have_the_conditions_look(study):
     assert figure.layout.annotations[0].text == "accuracy"
     with pytest.raises(InputError):
         compared_curves(study_state.histories(study_state.all_runs(study)), [], title=TITLE)
+
+
+# --- what explorers share -----------------------------------------------------------------------------------
+
+
+def test_a_readers_change_is_heard_once_and_a_set_value_not():
+    heard = []
+    controls = Controls(
+        lambda: heard.append(controls.values()), left=choice("left", "ab", "a"), top=slider("top", 9, 1)
+    )
+    controls.set(left="b", top=3)
+    assert heard == []
+    controls["top"].value = 4
+    assert heard == [{"left": "b", "top": 4}]
+    with pytest.raises(TraitError):
+        controls.set(left="c")
+    controls["left"].value = "a"
+    assert len(heard) == 2, "a value that is not there leaves nothing deaf"
+    assert [control.description for control in controls.row().children] == ["left", "top"]
+
+
+def test_names_in_tables_are_escaped():
+    made = table_html("1 row", pd.DataFrame({"<b>space": ["<i>disk"], "radius": [0.123]}), "{:.2f}")
+    assert "<b>" not in made
+    assert "<i>" not in made
+    assert "0.12<" in made
+    assert "<table" not in table_html("0 rows", pd.DataFrame(), "{:.2f}")
 
 
 # --- rules --------------------------------------------------------------------------------------------------

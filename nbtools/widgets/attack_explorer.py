@@ -26,7 +26,7 @@ from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice
 from nbtools.widgets.attack_view import view
 from nbtools.widgets.exchange import Outbox, Tray
 from nbtools.widgets.jobs import Background, Tick
-from nbtools.widgets.parts import Explorer, fill
+from nbtools.widgets.parts import Controls, Explorer, fill
 
 NO_SECOND = "—"
 HINT = (
@@ -81,52 +81,49 @@ class AttackExplorer(Explorer):
         self._origin, self._title = origin, title
         self._shown = self.choice
         self._working: Choice | None = None
-        self._quiet = False
         self._background = Background(_running_loop())
         for name in self.bench.missing(self.choice):
             self.bench.compute(self.choice, name)
-        self._make_controls()
-        self._make_displays()
-        self._draw()
-        hint = w.HTML(f'<div class="nbtools-message">{HINT}</div>')
-        shown = [self.message, self.pictures, self.bars, self.path, self.outbox]
-        super().__init__([hint, self.tray, self._control_panel(), *shown])
-
-    # --- parts ------------------------------------------------------------------------------------------------
-
-    def _make_controls(self) -> None:
-        names, chosen = list(self.bench.networks), self.choice
-        self.tray = Tray(thumbnails=attack_html.thumbnails(self.bench.images), chosen=chosen.image)
-        self.first = _dropdown("network", names)
-        self.second = _dropdown("beside", [(NO_SECOND, ""), *((name, name) for name in names)])
-        self.attack = _dropdown("attack", list(ATTACKS))
-        self.steps = _dropdown("steps", sorted({*STEPS, chosen.steps}))
-        self.target = _dropdown("target", [("any other class", ""), *((name, name) for name in self.bench.classes)])
-        self.level = w.SelectionSlider(
-            options=[(f"{level:g}/255" if level else "clean", level) for level in (0.0, *self.bench.levels)],
-            description="ε",
-            style={"description_width": "20px"},
-            layout={"width": "440px"},
-        )
-        self._set_controls(chosen)
-        for control in (self.first, self.second, self.attack, self.steps, self.target, self.level):
-            control.observe(self._chosen, "value")
-        self.tray.observe(self._chosen, "chosen")
-        self.tray.on_msg(self._received)
-
-    def _make_displays(self) -> None:
+        self.controls = self._make_controls()
+        self.controls["image"].on_msg(self._received)
         self.progress = w.IntProgress(layout={"width": "160px", "visibility": "hidden"})
         self.stop = w.Button(description="Cancel", disabled=True, layout={"width": "90px"})
         self.stop.on_click(lambda _: self.cancel())
-        self.message = w.HTML()
-        self.pictures = w.HTML()
-        self.outbox = Outbox()
+        self.message, self.pictures, self.outbox = w.HTML(), w.HTML(), Outbox()
         self.bars, self.path = w.Box(), w.Box()
+        self._draw()
+        hint = w.HTML(f'<div class="nbtools-message">{HINT}</div>')
+        shown = [self.message, self.pictures, self.bars, self.path, self.outbox]
+        super().__init__([hint, self.controls["image"], self._panel(), *shown])
 
-    def _control_panel(self) -> w.Widget:
-        networks = w.HBox([self.first, self.second, self.target])
-        attack = w.HBox([self.attack, self.steps])
-        return w.VBox([networks, attack, w.HBox([self.level, self.progress, self.stop])])
+    # --- parts ------------------------------------------------------------------------------------------------
+
+    def _make_controls(self) -> Controls:
+        names, chosen = list(self.bench.networks), self.choice
+        first, second = (*chosen.networks, "")[:2]
+        levels = [(f"{level:g}/255" if level else "clean", level) for level in (0.0, *self.bench.levels)]
+        return Controls(
+            self._chosen,
+            image=Tray(thumbnails=attack_html.thumbnails(self.bench.images), value=chosen.image),
+            first=_dropdown("network", names, first),
+            second=_dropdown("beside", [(NO_SECOND, ""), *zip(names, names, strict=True)], second),
+            attack=_dropdown("attack", list(ATTACKS), chosen.attack),
+            steps=_dropdown("steps", sorted({*STEPS, chosen.steps}), chosen.steps),
+            target=_dropdown("target", [("any other class", ""), *((name, name) for name in self.bench.classes)], ""),
+            level=w.SelectionSlider(
+                options=levels,
+                value=chosen.level,
+                description="ε",
+                style={"description_width": "20px"},
+                layout={"width": "440px"},
+            ),
+        )
+
+    def _panel(self) -> w.Widget:
+        of = self.controls.named
+        networks = w.HBox([of["first"], of["second"], of["target"]])
+        attack = w.HBox([of["attack"], of["steps"]])
+        return w.VBox([networks, attack, w.HBox([of["level"], self.progress, self.stop])])
 
     # --- what the reader does ---------------------------------------------------------------------------------
 
@@ -141,8 +138,7 @@ class AttackExplorer(Explorer):
         self.bench.check(choice)
         self.choice = choice
         self._set_controls(choice)
-        same_work = self._working is not None and replace(choice, level=self._working.level) == self._working
-        if same_work:
+        if choice.same_attacks(self._working):
             return
         self._idle()
         if self.bench.missing(choice):
@@ -156,22 +152,11 @@ class AttackExplorer(Explorer):
         self.choice = self._shown
         self._set_controls(self.choice)
 
-    def _chosen(self, _: Any) -> None:
-        if self._quiet:
-            return
-        networks = tuple(dict.fromkeys(name for name in (self.first.value, self.second.value) if name))
+    def _chosen(self) -> None:
+        chosen = self.controls.values()
+        networks = [chosen.pop(place) for place in ("first", "second")]
         with self._complaints():
-            self.select(
-                replace(
-                    self.choice,
-                    image=self.tray.chosen,
-                    networks=networks,
-                    attack=self.attack.value,
-                    steps=self.steps.value,
-                    target=self.target.value,
-                    level=self.level.value,
-                )
-            )
+            self.select(replace(self.choice, networks=tuple(dict.fromkeys(filter(None, networks))), **chosen))
 
     def _received(self, _: Any, content: dict, buffers: list) -> None:
         """Take a file that was dropped: an image, or a saved state."""
@@ -186,7 +171,7 @@ class AttackExplorer(Explorer):
                 side = int(self.bench.images.pixels.shape[-1])
                 own = self.bench.add_image(read_image(data, name, side), name)
                 choice = replace(self.choice, image=own)
-            self.tray.thumbnails = attack_html.thumbnails(self.bench.images)
+            self.controls["image"].thumbnails = attack_html.thumbnails(self.bench.images)
             self.select(choice)
 
     # --- work -------------------------------------------------------------------------------------------------
@@ -227,8 +212,7 @@ class AttackExplorer(Explorer):
     def _draw(self) -> None:
         choice, seen = self.choice, view(self.bench, self.choice)
         title = escape(f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})")
-        pictures = attack_html.pictures(seen)
-        if self.bars.children and replace(choice, level=self._shown.level) == self._shown:  # ε alone has moved
+        if self.bars.children and choice.same_attacks(self._shown):  # ε alone has moved
             (bars,), (path,) = self.bars.children, self.path.children
             with bars.batch_update():
                 move_bars(bars, seen.bars, seen.path, seen.level, title=title)
@@ -241,23 +225,19 @@ class AttackExplorer(Explorer):
                 self.path,
                 decision_path(seen.path, seen.level, x_title=f"attack budget ε ({unit})", title=path_title),
             )
-        self.pictures.value = pictures
+        self.pictures.value = attack_html.pictures(seen)
         self.outbox.code = as_code(self.bench, choice, self._origin)
         self.outbox.state = save_state(self.bench, choice)
         self._shown = choice
 
     def _set_controls(self, choice: Choice) -> None:
-        self._quiet = True
-        try:
-            self.tray.chosen = choice.image
-            self.first.value = choice.networks[0]
-            self.second.value = choice.networks[1] if len(choice.networks) > 1 else ""
-            self.attack.value, self.target.value, self.level.value = choice.attack, choice.target, choice.level
-            if choice.steps not in self.steps.options:
-                self.steps.options = sorted({*self.steps.options, choice.steps})
-            self.steps.value = choice.steps
-        finally:
-            self._quiet = False
+        steps = self.controls["steps"]
+        if choice.steps not in steps.options:
+            with self.controls.quietly():
+                steps.options = sorted({*steps.options, choice.steps})
+        first, second = (*choice.networks, "")[:2]
+        fields = {name: value for name, value in vars(choice).items() if name in self.controls.named}
+        self.controls.set(first=first, second=second, **fields)
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         self.message.value = attack_html.message(text, alert=alert) if text else ""
@@ -272,8 +252,8 @@ class AttackExplorer(Explorer):
             self._say(str(error), alert=True)
 
 
-def _dropdown(name: str, options: list) -> w.Dropdown:
-    return w.Dropdown(options=options, description=name, style=WIDE, layout={"width": "230px"})
+def _dropdown(name: str, options: list, value: object) -> w.Dropdown:
+    return w.Dropdown(options=options, value=value, description=name, style=WIDE, layout={"width": "230px"})
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import escape
 
 import numpy as np
-from torch import Tensor
 
 from nbtools.data.images.sets import ImageSet
 from nbtools.plots.images import png_uri
@@ -39,16 +38,11 @@ def _figure(image: np.ndarray, caption: str, text: str) -> str:
 def thumbnails(images: ImageSet) -> list[dict[str, str]]:
     """Return what the tray shows: each image's id, its thumbnail and a text for who cannot see it."""
     names = [images.classes[label] if label >= 0 else "no label" for label in images.labels.tolist()]
+    step = -(-images.pixels.shape[-1] // THUMBNAIL)  # rows and columns are left out until an image is small enough
     return [
-        {"id": str(image_id), "source": png_uri(_small(pixels)), "text": f"{name}: {image_id}"}
-        for image_id, pixels, name in zip(images.ids, images.pixels, names, strict=True)
+        {"id": str(image_id), "source": png_uri(pixels), "text": f"{name}: {image_id}"}
+        for image_id, pixels, name in zip(images.ids, images.to_numpy()[:, ::step, ::step], names, strict=True)
     ]
-
-
-def _small(pixels: Tensor) -> np.ndarray:
-    """Leave out rows and columns until an image is no larger than a thumbnail."""
-    step = -(-pixels.shape[-1] // THUMBNAIL)
-    return pixels[:, ::step, ::step].permute(1, 2, 0).contiguous().numpy()
 
 
 def message(text: str, *, alert: bool = False) -> str:

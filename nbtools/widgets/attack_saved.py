@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from typing import get_origin, get_type_hints
 
 from nbtools.attacks.table import ATTACKS
+from nbtools.checks import reading
 from nbtools.data.images.own import read_image
-from nbtools.errors import InputError
 from nbtools.plots.images import png_uri
 from nbtools.widgets.attack_state import OWN, Bench, Choice
 
@@ -53,20 +53,17 @@ def load_state(bench: Bench, text: str) -> Choice:
     InputError
         If it is something else, is damaged, or chooses what is not there.
     """
-    try:
+    with reading(
+        "this is not a saved state of the explorer",
+        *(ValueError, KeyError, TypeError, OverflowError, RecursionError),
+        expected=f"the JSON it saved, {FORMAT!r}",
+        fix="save a state with the button, and load that file",
+    ):
         state = json.loads(text)
         if state["format"] != FORMAT:
             raise ValueError(f"format {state['format']!r}")
-        values = {"networks": tuple(state["choice"]["networks"]), **_plain(state["choice"])}
-        choice = Choice(**values)
+        choice = _read_choice(state["choice"])
         own = base64.b64decode(state["own_image"], validate=True) if "own_image" in state else None
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
-        raise InputError(
-            "this is not a saved state of the explorer",
-            expected=f"the JSON it saved, {FORMAT!r}",
-            got=f"{type(error).__name__}: {error}",
-            fix="save a state with the button, and load that file",
-        ) from error
     if own is not None and choice.image.startswith(OWN):
         size = int(bench.images.pixels.shape[-1])
         trial = replace(choice, image=str(bench.images.ids[0]))
@@ -76,62 +73,58 @@ def load_state(bench: Bench, text: str) -> Choice:
     return choice
 
 
-def _plain(entries: Mapping[str, object]) -> dict:
-    """Return the entries that are plain values, each of its own type."""
-    kinds = {f.name: f.type for f in fields(Choice) if f.name != "networks"}
-    if entries.keys() != {*kinds, "networks"}:
-        raise ValueError(f"entries {', '.join(map(str, entries))}")
-    for name, kind in kinds.items():
-        allowed = {"str": (str,), "int": (int,), "float": (int, float)}[str(kind)]
-        if type(entries[name]) not in allowed:
-            raise ValueError(f"{name} is {entries[name]!r}")
-    return {name: float(entries[name]) if name == "level" else entries[name] for name in kinds}  # type: ignore[arg-type]
+def _read_choice(entries: Mapping) -> Choice:
+    """Make a choice of JSON's entries: all of them, no others, each of its own type."""
+    names, level = entries["networks"], entries["level"]
+    values = {**entries, "networks": tuple(map(str, names)), "level": float(level) if type(level) is int else level}
+    for name, kind in get_type_hints(Choice).items():
+        if type(values[name]) is not (get_origin(kind) or kind):
+            raise ValueError(f"{name} is {values[name]!r}")
+    return Choice(**values)
 
 
 def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
     """Return the lines of Python that compute the pictures of a choice, bit for bit."""
     size = "" if ATTACKS[choice.attack].norm != 2 else " * x.numel() ** 0.5"
     picture = f"attacked[levels.index({choice.level})]" if choice.level else "x"
-    lines = [
-        f"source = data.open_study({origin.study!r})",
-        *_image_lines(choice.image),
-        f"levels = {bench.levels}  # in 1/255",
-        f"radii = [level / 255{size} for level in levels]",
-        "pictures = {}",
-        f"for name in {choice.networks}:",
-        "    found = runs.find("
-        f'"03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})',
-        "    network = models.load_model(found.folder)",
-        *_attack_lines(bench, choice),
-        f"    pictures[name] = {picture}",
-        '    print(name, [f"{p:.3f}" for p in network(pictures[name]).softmax(1)[0]])',
-        "    shown = [pixels.permute(0, 2, 3, 1).numpy() for pixels in (x, pictures[name])]",
-        f'    plots.perturbations(*shown, title=f"{choice.attack} on {{name}} ({{source.title}})").show()',
-    ]
-    return "\n".join([*_imports("\n".join(lines)), "", *lines]) + "\n"
+    code = f"""\
+source = data.open_study({origin.study!r})
+{_image_code(choice.image)}
+levels = {bench.levels}  # in 1/255
+radii = [level / 255{size} for level in levels]
+pictures = {{}}
+for name in {choice.networks}:
+    found = runs.find("03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})
+    network = models.load_model(found.folder)
+    {_attack_code(bench, choice)}
+    pictures[name] = {picture}
+    print(name, [f"{{p:.3f}}" for p in network(pictures[name]).softmax(1)[0]])
+    shown = [pixels.permute(0, 2, 3, 1).numpy() for pixels in (x, pictures[name])]
+    plots.perturbations(*shown, title=f"{choice.attack} on {{name}} ({{source.title}})").show()
+"""
+    return "\n".join([*_imports(code), "", code])
 
 
-def _attack_lines(bench: Bench, choice: Choice) -> list[str]:
+def _attack_code(bench: Bench, choice: Choice) -> str:
     settings = f'attack="{choice.attack}", steps={choice.steps}, seed={choice.seed}'
     if choice.target:
-        target = f"{bench.classes.index(choice.target)}, radii, {settings})  # {choice.target}"
-        return [f"    attacked = perturb_towards(network, x, {target}"]
+        target = bench.classes.index(choice.target)
+        return f"attacked = perturb_towards(network, x, {target}, radii, {settings})  # {choice.target}"
     label = "image.labels" if bench.image(choice.image)[1] >= 0 else "network(x).argmax(1)"
-    return [f"    attacked = perturb(network, x, {label}, radii, {settings})"]
+    return f"attacked = perturb(network, x, {label}, radii, {settings})"
 
 
-def _image_lines(name: str) -> list[str]:
+def _image_code(name: str) -> str:
     if name.startswith(OWN):
         file = name.removeprefix(OWN)
-        return [f"x = data.to_float(data.read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"]
+        return f"x = data.to_float(data.read_image(Path({file!r}).read_bytes(), {file!r}, source.image_size))[None]"
     images = 'data.load_folder(source.need("classification") / "val", source.image_size)'
     if name.startswith("foolbox/"):
         images = f"data.photographs(source.image_size, {images}.classes)"
-    return [
-        f"images = {images}",
-        f"image = images[images.rows(np.array([{name!r}]))]",
-        "x = data.to_float(image.pixels)",
-    ]
+    return f"""\
+images = {images}
+image = images[images.rows(np.array([{name!r}]))]
+x = data.to_float(image.pixels)"""
 
 
 def _imports(code: str) -> list[str]:

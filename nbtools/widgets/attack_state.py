@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nbtools.attacks.interface import perturb
 from nbtools.attacks.table import ATTACKS
 from nbtools.attacks.targeted import perturb_towards
-from nbtools.data.images.sets import ImageSet, to_float
+from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
 
 # Half steps of a logarithmic scale, rounded: what a slider moves over. In 1/255.
@@ -22,10 +22,6 @@ LEVELS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.0, 16.0)
 STEPS = (1, 5, 10, 20, 40, 100, 200, 1000)
 OWN = "own/"  # ids of images that were dropped in begin so
 PATHS_KEPT = 64
-
-
-class Cancelled(Exception):
-    """The work is no longer wanted."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,10 @@ class Choice:
     target: str = ""
     level: float = 2.0
     seed: int = 0
+
+    def same_attacks(self, other: Choice | None) -> bool:
+        """Whether another choice is the same but for ε: an attack is made at every ε at once."""
+        return other is not None and replace(other, level=self.level) == self
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def attack_path(
     target : int, optional
         The class to push towards.
     tick : callable
-        Called at each step of the attack; raise `Cancelled` in it to stop.
+        Called at each step of the attack; raise `jobs.Cancelled` in it to stop.
 
     Raises
     ------
@@ -201,7 +201,7 @@ class Bench:
     networks: Mapping[str, nn.Module]
     images: ImageSet
     levels: tuple[float, ...] = LEVELS
-    _paths: OrderedDict[tuple, AttackPath] = field(default_factory=OrderedDict, repr=False)
+    _paths: OrderedDict[Choice, AttackPath] = field(default_factory=OrderedDict, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -212,10 +212,9 @@ class Bench:
         """Add an image without a label, uint8 (3, height, width), and return its id; the same name replaces it."""
         own = f"{OWN}{name}"
         kept = self.images[np.flatnonzero(self.images.ids != own)]
-        ids = np.array([*kept.ids, own])
-        labels = torch.cat([kept.labels, torch.tensor([-1])])
-        self.images = replace(kept, pixels=torch.cat([kept.pixels, pixels[None]]), labels=labels, ids=ids)
-        for key in [key for key in self._paths if key[0] == own]:
+        added = ImageSet(pixels[None], torch.tensor([NO_LABEL]), np.array([own]), kept.classes)
+        self.images = joined(kept, added)
+        for key in [key for key in self._paths if key.image == own]:
             del self._paths[key]
         return own
 
@@ -252,7 +251,7 @@ class Bench:
         ------
         InputError
             If the choice is not among what there is.
-        Cancelled
+        jobs.Cancelled
             If `tick` says so. Nothing is kept then.
         """
         self.check(choice)
@@ -280,8 +279,9 @@ class Bench:
         return self._paths[key]
 
 
-def _key(choice: Choice, network: str) -> tuple:
-    return (choice.image, network, choice.attack, choice.steps, choice.target, choice.seed)
+def _key(choice: Choice, network: str) -> Choice:
+    """Return what a path depends on: all of a choice but the other network and ε."""
+    return replace(choice, networks=(network,), level=0.0)
 
 
 def _refuse(name: str, expected: object, got: object) -> None:

@@ -118,6 +118,8 @@ def decision_table(paths: Mapping[str, AttackPath], classes: tuple[str, ...], *,
     for name, path in paths.items():
         rival = _rival(path)
         columns = {
+            "condition": name,
+            "image_id": image,
             "level": path.levels,
             "epsilon": path.radii,
             "label": classes[path.label],
@@ -127,10 +129,7 @@ def decision_table(paths: Mapping[str, AttackPath], classes: tuple[str, ...], *,
             "prediction": [classes[index] for index in path.predictions],
             "reached": path.reached.numpy(),
         }
-        table = pd.DataFrame(columns)
-        table.insert(0, "image_id", image)
-        table.insert(0, "condition", name)
-        tables.append(table)
+        tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 

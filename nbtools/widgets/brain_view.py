@@ -12,15 +12,14 @@ import plotly.graph_objects as go
 from nbtools.data.brains.anatomy import PLANES, RegionVolume, Surface, slices
 from nbtools.data.images.sets import ImageSet
 from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
-from nbtools.widgets import brain_state
+from nbtools.widgets import brain_state, parts
 from nbtools.widgets.brain_state import BrainState, BrainTables
-from nbtools.widgets.parts import FULL, WRAPPED, Explorer, caption, choice, image_row, live, redraw, say, slider
 
 _NO_SURFACE = "This study has no cortical surface (nsddata/freesurfer): the slices are all there is."
-_AXES = ("left → right", "back → front", "down → up")
+_AXES = {"x": "left → right", "y": "back → front", "z": "down → up"}
 
 
-class BrainView(Explorer):
+class BrainView(parts.Explorer):
     """Show the regions on three slices (and surfaces), and what is known about the one chosen.
 
     A click on a slice or a surface chooses a voxel and its region; so do, from the keyboard, the list of regions
@@ -57,27 +56,28 @@ class BrainView(Explorer):
         brain_state.check_tables(volume, tables)
         self.volume, self.tables, self.images, self.title = volume, tables, images, title
         self.state = state = brain_state.pick_region(volume, volume.names[-1])
-        self.region = choice("region", volume.names, state.roi)
-        sizes = zip(_AXES, volume.labels.shape, state.at, strict=True)
-        self.sliders = [slider(name, n - 1, c) for name, n, c in sizes]
-        self.figure = live(self._drawn())
-        self.surfaces = [live(surface_view(surface, title=title)) for surface in surfaces]
-        self.words, self.driven = caption(), widgets.HTML(layout=FULL)
+        sizes = zip(_AXES.items(), volume.labels.shape, state.at, strict=True)
+        sliders = {axis: parts.slider(name, n - 1, place) for (axis, name), n, place in sizes}
+        self.controls = parts.Controls(self._chosen, region=parts.choice("region", volume.names, state.roi), **sliders)
+        self.figure = parts.LiveFigure(self._drawn())
+        for plane in range(len(PLANES)):
+            for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
+                trace.on_click(partial(self._clicked, plane))
+        self.surfaces = [parts.LiveFigure(surface_view(surface, title=title)) for surface in surfaces]
+        for surface, figure in zip(surfaces, self.surfaces, strict=True):
+            figure.data[0].on_click(partial(self._clicked_surface, surface))
+        self.words, self.driven = parts.caption(), widgets.HTML(layout=parts.FULL)
         self._say()
-        self._listen(surfaces)
-        controls = widgets.HBox([self.region, *self.sliders], layout=WRAPPED)
-        under = widgets.HBox(self.surfaces, layout=WRAPPED) if surfaces else caption(_NO_SURFACE)
-        super().__init__([controls, self.figure, self.words, self.driven, under])
+        under = widgets.HBox(self.surfaces, layout=parts.WRAPPED) if surfaces else parts.caption(_NO_SURFACE)
+        super().__init__([self.controls.row(), self.figure, self.words, self.driven, under])
 
     def show(self, state: BrainState) -> None:
         """Bring every part to a state."""
         if state == self.state:
-            return  # so that controls, which call back when they are set here, end the round
+            return
         self.state = state
-        self.region.value = state.roi
-        for control, coordinate in zip(self.sliders, state.at, strict=True):
-            control.value = coordinate
-        redraw(self.figure, self._drawn())
+        self.controls.set(region=state.roi, **dict(zip(_AXES, state.at, strict=True)))
+        parts.redraw(self.figure, self._drawn())
         self._say()
 
     def _drawn(self) -> go.Figure:
@@ -88,29 +88,21 @@ class BrainView(Explorer):
         )
 
     def _say(self) -> None:
-        say(self.words, brain_state.describe(self.volume, self.tables, self.state))
+        parts.say(self.words, brain_state.describe(self.volume, self.tables, self.state))
         ends = brain_state.driving(self.tables, self.images, self.state.roi)
-        rows = [image_row(end.head, self.images[end.rows].to_numpy(), end.notes) for end in ends]
+        rows = [parts.image_row(end.head, self.images[end.rows].to_numpy(), end.notes) for end in ends]
         self.driven.value = "".join(rows)
 
-    def _listen(self, surfaces: Sequence[Surface]) -> None:
-        self.region.observe(lambda change: self._to_region(change.new), "value")
-        for axis, control in enumerate(self.sliders):
-            control.observe(partial(self._slid, axis), "value")
-        for plane in range(len(PLANES)):
-            for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
-                trace.on_click(partial(self._clicked, plane))
-        for surface, figure in zip(surfaces, self.surfaces, strict=True):
-            figure.data[0].on_click(partial(self._clicked_surface, surface))
+    def _chosen(self) -> None:
+        chosen = self.controls.values()
+        if chosen["region"] != self.state.roi:
+            self._to_region(chosen["region"])
+        else:
+            self.show(brain_state.pick_voxel(self.volume, self.state, [chosen[axis] for axis in _AXES]))
 
     def _to_region(self, roi: str) -> None:
         if roi != self.state.roi:
             self.show(brain_state.pick_region(self.volume, roi))
-
-    def _slid(self, axis: int, change: Any) -> None:
-        at = tuple(change.new if other == axis else None for other in range(3))
-        if change.new != self.state.at[axis]:
-            self.show(brain_state.pick_voxel(self.volume, self.state, at))
 
     def _clicked(self, plane: int, _trace: object, points: Any, _event: object) -> None:
         if points.xs:

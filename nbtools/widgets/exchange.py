@@ -19,7 +19,7 @@ class Tray(anywidget.AnyWidget):
     ----------
     thumbnails : list of dict
         ``id``, ``source`` (data URI) and ``text`` of each image.
-    chosen : str
+    value : str
         Id of the chosen one.
 
     Notes
@@ -31,7 +31,7 @@ class Tray(anywidget.AnyWidget):
     _esm = (_HERE / "tray.js").read_text(encoding="utf-8")
     _css = (_HERE / "style.css").read_text(encoding="utf-8")
     thumbnails = traitlets.List(traitlets.Dict()).tag(sync=True)
-    chosen = traitlets.Unicode().tag(sync=True)
+    value = traitlets.Unicode().tag(sync=True)
     limit = traitlets.Int(MAX_BYTES).tag(sync=True)
 
 

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
+import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.data.images.sets import ImageSet
 from nbtools.plots.spaces import class_manifolds, rdms_and_maps
-from nbtools.widgets import geometry_state
+from nbtools.widgets import geometry_state, parts
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables
-from nbtools.widgets.parts import (
-    FULL,
-    WRAPPED,
-    Explorer,
-    caption,
-    choice,
-    fill,
-    image_row,
-    live,
-    number,
-    redraw,
-    say,
-    table_html,
-)
+
+_CLASSED = "<b>Radius (relative to the centre's length) and dimension of each class manifold</b>"
+_NOT_CLASSED = "The images of these spaces have no classes, so there are no class manifolds."
 
 
-class GeometryExplorer(Explorer):
+class GeometryExplorer(parts.Explorer):
     """Compare two spaces: hover over a cell of an RDM, or type the places of two images, to see both.
 
     Parameters
@@ -55,72 +43,69 @@ class GeometryExplorer(Explorer):
         self.pixels = images[images.rows(tables.image_ids)].to_numpy()
         self.notes = geometry_state.notes(tables, dict(classes))
         self.state = state = geometry_state.first_state(tables)
-        self.left, self.right = choice("left", tables.spaces, state.left), choice("right", tables.spaces, state.right)
         top = len(tables.image_ids) - 1
-        self.first, self.second = number("first image", top, state.first), number("second image", top, state.second)
-        self.figure = live(self._drawn())
-        self.manifolds = widgets.Box(layout=FULL)
-        self.pair, self.pair_words, self.words = widgets.HTML(), caption(), caption()
+        self.controls = parts.Controls(
+            self._chosen,
+            left=parts.choice("left", tables.spaces, state.left),
+            right=parts.choice("right", tables.spaces, state.right),
+            first=parts.number("first image", top, state.first),
+            second=parts.number("second image", top, state.second),
+        )
+        self.figure = parts.LiveFigure(self._drawn())
+        for heatmap in self.figure.data[:2]:
+            heatmap.on_hover(self._pointed)
+            heatmap.on_click(self._pointed)
+        self.manifolds = widgets.Box(layout=parts.FULL)
+        self.pair, self.pair_words, self.words = widgets.HTML(), parts.caption(), parts.caption()
         # Room for the longest words: the figure must not move under the mouse.
-        self.pair.layout, self.pair_words.layout = {"min_height": "176px"}, {**FULL, "min_height": "64px"}
-        self.radii = widgets.HTML(layout=FULL)
+        self.pair.layout, self.pair_words.layout = {"min_height": "176px"}, {**parts.FULL, "min_height": "64px"}
+        self.radii = widgets.HTML(layout=parts.FULL)
         self._say_pair()
         self._say_spaces()
-        self._listen()
-        choose = widgets.HBox([self.left, self.right, self.first, self.second], layout=WRAPPED)
-        shown = [choose, self.pair_words, self.pair, self.figure, self.words, self.manifolds, self.radii]
-        super().__init__(shown)
+        above = [self.controls.row(), self.pair_words, self.pair]
+        super().__init__([*above, self.figure, self.words, self.manifolds, self.radii])
 
     def show(self, state: GeometryState) -> None:
         """Bring every part to a state."""
         old, self.state = self.state, state
-        controls = ((self.left, "left"), (self.right, "right"), (self.first, "first"), (self.second, "second"))
-        for control, name in controls:
-            control.value = getattr(state, name)
+        self.controls.set(**vars(state))
         self._say_pair()
         if (old.left, old.right) != (state.left, state.right):
-            redraw(self.figure, self._drawn())
+            parts.redraw(self.figure, self._drawn())
             self._say_spaces()
 
-    def _chosen(self) -> dict[str, str]:
+    def _of(self, table: str) -> dict[str, pd.DataFrame]:
+        """Return each panel's rows of a table."""
+        return {panel: self.tables.of(table, space) for panel, space in self._panels().items()}
+
+    def _panels(self) -> dict[str, str]:
         """Name the panels; a space that is chosen twice is shown twice."""
         state = self.state
         return {state.left: state.left, state.right + " " * (state.left == state.right): state.right}
 
     def _drawn(self) -> go.Figure:
-        chosen, tables = self._chosen(), self.tables
-        rdms = {panel: tables.rdm(space) for panel, space in chosen.items()}
-        maps = {panel: tables.of("maps", space) for panel, space in chosen.items()}
-        return rdms_and_maps(rdms, maps, self.pixels, self.notes, title=self.title)
+        rdms = {panel: self.tables.rdm(space) for panel, space in self._panels().items()}
+        return rdms_and_maps(rdms, self._of("maps"), self.pixels, self.notes, title=self.title)
 
-    def _classed(self) -> dict[str, str]:
-        return {panel: space for panel, space in self._chosen().items() if len(self.tables.of("manifolds", space))}
-
-    def _clouds(self) -> go.Figure:
-        components = {panel: self.tables.of("components", space) for panel, space in self._classed().items()}
-        geometry = {panel: self.tables.of("manifolds", space) for panel, space in self._classed().items()}
-        return class_manifolds(components, geometry, title=self.title)
+    def _clouds(self) -> go.Figure | None:
+        """Draw the class manifolds of the spaces that have some."""
+        geometry = {panel: table for panel, table in self._of("manifolds").items() if len(table)}
+        components = {panel: table for panel, table in self._of("components").items() if panel in geometry}
+        return class_manifolds(components, geometry, title=self.title) if geometry else None
 
     def _say_pair(self) -> None:
         chosen = [self.state.first, self.state.second]
-        self.pair.value = image_row("", self.pixels[chosen], [self.notes[place] for place in chosen], side=112)
-        say(self.pair_words, geometry_state.describe_pair(self.tables, self.state))
+        self.pair.value = parts.image_row("", self.pixels[chosen], [self.notes[place] for place in chosen], side=112)
+        parts.say(self.pair_words, geometry_state.describe_pair(self.tables, self.state))
 
     def _say_spaces(self) -> None:
-        fill(self.manifolds, self._clouds() if self._classed() else None)
-        say(self.words, geometry_state.describe_spaces(self.tables, self.state))
-        self.radii.value = table_html(geometry_state.manifold_table(self.tables, self.state))
+        parts.fill(self.manifolds, self._clouds())
+        parts.say(self.words, geometry_state.describe_spaces(self.tables, self.state))
+        radii = geometry_state.manifold_table(self.tables, self.state)
+        self.radii.value = parts.table_html(_CLASSED if len(radii) else _NOT_CLASSED, radii, "{:.2f}")
 
-    def _listen(self) -> None:
-        for name in ("left", "right", "first", "second"):
-            getattr(self, name).observe(partial(self._set, name), "value")
-        for heatmap in self.figure.data[:2]:
-            heatmap.on_hover(self._pointed)
-            heatmap.on_click(self._pointed)
-
-    def _set(self, name: str, change: Any) -> None:
-        if change.new != getattr(self.state, name):
-            self.show(replace(self.state, **{name: change.new}))
+    def _chosen(self) -> None:
+        self.show(GeometryState(**self.controls.values()))
 
     def _pointed(self, _trace: object, points: Any, _event: object) -> None:
         if points.xs:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.embedding import square
 from nbtools.plots.spaces import ranked
@@ -56,10 +56,7 @@ class SpaceTables:
                     got=f"without {', '.join(missing)}",
                     fix="use the tables of notebook 14",
                 )
-        if len(self.spaces) < 2:
-            raise InputError(
-                "there is nothing to compare", expected="two spaces or more", got=self.spaces, fix="add a network"
-            )
+        check_enough("there are no two spaces to compare", len(self.spaces), 2, fix="add a network")
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -139,16 +136,13 @@ def describe_spaces(tables: SpaceTables, state: GeometryState) -> str:
     )
 
 
-def manifold_table(tables: SpaceTables, state: GeometryState) -> str:
-    """Return HTML: radius and dimension of each class in both spaces; a sentence where classes are not known."""
+def manifold_table(tables: SpaceTables, state: GeometryState) -> pd.DataFrame:
+    """Return radius and dimension of each class in both spaces, and their means; no row where classes are not known."""
     spaces = [s for s in dict.fromkeys((state.left, state.right)) if len(tables.of("manifolds", s))]
     if not spaces:
-        return "<p>The images of these spaces have no classes, so there are no class manifolds.</p>"
+        return pd.DataFrame()
     parts = [tables.of("manifolds", s).set_index("label")[["radius", "dimension"]] for s in spaces]
     wide = pd.concat(parts, axis=1, keys=spaces)
     wide.loc["mean"] = wide.mean()
-    wide.columns = [f"{html.escape(space)}: {measure}" for space, measure in wide.columns]
-    wide.index.name = "class"
-    shown = wide.reset_index().to_html(index=False, float_format="{:.2f}".format, border=0, escape=False)
-    head = "Radius (relative to the centre's length) and dimension of each class manifold"
-    return f"<p><b>{head}</b></p>{shown}"
+    wide.columns = [f"{space}: {measure}" for space, measure in wide.columns]
+    return wide.rename_axis("class").reset_index()

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from nbtools.widgets.attack_state import Cancelled
-
-Tick = Callable[[], None]
 REPORT_EVERY = 0.1  # seconds
+
+
+class Cancelled(Exception):
+    """The work is no longer wanted."""
+
+
+class Tick:
+    """What work calls at every step: it counts, reports the count now and then, and raises once nobody waits.
+
+    Parameters
+    ----------
+    report : callable
+        Is given the number of calls so far, at most every `REPORT_EVERY` seconds.
+
+    Attributes
+    ----------
+    cancelled : bool
+        From now on a call raises `Cancelled`.
+    """
+
+    def __init__(self, report: Callable[[int], None]):
+        self.cancelled = False
+        self._report, self._count, self._last = report, 0, time.monotonic()
+
+    def __call__(self) -> None:
+        """Count one step."""
+        if self.cancelled:
+            raise Cancelled
+        self._count += 1
+        if time.monotonic() - self._last >= REPORT_EVERY:
+            self._last = time.monotonic()
+            self._report(self._count)
 
 
 class Background:
@@ -34,12 +62,7 @@ class Background:
         self._loop = loop
         self._context = contextvars.copy_context()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="attack")
-        self._current: threading.Event | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether there is work whose outcome is awaited."""
-        return self._current is not None
+        self._current: Tick | None = None
 
     def start(
         self,
@@ -54,28 +77,21 @@ class Background:
         Parameters
         ----------
         work : callable
-            Is given ``tick``, to be called often: it counts, and raises `Cancelled` once nobody waits any more.
+            Is given a `Tick`, to be called often.
         done, failed, progress : callable
             Called in the main thread: with the result, with what `work` raised, with the number of ticks so far.
         """
         self.cancel()
-        cancelled = self._current = threading.Event()
-
-        def finish(report: Callable[[Any], None], outcome: Any) -> None:
-            if self._current is cancelled:
-                self._current = None
-                report(outcome)
+        tick = self._current = Tick(lambda count: self._post(tick, progress, count))
 
         def run() -> None:
-            tick = _ticker(cancelled, lambda n: self._post(lambda: None if cancelled.is_set() else progress(n)))
             try:
                 tick()
-                outcome, report = work(tick), done
-            except Cancelled:
-                return
+                outcome = work(tick)
             except Exception as error:
-                outcome, report = error, failed
-            self._post(lambda: finish(report, outcome))
+                self._post(tick, failed, error, last=True)
+            else:
+                self._post(tick, done, outcome, last=True)
 
         if self._loop is None:
             run()
@@ -85,27 +101,20 @@ class Background:
     def cancel(self) -> None:
         """Give up what is being done; it stops at its next tick and nothing of it arrives."""
         if self._current is not None:
-            self._current.set()
+            self._current.cancelled = True
             self._current = None
 
-    def _post(self, call: Callable[[], None]) -> None:
+    def _post(self, tick: Tick, report: Callable[[Any], None], outcome: Any, *, last: bool = False) -> None:
+        """Report in the main thread, unless nobody waits for this work any more by then."""
+
+        def arrive() -> None:
+            if self._current is not tick:
+                return
+            if last:
+                self._current = None
+            report(outcome)
+
         if self._loop is None:
-            call()
+            arrive()
         elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, context=self._context)
-
-
-def _ticker(cancelled: threading.Event, report: Callable[[int], None]) -> Tick:
-    """Return a function that counts its calls, reports the count now and then, and raises once cancelled."""
-    count, last = 0, time.monotonic()
-
-    def tick() -> None:
-        nonlocal count, last
-        if cancelled.is_set():
-            raise Cancelled
-        count += 1
-        if time.monotonic() - last >= REPORT_EVERY:
-            last = time.monotonic()
-            report(count)
-
-    return tick
+            self._loop.call_soon_threadsafe(arrive, context=self._context)

@@ -1,18 +1,27 @@
-"""What the explorers share: their frame, figures that change in place, captions, images with alternative texts."""
+"""What the explorers share: their frame, controls, figures that change in place, captions, tables and images.
+
+An explorer has a module that knows no widget (``*_state``: what can be chosen, and the tables and sentences to show of
+it) and one that draws. There, `Controls` hold what a reader chooses and tell of every change in one call; figures,
+captions and tables are then shown anew in place; `Explorer` frames them all.
+"""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import traitlets
 
+from nbtools.errors import InputError
 from nbtools.plots.images import png_uri
 
 _HERE = Path(__file__).parent
@@ -39,6 +48,54 @@ class Explorer(widgets.VBox):
         self.add_class("nbtools-explorer")
 
 
+class Controls:
+    """Controls by name: what a reader changes in any of them is heard in one place.
+
+    Parameters
+    ----------
+    changed : callable
+        Called after a reader has changed a control; not where `set` has.
+    **named : Widget
+        With a ``value``.
+    """
+
+    def __init__(self, changed: Callable[[], None], **named: widgets.Widget):
+        self.named = named
+        self._changed, self._quiet = changed, False
+        for control in named.values():
+            control.observe(self._heard, "value")
+
+    def __getitem__(self, name: str) -> widgets.Widget:
+        return self.named[name]
+
+    def values(self) -> dict[str, Any]:
+        """Return what is chosen, by the controls' names."""
+        return {name: control.value for name, control in self.named.items()}
+
+    def set(self, **values: object) -> None:
+        """Show other values in the controls."""
+        with self.quietly():
+            for name, value in values.items():
+                self.named[name].value = value
+
+    def row(self) -> widgets.HBox:
+        """Return the controls side by side, in their order."""
+        return widgets.HBox(list(self.named.values()), layout=WRAPPED)
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Hear no change meanwhile."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def _heard(self, _change: object) -> None:
+        if not self._quiet:
+            self._changed()
+
+
 class _Page(anywidget.AnyWidget):
     """What the explorers of a page share; nothing to see."""
 
@@ -52,14 +109,12 @@ def _page() -> _Page:
 
 
 class LiveFigure(go.FigureWidget):
-    """A figure that changes in place, inside an `Explorer`: the page's one copy of plotly draws it."""
+    """A figure that changes in place, inside an `Explorer`: the page's one copy of plotly draws it.
+
+    Make it of a whole figure: Voila loses a layout that is set afterwards.
+    """
 
     _esm = _script("figure")
-
-
-def live(figure: go.Figure) -> LiveFigure:
-    """Turn a figure into a widget; its layout goes in with it, as Voila loses what is set afterwards."""
-    return LiveFigure(figure)
 
 
 def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
@@ -84,7 +139,7 @@ def fill(box: widgets.Box, figure: go.Figure | None) -> None:
     if box.children:
         redraw(box.children[0], figure)
     else:
-        box.children = [live(figure)]
+        box.children = [LiveFigure(figure)]
 
 
 def caption(text: str = "") -> widgets.HTML:
@@ -97,6 +152,17 @@ def caption(text: str = "") -> widgets.HTML:
 def say(made: widgets.HTML, text: str) -> None:
     """Put another text into a caption; screen readers read it out (`aria-live`)."""
     made.value = f'<p role="status" aria-live="polite" style="max-width:56em;line-height:1.4">{html.escape(text)}</p>'
+
+
+@contextmanager
+def drawing(box: widgets.Box, words: widgets.HTML) -> Iterator[None]:
+    """Where a figure cannot be drawn, hide its box, and say in its caption what is wrong and what to do."""
+    try:
+        yield
+    except InputError as error:
+        fill(box, None)
+        lines = str(error).splitlines()
+        say(words, f"{lines[0]}: {lines[-1].split('to do:')[-1].strip()}.")
 
 
 def choice(name: str, options: Sequence, value: object) -> widgets.Dropdown:
@@ -125,14 +191,26 @@ def several(name: str, options: Sequence, value: Sequence) -> widgets.SelectMult
     return widgets.SelectMultiple(options=options, value=tuple(value), description=name, rows=rows, **_DESCRIBED)
 
 
-def table_html(inner: str) -> str:
-    """Wrap an HTML table so that it reads in light and dark themes: it takes the page's own colours."""
+def table_html(head: str, table: pd.DataFrame, number: str) -> str:
+    """Return HTML for a table that reads in light and dark themes: it takes the page's own colours.
+
+    Parameters
+    ----------
+    head : str
+        HTML above the table.
+    table : DataFrame
+        Its index is not shown; without a row there is only the head.
+    number : str
+        Format of a float, such as ``"{:.2f}"``.
+    """
     look = (
         ".nbtools-table table{border-collapse:collapse;font-size:13px}"
         ".nbtools-table td,.nbtools-table th{padding:3px 10px;text-align:right;border-bottom:1px solid #8884}"
         ".nbtools-table td:first-child,.nbtools-table th:first-child{text-align:left}"
     )
-    return f'<style>{look}</style><div class="nbtools-table" style="overflow:auto;max-height:420px">{inner}</div>'
+    body = table.to_html(index=False, na_rep="", float_format=number.format, border=0) if len(table) else ""
+    frame = '<div class="nbtools-table" style="overflow:auto;max-height:420px">'
+    return f"<style>{look}</style>{frame}<p>{head}</p>{body}</div>"
 
 
 def image_row(head: str, images: np.ndarray, notes: Sequence[str], side: int = 84) -> str:

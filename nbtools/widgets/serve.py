@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nbtools.errors import InputError
+from nbtools.checks import check_choice
 from nbtools.runs import folders
 
 SHARE = Path(__file__).parent / "share"
@@ -33,8 +33,7 @@ def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
     InputError
         If there is no such notebook, or the networks it shows have not been trained.
     """
-    if notebook not in EXPLORERS:
-        raise InputError(f"{notebook} is no explorer", expected=", ".join(EXPLORERS), got=notebook, fix="name one")
+    check_choice(f"{notebook} is no explorer", notebook, EXPLORERS, fix="name one")
     chosen = folders.defaults(notebook)
     for roi in chosen.get("rois", "").split():  # here the reader learns what is missing; the page would not say
         folders.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_enough
 from nbtools.conditions import CONDITIONS
 from nbtools.errors import InputError
 from nbtools.files import read_table
@@ -68,13 +69,8 @@ def all_runs(study: str) -> pd.DataFrame:
     notebooks = [file.stem for file in sorted(folders.NOTEBOOKS.glob("[0-9]*.ipynb"))]
     parts = [folders.collect(name, study).assign(notebook=name) for name in notebooks]
     parts = [part for part in parts if len(part)]
-    if not parts:
-        raise InputError(
-            "the study has no finished run",
-            expected="at least one",
-            got="none",
-            fix="run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)",
-        )
+    run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)"
+    check_enough("the study has no finished run", len(parts), 1, fix=run_one)
     table = pd.concat(parts, ignore_index=True)
     reached = [_reached(row["notebook"], Path(row["folder"])) for _, row in table.iterrows()]
     return pd.concat([table, pd.DataFrame(reached)], axis=1)
@@ -93,15 +89,13 @@ def filtered(table: pd.DataFrame, notebook: str, words: str) -> pd.DataFrame:
     return rows[np.array([wanted <= _said(row) for _, row in rows.iterrows()], dtype=bool)]
 
 
-def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> str:
-    """Return the runs as an HTML table: what they are, the chosen metrics, how long they took."""
-    if not len(table):
-        return "<p>0 runs</p>"
+def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return what to show of the runs: what they are, the chosen metrics, how long they took."""
     columns = measured(table, [*_SHOWN, *metrics, *_LAST])
     shown = table[columns].rename(columns={"roi": "condition or region"})
-    shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
-    body = shown.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0)
-    return f"<p>{len(table)} {'run' if len(table) == 1 else 'runs'}</p>{body}"
+    if "finished" in shown:
+        shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
+    return shown
 
 
 def histories(table: pd.DataFrame) -> pd.DataFrame:
@@ -113,20 +107,17 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
         If none has.
     """
     trainings = table[table["folder"].map(lambda folder: (Path(folder) / "history.parquet").exists()).astype(bool)]
-    rank = {name: place for place, name in enumerate(CONDITIONS)}
-    trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
-    parts = []
-    for (_, row), name in zip(trainings.iterrows(), _names(trainings), strict=True):
-        history = read_table(Path(row["folder"]) / "history.parquet")
-        parts.append(history.assign(condition=row["roi"], run=name, folder=row["folder"]))
-    if not parts:
+    if trainings.empty:
         raise InputError(
             "none of these runs was a training",
             expected=f"a run of {PREDICTORS} or {NETWORKS}",
             got=f"{len(table)} other runs",
             fix="widen the filter",
         )
-    return pd.concat(parts, ignore_index=True)
+    rank = {name: place for place, name in enumerate(CONDITIONS)}
+    trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
+    named = trainings.assign(condition=trainings["roi"], run=_names(trainings))
+    return several.tables(named, "history", columns=("condition", "run", "folder"))
 
 
 def measured(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
@@ -244,9 +235,3 @@ def _said(row: pd.Series) -> set[str]:
         text = f"{value:g}" if isinstance(value, float) else str(value)
         words |= {text.casefold(), f"{name}={text}".casefold()}
     return words
-
-
-def failure(error: InputError) -> str:
-    """Return an error's first sentence and what to do about it, for a caption."""
-    lines = str(error).splitlines()
-    return f"{lines[0]}: {lines[-1].split('to do:')[-1].strip()}."

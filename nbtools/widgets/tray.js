@@ -12,7 +12,7 @@ function render({ model, el }) {
   el.append(list, drop);
 
   const choose = (id) => {
-    model.set("chosen", id);
+    model.set("value", id);
     model.save_changes();
   };
   const button = ({ id, source, text }) => {
@@ -28,7 +28,7 @@ function render({ model, el }) {
   };
   const mark = () => {
     for (const item of list.children) {
-      const on = item.dataset.id === model.get("chosen");
+      const on = item.dataset.id === model.get("value");
       item.setAttribute("aria-checked", on);
       item.tabIndex = on ? 0 : -1;
     }
@@ -43,7 +43,7 @@ function render({ model, el }) {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
-    const at = items.findIndex((item) => item.dataset.id === model.get("chosen"));
+    const at = items.findIndex((item) => item.dataset.id === model.get("value"));
     const next = items[(at + step + items.length) % items.length];
     choose(next.dataset.id);
     next.focus();
@@ -71,7 +71,7 @@ function render({ model, el }) {
   };
 
   model.on("change:thumbnails", draw);
-  model.on("change:chosen", mark);
+  model.on("change:value", mark);
   draw();
 }
 export default { render };
