@@ -643,3 +643,20 @@ def test_a_frozen_network_and_arrays_of_epsilons_are_fine() -> None:
     x, epsilons = to_float(images.pixels), np.array([0.05, 0.1])
     assert perturb(model, x, images.labels, epsilons, steps=3).shape == (2, *x.shape)  # type: ignore[arg-type]
     assert len(sweep(model, images, epsilons, steps=3)) == 3 * len(images)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda steps: fb.attacks.LinfMomentumIterativeFastGradientMethod(steps=steps),
+        lambda steps: fb.attacks.LinfAdamProjectedGradientDescentAttack(steps=steps),
+        lambda steps: fb.attacks.LinfPGD(abs_stepsize=0.01, steps=steps),
+    ],
+)
+def test_an_attack_whose_steps_are_not_taken_as_it_takes_them_is_refused(
+    trained: tuple[GuidedNet, ImageSet], make: Callable[[int], Any]
+) -> None:
+    network, images = trained[0], trained[1][:4]
+    task = Task(network, to_float(images.pixels), images.labels, [EPSILONS[1]], 3, 0)
+    with pytest.raises(InputError, match=r"takes steps of another kind[\s\S]*survivors"):
+        gradient.descend(make, 2, task)

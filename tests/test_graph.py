@@ -19,6 +19,7 @@ from nbtools.runs import folders
 from nbtools.workflow import graph
 from nbtools.workflow.config import KEYS, attack_names, read_config
 from nbtools.workflow.graph import make_graph
+from nbtools.workflow.sizes import source_of
 
 SNAKEFILE = folders.PROJECT / "Snakefile"
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
@@ -275,3 +276,18 @@ def test_every_key_is_told_of() -> None:
     simulated = {"world_seed", "subject", "labels"}  # options of `python -m nbtools world`
     untold = {key for key in KEYS if f"{key}:" not in text and f"`{key}" not in text}
     assert untold <= simulated
+
+
+@pytest.mark.parametrize("study", ["macaque", "tvsd-F", "nsd", "haxby", "democracy"])
+def test_a_study_that_is_not_there_is_not_made_up(study: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A made-up study would take its place, and its results its name."""
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    assert make_graph({"study": study}).profile is None
+    with pytest.raises(InputError, match=f"there is no study '{study}'"):  # as the Snakefile asks
+        source_of(study)
+
+
+@pytest.mark.parametrize("study", ["demo", "tiny", "demo-2", "tiny-labels"])
+def test_a_simulated_study_is_known_by_its_name(study: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    assert make_graph({"study": study}).profile

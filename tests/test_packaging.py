@@ -135,7 +135,7 @@ def test_every_make_target_that_is_mentioned_exists(readme: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert {"demo", "test", "lint", "lab", "lock", "clean"} <= targets
-    texts = [readme, makefile, *(file.read_text() for file in ROOT.glob("docs/*.md"))]
+    texts = [readme, makefile, *(file.read_text() for file in [*ROOT.glob("docs/*.md"), ROOT / "CONTRIBUTING.md"])]
     mentioned = {name for text in texts for name in re.findall(r"`make ([a-z]+)", text)}
     assert mentioned <= targets
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)

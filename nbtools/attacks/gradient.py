@@ -7,9 +7,11 @@ from typing import Any
 
 import eagerpy as ep
 import torch
+from foolbox.attacks.gradient_descent_base import BaseGradientDescent
 from torch import Tensor, nn
 
 from nbtools.attacks.points import Attacked, Task, carried_up, logits_of, seeded, shrunk
+from nbtools.errors import InputError
 from nbtools.models.networks import fold_batchnorm
 
 
@@ -27,6 +29,11 @@ def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked
     task : Task
         Model, images, labels, ε, steps, seed.
 
+    Raises
+    ------
+    InputError
+        If the attack takes its steps by an optimiser of its own (momentum, Adam), or of an absolute size.
+
     Notes
     -----
     An attack stops once it succeeds. Where it starts at random, an image that fell starts, at the next smaller ε,
@@ -34,6 +41,7 @@ def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked
     """
     model, x, labels, epsilons = task.model, task.x, task.labels, task.epsilons
     method, fast = make(task.steps), fold_batchnorm(model)
+    _check_steps(method)
     points, correct = task.unchanged(), task.standing()
     attacked = torch.zeros((len(epsilons), len(x)), dtype=torch.bool, device=x.device)
     failures = torch.zeros_like(labels)
@@ -53,6 +61,18 @@ def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked
         skipped = ~attacked[index]
         points[index, skipped] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[skipped]
     return carried_up(model, labels, points)
+
+
+def _check_steps(method: Any) -> None:
+    """Raise `InputError` for an attack whose steps are not those taken here: x + relative step · ε · direction."""
+    own = type(method).get_optimizer is not BaseGradientDescent.get_optimizer
+    if own or method.abs_stepsize is not None:
+        raise InputError(
+            f"{type(method).__name__} takes steps of another kind",
+            expected="Foolbox's plain gradient steps, of a relative size",
+            got="an optimiser of its own" if own else f"abs_stepsize = {method.abs_stepsize}",
+            fix="run it at each ε by attacks.ascending.survivors, which asks nothing of the attack",
+        )
 
 
 def _start(method: Any, x: Tensor, epsilon: float, seed: int) -> Tensor:

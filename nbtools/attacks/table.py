@@ -1,4 +1,11 @@
-"""Which attacks there are, and how each is made."""
+"""Which attacks there are, and how each is made.
+
+A new attack goes into one of three frames, each a function of a `Task`:
+
+- `gradient.descend`: plain gradient steps of Foolbox's, one sweep down over all ε;
+- `minimum_norm.nearest`: a Foolbox attack that looks for the nearest adversarial point, which gives the whole curve;
+- `ascending.survivors`: anything else. A function (`Task` of one ε → a point for each image) is run at each ε in turn.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ KEYS = (
     *("rois", "controls", "further", "seeds", "alphas", "table", "settings", "gpus"),
 )
 COLUMNS = ("rois", "seeds", "subjects", "alphas", "attacks")
-_REAL = re.compile(r"(nsd|haxby)(-subj\d\d.*)?")  # as `fetch` and `prepare` name studies
 
 
 def read_config(file: Path) -> Config:
@@ -141,8 +139,11 @@ def number(word: object, key: str, kind: type) -> Any:
 
 
 def is_simulated(study: str) -> bool:
-    """Say whether a study that is not there yet would be simulated: it is no file of one's own and no data to fetch."""
-    return not study.endswith(".toml") and not _REAL.fullmatch(study)
+    """Say whether a study that is not there yet would be simulated: its name begins as a profile's (``demo-2``).
+
+    Any other name is that of data to fetch or prepare: a made-up study may not take its place.
+    """
+    return not study.endswith(".toml") and study.partition("-")[0] in PROFILES
 
 
 def once(values: Iterable[Any]) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from nbtools.checks import check_choice
 from nbtools.conditions import REGIONS, parse_condition
 from nbtools.runs import folders
 from nbtools.runs.several import taken_over
@@ -140,6 +141,7 @@ def _n_networks(values: Values) -> int:
 
 def _climbed(attack: str, values: Values) -> float:
     kind, n_epsilons = attack.removeprefix("Linf").removeprefix("L2"), len(values["epsilons"].split())
+    check_choice(f"what {attack} costs is not known", kind, _ATTACKS, fix="add a line to _ATTACKS in workflow/costs.py")
     worth, anew = _ATTACKS[kind]
     steps = 1 if kind in ("FGSM", "FGM") else values["steps"]
     return steps * worth * (n_epsilons * CLIMBED if anew else 1) + (n_epsilons + 1) * PASSED
