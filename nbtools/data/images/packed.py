@@ -30,6 +30,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 from tqdm.auto import tqdm
 
+from nbtools.checks import reading
 from nbtools.data.images.files import on_all_cores, readable
 from nbtools.data.study import home
 from nbtools.errors import InputError
@@ -40,6 +41,10 @@ BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
 _COLUMNS = ["path", "size", "mtime_ns", "sha256"]
 Record = tuple[str, int, int, str]  # a row of the table
+STIMULI_EXPECTED = {
+    "expected": "an HDF5 file with the dataset imgBrick",
+    "fix": "fetch nsd_stimuli.hdf5 again, or make the simulated study",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Source:
         Takes these bytes and the image's path; returns uint8 pixels (3, size, size).
     key : str
         Tells this choice of images from others of the same place.
+    order : array of int (n_images,), optional
+        Rows as they lie in the place, for one pass over it; left out, as they are named.
     """
 
     place: Path
@@ -68,6 +75,7 @@ class Source:
     read: Callable[[str], bytes]
     decode: Callable[[bytes, Path], Tensor]
     key: str = ""
+    order: np.ndarray | None = None
 
     def content(self, name: str) -> bytes:
         """Read the bytes of an image; one that cannot be read is an `InputError` that names it."""
@@ -93,15 +101,20 @@ def stimuli_source(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Sou
         pixels = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1)
         return v2.resize(pixels, [size, size], antialias=True)
 
+    def read(name: str) -> bytes:
+        with reading("the stimuli cannot be read", OSError, file=file, **STIMULI_EXPECTED):
+            return brick[int(name)].tobytes()
+
     file, ids = Path(brick.file.filename), np.asarray(image_ids, np.int64)
     stamp = (3 * height * width, file.stat().st_mtime_ns)
     return Source(
         place=file,
         names=[str(row) for row in ids],
         stamp=lambda _: stamp,
-        read=lambda name: brick[int(name)].tobytes(),
+        read=read,
         decode=decode,
         key=hashlib.sha256(ids.tobytes()).hexdigest(),
+        order=np.argsort(ids),
     )
 
 

@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 
 from nbtools.checks import reading
 from nbtools.data.images.files import decode_image, fitted, on_all_cores
-from nbtools.data.images.packed import Source, folder_source, packed, stimuli_source
+from nbtools.data.images.packed import STIMULI_EXPECTED, Source, folder_source, packed, stimuli_source
 from nbtools.errors import InputError
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
@@ -188,18 +188,13 @@ def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     """
     ids = np.asarray(image_ids)
     with (
-        reading(
-            "the stimuli cannot be read",
-            OSError,
-            file=file,
-            expected="an HDF5 file with the dataset imgBrick",
-            fix="fetch nsd_stimuli.hdf5 again, or make the simulated study",
-        ),
+        reading("the stimuli cannot be read", OSError, file=file, **STIMULI_EXPECTED),
         h5py.File(file, "r") as store,
     ):
         brick = _image_brick(store, file, ids)
+        source = stimuli_source(brick, ids, size)
         large = len(ids) * math.prod(brick.shape[1:]) > LARGE
-        pixels = (packed if large else _in_memory)(stimuli_source(brick, ids, size), size)
+        pixels = packed(source, size) if large else _in_memory(source, size)
     return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
 
 
@@ -260,7 +255,7 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     _check_names(folder, names)
     source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
     large = len(names) * 3 * size * size > memory_limit
-    pixels = (packed if large else _in_memory)(source, size)
+    pixels = packed(source, size) if large else _in_memory(source, size)
     return ImageSet(pixels, torch.tensor(tree.targets), np.array(names), tuple(tree.classes))
 
 
@@ -271,7 +266,7 @@ def _in_memory(source: Source, size: int) -> Tensor:
         name = source.names[row]
         pixels[row] = source.decode(source.content(name), source.place / name)
 
-    on_all_cores(decode, range(len(pixels)), "images")
+    on_all_cores(decode, range(len(pixels)) if source.order is None else source.order, "images")
     return pixels
 
 
