@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from nbtools.cli import main
-from nbtools.data.brains.prepare import prepare_nsd
+from nbtools.data.brains.prepare_nsd import prepare_nsd
 from nbtools.data.study import Study, open_study, study_file
 from nbtools.runs import folders
 from nbtools.workflow import doctor

@@ -39,7 +39,7 @@ from test_nsd import (
 from nbtools.cli import main
 from nbtools.data.brains.measured import load_trials
 from nbtools.data.brains.nsd import roi_masks
-from nbtools.data.brains.prepare import prepare_nsd
+from nbtools.data.brains.prepare_nsd import prepare_nsd
 from nbtools.data.images.cifar100 import unpack_cifar100
 from nbtools.data.images.labels import label_stimuli
 from nbtools.data.images.sets import ImageSet, load_folder
@@ -292,7 +292,7 @@ def in_another_process(before: str, study: Study) -> str:
     code = f"""{before}
 from pathlib import Path
 PosixPath = Path
-from nbtools.data.brains.prepare import reduce_session
+from nbtools.data.brains.prepare_nsd import reduce_session
 from nbtools.data.study import Study, VoxelChoices
 from nbtools.errors import InputError
 try:

@@ -19,7 +19,7 @@ from hypothesis import given, settings, strategies as st
 
 from nbtools.data.brains import nsd
 from nbtools.data.brains.measured import SETS, load_design, load_trials, region_volume
-from nbtools.data.brains.prepare import prepare_nsd, prepared_file, reduce_session
+from nbtools.data.brains.prepare_nsd import prepare_nsd, prepared_file, reduce_session
 from nbtools.data.brains.responses import Design, RoiTrials, average_repeats, split_images
 from nbtools.data.brains.sessions import Session, read_session, regions_of, session_files, write_session
 from nbtools.data.brains.trials import assemble
@@ -151,7 +151,7 @@ def test_preparing_survives_kills(moved: Study) -> None:
 from pathlib import Path
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from nbtools.data.brains import sessions, prepare
+from nbtools.data.brains import sessions, prepare_nsd as prepare
 from nbtools.data.study import Study
 study = {moved!r}
 if __name__ == "__main__":

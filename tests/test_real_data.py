@@ -254,7 +254,7 @@ def test_one_session_reduces_within_300_mb(fetched: Study, bucket: Path, tmp_pat
     code = f"""
 from dataclasses import replace
 from pathlib import Path
-from nbtools.data.brains.prepare import reduce_session
+from nbtools.data.brains.prepare_nsd import reduce_session
 from nbtools.data.study import open_study
 study = replace(open_study("nsd"), responses=Path({str(tmp_path)!r}))
 reduce_session(study, 1, Path({str(file)!r}), {HIERARCHY!r})

@@ -150,7 +150,7 @@ def test_a_network_starts_as_its_parameters_say(monkeypatch: pytest.MonkeyPatch)
     assert network.config == same.config
     assert all(map(torch.equal, network.state_dict().values(), same.state_dict().values()))
     loaded: list[nn.Module] = []
-    monkeypatch.setattr("nbtools.training.prepared.load_imagenet_weights", loaded.append)
+    monkeypatch.setattr("nbtools.training.parameters.load_imagenet_weights", loaded.append)
     network = training.new_network({**PARAMETERS, "imagenet_weights": True}, 4, K)
     assert loaded == [network.backbone]
 

@@ -17,6 +17,7 @@ from nbtools.checks import check_choice, check_eval, check_labels, check_pixels
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
+from nbtools.models.read_outs import decided
 
 _RESTART = 10_000_019  # between the seeds of restarts: farther apart than batches and ε are
 
@@ -159,14 +160,7 @@ def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
 
 
 def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tensor) -> pd.DataFrame:
-    own = logits.gather(1, images.labels[:, None])[:, 0]
-    others = logits.scatter(1, images.labels[:, None], -torch.inf)
-    columns = {
-        "label": images.labels,
-        "prediction": logits.argmax(1),
-        "margin": own - others.max(1).values,
-        "distance": distance,
-    }
+    columns = {"label": images.labels, **decided(logits, images.labels), "distance": distance}
     table = pd.DataFrame({name: value.cpu().numpy() for name, value in columns.items()})
     table.insert(0, "image_id", images.ids.astype(str))
     table.insert(2, "epsilon", epsilon)

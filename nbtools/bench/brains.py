@@ -16,7 +16,7 @@ from nbtools.bench.measure import Row, in_new_process, row, scratch, timed
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data.brains import nsd
 from nbtools.data.brains.measured import load_trials
-from nbtools.data.brains.prepare import prepare_nsd, prepared_file
+from nbtools.data.brains.prepare_nsd import prepare_nsd, prepared_file
 from nbtools.data.study import Study
 from nbtools.metrics.noise_ceiling import ncsnr
 

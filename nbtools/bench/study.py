@@ -8,27 +8,23 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import Any
 
 import torch
 
 from nbtools.attacks.interface import sweep
 from nbtools.bench.measure import Row, row, scratch, timed
-from nbtools.conditions import parse_condition
-from nbtools.data.brains.measured import load_design, load_trials
-from nbtools.data.brains.responses import average_repeats, fit_basis, project, split_images
-from nbtools.data.images.sets import choose_rows, load_folder, load_stimuli, split_rows
-from nbtools.data.study import Study, home, open_study
+from nbtools.data.brains.measured import load_responses
+from nbtools.data.images.sets import choose_rows, load_folder, load_stimuli
+from nbtools.data.study import home, open_study
 from nbtools.files import write_text
-from nbtools.models.networks import GuidedNet, RoiPredictor, build
+from nbtools.models.networks import RoiPredictor
 from nbtools.runs import folders
 from nbtools.runs.provenance import PROJECT, surroundings
 from nbtools.runs.repeat import environment
-from nbtools.training.guided import fit_predictor, make_guide, train_guided
-from nbtools.training.loop import TrainConfig
+from nbtools.training.parameters import config_of
+from nbtools.training.pipeline import train_network, train_predictor
 
 _ROIS = ("none", "V1", "TO")
 
@@ -75,47 +71,28 @@ def _bare_calls(roi: str) -> float:
     source = open_study("demo")
     images = load_folder(source.need("classification") / "train", source.image_size)
     test = load_folder(source.need("classification") / "val", source.image_size)
-    used, predictor, n_components = (0.0, None, 0) if roi == "none" else _bare_predictor(source, roi)
-    settings, config = _settings("03_guided_training")
-    rows = split_rows(len(images), settings["validation_fraction"])
-    network = build(GuidedNet, 0, settings["architecture"], len(images.classes), n_components)
-
-    def train() -> None:
-        guide = make_guide(parse_condition(roi), predictor, images, "global", 0) if predictor else None
-        train_guided(network, images, guide, settings["alpha"], rows, config)
-
-    used += _cpu(train)
+    predictor: RoiPredictor | None = None
+    used: list[float] = []
+    if roi != "none":
+        settings = folders.defaults("02_neural_predictors")
+        responses = load_responses(source, roi)
+        stimuli = load_stimuli(source.stimuli, responses.image_ids, source.image_size)
+        named = {name: settings[name] for name in ("architecture", "variance")}
+        fit = partial(train_predictor, stimuli, responses, config_of(settings, keep="best"), **named)
+        seconds, (predictor, _) = timed(fit, time.process_time)
+        used.append(seconds)
+    settings = folders.defaults("03_guided_training")
+    named = {name: settings[name] for name in ("alpha", "architecture", "target_scale", "validation_fraction")}
+    train = partial(train_network, images, roi, predictor, config_of(settings), **named)
+    seconds, (network, _) = timed(train, time.process_time)
+    used.append(seconds)
     settings = folders.defaults("04_adversarial_attacks")
     chosen = test[choose_rows(len(test), settings["n_images"])]
     radii = [float(level) / 255 for level in settings["epsilons"].split()]
     for attack in settings["attacks"].split():
-        used += _cpu(partial(sweep, network, chosen, radii, attack=attack, steps=settings["steps"]))
-    return used
-
-
-def _bare_predictor(source: Study, roi: str) -> tuple[float, RoiPredictor, int]:
-    """Fit a region's predictor; return the CPU seconds, the predictor, and how many components it predicts."""
-    settings, config = _settings("02_neural_predictors", keep="best")
-    responses = average_repeats(load_trials(source, [roi], progress=False)[roi], load_design(source).shared_ids)
-    splits = split_images(responses)
-    basis = fit_basis(responses.responses[splits["train"]], settings["variance"])
-    scores = torch.from_numpy(project(basis, responses.responses)).float()
-    stimuli = load_stimuli(source.stimuli, responses.image_ids, source.image_size)
-    predictor = build(RoiPredictor, 0, settings["architecture"], *basis.components.shape)
-    used = _cpu(lambda: fit_predictor(predictor, stimuli, scores, splits, config))
-    return used, predictor, len(basis.components)
-
-
-def _settings(notebook: str, **other: Any) -> tuple[folders.Parameters, Any]:
-    """Return a notebook's defaults, and the training they describe."""
-    given = folders.defaults(notebook)
-    names = ("epochs", "batch_size", "weight_decay", "schedule", "augmentation", "precision", "seed")
-    config = TrainConfig(**{name: given[name] for name in names}, lr=given["learning_rate"], **other)
-    return given, config
-
-
-def _cpu(call: Callable[[], object]) -> float:
-    return timed(call, time.process_time)[0]
+        attacked = partial(sweep, network, chosen, radii, attack=attack, steps=settings["steps"])
+        used.append(timed(attacked, time.process_time)[0])
+    return sum(used)
 
 
 def write_runs(n: int) -> int:

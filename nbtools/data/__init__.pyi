@@ -11,7 +11,7 @@ from .brains.measured import (
     load_trials as load_trials,
     region_volume as region_volume,
 )
-from .brains.prepare import prepare_nsd as prepare_nsd
+from .brains.prepare_nsd import prepare_nsd as prepare_nsd
 from .brains.responses import (
     ResponseBasis as ResponseBasis,
     RoiResponses as RoiResponses,
@@ -26,14 +26,13 @@ from .brains.responses import (
 )
 from .brains.sessions import Session as Session, read_session as read_session, write_session as write_session
 from .images.classified import (
-    load_labels as load_labels,
     load_test_images as load_test_images,
     load_training_images as load_training_images,
 )
 from .images.corruptions import corruptions as corruptions, load_corruption as load_corruption
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.imagenet import prepare_imagenet as prepare_imagenet
-from .images.labels import label_stimuli as label_stimuli
+from .images.labels import label_stimuli as label_stimuli, load_labels as load_labels
 from .images.own import photographs as photographs, read_image as read_image, with_photographs as with_photographs
 from .images.prepare import prepare_folder as prepare_folder
 from .images.sets import (

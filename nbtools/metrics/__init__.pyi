@@ -13,7 +13,12 @@ from .manifolds import (
     separability as separability,
     summarise as summarise,
 )
-from .noise_ceiling import ncsnr as ncsnr, noise_ceiling as noise_ceiling
+from .noise_ceiling import (
+    PUBLISHED_CEILINGS as PUBLISHED_CEILINGS,
+    ncsnr as ncsnr,
+    noise_ceiling as noise_ceiling,
+    voxel_ceilings as voxel_ceilings,
+)
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
 from .robustness import correctness as correctness, epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
 from .rsa import (
@@ -52,4 +57,3 @@ from .transfer import (
 )
 from .verdicts import in_order as in_order, trends as trends, verdict as verdict, verdicts as verdicts
 from .visibility import mean_visibility as mean_visibility, visibility as visibility
-from .voxels import PUBLISHED_CEILINGS as PUBLISHED_CEILINGS, voxel_ceilings as voxel_ceilings

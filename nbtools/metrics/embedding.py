@@ -200,6 +200,6 @@ def _checked(rdm: ArrayLike, image_ids: ArrayLike) -> tuple[NDArray[np.floating]
             "this is not an RDM",
             expected=f"a finite, symmetric ({n}, {n}) table, none below 0, zeros on the diagonal, each image once",
             got=f"shape {matrix.shape}",
-            fix="make it with nbtools.metrics.rsa.rdm, and give the ids of its images",
+            fix="make it with nbtools.metrics.rdm, and give the ids of its images",
         )
     return matrix, ids

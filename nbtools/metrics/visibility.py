@@ -87,7 +87,7 @@ def mean_visibility(table: pd.DataFrame, by: Sequence[str] = ("attack", "epsilon
     InputError
         If a column is missing, a value is not finite, or a group has fewer than two images.
     """
-    fix = "make it with metrics.visibility.visibility and name attack and ε"
+    fix = "make it with metrics.visibility and name attack and ε"
     check_table("this is not a table of visibility", table, (*by, *MEASURES), fix=fix)
     parts = []
     for named, group in groups_of(table, by):

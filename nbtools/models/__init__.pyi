@@ -8,7 +8,7 @@ from .networks import (
     freeze as freeze,
     load_imagenet_weights as load_imagenet_weights,
     load_model as load_model,
+    load_models as load_models,
     save_model as save_model,
 )
-from .read_outs import predict as predict, read_out as read_out
-from .several import load_models as load_models, read_each as read_each
+from .read_outs import predict as predict, read_each as read_each, read_out as read_out

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,7 @@ from nbtools.errors import InputError
 from nbtools.files import written
 
 M = TypeVar("M", bound=nn.Module)
+Key = TypeVar("Key")
 
 # Side of the grid each read-out is average-pooled to, as in the authors' code.
 READOUTS: dict[str, int] = {"layer1": 4, "layer2": 2, "layer3": 2, "layer4": 2, "pooled": 1}
@@ -298,3 +299,32 @@ def load_model(folder: Path) -> Any:
             fix="train it again; a finished run has both files",
         ) from error
     return freeze(model)
+
+
+class InFolder(Protocol):
+    """What lies in a folder of its own: a run."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its model lies."""
+
+
+def load_models(found: Mapping[Key, InFolder]) -> dict[Key, Any]:
+    """Rebuild the model of every run, frozen.
+
+    Parameters
+    ----------
+    found : mapping of key → run
+        Such as ``run.upstreams`` returns it.
+
+    Returns
+    -------
+    dict of key → model
+        In the same order.
+
+    Raises
+    ------
+    InputError
+        As `load_model`.
+    """
+    return {key: load_model(run.folder) for key, run in found.items()}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nbtools.checks import check_eval
 from nbtools.data.images.sets import to_float
 from nbtools.models.networks import Network
+
+Key = TypeVar("Key")
 
 
 @torch.no_grad()
@@ -48,3 +52,34 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
     device = next(model.parameters()).device
     chunks = [model.features(to_float(chunk.to(device))) for chunk in pixels.split(batch_size)]
     return {name: torch.cat([chunk[name].cpu() for chunk in chunks]) for name in names if name in chunks[0]}
+
+
+def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pooled") -> dict[Key, np.ndarray]:
+    """Return the same read-out of several networks.
+
+    Parameters
+    ----------
+    networks : mapping of key → network
+        In eval mode; each has this read-out.
+    pixels : Tensor (n_images, 3, height, width)
+        uint8.
+    name : str
+        The read-out.
+
+    Returns
+    -------
+    dict of key → array (n_images, width)
+
+    Raises
+    ------
+    InputError
+        As `read_out`.
+    """
+    return {key: read_out(network, pixels, [name])[name].numpy() for key, network in networks.items()}
+
+
+def decided(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return ``prediction`` and ``margin`` (own logit − the largest other), each (n,), of logits (n, n_classes)."""
+    own = logits.gather(1, labels[:, None])[:, 0]
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return {"prediction": logits.argmax(1), "margin": own - others}

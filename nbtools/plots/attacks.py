@@ -86,7 +86,7 @@ def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
     Parameters
     ----------
     audit : DataFrame
-        Rows of `audit.audit` with a ``condition``: ``check``, ``value``, ``limit`` (shares), ``passed``.
+        Rows of `attacks.audit` with a ``condition``: ``check``, ``value``, ``limit`` (shares), ``passed``.
     title : str
         Title, with `Study.title`.
 

@@ -24,7 +24,7 @@ def category_clouds(table: pd.DataFrame, *, title: str) -> go.Figure:
     Parameters
     ----------
     table : DataFrame
-        From `clouds.cloud_geometry`, one row per ``clouds`` (whose they are, in the order to show) and category:
+        From `training.cloud_geometry`, one row per ``clouds`` (whose they are, in the order to show) and category:
         ``distance``, ``radius``, ``neural_radius``, ``variance_inside``, ``variance_expected``. The first two are
         shown as multiples of the region's radius. Dotted lines: that radius, and the mean variance inside that
         clouds without any direction of their own would have.

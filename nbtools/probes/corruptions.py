@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
 from nbtools.data.images.corruptions import load_corruption
 from nbtools.data.images.sets import ImageSet
+from nbtools.metrics.tables import stacked
 from nbtools.models.networks import Network
-from nbtools.models.read_outs import predict
+from nbtools.models.read_outs import decided, predict
 
 
 def decide_corrupted(
@@ -56,12 +56,9 @@ def decide_corrupted(
 
 
 def _decide(networks: Mapping[tuple[str, int], Network], images: ImageSet) -> pd.DataFrame:
-    parts = []
-    for (condition, seed), network in networks.items():
-        logits = predict(network, images.pixels)
-        own = logits.gather(1, images.labels[:, None])[:, 0]
-        others = logits.scatter(1, images.labels[:, None], -torch.inf).amax(1)
-        entries = {"prediction": logits.argmax(1).numpy(), "margin": (own - others).numpy().astype(np.float64)}
-        parts.append(pd.DataFrame({"image_id": images.ids, "label": images.labels.numpy(), **entries}))
-        parts[-1] = parts[-1].assign(condition=condition, seed=seed)
-    return pd.concat(parts, ignore_index=True)
+    parts = {}
+    for key, network in networks.items():
+        found = decided(predict(network, images.pixels), images.labels)
+        columns = {"label": images.labels.numpy(), **{name: value.numpy() for name, value in found.items()}}
+        parts[key] = pd.DataFrame({"image_id": images.ids, **columns}).astype({"margin": np.float64})
+    return stacked(parts, "condition", "seed")

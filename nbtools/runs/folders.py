@@ -101,8 +101,9 @@ class Run:
 
     def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
         """Write tables and figures by their names, but for None; a finished run keeps those it has."""
-        writers = [(self.save_table, tables), (self.save_figure, figures)]
-        for write, named in [] if self.finished else writers:
+        if self.finished:
+            return
+        for write, named in ((self.save_table, tables), (self.save_figure, figures)):
             for name, result in named.items():
                 if result is not None:
                     write(name, result)
@@ -308,9 +309,10 @@ def typed(notebook: str, values: Mapping[str, Any]) -> Parameters:
         If a parameter does not exist or cannot have that value.
     """
     default = defaults(notebook)
+    if unknown := ", ".join(sorted(values.keys() - default.keys())):
+        check_choice(f"{notebook} has no parameter {unknown}", unknown, default, fix="check the spelling")
     parameters = {}
     for name, value in values.items():
-        check_choice(f"{notebook} has no parameter {name}", name, default, fix="check the spelling")
         kind = type(default[name])
         try:
             parameters[name] = {"True": True, "False": False}[str(value)] if kind is bool else kind(str(value))

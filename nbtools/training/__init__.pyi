@@ -11,5 +11,5 @@ from .manifolds import (
     neural_manifolds as neural_manifolds,
     train_manifold_guided as train_manifold_guided,
 )
-from .prepared import config_of as config_of, load_guide as load_guide, new_network as new_network
-from .steps import train_network as train_network, train_predictor as train_predictor
+from .parameters import config_of as config_of, load_guide as load_guide, new_network as new_network
+from .pipeline import train_network as train_network, train_predictor as train_predictor

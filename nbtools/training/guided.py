@@ -133,7 +133,7 @@ def make_guide(
             "a guide gives targets, which manifold guidance does without",
             expected="a region, random or <region>-shuffle",
             got=condition.name,
-            fix="leave -manifold out, or train with nbtools.training.manifolds",
+            fix="leave -manifold out, or train with training.train_manifold_guided",
         )
     freeze(predictor.to(best_device()))
     scores = predict(predictor, images.pixels)

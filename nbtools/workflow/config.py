@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from nbtools.checks import check_choice, reading
+from nbtools.checks import reading
 from nbtools.conditions import parse_condition
 from nbtools.data.study import open_study
 from nbtools.data.synthetic.recipe import PROFILES
@@ -66,7 +66,7 @@ def check_config(config: Config) -> None:
         raise _wrong(
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
         )
-    check_choice("there is no such profile", config.get("profile", "demo"), PROFILES)
+    _check_known("there is no such profile", [config.get("profile", "demo")], list(PROFILES))
     number(config.get("gpus", 0), "gpus", int)
 
 

@@ -244,6 +244,7 @@ def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> 
     """Count what a run would take; its memory with a margin."""
     kind, values = KINDS[job.notebook], parameters_of(job)
     architecture = str(values.get("architecture", step.architecture))
+    check_choice("what a network costs is not known", architecture, SLOW, fix="add it to SLOW in workflow/costs.py")
     an_image = SLOW[architecture] * sizes.image_size**2 * slowness
     seconds = kind.seconds + kind.more(values, sizes) + images_of(job.notebook, values, sizes) * an_image
     memory = ceil(memory_of(job.notebook, values, sizes, gpu) * _MEMORY_MARGIN / 100) * 100

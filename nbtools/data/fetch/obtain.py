@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from nbtools.conditions import region_labels
 from nbtools.data.brains.nsd import session_number
-from nbtools.data.brains.prepare import prepared_file, reduce_session
+from nbtools.data.brains.prepare_nsd import prepared_file, reduce_session
 from nbtools.data.brains.sessions import regions_of
 from nbtools.data.fetch import catalogue
 from nbtools.data.fetch.download import fetch

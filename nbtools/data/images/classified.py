@@ -1,14 +1,10 @@
-"""The images a study's networks classify: those to train on, those to test on, and categories of the scanner's."""
+"""The images a study's networks classify: those to train on, those to test on."""
 
 from __future__ import annotations
-
-import numpy as np
-import pandas as pd
 
 from nbtools.data.images.sets import ImageSet, choose_rows, load_folder
 from nbtools.data.images.views import Augmentation
 from nbtools.data.study import Study
-from nbtools.files import read_table
 
 
 def load_training_images(source: Study, augmentation: Augmentation = "none") -> ImageSet:
@@ -47,29 +43,3 @@ def load_test_images(source: Study, n: int | None = None) -> ImageSet:
     """
     images = load_folder(source.need("classification") / "val", source.image_size)
     return images if n is None else images[choose_rows(len(images), n)]
-
-
-def load_labels(source: Study, image_ids: np.ndarray | None = None) -> pd.Series:
-    """Read the categories of a study's scanner images.
-
-    Parameters
-    ----------
-    source : Study
-        Its table ``scanner_labels`` names them.
-    image_ids : ndarray (n_images,), optional
-        Which images, in this order; None for all of the table.
-
-    Returns
-    -------
-    Series of str
-        By image id; missing for an image without category, and empty where the study has no such table.
-
-    Raises
-    ------
-    InputError
-        If the table cannot be read.
-    """
-    if not source.has("scanner_labels"):
-        return pd.Series(dtype=str)
-    labels = read_table(source.need("scanner_labels")).set_index("image_id")["label"]
-    return labels if image_ids is None else labels.reindex(image_ids)

@@ -1,13 +1,16 @@
-"""Categories of the scanner's images: what the label control trains on."""
+"""Categories of the scanner's images: what the label control trains on, what RDMs are sorted by."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 
 from nbtools.data.images.sets import ImageSet
+from nbtools.data.study import Study
 from nbtools.errors import InputError
 from nbtools.files import read_table
 
@@ -56,3 +59,29 @@ def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...])
             fix="name every image once, by classes of the classification set",
         )
     return replace(images, labels=torch.tensor(found), classes=classes)
+
+
+def load_labels(source: Study, image_ids: np.ndarray | None = None) -> pd.Series:
+    """Read the categories of a study's scanner images.
+
+    Parameters
+    ----------
+    source : Study
+        Its table ``scanner_labels`` names them.
+    image_ids : ndarray (n_images,), optional
+        Which images, in this order; None for all of the table.
+
+    Returns
+    -------
+    Series of str
+        By image id; missing for an image without category, and empty where the study has no such table.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read.
+    """
+    if not source.has("scanner_labels"):
+        return pd.Series(dtype=str)
+    labels = read_table(source.need("scanner_labels")).set_index("image_id")["label"]
+    return labels if image_ids is None else labels.reindex(image_ids)

@@ -15,7 +15,7 @@ from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
 from nbtools.training.guided import TargetScale, fit_predictor, train_guided
 from nbtools.training.loop import TrainConfig
-from nbtools.training.prepared import guide_of
+from nbtools.training.parameters import guide_of
 
 
 def train_predictor(
@@ -114,17 +114,23 @@ def train_network(
     InputError
         If the condition is unknown, takes other images than these, or lacks its predictor; or as `train_guided`.
     """
-    chosen, guide, n_components = parse_condition(condition), None, 0
-    if chosen.kind == "labels" or (chosen.roi and predictor is None):
+    chosen = parse_condition(condition)
+    if chosen.kind == "labels":
         raise InputError(
-            f"{condition} cannot be trained from these",
-            expected="a predictor of the region" if chosen.roi else "a condition that takes no other images",
-            got="none" if chosen.roi else condition,
-            fix="train its predictor first" if chosen.roi else "run notebook 03, which adds the scanner's images",
+            "the label control cannot be trained from these images alone",
+            expected="a condition that takes no other images",
+            got=condition,
+            fix="run notebook 03, which adds the scanner's images with their labels",
         )
-    if chosen.roi and predictor is not None:
-        guide = guide_of(chosen, predictor, images, target_scale, config.seed)
-        n_components = len(guide.mean)
+    if chosen.roi and predictor is None:
+        raise InputError(
+            f"{condition} cannot be trained without a predictor",
+            expected=f"a predictor of {chosen.roi}",
+            got="none",
+            fix="train its predictor first, by train_predictor",
+        )
+    guide = guide_of(chosen, predictor, images, target_scale, config.seed) if chosen.roi and predictor else None
+    n_components = len(guide.mean) if guide else 0
     network = build(GuidedNet, config.seed, architecture, len(images.classes), n_components)
     splits = split_rows(len(images), validation_fraction)
     config = replace(config, weight_decay=chosen.weight_decay or config.weight_decay)
