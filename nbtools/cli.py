@@ -106,7 +106,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _world(chosen: argparse.Namespace) -> None:
-    folder = home() / "data" / "derived" / chosen.name
+    folder = home() / "data" / "derived" / data.study_name(chosen.name)
     file = data.make_study(
         folder,
         seed=chosen.seed,

@@ -211,6 +211,14 @@ def test_the_shell_sees_the_status() -> None:
 # --- world and summary --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "c:x", " "])
+def test_world_makes_nothing_elsewhere(home: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(home.parent.rglob("*"))
+    assert main(["world", name, "--profile", "tiny"]) == 1
+    assert "a study cannot have this name" in capsys.readouterr().err
+    assert sorted(home.parent.rglob("*")) == before
+
+
 @pytest.mark.slow
 def test_world_makes_the_study_it_was_asked_for(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -51,5 +51,6 @@ from .study import (
     home as home,
     open_study as open_study,
     study_file as study_file,
+    study_name as study_name,
 )
 from .synthetic import make_study as make_study
