@@ -169,3 +169,9 @@ def test_links_in_a_circle_are_no_folder(folder: Path) -> None:
     (folder / "b").symlink_to(folder / "a")
     with pytest.raises(InputError, match="has no classification"):
         open_study(str(write(folder / "s.toml", classification='"a"'))).need("classification")
+
+
+def test_a_path_is_of_the_file_or_its_folder(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_study.parent.parent)
+    for place in (tiny_study, tiny_study.parent, Path(tiny_study.parent.name)):
+        assert open_study(place) == open_study(str(tiny_study))

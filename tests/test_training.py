@@ -786,3 +786,16 @@ def test_training_leaves_small_numbers_as_they_were() -> None:
     images = some_images()
     fit_predictor(a_predictor(), images, some_scores(images), SPLITS, CONFIG)
     assert float(torch.tensor(1e-40) * 1) > 0, "denormals are flushed during training only"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": 0}, "a training without an epoch"),
+        ({"epochs": -1}, "a training without an epoch"),
+        ({"keep": "first"}, "no such epoch can be kept"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_before_it_begins(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        train_guided(a_network(), some_images(), a_guide(), 0.5, SPLITS, replace(CONFIG, **change))

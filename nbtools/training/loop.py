@@ -30,6 +30,7 @@ Batch = tuple[Tensor, ...]
 MakeBatch = Callable[[Tensor, Tensor], Batch]  # (rows, boxes) of the views → what the objective takes
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Optimizer = Literal["adam", "sgd"]
+Keep = Literal["last", "best"]
 Schedule = Literal["constant", "cosine", "step", "one-cycle"]
 Batches = Callable[[torch.device], MakeBatch]
 
@@ -49,7 +50,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"  # step: ×0.1 each third of training
     augmentation: Augmentation = "shift"
-    keep: Literal["last", "best"] = "last"  # best: the epoch of the highest validation neural r
+    keep: Keep = "last"  # best: the epoch of the highest validation neural r
     precision: Precision = "32-true"  # half precision pays on GPUs, and on CPUs for large images
     compile: bool = False  # torch.compile: pays on long CUDA runs
     devices: int = 1  # of each node
@@ -110,13 +111,18 @@ def fit(
     Raises
     ------
     InputError
-        If a split has no rows, a batch has fewer images than there are parts of it, the loss is not finite, memory
-        runs out, or the checkpoint is not one of this training.
+        If there is no epoch to train or keep, a split has no rows, a batch has fewer images than there are parts of it,
+        the loss is not finite, memory runs out, or the checkpoint is not one of this training.
     Interrupted
         If the system asked the process to end; the last step is kept.
     Helped
         In every process but the first of those that torchrun or srun started together.
     """
+    check_choice("no such epoch can be kept", config.keep, get_args(Keep))
+    if config.epochs < 1:
+        raise InputError(
+            "a training without an epoch", expected="epochs of 1 or more", got=config.epochs, fix="raise it"
+        )
     if not (len(splits["train"]) and len(splits["validation"])):
         raise InputError(
             "a split is empty",
