@@ -161,8 +161,8 @@ def study_file(study: str | Path) -> Path:
     """Return the `study.toml` of a study given by name (``"demo"``) or by the path of its ``.toml`` file.
 
     A study by name lies in ``data/raw/<name>`` if it was fetched or put there, else in ``data/derived/<name>``.
-    A relative path in words starts at `home`, wherever the notebook runs; a `Path`, of the file or its folder, lies where
-    it says.
+    A relative path in words starts at `home`, wherever the notebook runs; a `Path`, of the file or its folder, lies
+    where it says.
     """
     if isinstance(study, Path):
         return (study / "study.toml" if study.is_dir() else study).resolve()
