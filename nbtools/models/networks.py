@@ -19,7 +19,7 @@ from torchvision.models.resnet import BasicBlock
 
 from nbtools.checks import check_choice
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import write_text, written
 
 M = TypeVar("M", bound=nn.Module)
 Key = TypeVar("Key")
@@ -273,8 +273,7 @@ def save_model(model: Network, folder: Path) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with written(folder / "weights.safetensors") as beside:
         save_file(state, beside)
-    with written(folder / "model.json") as beside:
-        beside.write_text(json.dumps({"model": type(model).__name__, **model.config}, indent=2) + "\n")
+    write_text(folder / "model.json", json.dumps({"model": type(model).__name__, **model.config}, indent=2) + "\n")
 
 
 def load_model(folder: Path) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from nbtools.checks import check_choice, reading
+from nbtools.checks import reading
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, read_table, write_text, written
@@ -35,7 +35,6 @@ RECORD = "run.json"
 CHECKPOINT = "checkpoint.safetensors"
 PATIENCE = 60.0  # seconds to wait for another process at work on the same run
 _HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
-
 _NUMBER = (int, float)
 # What a record must hold; the rest of it is for readers.
 _KINDS: dict[str, Any] = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": _NUMBER, "finished": str}
@@ -310,7 +309,8 @@ def typed(notebook: str, values: Mapping[str, Any]) -> Parameters:
     """
     default = defaults(notebook)
     if unknown := ", ".join(sorted(values.keys() - default.keys())):
-        check_choice(f"{notebook} has no parameter {unknown}", unknown, default, fix="check the spelling")
+        expected, fix = ", ".join(default), "check the spelling"
+        raise InputError(f"{notebook} has no parameter {unknown}", expected=expected, got=unknown, fix=fix)
     parameters = {}
     for name, value in values.items():
         kind = type(default[name])

@@ -63,7 +63,6 @@ WARMUP = 0.15  # share of a one-cycle schedule spent rising
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
     """Return the learning rate at `progress` (0 at the first step, 1 after the last)."""
-    check_choice("unknown schedule", config.schedule, get_args(Schedule))
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "step":
@@ -118,6 +117,7 @@ def fit(
     Helped
         In every process but the first of those that torchrun or srun started together.
     """
+    check_choice("unknown schedule", config.schedule, get_args(Schedule))  # once, not at every step
     check_choice("no such epoch can be kept", config.keep, get_args(Keep))
     if config.epochs < 1:
         raise InputError(

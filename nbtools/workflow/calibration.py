@@ -14,7 +14,7 @@ import numpy as np
 
 from nbtools.checks import reading
 from nbtools.data.study import home, study_name
-from nbtools.files import written
+from nbtools.files import write_text
 
 _CPU_PIXELS = 4 * 224**2  # of a batch: half precision without the instructions for it takes seconds an image
 _N_CLASSES = 10
@@ -99,8 +99,7 @@ def calibrate(study: str, steps: Iterable[Step]) -> Calibration:
     known = dict(kept.seconds) if kept.device == here else {}
     if missing := [step for step in dict.fromkeys(steps) if str(step) not in known]:
         known |= {str(step): measure(step) for step in missing}
-        with written(calibration_file(study)) as beside:
-            beside.write_text(json.dumps({"device": here, "seconds": known}, indent=1) + "\n", encoding="utf-8")
+        write_text(calibration_file(study), json.dumps({"device": here, "seconds": known}, indent=1) + "\n")
     return Calibration(here, known)
 
 

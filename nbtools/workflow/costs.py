@@ -191,7 +191,8 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
     def sizes(study: str) -> Sizes:
         return sizes_of(graph.source if study == graph.study else source_of(study), graph.profile)
 
-    (training, full), rows = steps_of(graph), {}
+    training, full = steps_of(graph)
+    rows = {}
     for job in graph.jobs:
         kind, of = KINDS[job.notebook], sizes(job.study)
         gpus = graph.gpus * kind.gpu

@@ -21,7 +21,7 @@ from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.sessions import read_session, regions_of, session_files
 from nbtools.data.fetch.catalogue import N_SESSIONS
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
-from nbtools.data.study import BETAS, Study, open_study
+from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.runs import folders
@@ -276,7 +276,7 @@ def _rest(study: Study) -> Iterator[str]:
         n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in ("train", "val"))
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:
             yield f"pack {n_images} images to classify at the first training: {size:.0f} GB"
-    free = shutil.disk_usage(folders.home()).free / 1e9
+    free = shutil.disk_usage(home()).free / 1e9
     yield f"free here: {free:.0f} GB"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nbtools.errors import InputError
+from nbtools.files import write_text
 from nbtools.runs import folders
 
 ANSWER = "answer"  # tag of the cell that is the instructor's alone
@@ -47,5 +48,5 @@ def student_copies(folder: Path) -> list[Path]:
         notebook = nbformat.read(file, as_version=4)
         for step in (TagRemovePreprocessor(remove_cell_tags={ANSWER}), ClearOutputPreprocessor()):
             notebook, _ = step.preprocess(notebook, {})
-        copies.append(folders.write_text(folder / file.name, nbformat.writes(notebook) + "\n"))
+        copies.append(write_text(folder / file.name, nbformat.writes(notebook) + "\n"))
     return copies

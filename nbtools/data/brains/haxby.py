@@ -22,7 +22,7 @@ from nbtools.data.brains.sessions import Session, write_session, written_hdf5
 from nbtools.data.images.files import link, read_image
 from nbtools.data.study import as_toml
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import write_text, written
 
 # As labels.txt names them, and the folders of their pictures.
 CATEGORIES = {
@@ -73,9 +73,7 @@ def prepare_haxby(folder: Path, subject: int = 2, *, image_size: int = 224) -> P
     with written(folder / "scanner_labels.parquet") as beside:
         names = list(CATEGORIES)
         pd.DataFrame({"image_id": range(len(names)), "label": names}).to_parquet(beside, index=False)
-    with written(folder / "study.toml") as beside:
-        beside.write_text(_description(subject, image_size), encoding="utf-8")
-    return folder / "study.toml"
+    return write_text(folder / "study.toml", _description(subject, image_size))
 
 
 def _fetch(folder: Path, subject: int) -> Any:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from nbtools.checks import reading
 from nbtools.data.fetch.remote import Remote, Version
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import write_text
 from nbtools.processes import QUIET
 
 CHECKSUMS = "checksums.json"
@@ -68,10 +68,10 @@ class Ledger:
 
     def add(self, remote: Remote, version: Version, sha256: str) -> None:
         """Record a file that is whole; threads may do so at the same time."""
-        with self.lock, written(self.root / CHECKSUMS) as beside:
+        with self.lock:
             entry = {"sha256": sha256, "size": version.size, "etag": version.stamp, "url": remote.url}
             self.entries[self._name(remote)] = entry
-            beside.write_text(json.dumps(self.entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            write_text(self.root / CHECKSUMS, json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
 
     def _name(self, remote: Remote) -> str:
         return remote.file.absolute().relative_to(self.root).as_posix()

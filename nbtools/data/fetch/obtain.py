@@ -22,7 +22,7 @@ from nbtools.data.images.cifar100 import unpack_cifar100
 from nbtools.data.images.cue_conflict import unpack_cue_conflict
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import write_text
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,7 @@ def _describe_nsd(wish: NsdWish, root: Path) -> Study:
     file = home() / "data/raw" / wish.name / "study.toml"
     if not file.exists():
         place = os.path.relpath(root, file.parent) if root.is_relative_to(home() / "data") else str(root)
-        with written(file) as beside:
-            beside.write_text(_STUDY.format(wish=wish, nsd=Path(place).as_posix()), encoding="utf-8")
+        write_text(file, _STUDY.format(wish=wish, nsd=Path(place).as_posix()))
         print(f"study: {file}")
     study = open_study(wish.name)
     is_as_wished = (

@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from nbtools.data.fetch.checksums import check_digest, digests_of, new_digests
 from nbtools.data.fetch.remote import AGAIN, TRIES, Remote, Version, ask, check_answer, version_mark, whole_size
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, written
+from nbtools.files import PREFIX, write_text
 
 _CHUNK = 2**18
 
@@ -84,8 +84,7 @@ class _Part:
         """Throw away what there is; what comes is of this version."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"")
-        with written(self.note) as beside:
-            beside.write_text(json.dumps(_note(self.remote, version)), encoding="utf-8")
+        write_text(self.note, json.dumps(_note(self.remote, version)))
         self.line.advance(-self.size)
         self.version, self.size = version, 0
         self.digests = new_digests(self.remote)
