@@ -62,7 +62,7 @@ def autoattack(norm: str, members: Sequence[str], task: Task) -> Tensor:
 
 
 def noise(make: Callable[[int], Any], task: Task) -> Tensor:
-    """Draw random points in the ball, `steps` for each image; one that fools the model is kept."""
+    """Draw random points (n, 3, h, w) in the ball, `steps` for each image; one that fools the model is kept."""
     judge = fb.PyTorchModel(task.model, bounds=(0, 1), device=task.x.device)
     return make(task.steps)(judge, task.x, task.labels, epsilons=task.epsilons[0])[1]
 

@@ -81,12 +81,12 @@ def length(change: Tensor, norm: float) -> Tensor:
 
 
 def shrunk(x: Tensor, points: Tensor, factor: float) -> Tensor:
-    """Scale each point's change: below 1 straight towards its image, into a smaller ball."""
+    """Scale the change of each point (n, 3, h, w): below 1 straight towards its image, into a smaller ball."""
     return (x + (points - x) * factor).clamp(0, 1)
 
 
 def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
-    """Move points that lie outside the ball of radius ε to its surface (Foolbox's clipping), others not by a bit."""
+    """Move points (n, 3, h, w) outside the ball to its surface (Foolbox's clipping), others not by a bit."""
     ball = fd.linf if norm == float("inf") else fd.l2
     inside = length(points - x, norm) <= epsilon
     clipped = ball.clip_perturbation(ep.astensor(x), ep.astensor(points), epsilon).raw
@@ -94,7 +94,7 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
 
 
 def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
-    """Let the model decide; an image that falls at some ε falls at every larger one, by the same point."""
+    """Let the model decide on points (n_epsilons, n, …); an image that falls at some ε falls at larger ones by the same."""
     logits = torch.stack([logits_of(model, point) for point in points])
     fell = logits.argmax(2) != labels
     for index in range(1, len(points)):
