@@ -94,7 +94,10 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
 
 
 def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
-    """Let the model decide on points (n_epsilons, n, …); an image that falls at some ε falls at larger ones by the same."""
+    """Let the model decide on points (n_epsilons, n, 3, h, w).
+
+    An image that falls at some ε falls at every larger one, by the same point.
+    """
     logits = torch.stack([logits_of(model, point) for point in points])
     fell = logits.argmax(2) != labels
     for index in range(1, len(points)):
