@@ -12,6 +12,7 @@ from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import (
+    TrendTest,
     bootstrap_ci,
     ci,
     defined,
@@ -246,8 +247,16 @@ def test_names_must_match_rows():
 
 def test_sentences_are_honest():
     flat = trend_over_images(correct([0.5, 0.48, 0.55, 0.45, 0.52, 0.5, 0.53]))
-    assert describe(flat).endswith("no significant trend")
+    assert "no significant trend" in describe(flat)
     assert "95 % CI" in describe(flat)
     assert "fall along" in describe(trend_test(named(range(7, 0, -1))))
     assert "too few" in describe(trend_test({"V1": 0.1, "V4": 0.2, "TO": 0.3}))
     assert "ρ = −1.00" in describe(trend_test(named(range(7, 0, -1))))
+
+
+@pytest.mark.parametrize(
+    ("low", "p", "told"), [(0.2, 0.071, True), (-0.1, 0.071, False), (0.2, 0.02, False), (None, 0.071, False)]
+)
+def test_an_interval_clear_of_zero_beside_a_large_p_is_explained(low, p, told):
+    found = TrendTest(tuple(HIERARCHY), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.4), 0.63, p, 2 * p, low, 0.9, 300, 1, 1)
+    assert ("the interval asks about other images" in describe(found)) == told

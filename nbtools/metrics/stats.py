@@ -336,7 +336,9 @@ def describe(trend: TrendTest, alpha: float = 0.05) -> str:
     found = f"ρ = {_signed(trend.rho)}{interval}, {_p_text(trend.p_greater)} one-sided"
     if trend.p_page is not None:
         found += f" (Page's test over {'subjects' if several else 'seeds'}: {_p_text(trend.p_page)})"
-    return f"{found}: {_verdict(trend, alpha)}"
+    # such as .2 to .9 beside p = .06: not a slip, but two questions
+    beside = "; the interval asks about other images, p about the order of these regions"
+    return f"{found}: {_verdict(trend, alpha)}" + beside * ((trend.ci_low or 0) > 0 and trend.p_greater > alpha)
 
 
 def _verdict(trend: TrendTest, alpha: float) -> str:
