@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -66,8 +68,8 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
     controls, conditions = ordered(table["control"]), ordered(table["condition"])
     titles = [f"minus {control}" for control in controls]
-    share = {"shared_xaxes": "all", "shared_yaxes": True, "horizontal_spacing": 0.04}
-    fig, places = panels(title, len(controls), subplot_titles=titles, **share)
+    layout: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": True, "horizontal_spacing": 0.04}
+    fig, places = panels(title, len(controls), subplot_titles=titles, **layout)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
