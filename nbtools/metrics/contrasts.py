@@ -1,4 +1,4 @@
-"""Planned contrasts of networks: a network is the sample, paired by seed, seeds nested in subjects, images in networks."""
+"""Planned contrasts of networks: a network is the sample, paired by seed; images are nested in networks."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
 
     Notes
     -----
-    Student's t of the contrast's values. With several subjects each subject's mean over seeds is one value, and the test
-    speaks of further subjects; with one, each seed is, and it speaks of further networks guided by this subject. Exact
-    where values are normal; `tests/test_contrasts.py` measures coverage and false alarms for accuracies.
+    Student's t of the contrast's values. With several subjects each subject's mean over seeds is one value, and the
+    test speaks of further subjects; with one, each seed is, and it speaks of further networks guided by this subject.
+    Exact where values are normal; tests/test_contrasts.py measures coverage and false alarms for accuracies.
     """
     from scipy.stats import t  # imports slowly
 
@@ -118,8 +118,8 @@ def slope(decisions: pd.DataFrame, epsilon: float, regions: Sequence[str]) -> Ef
 
     Notes
     -----
-    Speaks of further networks (or subjects, see `contrast`) of *these* regions, on these test images. Regions that differ
-    in any order at all have some slope: whether the order is the hierarchy's is asked by `stats.trend_test`.
+    Speaks of further networks (or subjects, see `contrast`) of *these* regions, on these test images. Regions that
+    differ in any order at all have some slope: whether the order is the hierarchy's is asked by `stats.trend_test`.
     """
     if len(regions) < 3:
         raise InputError("too few regions for a slope", expected="three", got=list(regions), fix="run further regions")
