@@ -1,18 +1,25 @@
-"""Planned contrasts of networks: a network is the sample, paired by seed; images are nested in networks."""
+"""Scores of networks, compared: a network is the sample, paired by seed; images are nested in networks.
+
+Every measure comes in as a table of scores, one row per network: ``condition``, ``seed`` (and ``subject``), the score.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from nbtools.checks import check_counts, check_once, check_table
+from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import correctness
+from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import holm
+
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Effect:
     d : float
         Effect size: the mean over the standard deviation of what the interval is over (Cohen's d of pairs).
     n_seeds, n_subjects : int
-        Networks a condition, and brains.
+        Networks a condition of each subject, and subjects.
     """
 
     value: float
@@ -42,6 +49,145 @@ class Effect:
     n_subjects: int
 
 
+def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condition",)) -> pd.DataFrame:
+    """Average a score over networks, with the interval of that mean.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per group and network: the `by` columns, ``seed``, ``subject`` if there are several, the score, and its
+        ``ci_low``, ``ci_high`` over images.
+    column : str
+        The score's.
+    by : sequence of str
+        What to average apart.
+
+    Returns
+    -------
+    DataFrame
+        One row per group: the `by` columns, the score, ``ci_low``, ``ci_high``, ``n_seeds``, ``n_subjects``. The
+        interval is Student's over subjects, with one subject over seeds; with one network it is that network's own,
+        over images, and says nothing of another network.
+
+    Raises
+    ------
+    InputError
+        As `layout`.
+    """
+    rows = []
+    for named, group in groups_of(scores, by):
+        values = layout(group.assign(condition="one"), column, ["one"])
+        found = contrast(values, [1.0])
+        bounds = asdict(found) if values.size > 1 else {**asdict(found), **group.iloc[0][["ci_low", "ci_high"]]}
+        kept = {name: bounds[name] for name in ("ci_low", "ci_high", "n_seeds", "n_subjects")}
+        rows.append({**named, column: found.value, **kept})
+    return pd.DataFrame(rows)
+
+
+def slope(scores: pd.DataFrame, column: str, regions: Sequence[str] = HIERARCHY) -> Effect:
+    """Measure how a score rises along the hierarchy: its least-squares slope over the regions' ranks.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per network; other conditions than `regions` are left out.
+    column : str
+        The score's.
+    regions : sequence of str
+        Early to late, at least three.
+
+    Returns
+    -------
+    Effect
+        In the score's unit per region.
+
+    Raises
+    ------
+    InputError
+        As `layout`, or if there are fewer than three regions.
+
+    Notes
+    -----
+    Speaks of further networks (or subjects, see `contrast`) of *these* regions, on these test images.
+    """
+    if len(regions) < 3:
+        raise InputError("too few regions for a slope", expected="three", got=list(regions), fix="run further regions")
+    ranks = np.arange(len(regions)) - (len(regions) - 1) / 2
+    return contrast(layout(scores, column, regions), ranks / (ranks**2).sum())
+
+
+def compare(scores: pd.DataFrame, column: str, conditions: Sequence[str], controls: Sequence[str]) -> pd.DataFrame:
+    """Compare each condition with each control, network by network of the same seed.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per network.
+    column : str
+        The score's.
+    conditions, controls : sequence of str
+        Every condition is compared with every control.
+
+    Returns
+    -------
+    DataFrame
+        One row per condition × control: ``condition``, ``control``, ``difference`` (condition − control), ``ci_low``,
+        ``ci_high`` (95 %), ``p`` (two-sided), ``d``, ``p_holm`` (Holm over the table), ``n_seeds``, ``n_subjects``. With
+        one network each, interval and p are missing.
+
+    Raises
+    ------
+    InputError
+        As `layout`, or if there is nothing to compare.
+    """
+    names = list(dict.fromkeys([*conditions, *controls]))
+    values, rows = layout(scores, column, names), []
+    for condition, control in product(conditions, controls):
+        weights = [float(name == condition) - float(name == control) for name in names]
+        found = asdict(contrast(values, weights))
+        rows.append({"condition": condition, "control": control, "difference": found.pop("value"), **found})
+    if not rows:
+        got = f"{len(conditions)} conditions, {len(controls)} controls"
+        raise InputError("nothing to compare", expected="a condition and a control", got=got, fix="name one of each")
+    return _corrected(pd.DataFrame(rows))
+
+
+def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
+    """Measure the slope along the hierarchy of many measures at once.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per measure × network: ``measure`` (words), ``condition``, ``seed``, ``score``, ``direction`` (1 where
+        the paper says that it rises from early to late regions, −1 where it falls).
+    regions : sequence of str
+        Early to late; other conditions are left out.
+
+    Returns
+    -------
+    DataFrame
+        One row per measure, in the order they come: ``measure``, ``direction``, ``slope`` (of direction · score:
+        positive where it goes the paper's way), ``ci_low``, ``ci_high``, ``p`` (two-sided), ``d``, ``p_holm`` (Holm over
+        the table), ``n_seeds``, ``n_subjects``.
+
+    Raises
+    ------
+    InputError
+        As `layout` and `slope`, or if a measure has two directions, or one that is neither 1 nor −1.
+    """
+    problem, fix = "these scores cannot be tested along the hierarchy", "run the analyses for all compared regions"
+    check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
+    rows = []
+    for measure, group in scores.groupby("measure", sort=False):
+        directions = set(group["direction"])
+        two = {f"directions of {measure}: {sorted(directions)}": 0 if directions in ({1}, {-1}) else len(directions)}
+        check_counts(problem, two, expected="1 or −1, the same for all networks", fix=fix)
+        signed = group.assign(score=group["score"] * group["direction"])
+        found = asdict(slope(signed, "score", regions))
+        rows.append({"measure": measure, "direction": directions.pop(), "slope": found.pop("value"), **found})
+    return _corrected(pd.DataFrame(rows))
+
+
 def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effect:
     """Test a planned contrast of conditions.
 
@@ -51,7 +197,7 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
         One score a network. Networks of a subject and seed share what the seed decides, and are compared with each
         other alone.
     weights : array-like (n_conditions,)
-        Of the conditions; they sum to 0: (1, −1) is a difference.
+        Of the conditions: (1, −1) is a difference.
     level : float
         Coverage of the interval.
 
@@ -62,7 +208,7 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
     Raises
     ------
     InputError
-        If shapes do not fit, a score is not finite, or weights do not sum to 0.
+        If shapes do not fit, or a score is not finite.
 
     Notes
     -----
@@ -73,11 +219,11 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
     from scipy.stats import t  # imports slowly
 
     array, weights = np.asarray(scores, dtype=float), np.asarray(weights, dtype=float)
-    if array.ndim != 3 or weights.shape != array.shape[:1] or not np.isfinite(array).all() or abs(weights.sum()) > 1e-9:
+    if array.ndim != 3 or weights.shape != array.shape[:1] or not array.size or not np.isfinite(array).all():
         raise InputError(
             "these scores cannot be contrasted",
-            expected="finite scores (n_conditions, n_subjects, n_seeds), and a weight a condition, 0 in sum",
-            got=f"scores {array.shape}, {int((~np.isfinite(array)).sum())} not finite; weights {weights.tolist()}",
+            expected="finite scores (n_conditions, n_subjects, n_seeds), and a weight a condition",
+            got=f"scores {array.shape}, {int((~np.isfinite(array)).sum())} not finite; weights {weights.shape}",
             fix="give every condition a network of every subject and seed",
         )
     values = np.tensordot(weights, array, axes=1)
@@ -89,89 +235,109 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
     spread = float(sample.std(ddof=1))
     error = spread / np.sqrt(len(sample))
     half = float(t.ppf((1 + level) / 2, df)) * error
-    with np.errstate(divide="ignore", invalid="ignore"):  # values that do not differ at all
-        p, d = 2 * t.sf(np.abs(np.divide(mean, error)), df), np.divide(mean, spread)
-    return Effect(mean, mean - half, mean + half, float(p), float(d), n_seeds, n_subjects)
+    if spread == 0:  # networks that all agree: on no difference at all, or on the very same one
+        return Effect(mean, mean, mean, float(mean == 0), np.inf * np.sign(mean) if mean else 0.0, n_seeds, n_subjects)
+    p = 2 * float(t.sf(abs(mean) / error, df))
+    return Effect(mean, mean - half, mean + half, p, mean / spread, n_seeds, n_subjects)
 
 
-def slope(decisions: pd.DataFrame, epsilon: float, regions: Sequence[str]) -> Effect:
-    """Test whether robust accuracy rises along the hierarchy.
+def layout(scores: pd.DataFrame, column: str, conditions: Sequence[str]) -> np.ndarray:
+    """Lay a table of scores out for `contrast`.
 
     Parameters
     ----------
-    decisions : DataFrame
-        As `robustness.check_decisions` describes, with ``condition``.
-    epsilon : float
-        Budget, pixel units, among those attacked.
-    regions : sequence of str
-        Early to late, at least three.
+    scores : DataFrame
+        One row per network: ``condition``, the score, and where there are several ``seed`` and ``subject``.
+    column : str
+        The score's.
+    conditions : sequence of str
+        The order of the first axis; others are left out.
 
     Returns
     -------
-    Effect
-        Of the least-squares slope over ranks: accuracy (a fraction) per region.
+    array (n_conditions, n_subjects, n_seeds)
+        Subjects and seeds in their order.
 
     Raises
     ------
     InputError
-        As `robustness.correctness`, or if there are fewer than three regions.
-
-    Notes
-    -----
-    Speaks of further networks (or subjects, see `contrast`) of *these* regions, on these test images. Regions that
-    differ in any order at all have some slope: whether the order is the hierarchy's is asked by `stats.trend_test`.
+        If a column is missing, a network stands twice, or a condition lacks a network of a subject and seed.
     """
+    problem, fix = "networks cannot be compared", "give every condition one network of every subject and seed"
+    check_table(problem, scores, ("condition", column), fix=fix)
+    table = scores[scores["condition"].isin(conditions)]
+    table = table.assign(subject=table.get("subject", 0), seed=table.get("seed", 0))
+    names = ["condition", "subject", "seed"]
+    check_once(problem, table, names, fix=fix)
+    axes = [list(conditions), sorted(set(table["subject"])), sorted(set(table["seed"]))]
+    grid = table.set_index(names)[column].reindex(pd.MultiIndex.from_product(axes)).to_numpy(float)
+    missing = {f"of {' × '.join(str(len(axis)) for axis in axes)} networks without a score": int(np.isnan(grid).sum())}
+    check_counts(problem, missing, expected=f"{column} of every condition × subject × seed", fix=fix)
+    return grid.reshape([len(axis) for axis in axes])
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Add Holm's p over the table, right of p; missing where p is."""
+    tested = table["p"].notna().all()
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]) if tested else np.nan)
+    return table
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def in_order(conditions: Sequence[str]) -> list[str]:
+    """Return the regions among these conditions, from early to late."""
+    return [roi for roi in HIERARCHY if roi in conditions]
+
+
+def verdict(scores: pd.DataFrame, column: str, scale: float = 1.0, unit: str = "") -> str:
+    """Say whether a score rises along the hierarchy, and how sure that is.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per network; controls are left out.
+    column : str
+        The score's.
+    scale, unit : float, str
+        What the slope is multiplied by, and called: ``100, "points"`` for accuracies.
+
+    Raises
+    ------
+    InputError
+        As `slope`.
+    """
+    regions = in_order(list(scores["condition"].unique()))
     if len(regions) < 3:
-        raise InputError("too few regions for a slope", expected="three", got=list(regions), fix="run further regions")
-    ranks = np.arange(len(regions)) - (len(regions) - 1) / 2
-    return contrast(accuracies(decisions, epsilon, regions), ranks / (ranks**2).sum())
+        return "no trend: it takes three regions, two points are none"
+    return describe(slope(scores, column, regions), scale, unit)
 
 
-def compare(
-    decisions: pd.DataFrame, epsilon: float, conditions: Sequence[str], controls: Sequence[str]
-) -> pd.DataFrame:
-    """Compare each condition's robust accuracy with each control's, network by network of the same seed.
-
-    Parameters
-    ----------
-    decisions : DataFrame
-        As `robustness.check_decisions` describes, with ``condition``.
-    epsilon : float
-        Budget, pixel units.
-    conditions, controls : sequence of str
-        Every condition is compared with every control.
-
-    Returns
-    -------
-    DataFrame
-        One row per condition × control: ``condition``, ``control``, ``difference`` (condition − control, a fraction),
-        ``ci_low``, ``ci_high`` (95 %), ``p`` (two-sided), ``d``, ``p_holm`` (Holm over the table), ``n_seeds``,
-        ``n_subjects``. With one network each, interval and p are missing.
-
-    Raises
-    ------
-    InputError
-        As `robustness.correctness`, or if there is nothing to compare.
+def describe(effect: Effect, scale: float = 1.0, unit: str = "") -> str:
+    """Put a slope into one sentence, such as ``"+1.4 points per region (95 % CI 0.6 to 2.2; 3 seeds), p = 0.017:
+    rises along the hierarchy"``; of one network there is no sample, and no test.
     """
-    names = list(dict.fromkeys([*conditions, *controls]))
-    scores = accuracies(decisions, epsilon, names)
-    rows = []
-    for condition, control in product(conditions, controls):
-        weights = [float(name == condition) - float(name == control) for name in names]
-        found = contrast(scores, weights)
-        rows.append({"condition": condition, "control": control, "difference": found.value, **_columns(found)})
-    if not rows:
-        got = f"{len(conditions)} conditions, {len(controls)} controls"
-        raise InputError("nothing to compare", expected="a condition and a control", got=got, fix="name one of each")
-    table = pd.DataFrame(rows)
-    corrected = holm(table["p"]) if table["p"].notna().all() else np.nan
-    return table.assign(p_holm=corrected)
+    unit = f" {unit}" if unit else ""
+    value, low, high = (_signed(scale * number) for number in (effect.value, effect.ci_low, effect.ci_high))
+    if np.isnan(effect.p):
+        return f"{value}{unit} per region in these networks; one seed is no sample: no test"
+    several = effect.n_subjects > 1
+    sample = f"{effect.n_subjects} subjects, " * several + f"{effect.n_seeds} seed{'s' * (effect.n_seeds != 1)}"
+    found = f"{value}{unit} per region (95 % CI {low} to {high}; {sample}), {_p_text(effect.p)}"
+    if effect.p > SIGNIFICANT:
+        return f"{found}: {'subjects' if several else 'these networks'} cannot tell whether it rises"
+    return f"{found}: {'rises' if effect.value > 0 else 'falls'} along the hierarchy"
 
 
-def accuracies(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[str]) -> np.ndarray:
-    """Return each network's accuracy at one ε: (n_conditions, n_subjects, n_seeds); raises as `correctness`."""
-    return correctness(decisions, epsilon, conditions).mean(axis=1)
+def verdicts(slopes: Mapping[str, str]) -> str:
+    """Put verdicts below each other, each after what it is of."""
+    return "\n".join(f"{name}: {words}" for name, words in slopes.items())
 
 
-def _columns(effect: Effect) -> dict[str, float]:
-    return {name: value for name, value in vars(effect).items() if name != "value"}
+def _p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2g}".replace("-", "−")
