@@ -172,6 +172,46 @@ def test_scale_shift_rotation_and_silent_features_change_nothing(change: Callabl
     pd.testing.assert_frame_equal(before.drop(columns="centre_norm"), after.drop(columns="centre_norm"), rtol=1e-6)
 
 
+def rotated(x: np.ndarray, seed: int) -> np.ndarray:
+    return x @ np.linalg.qr(np.random.default_rng(seed).normal(size=(x.shape[1],) * 2))[0]
+
+
+@pytest.mark.parametrize("off_the_line", [0.0, 1e-9])
+@pytest.mark.parametrize("n", [2, 3, 4, 6])
+@pytest.mark.parametrize("seed", range(6))
+def test_centres_on_one_line_keep_it_however_they_are_turned(n: int, seed: int, off_the_line: float) -> None:
+    """Without the line nothing would be left of them: radii of 1e15, by the last bit of a cosine."""
+    rng = np.random.default_rng(seed)
+    shape = rng.normal(size=(10, 40))
+    places = rng.normal(size=n)[:, None] * rng.normal(size=40) + off_the_line * rng.normal(size=(n, 40))
+    x, y = np.concatenate([shape + place for place in places]), np.repeat(np.arange(n), 10)
+    found, turned = (manifold_geometry(part, y, n_samples=8) for part in (x, rotated(x, seed)))
+    pd.testing.assert_frame_equal(found, turned, rtol=1e-6)
+    assert (found.n_removed == 0).all()
+    own = [np.linalg.norm(x[y == k].mean(axis=0) - x.mean(axis=0)) for k in range(n)]
+    np.testing.assert_allclose(found.centre_norm, own)
+    np.testing.assert_allclose(found.centre_correlation, 1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_two_classes_of_samples_keep_what_tells_them_apart(seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(80, 100))
+    x[40:, 0] += 3
+    y = np.repeat([0, 1], 40)
+    found, turned = (manifold_geometry(part, y, n_samples=8) for part in (x, rotated(x, seed)))
+    pd.testing.assert_frame_equal(found, turned, rtol=1e-6)
+    assert found.radius.between(0.5, 3).all()
+
+
+@pytest.mark.parametrize("features", [30, 6], ids=["wide", "fewer features than points"])
+def test_images_given_twice_and_flat_clouds_can_be_turned_too(features: int) -> None:
+    x, y = clouds(d=features)
+    x[[1, 5, 6]] = x[0]
+    x[y == 1, 2:] = x[12, 2:]  # a cloud in a plane
+    found, turned = (manifold_geometry(part, y, n_samples=20) for part in (x, rotated(x, 3)))
+    pd.testing.assert_frame_equal(found, turned, rtol=1e-6)
+
+
 def test_capacity_falls_as_the_radius_grows() -> None:
     shape = np.random.default_rng(0).normal(size=(15, 10))
     shape -= shape.mean(axis=0)
@@ -299,6 +339,18 @@ def spoiled(what: str) -> tuple[np.ndarray, np.ndarray]:
 def test_bad_input_never_yields_a_number(function: Callable, what: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         function(*spoiled(what))
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("names", [[0.0, 1, 2, 3], ["ant", "bee", "cat", "dog"]], ids=["numbers", "words"])
+@pytest.mark.parametrize("function", [manifold_geometry, separability])
+def test_a_missing_label_is_no_class(function: Callable, names: list, missing: object) -> None:
+    x, y = clouds()
+    labels = [names[k] for k in y]
+    labels[3] = missing
+    for given in (labels, pd.Series(labels), np.array(labels, dtype=object)):
+        with pytest.raises(InputError, match="1 of 48 are missing"):
+            function(x, given)
 
 
 def test_what_has_no_radius_no_draws_or_no_interval() -> None:
