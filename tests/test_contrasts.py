@@ -1,4 +1,4 @@
-"""Planned contrasts over networks: exact where normal, honest for accuracies, silent where there is one network."""
+"""Scores compared over networks: exact where normal, honest for accuracies, silent where there is one network."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from scipy import stats as scipy_stats
 
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import accuracies, compare, contrast, slope
+from nbtools.metrics.contrasts import claims, compare, contrast, layout, over_networks, slope
+from nbtools.metrics.verdicts import TOO_FEW, in_order, verdict, verdicts
 
 PAIR = (1.0, -1.0)
+SLOPE = np.arange(7) - 3.0
 
 
 def networks(
     means: list[float], n_seeds: int, rng: np.random.Generator, *, between: float = 0.04, n_images: int = 300
 ) -> np.ndarray:
-    """Accuracies of networks as the review of the demo measured them: seeds spread by .04, images by the binomial."""
+    """Accuracies (n_conditions, 1, n_seeds): seeds differ by .04 as the demo's networks do, images by the binomial."""
     seeds = rng.normal(0, between, (len(means), 1, n_seeds))
     return rng.binomial(n_images, np.clip(np.array(means)[:, None, None] + seeds, 0.01, 0.99)) / n_images
+
+
+def table(scores: dict[str, list[float]], **columns: object) -> pd.DataFrame:
+    """A score of each condition's network of each seed."""
+    rows = [{"condition": name, "seed": s, "score": v} for name, values in scores.items() for s, v in enumerate(values)]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+# --- one contrast -------------------------------------------------------------------------------------------
 
 
 def test_a_difference_is_the_paired_t_test_of_scipy() -> None:
@@ -43,67 +54,152 @@ def test_one_network_is_no_sample() -> None:
     assert np.isnan([found.ci_low, found.ci_high, found.p, found.d]).all()
 
 
+def test_networks_that_all_agree_have_an_interval_of_no_width() -> None:
+    same = contrast(np.full((2, 1, 3), 0.4), PAIR)
+    assert (same.value, same.p, same.d) == (0, 1, 0)
+    apart = contrast([[[0.5, 0.5]], [[0.25, 0.25]]], PAIR)
+    assert (apart.ci_low, apart.ci_high, apart.p, apart.d) == (0.25, 0.25, 0, np.inf)
+
+
 @pytest.mark.parametrize("n_seeds", [3, 5])
 def test_a_condition_does_not_differ_from_itself(n_seeds: int) -> None:
-    """A against A over seeds: false alarms at most 5 % of times, give or take the simulation's own error."""
+    """A against A over seeds: false alarms in 5 % of cases, give or take the simulation's own error."""
     rng = np.random.default_rng(n_seeds)
-    p = [contrast(networks([0.13, 0.13], n_seeds, rng), PAIR).p for _ in range(1500)]
-    assert np.mean(np.array(p) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500)
+    p = np.array([contrast(networks([0.13, 0.13], n_seeds, rng), PAIR).p for _ in range(1500)])
+    assert np.mean(p <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500)
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
-def test_intervals_of_a_slope_cover_it(n_seeds: int) -> None:
-    means = list(np.linspace(0.13, 0.25, 7))
-    rng = np.random.default_rng(n_seeds)
-    ranks = np.arange(7) - 3.0
-    found = [contrast(networks(means, n_seeds, rng), ranks / (ranks**2).sum()) for _ in range(1500)]
-    inside = np.mean([effect.ci_low <= 0.02 <= effect.ci_high for effect in found])
-    assert 0.93 <= inside <= 0.97
+@pytest.mark.parametrize("rise", [0.0, 0.12])
+def test_intervals_of_a_slope_cover_it(n_seeds: int, rise: float) -> None:
+    rng, weights = np.random.default_rng(n_seeds), SLOPE / (SLOPE**2).sum()
+    means = list(np.linspace(0.13, 0.13 + rise, 7))
+    found = [contrast(networks(means, n_seeds, rng), weights) for _ in range(1500)]
+    assert 0.93 <= np.mean([effect.ci_low <= rise / 6 <= effect.ci_high for effect in found]) <= 0.97
 
 
-def decided(accuracy: dict[str, float], n_seeds: int, seed: int = 0) -> pd.DataFrame:
-    """Decisions of networks that are right about this often."""
-    rng = np.random.default_rng(seed)
-    rows = [
-        {"condition": name, "seed": s, "image_id": str(i), "label": 0, "epsilon": e,
-         "prediction": int(rng.random() > right), "margin": 0.1}
-        for name, right in accuracy.items() for s in range(n_seeds) for i in range(200) for e in (0.0, 4 / 255)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+def test_the_mean_of_a_condition_is_covered_too() -> None:
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(1000):
+        scores = table({"none": list(networks([0.13], 3, rng)[0, 0])}, ci_low=0.0, ci_high=1.0)
+        row = over_networks(scores, "score").iloc[0]
+        covered.append(row["ci_low"] <= 0.13 <= row["ci_high"])
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+# --- tables -------------------------------------------------------------------------------------------------
 
 
 def test_a_planted_rise_is_found_and_measured() -> None:
-    rise = dict(zip(HIERARCHY, np.linspace(0.1, 0.7, 7), strict=True))
-    found = slope(decided(rise, 3), 4 / 255, HIERARCHY)
+    rng = np.random.default_rng(0)
+    scores = table({name: list(0.1 * rank + rng.normal(0, 0.02, 3)) for rank, name in enumerate(HIERARCHY)})
+    found = slope(scores, "score")
     assert found.ci_low < 0.1 < found.ci_high
     assert found.p < 0.05
-    assert slope(decided(rise, 3), 4 / 255, HIERARCHY[::-1]).value == pytest.approx(-found.value)
+    assert slope(scores, "score", HIERARCHY[::-1]).value == pytest.approx(-found.value)
+    fitted = np.polyfit(range(7), scores.groupby("condition", sort=False)["score"].mean(), 1)[0]
+    assert found.value == pytest.approx(fitted)
 
 
-def test_tables_of_comparisons_are_corrected_together_and_say_nothing_of_one_network() -> None:
-    table = compare(decided({"TO": 0.6, "V1": 0.3, "none": 0.3}, 3), 4 / 255, ["TO", "V1"], ["none"])
-    assert table.set_index("condition").loc["TO", "p_holm"] < 0.05 < table.set_index("condition").loc["V1", "p_holm"]
-    alone = compare(decided({"TO": 0.6, "none": 0.3}, 1), 4 / 255, ["TO"], ["none"])
+def test_comparisons_are_corrected_together_and_say_nothing_of_one_network() -> None:
+    scores = table({"TO": [0.61, 0.6, 0.62], "V1": [0.3, 0.32, 0.28], "none": [0.31, 0.3, 0.29]})
+    found = compare(scores, "score", ["TO", "V1"], ["none"]).set_index("condition")
+    assert found.loc["TO", "p_holm"] == pytest.approx(2 * found.loc["TO", "p"])
+    assert found.loc["TO", "p_holm"] < 0.05 < found.loc["V1", "p_holm"]
+    alone = compare(scores[scores["seed"] == 0], "score", ["TO"], ["none"])
     assert alone[["ci_low", "ci_high", "p", "p_holm"]].isna().all(axis=None)
-    assert alone["difference"].iloc[0] == pytest.approx(0.3, abs=0.1)
+    assert alone["difference"].iloc[0] == pytest.approx(0.3)
 
 
-def test_accuracies_are_of_one_network_each() -> None:
-    decisions = decided({"TO": 0.5, "none": 0.5}, 2)
-    one = decisions.query("condition == 'TO' and seed == 1 and epsilon > 0")
-    found = accuracies(decisions, 4 / 255, ["TO", "none"])
-    assert found.shape == (2, 1, 2)
-    assert found[0, 0, 1] == pytest.approx((one.prediction == one.label).mean())
+def test_one_network_keeps_its_own_interval_over_images() -> None:
+    scores = table({"TO": [0.6, 0.4], "none": [0.3, 0.1]}, ci_low=0.25, ci_high=0.65)
+    pooled = over_networks(scores, "score").set_index("condition")
+    assert pooled.loc["TO", "score"] == pytest.approx(0.5)
+    assert pooled.loc["TO", "ci_high"] > 0.65  # two networks say little
+    assert list(pooled["n_seeds"]) == [2, 2]
+    alone = over_networks(scores[scores["seed"] == 0], "score").set_index("condition")
+    assert list(alone.loc["TO", ["score", "ci_low", "ci_high"]]) == [0.6, 0.25, 0.65]
+
+
+def test_claims_go_by_the_direction_the_paper_gives_them() -> None:
+    rng = np.random.default_rng(0)
+    rise = {name: list(rank + rng.normal(0, 0.3, 3)) for rank, name in enumerate(HIERARCHY)}
+    fall = {name: [-1000 * value for value in values] for name, values in rise.items()}  # in another unit
+    parts = {"robust": (rise, 1), "radius": (fall, -1), "other way": (rise, -1)}
+    scores = pd.concat([table(values, measure=name, direction=way) for name, (values, way) in parts.items()])
+    found = claims(pd.concat([scores, table({"none": [99.0] * 3}, measure="robust", direction=1)]), HIERARCHY)
+    assert list(found["measure"]) == list(parts)
+    first = found["slope"].iloc[0]
+    assert found["slope"].tolist() == pytest.approx([first, first, -first])
+    assert (found["p_holm"] >= found["p"]).all()
 
 
 @pytest.mark.parametrize(
-    ("scores", "weights"),
-    [([[[0.1]], [[np.nan]]], PAIR), ([[0.1], [0.2]], PAIR), ([[[0.1]], [[0.2]]], (1.0, 1.0)), ([[[0.1]]], PAIR)],
+    ("scores", "said"),
+    [
+        (table({name: [1.0] for name in HIERARCHY[:6]}, measure="robust", direction=1), "1 of 7 × 1 × 1 networks"),
+        (table({name: [1.0] for name in HIERARCHY}, measure="robust", direction=0), "1 or −1"),
+        (table({name: [1.0] for name in HIERARCHY}, measure="robust"), "without direction"),
+    ],
 )
-def test_scores_that_cannot_be_contrasted_are_refused(scores: object, weights: object) -> None:
-    with pytest.raises(InputError, match="cannot be contrasted"):
-        contrast(scores, weights)  # type: ignore[arg-type]
+def test_claims_refuse_scores_that_do_not_fit(scores: pd.DataFrame, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        claims(scores, HIERARCHY)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (table({"TO": [0.1, 0.2], "none": [0.1]}), "1 of 2 × 1 × 2 networks without a score"),
+        (table({"TO": [0.1], "none": [np.nan]}), "without a score"),
+        (pd.concat([table({"TO": [0.1], "none": [0.2]})] * 2), "twice"),
+        (table({"TO": [0.1]}).drop(columns="score"), "without score"),
+    ],
+)
+def test_networks_that_are_not_paired_are_refused(scores: pd.DataFrame, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        layout(scores, "score", ["TO", "none"])
+
+
+def test_scores_that_cannot_be_contrasted_are_refused() -> None:
+    for scores, weights in (([[[0.1]], [[np.nan]]], PAIR), ([[0.1], [0.2]], PAIR), ([[[0.1]]], PAIR)):
+        with pytest.raises(InputError, match="cannot be contrasted"):
+            contrast(scores, weights)
     with pytest.raises(InputError, match="too few regions"):
-        slope(pd.DataFrame(), 0.0, ["V1", "TO"])
+        slope(table({"V1": [0.1], "TO": [0.2]}), "score", ["V1", "TO"])
     with pytest.raises(InputError, match="nothing to compare"):
-        compare(decided({"TO": 0.5}, 1), 4 / 255, ["TO"], [])
+        compare(table({"TO": [0.1]}), "score", ["TO"], [])
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ": rises along the hierarchy"),
+        ([[0.3, 0.33], [0.2, 0.21], [0.1, 0.12]], ": falls along the hierarchy"),
+        ([[0.1, 0.3], [0.2, 0.1], [0.3, 0.2]], "these networks cannot tell"),
+        ([[0.1], [0.2], [0.3]], "+0.1 per region in these networks; one seed is no sample: no test"),
+    ],
+)
+def test_a_verdict_says_what_the_sample_can(values: list[list[float]], said: str) -> None:
+    scores = table({"none": [9.0] * len(values[0]), **dict(zip(("V1", "V4", "TO"), values, strict=True))})
+    assert said in verdict(scores, "score")
+    assert verdict(scores[scores["condition"] != "V4"], "score") == TOO_FEW
+    assert in_order(list(scores["condition"])[::-1]) == ["V1", "V4", "TO"]
+
+
+def test_subjects_are_named_where_they_are_the_sample() -> None:
+    one = table({"V1": [0.1, 0.12], "V4": [0.2, 0.21], "TO": [0.3, 0.33]}, subject="a")
+    said = verdict(pd.concat([one, one.assign(subject="b", score=one["score"] + 0.01)]), "score")
+    assert "2 subjects, 2 seeds" in said
+
+
+def test_every_budget_has_its_verdict() -> None:
+    rows = table({"V1": [0.1, 0.12], "V4": [0.2, 0.21], "TO": [0.3, 0.33]}).rename(columns={"score": "accuracy"})
+    both = pd.concat([rows.assign(epsilon=0.0), rows.assign(epsilon=4 / 255, accuracy=-rows["accuracy"])])
+    assert {epsilon: words.split(": ")[1] for epsilon, words in verdicts(both).items()} == {
+        0.0: "rises along the hierarchy",
+        4 / 255: "falls along the hierarchy",
+    }

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import check_decisions, correctness, epsilon_label, robust_accuracy
+from nbtools.metrics.robustness import check_decisions, epsilon_label, robust_accuracy
 
 EPSILONS = (0.0, 1 / 255, 2 / 255)
 
@@ -47,8 +47,6 @@ def test_accuracy_of_each_run_and_budget():
         "ci_low",
         "ci_high",
         "n",
-        "n_seeds",
-        "n_subjects",
     ]
     assert len(table) == 3 * 2 * 3
     run = table[(table["condition"] == "V4") & (table["seed"] == 1)]
@@ -65,14 +63,13 @@ def test_interval_is_binomial_over_images():
     assert table["ci_high"] - table["ci_low"] == pytest.approx(2 * 1.96 * sd, rel=0.15)
 
 
-def test_seeds_are_pooled_when_not_grouped():
-    table = robust_accuracy(decisions(), by=("condition",))
-    assert (table["n_seeds"] == 2).all()
-    assert table.query("condition == 'TO'")["accuracy"].tolist() == pytest.approx([0.95, 0.7, 0.45])
+def test_seeds_are_never_pooled_unseen():
+    with pytest.raises(InputError, match="twice"):
+        robust_accuracy(decisions(), by=("condition",))
 
 
 def test_runs_with_the_same_answers_get_the_same_interval():
-    table = robust_accuracy(decisions(), by=("condition",))
+    table = robust_accuracy(decisions(seeds=(0,)), by=("condition",))
     assert (table.groupby("epsilon")[["ci_low", "ci_high"]].nunique() == 1).all(axis=None)
 
 
@@ -88,24 +85,6 @@ def test_one_run_needs_no_group():
     assert robust_accuracy(table, by=())["accuracy"].tolist() == pytest.approx([1, 0.75, 0.5])
 
 
-def test_correctness_is_regions_by_images_by_seeds():
-    array = correctness(decisions(), 2 / 255, ("V1", "TO"))
-    assert array.shape == (2, 40, 1, 2)
-    assert array.mean(axis=(0, 1, 2)).tolist() == pytest.approx([0.5, 0.4])
-    assert array[0, :20, 0, 0].all()
-    assert not array[0, 20:, 0, 0].any()
-
-
-def test_subjects_have_an_axis_and_are_pooled():
-    both = pd.concat([decisions(seeds=(0,)).assign(subject="a"), decisions(seeds=(1,)).assign(subject="b", seed=0)])
-    array = correctness(both, 2 / 255, ("V1", "TO"))
-    assert array.shape == (2, 40, 2, 1)
-    assert array.mean(axis=(0, 1, 3)).tolist() == pytest.approx([0.5, 0.4])
-    pooled = robust_accuracy(both, by=("condition",))
-    assert (pooled["n_subjects"] == 2).all()
-    assert pooled.query("condition == 'TO'")["accuracy"].tolist() == pytest.approx([0.95, 0.7, 0.45])
-
-
 def test_only_a_euclidean_budget_may_pass_one():
     table = decisions(epsilons=(0, 1.5))
     assert len(robust_accuracy(table.assign(attack="L2PGD"), by=("attack", "condition", "seed"))) == 12
@@ -113,16 +92,12 @@ def test_only_a_euclidean_budget_may_pass_one():
         robust_accuracy(table.assign(attack="LinfPGD"), by=("attack", "condition", "seed"))
 
 
-def test_correctness_of_a_budget_that_was_not_run():
-    with pytest.raises(InputError, match="2/255"):
-        correctness(decisions(), 3 / 255, ("V1",))
-
-
-def test_correctness_of_conditions_on_other_images():
+@pytest.mark.parametrize("column", ["condition", "seed"])
+def test_networks_that_saw_other_images_are_not_compared(column):
     table = decisions()
-    table = table[(table["condition"] != "TO") | (table["image_id"] != "img003")]
-    with pytest.raises(InputError, match="same images"):
-        correctness(table, 0.0, ("V1", "TO"))
+    table = table[(table[column] != table[column].max()) | (table["image_id"] != "img003")]
+    with pytest.raises(InputError, match="1 images that some networks lack"):
+        robust_accuracy(table)
 
 
 def spoiled(kind):
@@ -175,11 +150,3 @@ def test_malformed_decisions_are_refused(kind):
 
 def test_good_decisions_pass():
     check_decisions(decisions())
-
-
-def test_pooled_seeds_must_share_images():
-    table = decisions()
-    table = table[(table["seed"] == 0) | (table["image_id"] != "img003")]
-    robust_accuracy(table)
-    with pytest.raises(InputError, match="gaps"):
-        robust_accuracy(table, by=("condition",))

@@ -17,7 +17,6 @@ from nbtools.attacks import attacked_gradients, perturb
 from nbtools.conditions import CONDITIONS, MEANING, parse_condition
 from nbtools.data.brains.responses import RoiTrials
 from nbtools.errors import InputError
-from nbtools.metrics.verdicts import TOO_FEW
 
 SIDE, K = 16, 3
 TABLE = pd.DataFrame({"image_id": [3, 1], "r": [0.25, -1.0]}, index=[7, 8])
@@ -188,40 +187,9 @@ def test_keys_and_columns_must_agree(parts: dict, names: list[str]) -> None:
 def test_scores_are_in_the_form_that_claims_takes() -> None:
     table = pd.DataFrame({"condition": ["V1", "V4", "TO"], "capacity": [0.1, 0.2, 0.3]})
     scores = metrics.as_scores(table, "capacity", "manifold capacity", -1)
-    assert metrics.claims(scores, ["V1", "V4", "TO"]).rho.tolist() == [pytest.approx(-1)]
+    assert metrics.claims(scores, ["V1", "V4", "TO"]).slope.tolist() == [pytest.approx(-1)]
     with pytest.raises(InputError, match="manifold radius cannot be tested"):
         metrics.as_scores(table, "radius", "manifold radius")
-
-
-def test_a_verdict_needs_three_regions() -> None:
-    scores = pd.Series({"none": 0.9, "TO": 0.3, "V1": 0.1, "V4": 0.2})
-    assert metrics.verdict(scores) == metrics.describe(metrics.trend_test(scores))
-    assert metrics.verdict(scores.drop("V4")) == metrics.verdict({}) == TOO_FEW
-    assert metrics.in_order(list(scores.index)) == ["V1", "V4", "TO"]
-
-
-def test_trends_at_several_budgets_have_a_line_each() -> None:
-    rng, parts = np.random.default_rng(0), {}
-    for rank, roi in enumerate(("none", "V1", "V4", "TO")):
-        for epsilon in (0.0, 4 / 255):
-            right = rng.random(60) < 0.4 + 0.15 * rank
-            columns = {
-                "image_id": np.arange(60).astype(str),
-                "label": 1,
-                "prediction": right.astype(int),
-                "margin": 1.0,
-            }
-            parts[roi, epsilon] = pd.DataFrame({**columns, "attack": "LinfPGD", "seed": 0})
-    decisions = metrics.stacked(parts, "condition", "epsilon")
-    found = metrics.trends(decisions, [0.0, 4 / 255])
-    regions = ["V1", "V4", "TO"]
-    expected = metrics.trend_over_images(metrics.correctness(decisions, 0.0, regions), regions)
-    assert found[0.0] == expected
-    first, second = metrics.verdicts(found).splitlines()
-    assert first == f"   clean: {metrics.describe(expected)}"
-    assert second.startswith("   4/255: ")
-    assert metrics.trends(decisions[decisions.condition != "V4"], [0.0]) == {}
-    assert metrics.verdicts({}) == TOO_FEW
 
 
 def test_voxels_have_the_ceilings_asked_for() -> None:

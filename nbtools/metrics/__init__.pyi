@@ -1,11 +1,18 @@
-from .comparisons import claims as claims, compare as compare, robust_at_clean as robust_at_clean
 from .consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
+from .contrasts import (
+    claims as claims,
+    compare as compare,
+    contrast as contrast,
+    over_networks as over_networks,
+    slope as slope,
+)
 from .corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,
 )
 from .drive import drive as drive, extremes as extremes
 from .embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
+from .frontier import robust_at_clean as robust_at_clean
 from .gain import correlate_with_gain as correlate_with_gain
 from .manifolds import (
     manifold_geometry as manifold_geometry,
@@ -20,7 +27,7 @@ from .noise_ceiling import (
     voxel_ceilings as voxel_ceilings,
 )
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
-from .robustness import correctness as correctness, epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
+from .robustness import epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
 from .rsa import (
     category_means as category_means,
     joined as joined,
@@ -42,18 +49,12 @@ from .similarity import (
 )
 from .sixteen import decidable as decidable, decide_category as decide_category
 from .smoothness import loss_surface as loss_surface, smoothness as smoothness, squared_gradient as squared_gradient
-from .stats import (
-    bootstrap_ci as bootstrap_ci,
-    describe as describe,
-    holm as holm,
-    trend_over_images as trend_over_images,
-    trend_test as trend_test,
-)
+from .stats import bootstrap_ci as bootstrap_ci, holm as holm
 from .tables import as_scores as as_scores, stacked as stacked
 from .transfer import (
     at_equal_smoothness as at_equal_smoothness,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
 )
-from .verdicts import in_order as in_order, trends as trends, verdict as verdict, verdicts as verdicts
+from .verdicts import in_order as in_order, verdict as verdict, verdicts as verdicts
 from .visibility import mean_visibility as mean_visibility, visibility as visibility

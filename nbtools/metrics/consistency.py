@@ -51,7 +51,7 @@ def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, fl
         )
     columns = np.stack([first == second, first, second], axis=1).astype(float)
     means = columns.mean(axis=0, keepdims=True)
-    draws = _kappa(resampled_means(columns[:, None, :], seed=seed))
+    draws = _kappa(resampled_means(columns, seed=seed))
     return {
         "kappa": float(_kappa(means)[0]),
         **ci(percentile_interval(draws)),

@@ -5,7 +5,7 @@ Every measure comes in as a table of scores, one row per network: ``condition``,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -18,8 +18,6 @@ from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import holm
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,8 @@ def compare(scores: pd.DataFrame, column: str, conditions: Sequence[str], contro
     -------
     DataFrame
         One row per condition × control: ``condition``, ``control``, ``difference`` (condition − control), ``ci_low``,
-        ``ci_high`` (95 %), ``p`` (two-sided), ``d``, ``p_holm`` (Holm over the table), ``n_seeds``, ``n_subjects``. With
-        one network each, interval and p are missing.
+        ``ci_high`` (95 %), ``p`` (two-sided), ``d``, ``p_holm`` (Holm over the table), ``n_seeds``, ``n_subjects``.
+        With one network each, interval and p are missing.
 
     Raises
     ------
@@ -166,9 +164,10 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per measure, in the order they come: ``measure``, ``direction``, ``slope`` (of direction · score:
-        positive where it goes the paper's way), ``ci_low``, ``ci_high``, ``p`` (two-sided), ``d``, ``p_holm`` (Holm over
-        the table), ``n_seeds``, ``n_subjects``.
+        One row per measure, in the order they come: ``measure``, ``direction``, ``slope`` (positive where it goes the
+        paper's way; in standard deviations of the regions' networks, so that measures can be set side by side),
+        ``ci_low``, ``ci_high``, ``p`` (two-sided), ``d``, ``p_holm`` (Holm over the table), ``n_seeds``,
+        ``n_subjects``.
 
     Raises
     ------
@@ -182,8 +181,8 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         directions = set(group["direction"])
         two = {f"directions of {measure}: {sorted(directions)}": 0 if directions in ({1}, {-1}) else len(directions)}
         check_counts(problem, two, expected="1 or −1, the same for all networks", fix=fix)
-        signed = group.assign(score=group["score"] * group["direction"])
-        found = asdict(slope(signed, "score", regions))
+        spread = group.loc[group["condition"].isin(regions), "score"].std() or 1.0  # all equal: a slope of 0
+        found = asdict(slope(group.assign(score=group["score"] * group["direction"] / spread), "score", regions))
         rows.append({"measure": measure, "direction": directions.pop(), "slope": found.pop("value"), **found})
     return _corrected(pd.DataFrame(rows))
 
@@ -281,63 +280,3 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     tested = table["p"].notna().all()
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]) if tested else np.nan)
     return table
-
-
-# --- words --------------------------------------------------------------------------------------------------
-
-
-def in_order(conditions: Sequence[str]) -> list[str]:
-    """Return the regions among these conditions, from early to late."""
-    return [roi for roi in HIERARCHY if roi in conditions]
-
-
-def verdict(scores: pd.DataFrame, column: str, scale: float = 1.0, unit: str = "") -> str:
-    """Say whether a score rises along the hierarchy, and how sure that is.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        One row per network; controls are left out.
-    column : str
-        The score's.
-    scale, unit : float, str
-        What the slope is multiplied by, and called: ``100, "points"`` for accuracies.
-
-    Raises
-    ------
-    InputError
-        As `slope`.
-    """
-    regions = in_order(list(scores["condition"].unique()))
-    if len(regions) < 3:
-        return "no trend: it takes three regions, two points are none"
-    return describe(slope(scores, column, regions), scale, unit)
-
-
-def describe(effect: Effect, scale: float = 1.0, unit: str = "") -> str:
-    """Put a slope into one sentence, such as ``"+1.4 points per region (95 % CI 0.6 to 2.2; 3 seeds), p = 0.017:
-    rises along the hierarchy"``; of one network there is no sample, and no test.
-    """
-    unit = f" {unit}" if unit else ""
-    value, low, high = (_signed(scale * number) for number in (effect.value, effect.ci_low, effect.ci_high))
-    if np.isnan(effect.p):
-        return f"{value}{unit} per region in these networks; one seed is no sample: no test"
-    several = effect.n_subjects > 1
-    sample = f"{effect.n_subjects} subjects, " * several + f"{effect.n_seeds} seed{'s' * (effect.n_seeds != 1)}"
-    found = f"{value}{unit} per region (95 % CI {low} to {high}; {sample}), {_p_text(effect.p)}"
-    if effect.p > SIGNIFICANT:
-        return f"{found}: {'subjects' if several else 'these networks'} cannot tell whether it rises"
-    return f"{found}: {'rises' if effect.value > 0 else 'falls'} along the hierarchy"
-
-
-def verdicts(slopes: Mapping[str, str]) -> str:
-    """Put verdicts below each other, each after what it is of."""
-    return "\n".join(f"{name}: {words}" for name, words in slopes.items())
-
-
-def _p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2g}".replace("-", "−")

@@ -23,24 +23,24 @@ def corruption_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per condition × corruption × severity: ``accuracy``, ``ci_low``, ``ci_high`` (fractions; networks of
-        several seeds are averaged), ``n`` (images).
+        One row per condition × seed × corruption × severity: ``accuracy``, ``ci_low``, ``ci_high`` (fractions), ``n``
+        (images).
 
     Raises
     ------
     InputError
         If a column is missing or an image was decided twice.
     """
-    return _accuracy(decisions, ["condition", "corruption", "severity"])
+    return _accuracy(decisions, ["condition", "seed", "corruption", "severity"])
 
 
 def mean_corruption_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each network averaged over all corruptions and severities, the clean images left out.
 
-    Parameters and errors are those of `corruption_accuracy`; one row per condition.
+    Parameters and errors are those of `corruption_accuracy`; one row per condition × seed.
     """
     _check(decisions)
-    return _accuracy(decisions[decisions["severity"] > 0], ["condition"])
+    return _accuracy(decisions[decisions["severity"] > 0], ["condition", "seed"])
 
 
 def _accuracy(decisions: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -225,7 +225,9 @@ def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.nd
     directions = np.linalg.svd(unit, full_matrices=False)[2]
     cosines = [_cosines(unit - unit @ directions[:k].T @ directions[:k]) for k in range(len(clouds) // 2 + 1)]
     squared = np.array([np.mean(c**2) for c in cosines])
-    k = int(np.flatnonzero(squared <= squared.min() + ROUNDING)[0])  # what is equal but for rounding takes out none more
+    k = int(
+        np.flatnonzero(squared <= squared.min() + ROUNDING)[0]
+    )  # what is equal but for rounding takes out none more
     shared = directions[:k]
     moved = [cloud - origin for cloud in clouds]
     return np.abs(cosines[0]).mean(axis=1), k, [cloud - cloud @ shared.T @ shared for cloud in moved]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_counts, check_once, check_table
-from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, percentile_interval, resampled_means
@@ -49,15 +48,14 @@ def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> Non
 def robust_accuracy(
     decisions: pd.DataFrame, by: Sequence[str] = ("condition", "seed"), level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Fraction of images still classified correctly at each ε, with bootstrap intervals.
+    """Fraction of images that each network still classifies correctly at each ε, with bootstrap intervals over images.
 
     Parameters
     ----------
     decisions : DataFrame
         As `check_decisions` describes.
     by : sequence of str
-        Columns to group by. Where the table has a ``seed`` or ``subject`` that is not among them, they are
-        averaged and the interval covers images *and* seeds and subjects; otherwise it covers images only.
+        Columns that tell networks apart; `contrasts.over_networks` averages over them.
     level : float
         Coverage of the interval.
     seed : int
@@ -66,85 +64,38 @@ def robust_accuracy(
     Returns
     -------
     DataFrame
-        One row per group × ε: the ``by`` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high``
-        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``. At an accuracy of exactly 0 or 1
-        a bootstrap interval has no width: read ``n``.
+        One row per network × ε: the `by` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high`` (fractions; of
+        this network on other images), ``n`` (images). At an accuracy of exactly 0 or 1 a bootstrap interval has no
+        width: read ``n``.
 
     Raises
     ------
     InputError
-        As `check_decisions`, or if a ``by`` column is missing.
+        As `check_decisions`, if a ``by`` column is missing, or networks were not tested on the same images.
     """
-    pooled = [column for column in ("subject", "seed") if column in decisions and column not in by]
-    check_decisions(decisions, [*by, *pooled])
+    check_decisions(decisions, by)
+    _check_same_images(decisions, by)
+    right = decisions.assign(right=(decisions["prediction"] == decisions["label"]).astype(float))
     parts = []
-    for named, group in groups_of(decisions, by):
-        epsilons = sorted(group["epsilon"].unique())
-        right = _grid(group, "epsilon", epsilons)
-        # One seed of the bootstrap for all groups: groups with the same images draw the same ones (paired).
-        bounds = ci(percentile_interval(resampled_means(np.moveaxis(right, 0, -1), seed=seed), level))
-        _, n, n_subjects, n_seeds = right.shape
-        counts = {"n": n, "n_seeds": n_seeds, "n_subjects": n_subjects}
-        scores = {"epsilon": epsilons, "accuracy": right.mean(axis=(1, 2, 3)), **bounds, **counts}
+    for named, group in groups_of(right, by):
+        table = group.pivot(index="image_id", columns="epsilon", values="right")
+        # One seed of the bootstrap for all networks: those with the same images draw the same ones (paired).
+        bounds = ci(percentile_interval(resampled_means(table, seed=seed), level))
+        scores = {"epsilon": table.columns, "accuracy": table.mean().to_numpy(), **bounds, "n": len(table)}
         parts.append(pd.DataFrame({**named, **scores}))
     return pd.concat(parts, ignore_index=True)
 
 
-def correctness(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[str] = HIERARCHY) -> np.ndarray:
-    """Lay out one budget's decisions as `stats.trend_over_images` wants them.
-
-    Parameters
-    ----------
-    decisions : DataFrame
-        As `check_decisions` describes, with ``condition`` and, if there are several, ``seed`` and ``subject``.
-    epsilon : float
-        The budget, pixel units.
-    conditions : sequence of str
-        The order of the first axis.
-
-    Returns
-    -------
-    array (n_conditions, n_images, n_subjects, n_seeds)
-        1.0 where the network was right; images sorted by id, subjects by name, seeds by number.
-
-    Raises
-    ------
-    InputError
-        As `check_decisions`; if ε or a condition is not in the table; if conditions were not tested on the
-        same images, subjects and seeds.
-    """
-    check_decisions(decisions, ["condition", *(name for name in ("subject", "seed") if name in decisions)])
-    at_epsilon = decisions[np.isclose(decisions["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
-    missing = [name for name in conditions if name not in set(at_epsilon["condition"])]
-    if missing:
-        raise InputError(
-            f"no decision at ε = {epsilon_label(epsilon)} of {', '.join(missing)}",
-            expected=f"decisions of {', '.join(conditions)} at that ε",
-            got="ε = " + ", ".join(map(epsilon_label, sorted(decisions["epsilon"].unique()))),
-            fix="attack those networks at this ε, or ask for the conditions and ε that were run",
-        )
-    return _grid(at_epsilon, "condition", conditions)
-
-
-def _grid(decisions: pd.DataFrame, first: str, order: Sequence[Hashable]) -> np.ndarray:
-    """Whether decisions are right, 0.0 or 1.0: (n_first, n_images, n_subjects, n_seeds), `first` in this order."""
-    table = decisions.assign(
-        right=(decisions["prediction"] == decisions["label"]).astype(float),
-        subject=decisions.get("subject", 0),
-        seed=decisions.get("seed", 0),
-    )
-    names = [first, "image_id", "subject", "seed"]
-    axes = [list(order), *(sorted(set(table[name])) for name in names[1:])]
-    grid = table.set_index(names)["right"].reindex(pd.MultiIndex.from_product(axes)).to_numpy()
-    shape = tuple(map(len, axes))
-    gaps = {f"gaps among {' × '.join(map(str, shape))} decisions": int(np.isnan(grid).sum())}
+def _check_same_images(table: pd.DataFrame, by: Sequence[str]) -> None:
+    """Accuracies on different images cannot be compared."""
+    seen = {frozenset(group["image_id"]) for _, group in groups_of(table, by)}
+    gaps = len(frozenset.union(*seen)) - len(frozenset.intersection(*seen))
     check_counts(
         "networks were not tested on the same images",
-        gaps,
-        expected=f"every {' × '.join(names)}, with {first} in {', '.join(map(str, order))}",
-        fix="collect runs of one test set, the same ε and the same seeds, or group by seed",
+        {"images that some networks lack": gaps},
+        expected=f"the same images for every {' × '.join(by)}",
+        fix="collect runs of one test set, or score those of another one apart",
     )
-    return grid.reshape(shape)
 
 
 def _check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:

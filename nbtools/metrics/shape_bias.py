@@ -14,16 +14,16 @@ from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_mean
 COLUMNS = ("image_id", "shape", "texture", "prediction")
 
 
-def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition",), seed: int = 0) -> pd.DataFrame:
-    """Score decisions on cue-conflict images.
+def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition", "seed"), seed: int = 0) -> pd.DataFrame:
+    """Score each network's decisions on cue-conflict images.
 
     Parameters
     ----------
     decisions : DataFrame
         One row per network × image: ``image_id``, ``shape``, ``texture``, ``prediction`` (category names), and the
-        `by` columns. A ``seed`` or ``subject`` that is not among them is averaged over.
+        `by` columns.
     by : sequence of str
-        What to score apart; with ``"shape"`` among them, every shape class has its own bias.
+        Columns that tell networks apart; with ``"shape"`` among them, every shape class has its own bias.
     seed : int
         Of the bootstrap.
 
@@ -59,7 +59,7 @@ def _bias(trials: pd.DataFrame, seed: int) -> dict[str, float]:
     decided, n = shape + texture, len(trials)
     row = {"shape_bias": np.nan, "ci_low": np.nan, "ci_high": np.nan}
     if decided and len(per_image) > 1:
-        draws = resampled_means(per_image[:, None, :], seed=seed)
+        draws = resampled_means(per_image, seed=seed)
         interval = percentile_interval(ratio(draws[:, 0], draws.sum(axis=1)))
         row = {"shape_bias": shape / decided, **ci(interval)}
     return row | {"shape_accuracy": shape / n, "texture_accuracy": texture / n, "n": n, "n_decided": int(decided)}
@@ -75,5 +75,4 @@ def _check(decisions: pd.DataFrame, by: Sequence[str]) -> None:
         "rows, none with a conflict": 0 if n_conflicts else len(decisions),
     }
     check_counts(problem, wrong, expected="no missing value, and shapes that conflict with textures", fix=fix)
-    networks = [name for name in ("condition", "seed", "subject") if name in decisions]
-    check_once(problem, decisions, [*networks, "image_id"], fix=fix)
+    check_once(problem, decisions, [*by, "image_id"], fix="name in `by` what tells the networks apart, such as seed")

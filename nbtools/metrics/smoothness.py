@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbtools.checks import check_counts, check_eval, check_labels, check_pixels, check_table
+from nbtools.checks import check_counts, check_eval, check_labels, check_once, check_pixels, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
@@ -59,16 +59,17 @@ def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     return gradient
 
 
-def smoothness(gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "epsilon"), seed: int = 0) -> pd.DataFrame:
+def smoothness(
+    gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "seed", "epsilon"), seed: int = 0
+) -> pd.DataFrame:
     """Average squared gradients over images, with bootstrap intervals.
 
     Parameters
     ----------
     gradients : DataFrame
         One row per network × image × ε: ``image_id``, ``gradient`` (from `squared_gradient`) and the `by` columns.
-        Where several networks (seeds) share a group, an image's values are averaged first.
     by : tuple of str
-        What to average within.
+        What tells networks and ε apart.
     seed : int
         Of the bootstrap.
 
@@ -88,9 +89,10 @@ def smoothness(gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "eps
     impossible = ~np.isfinite(gradients["gradient"]) | (gradients["gradient"] < 0)
     wrong = {"negative or not finite": int(impossible.sum())}
     check_counts(problem, wrong, expected="gradients of 0 or more", fix=fix)
+    check_once(problem, gradients, [*by, "image_id"], fix="name in `by` what tells the networks apart, such as seed")
     rows = []
-    for named, group in groups_of(gradients, by):
-        values = group.groupby("image_id")["gradient"].mean().to_numpy()
+    for named, group in groups_of(gradients.sort_values("image_id", kind="stable"), by):
+        values = group["gradient"].to_numpy()
         score = {"mean": values.mean(), **ci(bootstrap_ci(values, seed=seed)), "median": np.median(values)}
         rows.append({**named, **score, "n": len(values)})
     return pd.DataFrame(rows)

@@ -39,12 +39,12 @@ def stacked(parts: Mapping[Any, pd.DataFrame], *names: str) -> pd.DataFrame:
 
 
 def as_scores(table: pd.DataFrame, column: str, measure: str, direction: int = 1) -> pd.DataFrame:
-    """Return one measure of each condition in the form that `claims` tests.
+    """Return one measure of each network in the form that `claims` tests.
 
     Parameters
     ----------
     table : DataFrame
-        A row per condition: ``condition`` and the column.
+        A row per network: ``condition``, ``seed`` and ``subject`` where there are several, and the column.
     column : str
         What is measured.
     measure : str
@@ -55,7 +55,7 @@ def as_scores(table: pd.DataFrame, column: str, measure: str, direction: int = 1
     Returns
     -------
     DataFrame
-        ``measure``, ``condition``, ``score``, ``direction``.
+        ``measure``, ``condition``, ``subject``, ``seed``, ``score``, ``direction``.
 
     Raises
     ------
@@ -63,5 +63,6 @@ def as_scores(table: pd.DataFrame, column: str, measure: str, direction: int = 1
         If the table lacks a column.
     """
     check_table(f"{measure} cannot be tested", table, ("condition", column), fix="see which columns the table has")
-    named = table.assign(measure=measure, score=table[column], direction=direction)
-    return named[["measure", "condition", "score", "direction"]]
+    network = {name: table.get(name, 0) for name in ("subject", "seed")}
+    named = table.assign(measure=measure, score=table[column], direction=direction, **network)
+    return named[["measure", "condition", *network, "score", "direction"]]

@@ -57,7 +57,8 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
     Returns
     -------
     DataFrame
-        One row per network: ``condition``, ``accuracy``, ``ci_low``, ``ci_high``, ``n`` (image × network pairs).
+        One row per network: ``condition``, ``seed`` (where there are several), ``accuracy``, ``ci_low``, ``ci_high``,
+        ``n`` (image × network pairs).
 
     Raises
     ------
@@ -68,8 +69,9 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
     check_choice("unknown role", role, ("target", "source"))
     others = decisions[decisions["source"] != decisions["target"]]
     check_enough("there is no other network to average over", len(others), 1, fix="attack several networks")
-    rows = [{"condition": name, **_accuracy(group, seed)} for name, group in others.groupby(role, sort=False)]
-    return pd.DataFrame(rows)
+    by = [role, *(["seed"] if "seed" in others else [])]
+    rows = [named | _accuracy(group, seed) for named, group in groups_of(others, by)]
+    return pd.DataFrame(rows).rename(columns={role: "condition"})
 
 
 def at_equal_smoothness(
@@ -152,7 +154,7 @@ def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
     right = counted & (group["prediction"] == group["label"])
     sums = pd.DataFrame({"image": group["image_id"], "right": right, "counted": counted}).groupby("image").sum()
     values = sums.to_numpy(float)
-    means = np.vstack([values.mean(axis=0), resampled_means(values[:, None, :], seed=seed)])
+    means = np.vstack([values.mean(axis=0), resampled_means(values, seed=seed)])
     return ratio(means[:, 0], means[:, 1])
 
 

@@ -1,16 +1,16 @@
-"""Trends along the hierarchy in words, also where there are too few regions for one."""
+"""Slopes along the hierarchy in words, also where there is no sample or are too few regions for one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from nbtools.conditions import HIERARCHY
-from nbtools.metrics.robustness import correctness, epsilon_label
-from nbtools.metrics.stats import TrendTest, describe, trend_over_images, trend_test
+from nbtools.metrics.contrasts import Effect, slope
 
+SIGNIFICANT = 0.05
 TOO_FEW = "no trend: it takes three regions, two points are none"
 
 
@@ -19,43 +19,59 @@ def in_order(conditions: Sequence[str]) -> list[str]:
     return [roi for roi in HIERARCHY if roi in conditions]
 
 
-def verdict(scores: Mapping[str, float] | Any) -> str:
-    """Test whether scores rise along the hierarchy, and say what was found.
+def verdict(scores: pd.DataFrame, column: str) -> str:
+    """Say whether a score rises along the hierarchy, and how sure that is.
 
     Parameters
     ----------
-    scores : mapping (a dict or a pandas Series) of condition → score
-        Controls are left out.
+    scores : DataFrame
+        One row per network: ``condition``, ``seed`` (and ``subject``), the score; controls are left out.
+    column : str
+        The score's.
 
     Raises
     ------
     InputError
-        If a score is not finite.
+        As `contrasts.slope`.
     """
-    regions = in_order(list(scores.keys()))
-    return describe(trend_test({roi: scores[roi] for roi in regions})) if len(regions) > 2 else TOO_FEW
+    regions = in_order(list(scores["condition"].unique()))
+    return describe(slope(scores, column, regions)) if len(regions) > 2 else TOO_FEW
 
 
-def trends(decisions: pd.DataFrame, epsilons: Sequence[float]) -> dict[float, TrendTest]:
-    """Test at each ε whether regions' robust accuracy rises along the hierarchy: none with fewer than three regions.
+def verdicts(accuracy: pd.DataFrame) -> dict[float, str]:
+    """Say of each ε whether robust accuracy rises along the hierarchy.
 
     Parameters
     ----------
-    decisions : DataFrame
-        As `robustness.check_decisions` describes, with ``condition``.
-    epsilons : sequence of float
-        Budgets in pixel units, among those attacked; 0 is the clean image.
+    accuracy : DataFrame
+        One row per network × ε, from `robust_accuracy`.
 
     Raises
     ------
     InputError
-        As `correctness`, `trend_over_images`.
+        As `contrasts.slope`.
     """
-    regions = in_order(list(decisions["condition"].unique()))
-    tested = epsilons if len(regions) > 2 else []
-    return {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
+    return {epsilon: verdict(rows, "accuracy") for epsilon, rows in accuracy.groupby("epsilon")}
 
 
-def verdicts(trends: Mapping[float, TrendTest]) -> str:
-    """Put the trends at several ε into one line each, or say that there is none."""
-    return "\n".join(f"{epsilon_label(e):>8}: {describe(trend)}" for e, trend in trends.items()) or TOO_FEW
+def describe(slope: Effect) -> str:
+    """Put a slope into one sentence, such as ``"+0.014 per region (95 % CI +0.006 to +0.022; 3 seeds), p = 0.017:
+    rises along the hierarchy"``. One network of each region is no sample, and has no test.
+    """
+    value, low, high = map(_signed, (slope.value, slope.ci_low, slope.ci_high))
+    if np.isnan(slope.p):
+        return f"{value} per region in these networks; one seed is no sample: no test"
+    several = slope.n_subjects > 1
+    sample = f"{slope.n_subjects} subjects, " * several + f"{slope.n_seeds} seed{'s' * (slope.n_seeds != 1)}"
+    found = f"{value} per region (95 % CI {low} to {high}; {sample}), {_p_text(slope.p)}"
+    if slope.p > SIGNIFICANT:
+        return f"{found}: whether it rises, these {'subjects' if several else 'networks'} cannot tell"
+    return f"{found}: {'rises' if slope.value > 0 else 'falls'} along the hierarchy"
+
+
+def _p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2g}".replace("-", "−")

@@ -28,7 +28,7 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
     label : str
         The vertical axis' title, with unit.
     note : str
-        A sentence above the figure: the trend, as `stats.describe` puts it.
+        A sentence above the figure: the trend, as `metrics.verdict` puts it.
     title : str
         Title, with `Study.title`.
 
@@ -55,8 +55,9 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     Parameters
     ----------
     table : DataFrame
-        From `metrics.comparisons.compare`: ``condition``, ``control``, ``difference``, ``ci_low``, ``ci_high``
-        (fractions), ``p_holm``. Filled markers: p after Holm ≤ 0.05.
+        From `metrics.compare`: ``condition``, ``control``, ``difference``, ``ci_low``, ``ci_high``
+        (fractions), ``p_holm``; the last three missing where networks of one seed are compared. Filled markers: p
+        after Holm ≤ 0.05.
     title : str
         Title, with `Study.title`.
 
@@ -90,7 +91,7 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
     Parameters
     ----------
     accuracy : DataFrame
-        One row per condition × α × ε (``robust_accuracy(decisions, by=("condition", "alpha"))``), ε = 0 and the
+        One row per condition × α × ε (``over_networks`` of them), ε = 0 and the
         chosen ε among them.
     epsilon : float
         The budget of the vertical axes, pixel units.
@@ -105,7 +106,7 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
     check_drawable(accuracy, ("condition", "alpha", "epsilon", "accuracy", "ci_low", "ci_high"))
     keys = ["condition", "alpha"]
     both = at_epsilon(accuracy, 0.0).merge(at_epsilon(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
-    check_points(both, keys, fix='pool seeds: robust_accuracy(decisions, by=("condition", "alpha"))')
+    check_points(both, keys, fix="average seeds first: over_networks, by condition, α and ε")
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
     for name in ordered(both["condition"]):
         part = both[both["condition"] == name].sort_values("alpha")
@@ -124,13 +125,14 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
 
 
 def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Show the trend along the hierarchy of every measure.
+    """Show the slope along the hierarchy of every measure.
 
     Parameters
     ----------
     table : DataFrame
-        One row per measure: ``measure`` (words), ``rho`` (Spearman with the hierarchy's rank, positive where the
-        measure goes the way the paper says), ``p_holm``. Filled markers: p after Holm ≤ 0.05.
+        From `metrics.claims`: ``measure`` (words), ``slope`` (positive where the measure goes the way the paper says),
+        ``ci_low``, ``ci_high``, ``p_holm``. Filled markers: p after Holm ≤ 0.05; one network each has neither
+        interval nor p.
     title : str
         Title, with `Study.title`.
 
@@ -139,14 +141,14 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_drawable(table, ("measure", "rho", "p_holm"))
-    fig = new_figure(title, "Spearman ρ with hierarchy rank (right: as the paper says)", "")
+    check_drawable(table, ("measure", "slope", "ci_low", "ci_high", "p_holm"))
+    fig = new_figure(title, "slope, standard deviations per region (right: as the paper says)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
-    labels = [f"p = {p:.3f}" if p >= 0.001 else "p < 0.001" for p in table["p_holm"]]
+    labels = ["no test" if p != p else f"p = {p:.3f}" if p >= 0.001 else "p < 0.001" for p in table["p_holm"]]
     marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
     words = {"text": labels, "textposition": "top center", "textfont": {"size": 11}}
-    fig.add_scatter(x=table["rho"], y=table["measure"], mode="markers+text", marker=marker, **words)
+    bars = error_bars(table, "slope", INK)
+    fig.add_scatter(x=table["slope"], y=table["measure"], mode="markers+text", marker=marker, error_x=bars, **words)
     fig.add_vline(x=0, line=DOTTED)
-    fig.update_xaxes(range=[-1.15, 1.15])
     fig.update_yaxes(range=[len(table) - 0.5, -0.6])
     return fig.update_layout(showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 330})

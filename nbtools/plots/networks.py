@@ -13,7 +13,6 @@ import plotly.graph_objects as go
 from nbtools.conditions import BASELINES, DECAYS, HIERARCHY, color
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.metrics.stats import TrendTest, describe
 from nbtools.plots.labels import epsilon_axis, place_labels, spread
 from nbtools.plots.marks import Look, add_conditions, add_curve, add_point, error_bars
 from nbtools.plots.style import (
@@ -86,7 +85,7 @@ def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
     Parameters
     ----------
     accuracy : DataFrame
-        One row per condition × ε, as ``robust_accuracy(decisions, by=("condition",))`` gives it: ``condition``,
+        One row per condition × ε, as `metrics.over_networks` gives it, or `robust_accuracy` of one seed: ``condition``,
         ``epsilon`` (pixel units), ``accuracy``, ``ci_low``, ``ci_high`` (fractions).
     title : str
         Title, with `Study.title`.
@@ -116,7 +115,7 @@ def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
 
 def hierarchy(
     accuracy: pd.DataFrame,
-    trend: Mapping[float, TrendTest],
+    said: Mapping[float, str],
     epsilons: Sequence[float],
     seeds: pd.DataFrame | None = None,
     *,
@@ -128,8 +127,8 @@ def hierarchy(
     ----------
     accuracy : DataFrame
         One row per condition × ε (see `robustness_curves`); bars are its intervals.
-    trend : mapping of ε → TrendTest
-        Written above the panel of that ε; may lack some.
+    said : mapping of ε → str
+        Written above the panel of that ε, such as `metrics.verdicts` returns it; may lack some.
     epsilons : sequence of float
         The budgets to show, pixel units; 0 is clean.
     seeds : DataFrame, optional
@@ -154,7 +153,7 @@ def hierarchy(
             x = dots["condition"].map(places) + 0.2
             fig.add_scatter(x=x, y=dots["accuracy"], mode="markers", name="one seed", marker=marks, **row)
         text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
-        lines = textwrap.wrap(describe(trend[epsilon]), 110) if epsilon in trend else []
+        lines = textwrap.wrap(said.get(epsilon, ""), 110)
         text = "<br>".join([text, *lines])
         where = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "y": 1}
         fig.add_annotation(

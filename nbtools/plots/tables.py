@@ -40,7 +40,7 @@ def check_points(table: pd.DataFrame, keys: Sequence[str], *, fix: str) -> None:
 def check_accuracy(accuracy: pd.DataFrame, keys: Sequence[str] = ("condition",)) -> None:
     """Raise `InputError` unless the table has one accuracy and interval per key and ε."""
     check_drawable(accuracy, (*keys, "epsilon", "accuracy", "ci_low", "ci_high"))
-    fix = f"average seeds first: robust_accuracy(decisions, by={tuple(keys)!r})"
+    fix = f"average seeds first: over_networks(accuracy, 'accuracy', by={(*keys, 'epsilon')!r})"
     check_points(accuracy, (*keys, "epsilon"), fix=fix)
 
 

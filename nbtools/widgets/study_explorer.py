@@ -6,7 +6,6 @@ import ipywidgets as widgets
 
 from nbtools.data.study import open_study
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.metrics.stats import describe
 from nbtools.plots.curves import compared_curves
 from nbtools.plots.networks import METRIC_LABELS, hierarchy
 from nbtools.widgets import parts, study_state
@@ -85,8 +84,8 @@ class StudyExplorer(parts.Explorer):
     def _show_hierarchy(self) -> None:
         chosen = HierarchyChoice(**self.networks.values())
         with parts.drawing(self.hierarchy, self.hierarchy_words):
-            accuracy, trends = study_state.hierarchy_of(self.runs, chosen)
+            accuracy, said = study_state.hierarchy_of(self.runs, chosen)
             title = f"{chosen.attack}, α = {chosen.alpha:g} ({self.title})"
-            parts.fill(self.hierarchy, hierarchy(accuracy, trends, [0.0, chosen.epsilon], title=title))
-            tested = [f"Trend, {epsilon_label(e)}: {describe(trend)}." for e, trend in trends.items()]
+            parts.fill(self.hierarchy, hierarchy(accuracy, said, [0.0, chosen.epsilon], title=title))
+            tested = [f"Slope, {epsilon_label(epsilon)}: {words}." for epsilon, words in said.items()]
             parts.say(self.hierarchy_words, " ".join([study_state.describe_hierarchy(accuracy, chosen), *tested]))

@@ -13,9 +13,9 @@ from nbtools.checks import check_enough
 from nbtools.conditions import CONDITIONS
 from nbtools.errors import InputError
 from nbtools.files import read_table
+from nbtools.metrics.contrasts import over_networks
 from nbtools.metrics.robustness import epsilon_label, robust_accuracy
-from nbtools.metrics.stats import TrendTest
-from nbtools.metrics.verdicts import trends
+from nbtools.metrics.verdicts import verdicts
 from nbtools.plots.networks import METRIC_LABELS
 from nbtools.runs import folders, several
 
@@ -146,8 +146,8 @@ def usual_alpha(table: pd.DataFrame) -> float:
     return float(table.loc[table["notebook"] == ATTACKS, "alpha"].mode().iloc[0])
 
 
-def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataFrame, dict[float, TrendTest]]:
-    """Compute robust accuracy by condition, and the trend along the hierarchy where there are three regions.
+def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataFrame, dict[float, str]]:
+    """Compute robust accuracy by condition, and say whether it rises along the hierarchy.
 
     Parameters
     ----------
@@ -159,8 +159,9 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
     Returns
     -------
     accuracy : DataFrame
-        From `metrics.robustness.robust_accuracy`.
-    trends : dict of ε → TrendTest
+        From `metrics.over_networks`.
+    said : dict of ε → str
+        From `metrics.verdicts`: of clean images and of the chosen ε.
 
     Raises
     ------
@@ -170,7 +171,9 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
     found = several.chosen(table, ATTACKS, alpha=chosen.alpha, seed=list(chosen.seeds))
     decisions = several.tables(found, "decisions")
     decisions = decisions[decisions["attack"] == chosen.attack]
-    return robust_accuracy(decisions, by=("condition",)), trends(decisions, [0.0, chosen.epsilon])
+    networks = robust_accuracy(decisions)
+    accuracy = over_networks(networks, "accuracy", by=("condition", "epsilon"))
+    return accuracy, verdicts(networks[networks["epsilon"].isin([0.0, chosen.epsilon])])
 
 
 def _names(trainings: pd.DataFrame) -> list[str]:
@@ -200,10 +203,10 @@ def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:
 def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
     """Say in words what the hierarchy figure shows."""
     at = accuracy[np.isclose(accuracy["epsilon"], chosen.epsilon)].set_index("condition")["accuracy"]
-    n = int(accuracy["n"].max())
+    over = "networks" if len(chosen.seeds) > 1 else "images, of one network each"
     return (
-        f"{len(at)} conditions at α = {chosen.alpha:g}, seeds {', '.join(map(str, chosen.seeds))}, {n} images; "
-        f"bars are 95 % intervals. At ε = {epsilon_label(chosen.epsilon)} accuracy goes from "
+        f"{len(at)} conditions at α = {chosen.alpha:g}, seeds {', '.join(map(str, chosen.seeds))}; "
+        f"bars are 95 % intervals over {over}. At ε = {epsilon_label(chosen.epsilon)} accuracy goes from "
         f"{at.min():.1%} ({at.idxmin()}) to {at.max():.1%} ({at.idxmax()})."
     )
 
