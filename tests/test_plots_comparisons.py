@@ -33,7 +33,8 @@ def accuracy() -> pd.DataFrame:
 
 
 def trends() -> pd.DataFrame:
-    return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], "rho": [0.9, -0.2], "p_holm": [0.004, 0.6]})
+    slopes = {"slope": [0.4, -0.1], "ci_low": [0.2, -0.3], "ci_high": [0.6, 0.1], "p_holm": [0.004, 0.6]}
+    return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], **slopes})
 
 
 DRAW = {
@@ -76,12 +77,13 @@ def test_alpha_curves_run_over_alpha_in_their_looks() -> None:
 
 
 def test_alpha_curves_of_several_seeds_must_be_pooled() -> None:
-    with pytest.raises(InputError, match="pool seeds"):
+    with pytest.raises(InputError, match="over_networks"):
         plots.alpha_ablation(pd.concat([accuracy(), accuracy()]), EPSILON, title=TITLE)
 
 
 def test_trends_are_filled_where_clear() -> None:
     (points,) = plots.trends(trends(), title=TITLE).data
-    assert list(points.x) == [0.9, -0.2]
+    assert list(points.x) == [0.4, -0.1]
+    assert list(points.error_x.array) == pytest.approx([0.2, 0.2])
     assert points.marker.color[1] == "white" != points.marker.color[0]
     assert list(points.text) == ["p = 0.004", "p = 0.600"]

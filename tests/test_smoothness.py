@@ -96,7 +96,7 @@ def test_bad_input_gives_no_number(model, function, change, said):
 
 def gradients(values: dict[str, list[float]]) -> pd.DataFrame:
     rows = [
-        {"condition": name, "epsilon": 0.0, "image_id": str(i), "gradient": value}
+        {"condition": name, "seed": 0, "epsilon": 0.0, "image_id": str(i), "gradient": value}
         for name, column in values.items()
         for i, value in enumerate(column)
     ]
@@ -113,10 +113,12 @@ def test_scores_are_means_and_medians_over_images():
     assert (table["n"] == 400).all()
 
 
-def test_seeds_of_one_image_are_averaged_first():
+def test_every_network_has_its_own_score():
     table = gradients({"V1": [1.0, 3.0]})
-    both = pd.concat([table.assign(seed=0), table.assign(seed=1, gradient=[3.0, 5.0])])
-    assert smoothness(both)[["mean", "n"]].to_numpy().tolist() == [[3.0, 2]]
+    both = pd.concat([table, table.assign(seed=1, gradient=[3.0, 5.0])])
+    assert smoothness(both)[["mean", "n"]].to_numpy().tolist() == [[2.0, 2], [4.0, 2]]
+    with pytest.raises(InputError, match="such as seed"):
+        smoothness(both, by=("condition", "epsilon"))
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])

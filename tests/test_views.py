@@ -562,7 +562,7 @@ def test_the_hierarchy_follows_its_lists(study):
     expected = decisions("TO", 0.7).query("attack == 'LinfPGD' and epsilon > 0").prediction.mean()
     assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
     assert "3 conditions at α = 0.65" in view.hierarchy_words.value
-    assert "ρ = " in view.hierarchy_words.value
+    assert "one seed is no sample: no test" in view.hierarchy_words.value
     view.networks["attack"].value = "LinfFGSM"
     assert "LinfFGSM" in shown.layout.title.text
     expected = decisions("TO", 0.7).query("attack == 'LinfFGSM' and epsilon > 0").prediction.mean()
