@@ -79,12 +79,9 @@ def test_intervals_of_a_slope_cover_it(n_seeds: int, rise: float) -> None:
 
 
 def test_the_mean_of_a_condition_is_covered_too() -> None:
-    rng, covered = np.random.default_rng(0), []
-    for _ in range(1000):
-        scores = table({"none": list(networks([0.13], 3, rng)[0, 0])}, ci_low=0.0, ci_high=1.0)
-        row = over_networks(scores, "score").iloc[0]
-        covered.append(row["ci_low"] <= 0.13 <= row["ci_high"])
-    assert 0.93 <= np.mean(covered) <= 0.97
+    rng = np.random.default_rng(0)
+    found = [contrast(networks([0.13], 3, rng), [1.0]) for _ in range(1500)]
+    assert 0.93 <= np.mean([effect.ci_low <= 0.13 <= effect.ci_high for effect in found]) <= 0.97
 
 
 # --- tables -------------------------------------------------------------------------------------------------
