@@ -243,6 +243,15 @@ def test_noise_widens_the_interval():
     assert noisy.ci_high - noisy.ci_low > 0.5
 
 
+@pytest.mark.parametrize("seed", [0, 20, 29, 80])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_interval_holds_the_rho_that_was_found(seed, sign):
+    """Of 200 images, hardly rising scores may happen to rise without a fault, and most resamples do not."""
+    chances = np.linspace(0.45, 0.55, 7)[::sign, None, None]
+    found = trend_over_images(np.random.default_rng(seed).random((7, 200, 1)) < chances, n_boot=400)
+    assert found.ci_low <= found.rho <= found.ci_high
+
+
 def test_names_must_match_rows():
     with pytest.raises(InputError, match="rows"):
         trend_over_images(np.zeros((3, 10)), HIERARCHY)

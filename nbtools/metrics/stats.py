@@ -283,7 +283,8 @@ def trend_over_images(
     Notes
     -----
     The interval says how far rho moves with other images and other seeds, for these regions and predictors.
-    Resampling adds noise, which pulls rho towards 0: where regions score alike the interval is wide.
+    Resampling adds noise, which pulls rho towards 0: where regions score alike the interval is wide, and where it would
+    end short of rho itself it is made to reach it.
     Page (1963), `scipy.stats.page_trend_test`. With subjects as blocks its p speaks of new brains; with one
     subject seeds are the blocks, and it speaks of new seeds of the same networks only.
     """
@@ -305,8 +306,10 @@ def trend_over_images(
     networks = array.mean(axis=1)  # (n_regions, n_subjects, n_seeds)
     blocks = (networks.mean(axis=2) if n_subjects > 1 else networks[:, 0]).T
     page = float(page_trend_test(blocks).pvalue) if len(blocks) > 1 else None
-    bounds = ci(percentile_interval(draws))
-    return replace(test, **bounds, n_images=n_images, n_seeds=n_seeds, n_subjects=n_subjects, p_page=page)
+    low, high = percentile_interval(draws)
+    low, high = float(min(low, test.rho)), float(max(high, test.rho))  # draws of a steep rise may all fall short of it
+    counts = {"n_images": n_images, "n_seeds": n_seeds, "n_subjects": n_subjects}
+    return replace(test, ci_low=low, ci_high=high, **counts, p_page=page)
 
 
 def describe(trend: TrendTest, alpha: float = 0.05) -> str:
