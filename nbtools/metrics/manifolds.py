@@ -13,9 +13,10 @@ from scipy.optimize import nnls
 from nbtools.checks import check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
-from nbtools.metrics.stats import ROUNDING, bootstrap_ci, ci
+from nbtools.metrics.stats import ROUNDING, bootstrap_ci, ci, ratio
 
 MEASURES: tuple[str, ...] = ("capacity", "radius", "dimension", "centre_correlation")
+PENALTIES: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)  # C of logistic regression, features z-scored
 _FOLDS = 5
 
 
@@ -158,7 +159,9 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return named[[*keys, "measure", "value", "ci_low", "ci_high", "n_draws"]]
 
 
-def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[str, object]:
+def separability(
+    features: ArrayLike, labels: ArrayLike, seed: int = 0, *, runs: ArrayLike | None = None
+) -> dict[str, object]:
     """Classify held-out images linearly.
 
     Parameters
@@ -167,35 +170,54 @@ def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
         As for `manifold_geometry`; features are z-scored by each fold's training images.
     seed : int
         Of the folds.
+    runs : array-like (n_images,), optional
+        The scanner run of each row. One run's rows share drift and noise: they are trained on together or held out
+        together. Without it, each row stands for itself.
 
     Returns
     -------
     dict
         ``measure`` ("separability"), ``value`` (accuracy, a fraction), ``ci_low``, ``ci_high`` (95 %, bootstrap over
-        images), so that it is a row beside those of `summarise`.
+        runs, or images where there are none), so that it is a row beside those of `summarise`.
 
     Raises
     ------
     InputError
-        As `manifold_geometry`, or if a class has fewer than 5 images.
+        As `manifold_geometry`, or if runs do not fit, or a class has fewer than 5 images or is in fewer than 5 runs.
 
     Notes
     -----
-    scikit-learn's logistic regression, L2 penalty, C = 1 / n_features, five stratified folds.
+    scikit-learn's logistic regression, L2 penalty, five stratified folds. C is chosen among `PENALTIES` anew for each
+    fold, by its accuracy over the other four held out in turn: none is good everywhere (docs/methods.md).
     """
+    x, y = _checked(features, labels)
+    groups = np.arange(len(y)) if runs is None else np.asarray(runs)
+    check_features("features", x, groups)
+    problem, fix = "a class has too few images or runs for a held-out test", "add some, or leave that class out"
+    check_enough(problem, int(pd.Series(groups).groupby(y).nunique().min()), _FOLDS, fix=fix)
+    right = _right_when_held_out(x, y, groups, seed)
+    per_run = pd.DataFrame({"right": right, "n": 1.0}).groupby(groups).sum().to_numpy()
+    interval = bootstrap_ci(per_run, lambda drawn, axis: ratio(*drawn.sum(axis).T), seed=seed)
+    return {"measure": "separability", "value": right.mean(), **ci(interval)}
+
+
+def _right_when_held_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Whether each row's class (n,) is found by a classifier of the other folds, 0.0 or 1.0; groups are kept whole."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import GridSearchCV, PredefinedSplit, StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y = _checked(features, labels)
-    problem, fix = "a class has too few images for a held-out test", "add images, or leave that class out"
-    check_enough(problem, _fewest(y), _FOLDS, fix=fix)
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    # C falls with the number of z-scored features, so that wide and narrow spaces are penalised alike.
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / x.shape[1], max_iter=1000))
-    correct = (cross_val_predict(classifier, x, y, cv=folds) == y).astype(float)
-    return {"measure": "separability", "value": correct.mean(), **ci(bootstrap_ci(correct, seed=seed))}
+    fold, right = np.empty(len(y), dtype=int), np.empty(len(y))
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(x, y, groups)
+    for number, (_, held_out) in enumerate(folds):
+        fold[held_out] = number
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    for number in range(_FOLDS):
+        train = fold != number
+        search = GridSearchCV(classifier, {"logisticregression__C": PENALTIES}, cv=PredefinedSplit(fold[train]))
+        right[~train] = search.fit(x[train], y[train]).predict(x[~train]) == y[~train]
+    return right
 
 
 def _fewest(labels: np.ndarray) -> int:
@@ -225,9 +247,7 @@ def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.nd
     directions = np.linalg.svd(unit, full_matrices=False)[2]
     cosines = [_cosines(unit - unit @ directions[:k].T @ directions[:k]) for k in range(len(clouds) // 2 + 1)]
     squared = np.array([np.mean(c**2) for c in cosines])
-    k = int(
-        np.flatnonzero(squared <= squared.min() + ROUNDING)[0]
-    )  # what is equal but for rounding takes out none more
+    k = int(np.flatnonzero(squared <= squared.min() + ROUNDING)[0])  # the last bit must not decide
     shared = directions[:k]
     moved = [cloud - origin for cloud in clouds]
     return np.abs(cosines[0]).mean(axis=1), k, [cloud - cloud @ shared.T @ shared for cloud in moved]
