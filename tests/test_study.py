@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from nbtools.data.study import home, open_study, study_file
+from nbtools.conditions import HIERARCHY
+from nbtools.data.study import as_toml, home, open_study, study_file
 from nbtools.errors import InputError
 
 WHOLE = {
@@ -105,7 +110,8 @@ def test_what_a_study_may_lack_is_asked_for_in_words(folder: Path) -> None:
 def test_responses_of_ones_own_need_no_nsd(folder: Path) -> None:
     own = {"nsd": None, "subject": None, "responses": '"mine"', "stimuli": '"images.hdf5"'}
     study = open_study(str(write(folder / "s.toml", **own)))
-    assert (study.nsd, study.subject) == (None, 1)
+    assert (study.nsd, study.subject, study.title) == (None, 0, "mine")  # whose they are was not said
+    assert open_study(str(write(folder / "s.toml", **{**own, "subject": "2"}))).title == "mine, subject 2"
     assert (study.responses, study.stimuli) == (folder / "mine", folder / "images.hdf5")
     assert study.measured == folder / "mine"
     with pytest.raises(InputError, match="another type: stimuli"):
@@ -135,10 +141,11 @@ def test_prepared_sessions_are_kept_apart_by_what_chose_them(folder: Path) -> No
         '{noise_ceiling = "10"}',
         "{noise_ceiling = true}",
         "{zscore = false, noise_ceiling = 10}",
-        "{zscores = true}",
         "{subjects = 2}",
         "{subjects = [1]}",
         "{subjects = [1, 1]}",
+        "{subjects = [0, 1]}",
+        "{noise_ceiling = nan}",
         '{subjects = [1, "2"]}',
     ],
 )
@@ -175,3 +182,95 @@ def test_a_path_is_of_the_file_or_its_folder(tiny_study: Path, monkeypatch: pyte
     monkeypatch.chdir(tiny_study.parent.parent)
     for place in (tiny_study, tiny_study.parent, Path(tiny_study.parent.name)):
         assert open_study(place) == open_study(str(tiny_study))
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("zscore = false", "zscore stands under [voxels]"),
+        ("noise_ceiling = 30", "noise_ceiling stands under [voxels]"),
+        ('calssification = "x"', "classification stands at the top"),
+        ("zscor = false", "zscore stands under [voxels]"),
+        ("zqx = 1", "leave out zqx"),
+        ("[voxels]\nzscores = true", "zscore stands under [voxels]"),
+        ('[voxels]\ncue_conflict = "x"', "cue_conflict stands at the top"),
+        ('zscore = false\ncoruptions = "x"', "zscore stands under [voxels]; corruptions stands at the top"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_refused_with_its_place(folder: Path, lines: str, told: str) -> None:
+    file = write(folder / "s.toml")
+    file.write_text(f"{file.read_text()}\n{lines}\n")
+    with pytest.raises(InputError, match="a key that nothing reads") as error:
+        open_study(str(file))
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["image_size", "subject"])
+@pytest.mark.parametrize("value", ["0", "-32"])
+def test_numbers_have_a_range(folder: Path, key: str, value: str) -> None:
+    with pytest.raises(InputError, match=rf"got: +{key} = {value}\n"):
+        open_study(str(write(folder / "s.toml", **{key: value})))
+
+
+def test_a_byte_order_mark_is_no_content(folder: Path) -> None:
+    file = write(folder / "s.toml")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert open_study(file).name == "mine"
+
+
+def test_a_description_is_read_back(folder: Path) -> None:
+    entries = {"name": "naïve 😀", "simulated": False, "image_size": 8, "regions": ["V1", "PIT"], "nsd": 'a "b"\\c'}
+    assert tomllib.loads(as_toml(entries)) == entries
+
+
+def test_the_order_of_regions_is_the_studys(folder: Path) -> None:
+    assert open_study(str(write(folder / "s.toml"))).hierarchy == HIERARCHY
+    assert open_study(str(write(folder / "s.toml", regions='["V1", "7a", "VT-face"]'))).hierarchy == (
+        "V1",
+        "7a",
+        "VT-face",
+    )
+
+
+@pytest.mark.parametrize(
+    "names", ['["V1", "V1"]', '["area 3b"]', '["none"]', '["V1-shuffle"]', "[1]", '["a/b"]', '[["V1"]]']
+)
+def test_regions_need_names(folder: Path, names: str) -> None:
+    with pytest.raises(InputError, match="regions cannot be"):
+        open_study(str(write(folder / "s.toml", regions=names)))
+
+
+def test_an_entry_that_no_study_has(folder: Path) -> None:
+    study = open_study(str(write(folder / "s.toml")))
+    for ask in (study.has, study.need):
+        with pytest.raises(InputError, match="no such entry"):
+            ask("nothing")
+
+
+def test_subjects_together_have_a_folder_each(folder: Path) -> None:
+    own = {"nsd": None, "subject": None, "stimuli": '"s.hdf5"', "voxels": "{subjects = [1, 2]}"}
+    study = open_study(str(write(folder / "s.toml", **{**own, "responses": '"subj01"'})))
+    assert [part.responses.name for part in study.parts] == ["subj01", "subj02"]
+    with pytest.raises(InputError, match="lie in one folder"):
+        open_study(str(write(folder / "s.toml", **{**own, "responses": '"responses"'})))
+
+
+@pytest.mark.parametrize("given", ["here", "./a/../here", "~/here"])
+def test_a_home_is_one_place_for_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """A kernel runs in notebooks/, and inherits the environment."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NBTOOLS_HOME", given)
+    monkeypatch.chdir(tmp_path)
+    assert home() == tmp_path / "here"
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert home() == tmp_path / "here"
+    asked = [sys.executable, "-c", "from nbtools.data.study import home; print(home())"]
+    told = subprocess.run(asked, env=os.environ, capture_output=True, text=True, check=True).stdout
+    assert told.strip() == str(tmp_path / "here")
+
+
+def test_paths_may_begin_at_the_users_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    write(folder / "s.toml", nsd='"~/pictures"')
+    assert open_study("~/s.toml").nsd == folder / "pictures"
