@@ -120,7 +120,7 @@ def is_region(name: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and _RESERVED.isdisjoint(name.split("-"))
 
 
-def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY) -> Condition:
+def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Sequence[str] = ()) -> Condition:
     """Read a condition's name.
 
     Parameters
@@ -130,11 +130,13 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY) -> Conditio
         ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
+    regions : sequence of str
+        All there are; left out, any well-formed name is one.
 
     Raises
     ------
     InputError
-        If the name is none of these. Whether there is such a region, the study's files say.
+        If the name is none of these.
     """
     if name in ("none", "labels"):
         return Condition(name, name, None)  # type: ignore[arg-type]
@@ -143,16 +145,18 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY) -> Conditio
     if name.startswith("decay-") and (weight_decay := _decay(name)):
         return Condition(name, "decay", None, weight_decay)
     guide = name.removesuffix(_MANIFOLD)
-    if guide != name and (guide == "random" or is_region(guide.removesuffix("-shuffle"))):
+    roi = guide.removesuffix("-shuffle")
+    exists = is_region(roi) and (not regions or roi in regions)
+    if guide != name and (guide == "random" or exists):
         return Condition(name, "manifold", parse_condition(guide, hierarchy).roi)
-    roi = name.removesuffix("-shuffle")
-    if is_region(roi):
+    if guide == name and exists:
         return Condition(name, "roi" if roi == name else "shuffle", roi)
     raise InputError(
         f"unknown condition {name!r}",
-        expected="a region, none, random, <region>-shuffle, labels, decay-<number> or <guide>-manifold",
+        expected=f"a region ({', '.join(regions) or NAMING}), none, random, <region>-shuffle, labels, decay-<number> "
+        "or <guide>-manifold",
         got=repr(name),
-        fix=f"check the spelling; a region's name is {NAMING}",
+        fix="check the spelling; names are case-sensitive",
     )
 
 
@@ -192,16 +196,24 @@ def region_labels(roi: str, retinotopy: str = "Kastner2015") -> tuple[str, tuple
     InputError
         If NSD has no such region there.
     """
-    atlases = {retinotopy: RETINOTOPY.get(retinotopy, {}), **FUNCTIONAL}
-    for atlas, regions in atlases.items():
+    for atlas, regions in _atlases(retinotopy).items():
         if roi in regions:
             return atlas, regions[roi]
     raise InputError(
         f"NSD has no region {roi}",
-        expected=", ".join(name for regions in atlases.values() for name in regions),
+        expected=", ".join(nsd_regions(retinotopy)),
         got=f"{roi!r}, retinotopy {retinotopy!r}",
         fix=f"choose one of these, or retinotopy from {', '.join(RETINOTOPY)}",
     )
+
+
+def nsd_regions(retinotopy: str = "Kastner2015") -> tuple[str, ...]:
+    """Name the regions NSD's volumes hold; `retinotopy` as in `region_labels`."""
+    return tuple(roi for regions in _atlases(retinotopy).values() for roi in regions)
+
+
+def _atlases(retinotopy: str) -> dict[str, dict[str, tuple[int, ...]]]:
+    return {retinotopy: RETINOTOPY.get(retinotopy, {}), **FUNCTIONAL}
 
 
 # Dark to light along the hierarchy (steps of inferno, lightness L* 17 to 75), so that the order reads in grey

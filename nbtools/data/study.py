@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.checks import check_choice, reading
-from nbtools.conditions import HIERARCHY, NAMING, RETINOTOPY, is_region
+from nbtools.conditions import HIERARCHY, NAMING, RETINOTOPY, is_region, region_labels
 from nbtools.errors import InputError
 
 # NSD's versions of the betas, as its authors number them; the paper takes b3.
@@ -254,6 +254,10 @@ def open_study(study: str | Path) -> Study:
     entries = _entries(file)
     _checked_name(entries["name"], file)
     subject, voxels = entries.get("subject", 0), _voxels(file, entries.get("voxels", {}))
+    regions = _regions(file, entries.get("regions", []))
+    if "nsd" in entries:
+        for roi in regions:
+            region_labels(roi, voxels.retinotopy)
     places: dict[str, Any] = dict.fromkeys(_PATHS)
     places |= {key: _absolute(file.parent, entries[key]) for key in _PATHS if key in entries}
     prepared = file.parent / "responses" / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
@@ -273,7 +277,7 @@ def open_study(study: str | Path) -> Study:
         subject=subject,
         image_size=entries["image_size"],
         voxels=voxels,
-        regions=_regions(file, entries.get("regions", [])),
+        regions=regions,
         **places,
     )
 
@@ -355,7 +359,8 @@ def _regions(file: Path, names: list[Any]) -> tuple[str, ...]:
 
 def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
     _check_keys(file, _UNDER, entries)
-    choices = VoxelChoices(**{key: tuple(value) if type(value) is list else value for key, value in entries.items()})
+    given: dict[str, Any] = {key: tuple(value) if type(value) is list else value for key, value in entries.items()}
+    choices = VoxelChoices(**given)
     sound = (
         choices.betas in list(BETAS)  # whatever stands there: a table has no hash
         and choices.retinotopy in list(RETINOTOPY)

@@ -65,7 +65,7 @@ def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_
             f"no image has {n_repeats} repeats to estimate noise from",
             expected=f"images with exactly {n_repeats} trials, at least 2",
             got=f"{len(counts)} images with {counts.min()} to {counts.max()} trials",
-            fix="load more sessions, or set n_repeats to a number of trials that images have",
+            fix="take sessions in which images come again, or set n_repeats to a number of trials that images have",
         )
     repeats = responses[order[wanted[:, None] + np.arange(n_repeats)]]  # (n_images, n_repeats, n_voxels)
     noise_variance = repeats.var(axis=1, ddof=1, dtype=np.float64).mean(axis=0)

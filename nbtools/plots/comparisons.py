@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import color
+from nbtools.conditions import HIERARCHY, color
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, ring
+from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
 from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
 from nbtools.plots.tables import at_epsilon, check_drawable, check_points, ordered
 
 SIGNIFICANT = 0.05
 
 
-def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: str = "", title: str) -> go.Figure:
+def scores_by_condition(
+    table: pd.DataFrame, score: str, label: str, *, note: str = "", hierarchy: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show one score per condition with its interval: controls, weight decays, then regions early to late.
 
     Parameters
@@ -27,6 +31,8 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
         The vertical axis' title, with unit.
     note : str
         A sentence above the figure: the trend, as `stats.describe` puts it.
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -37,8 +43,8 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
     """
     check_drawable(table, ("condition", score, "ci_low", "ci_high"))
     fig = new_figure(title, "what guided the network", label)
-    places = axis_places(ordered(table["condition"]))
-    add_conditions(fig, table.set_index("condition"), score, places)
+    places = axis_places(ordered(table["condition"], hierarchy), hierarchy)
+    add_conditions(fig, table.set_index("condition"), score, places, hierarchy)
     if note:
         above = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
         fig.add_annotation(text=note, showarrow=False, font={"size": 13}, **above)
@@ -47,7 +53,7 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
     )
 
 
-def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
+def differences(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show how far each condition stands above each control: one panel per control.
 
     Parameters
@@ -55,6 +61,8 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     table : DataFrame
         From `metrics.comparisons.compare`: ``condition``, ``control``, ``difference``, ``ci_low``, ``ci_high``
         (fractions), ``p_holm``. Filled markers: p after Holm ≤ 0.05.
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -64,14 +72,14 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
-    controls, conditions = ordered(table["control"]), ordered(table["condition"])
+    controls, conditions = (ordered(table[name], hierarchy) for name in ("control", "condition"))
     titles = [f"minus {control}" for control in controls]
     fig, places = panels(title, len(controls), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
-            marker = ring(name, 11, filled=row["p_holm"] <= SIGNIFICANT)
-            bars = error_bars(row, "difference", color(name))
+            marker = ring(name, hierarchy, 11, filled=row["p_holm"] <= SIGNIFICANT)
+            bars = error_bars(row, "difference", color(name, hierarchy))
             add_point(fig, name, value, name, marker=marker, error_x=bars, **place)
         fig.add_vline(x=0, line=DOTTED, **place)
     fig.update_layout(showlegend=False)
@@ -81,7 +89,9 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
 
 
-def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figure:
+def alpha_ablation(
+    accuracy: pd.DataFrame, epsilon: float, *, hierarchy: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show what the weight of guidance buys and costs: robust against clean accuracy, and against α.
 
     Parameters
@@ -91,6 +101,8 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
         chosen ε among them.
     epsilon : float
         The budget of the vertical axes, pixel units.
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -104,11 +116,12 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
     both = at_epsilon(accuracy, 0.0).merge(at_epsilon(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
     check_points(both, keys, fix='pool seeds: robust_accuracy(decisions, by=("condition", "alpha"))')
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
-    for name in ordered(both["condition"]):
+    for name in ordered(both["condition"], hierarchy):
         part = both[both["condition"] == name].sort_values("alpha")
-        bars = error_bars(part, "accuracy_robust", color(name), "line", ("ci_low_robust", "ci_high_robust"))
-        add_curve(fig, part["accuracy_clean"], part, "accuracy_robust", name, size=10, **left)
-        add_curve(fig, part["alpha"], part, "accuracy_robust", name, size=10, error_y=bars, **right)
+        look = look_of(name, hierarchy)
+        bars = error_bars(part, "accuracy_robust", look.color, "line", ("ci_low_robust", "ci_high_robust"))
+        add_curve(fig, part["accuracy_clean"], part, "accuracy_robust", name, look=look, size=10, **left)
+        add_curve(fig, part["alpha"], part, "accuracy_robust", name, look=look, size=10, error_y=bars, **right)
         for _, point in part.iterrows():
             where = {"x": point["accuracy_clean"], "y": point["accuracy_robust"], "yshift": 13}
             text = f"{point['alpha']:g}"

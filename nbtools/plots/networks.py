@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import BASELINES, DECAYS, HIERARCHY, color
+from nbtools.conditions import DECAYS, HIERARCHY, baselines, color
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.metrics.stats import TrendTest, describe
 from nbtools.plots.labels import epsilon_axis, place_labels, spread
-from nbtools.plots.marks import Look, add_conditions, add_curve, add_point, error_bars
+from nbtools.plots.marks import Look, add_conditions, add_curve, add_point, error_bars, look_of, marker
 from nbtools.plots.style import (
     BOTTOM,
     HEIGHT,
@@ -79,7 +79,7 @@ def training_curves(history: pd.DataFrame, *, title: str) -> go.Figure:
     return fig.update_layout(height=TOP + BOTTOM + 230 * places[-1]["row"])
 
 
-def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
+def robustness_curves(accuracy: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show accuracy against the attack's budget, one line and confidence band per condition.
 
     Parameters
@@ -87,6 +87,8 @@ def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
     accuracy : DataFrame
         One row per condition × ε, as ``robust_accuracy(decisions, by=("condition",))`` gives it: ``condition``,
         ``epsilon`` (pixel units), ``accuracy``, ``ci_low``, ``ci_high`` (fractions).
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -98,14 +100,15 @@ def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
     check_accuracy(accuracy)
     fig = new_figure(title, "attack budget ε (pixel units)", "accuracy")
     ends = {}
-    for name in ordered(accuracy["condition"]):
+    for name in ordered(accuracy["condition"], hierarchy):
         part = accuracy[accuracy["condition"] == name].sort_values("epsilon")
         x = part["epsilon"] * 255
-        _band(fig, x, part["ci_low"], part["ci_high"], color(name))
-        add_curve(fig, x, part, "accuracy", name, width=2.5)
+        look = look_of(name, hierarchy)
+        _band(fig, x, part["ci_low"], part["ci_high"], look.color)
+        add_curve(fig, x, part, "accuracy", name, look=look, width=2.5)
         ends[name] = (x.iloc[-1], part["accuracy"].iloc[-1])
     top = min(1.02, 1.06 * float(accuracy["ci_high"].max()) + 0.01)
-    _name_ends(fig, ends, top)
+    _name_ends(fig, ends, top, hierarchy)
     epsilon_axis(fig, accuracy["epsilon"])
     last = float(accuracy["epsilon"].max()) * 255
     fig.update_xaxes(range=[-0.03 * last, 1.03 * last])
@@ -119,6 +122,7 @@ def hierarchy(
     epsilons: Sequence[float],
     seeds: pd.DataFrame | None = None,
     *,
+    hierarchy: Sequence[str] = HIERARCHY,
     title: str,
 ) -> go.Figure:
     """Show whether networks guided by later regions are more robust: one panel per budget.
@@ -133,6 +137,8 @@ def hierarchy(
         The budgets to show, pixel units; 0 is clean.
     seeds : DataFrame, optional
         One row per condition × seed × ε (``robust_accuracy(decisions)``); small dots.
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -142,14 +148,15 @@ def hierarchy(
         If a table is empty or lacks a column, or an ε is not in it.
     """
     check_accuracy(accuracy)
-    places = axis_places(ordered(accuracy["condition"]))
+    places = axis_places(ordered(accuracy["condition"], hierarchy), hierarchy)
     fig, rows = panels(title, len(epsilons), 1, gap=0.2, shared_xaxes=True)
     for epsilon, row in zip(epsilons, rows, strict=True):
-        add_conditions(fig, at_epsilon(accuracy, epsilon).set_index("condition"), "accuracy", places, **row)
+        at = at_epsilon(accuracy, epsilon).set_index("condition")
+        add_conditions(fig, at, "accuracy", places, hierarchy, **row)
         if seeds is not None:
             dots = at_epsilon(seeds, epsilon)
             dots = dots[dots["condition"].isin(places)]
-            marks = {"size": 5, "color": [color(name) for name in dots["condition"]], "opacity": 0.6}
+            marks = {"size": 5, "color": [color(name, hierarchy) for name in dots["condition"]], "opacity": 0.6}
             x = dots["condition"].map(places) + 0.2
             fig.add_scatter(x=x, y=dots["accuracy"], mode="markers", name="one seed", marker=marks, **row)
         text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
@@ -162,7 +169,8 @@ def hierarchy(
     fig.update_layout(showlegend=False, height=TOP + BOTTOM + 45 + 210 * len(epsilons))
     fig.update_layout(margin={"t": TOP + 15, "b": BOTTOM + 30, "r": 60})
     condition_axis(fig, places)
-    for group, text in ((BASELINES, "controls"), (DECAYS, "weight decay"), (HIERARCHY, "regions, early → late")):
+    groups = {"controls": baselines(hierarchy), "weight decay": DECAYS, "regions, early → late": hierarchy}
+    for text, group in groups.items():
         members = [places[name] for name in group if name in places]
         if members:
             below = {"yref": "paper", "y": 0, "yshift": -46, "yanchor": "top", "xref": "x"}
@@ -170,7 +178,7 @@ def hierarchy(
     return fig.update_xaxes(title={"text": "what guided the network", "standoff": 40}, row=len(epsilons), col=1)
 
 
-def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figure:
+def trade_off(accuracy: pd.DataFrame, epsilon: float, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show robust against clean accuracy, one labelled marker per network.
 
     Parameters
@@ -179,6 +187,8 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
         One row per condition (× seed) × ε, as `robust_accuracy` gives it, with ε = 0 and the chosen ε.
     epsilon : float
         The budget of the vertical axis, pixel units.
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -202,8 +212,9 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
     for row in both.to_dict("records"):
         name, (x, y) = row["condition"], (row["accuracy_clean"], row["accuracy_robust"])
         # With a network per seed the markers themselves show the spread; bars would hide them.
-        bars = {} if "seed" in keys else {"error_x": _bars(row, "clean"), "error_y": _bars(row, "robust")}
-        add_point(fig, name, x, y, **bars)
+        look = marker(name, hierarchy)
+        bars = {} if "seed" in keys else {"error_x": _bars(row, "clean", look), "error_y": _bars(row, "robust", look)}
+        add_point(fig, name, x, y, marker=look, **bars)
     bounds = ("accuracy",) if "seed" in keys else ("ci_low", "ci_high")
     fig.update_xaxes(range=padded(both[[f"{bound}_clean" for bound in bounds]]), tickformat=".3~p")
     fig.update_yaxes(range=padded(both[[f"{bound}_robust" for bound in bounds]]), tickformat=".3~p")
@@ -213,18 +224,19 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
     return fig.update_layout(showlegend=False)
 
 
-def _bars(row: Mapping[str, Any], end: str) -> dict[str, Any]:
+def _bars(row: Mapping[str, Any], end: str, look: Mapping[str, Any]) -> dict[str, Any]:
     bounds = (f"ci_low_{end}", f"ci_high_{end}")
-    return error_bars(row, f"accuracy_{end}", color(row["condition"]), "cross", bounds)
+    return error_bars(row, f"accuracy_{end}", look["color"], "cross", bounds)
 
 
-def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: float) -> None:
+def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: float, hierarchy: Sequence[str]) -> None:
     """Write each curve's name to the right of its end (x, y), apart from the others; ``top`` ends the axis."""
     plot_height = HEIGHT - TOP - BOTTOM
     wanted = np.array([y for _, y in ends.values()]) / (top + 0.02) * plot_height
     look = {"xanchor": "left", "arrowhead": 0, "arrowwidth": 1.2, "standoff": 6}
     for (name, (x, y)), raw, place in zip(ends.items(), wanted, spread(wanted, 19, plot_height), strict=True):
-        fig.add_annotation(x=x, y=y, ax=50, ay=raw - place, text=name, arrowcolor=color(name), **look)
+        ink = color(name, hierarchy)
+        fig.add_annotation(x=x, y=y, ax=50, ay=raw - place, text=name, arrowcolor=ink, **look)
 
 
 def _band(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, hex_color: str) -> None:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
-from nbtools.conditions import BASELINES, DECAYS, HIERARCHY
+from nbtools.conditions import DECAYS, HIERARCHY, baselines
 
 Panel = dict[str, Any]  # {"row": row, "col": column}, as plotly's methods take them
 WIDTH, HEIGHT = 900, 500
@@ -89,9 +89,9 @@ def panels(
     return fig.update_layout(template=TEMPLATE, title_text=title), places
 
 
-def axis_places(names: Sequence[str]) -> dict[str, float]:
+def axis_places(names: Sequence[str], hierarchy: Sequence[str] = HIERARCHY) -> dict[str, float]:
     """Return each condition's place on an axis: controls, weight decays, regions, others; a gap between groups."""
-    known = (BASELINES, DECAYS, HIERARCHY)
+    known = (baselines(hierarchy), DECAYS, hierarchy)
     groups = [[name for name in names if name in group] for group in known]
     groups.append([name for name in names if not any(name in group for group in known)])
     places: dict[str, float] = {}

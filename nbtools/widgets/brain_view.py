@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
+from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.anatomy import PLANES, RegionVolume, Surface, slices
 from nbtools.data.images.sets import ImageSet
 from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
@@ -35,6 +36,8 @@ class BrainView(parts.Explorer):
         The images of ``tables.drive``.
     surfaces : sequence of Surface
         From `nbtools.data.brains.anatomy.load_surfaces`; without any a note says so.
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -51,10 +54,12 @@ class BrainView(parts.Explorer):
         images: ImageSet,
         surfaces: Sequence[Surface] = (),
         *,
+        hierarchy: Sequence[str] = HIERARCHY,
         title: str,
     ):
         brain_state.check_tables(volume, tables)
-        self.volume, self.tables, self.images, self.title = volume, tables, images, title
+        self.volume, self.tables, self.images = volume, tables, images
+        self.order, self.title = hierarchy, title
         self.state = state = brain_state.pick_region(volume, volume.names[-1])
         sizes = zip(_AXES.items(), volume.labels.shape, state.at, strict=True)
         sliders = {axis: parts.slider(name, n - 1, place) for (axis, name), n, place in sizes}
@@ -63,7 +68,8 @@ class BrainView(parts.Explorer):
         for plane in range(len(PLANES)):
             for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
                 trace.on_click(partial(self._clicked, plane))
-        self.surfaces = [parts.LiveFigure(surface_view(surface, title=title)) for surface in surfaces]
+        drawn = [surface_view(surface, hierarchy=hierarchy, title=title) for surface in surfaces]
+        self.surfaces = [parts.LiveFigure(figure) for figure in drawn]
         for surface, figure in zip(surfaces, self.surfaces, strict=True):
             figure.data[0].on_click(partial(self._clicked_surface, surface))
         self.words, self.driven = parts.caption(), widgets.HTML(layout=parts.FULL)
@@ -81,11 +87,9 @@ class BrainView(parts.Explorer):
         self._say()
 
     def _drawn(self) -> go.Figure:
-        tables, state = self.tables, self.state
-        cut = slices(self.volume, state.at)
-        return region_view(
-            cut, self.volume.names, state.roi, tables.ceilings, tables.voxels, tables.pattern, title=self.title
-        )
+        tables, state, names = self.tables, self.state, self.volume.names
+        shown = slices(self.volume, state.at), names, state.roi, tables.ceilings, tables.voxels, tables.pattern
+        return region_view(*shown, hierarchy=self.order, title=self.title)
 
     def _say(self) -> None:
         parts.say(self.words, brain_state.describe(self.volume, self.tables, self.state))

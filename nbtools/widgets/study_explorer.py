@@ -33,7 +33,8 @@ class StudyExplorer(parts.Explorer):
     """
 
     def __init__(self, study: str):
-        self.title = open_study(study).title
+        source = open_study(study)
+        self.title, self.order = source.title, source.hierarchy
         self.runs = study_state.all_runs(study)
         notebooks = list(dict.fromkeys(self.runs["notebook"]))
         reached = study_state.metrics_of(self.runs)
@@ -76,17 +77,18 @@ class StudyExplorer(parts.Explorer):
         head = "1 run" if len(found) == 1 else f"{len(found)} runs"
         self.table.value = parts.table_html(head, study_state.table_of(found, chosen["metrics"]), "{:.4g}")
         with parts.drawing(self.curves, self.curves_words):
-            curves = study_state.histories(found)
+            curves = study_state.histories(found, self.order)
             metrics = study_state.measured(curves, chosen["curves"])
             title = f"Training of {curves['folder'].nunique()} networks ({self.title})"
-            parts.fill(self.curves, compared_curves(curves, metrics, title=title))
+            parts.fill(self.curves, compared_curves(curves, metrics, hierarchy=self.order, title=title))
             parts.say(self.curves_words, study_state.describe_curves(curves, metrics))
 
     def _show_hierarchy(self) -> None:
         chosen = HierarchyChoice(**self.networks.values())
         with parts.drawing(self.hierarchy, self.hierarchy_words):
-            accuracy, trends = study_state.hierarchy_of(self.runs, chosen)
+            accuracy, trends = study_state.hierarchy_of(self.runs, chosen, self.order)
             title = f"{chosen.attack}, α = {chosen.alpha:g} ({self.title})"
-            parts.fill(self.hierarchy, hierarchy(accuracy, trends, [0.0, chosen.epsilon], title=title))
+            drawn = hierarchy(accuracy, trends, [0.0, chosen.epsilon], hierarchy=self.order, title=title)
+            parts.fill(self.hierarchy, drawn)
             tested = [f"Trend, {epsilon_label(e)}: {describe(trend)}." for e, trend in trends.items()]
             parts.say(self.hierarchy_words, " ".join([study_state.describe_hierarchy(accuracy, chosen), *tested]))

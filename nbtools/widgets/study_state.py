@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_enough
-from nbtools.conditions import CONDITIONS
+from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.robustness import epsilon_label, robust_accuracy
@@ -98,7 +98,7 @@ def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return shown
 
 
-def histories(table: pd.DataFrame) -> pd.DataFrame:
+def histories(table: pd.DataFrame, hierarchy: Sequence[str] = HIERARCHY) -> pd.DataFrame:
     """Read the training histories of the runs that have one, with ``condition`` and ``run`` (words) of each.
 
     Raises
@@ -114,7 +114,7 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
             got=f"{len(table)} other runs",
             fix="widen the filter",
         )
-    rank = {name: place for place, name in enumerate(CONDITIONS)}
+    rank = {name: place for place, name in enumerate(conditions_of(hierarchy))}
     trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
     named = trainings.assign(condition=trainings["roi"], run=_names(trainings))
     return several.tables(named, "history", columns=("condition", "run", "folder"))
@@ -146,7 +146,9 @@ def usual_alpha(table: pd.DataFrame) -> float:
     return float(table.loc[table["notebook"] == ATTACKS, "alpha"].mode().iloc[0])
 
 
-def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataFrame, dict[float, TrendTest]]:
+def hierarchy_of(
+    table: pd.DataFrame, chosen: HierarchyChoice, hierarchy: Sequence[str] = HIERARCHY
+) -> tuple[pd.DataFrame, dict[float, TrendTest]]:
     """Compute robust accuracy by condition, and the trend along the hierarchy where there are three regions.
 
     Parameters
@@ -155,6 +157,8 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
         From `all_runs`.
     chosen : HierarchyChoice
         Which networks. Where runs differ in other parameters, those with the defaults count.
+    hierarchy : sequence of str
+        Regions, early to late: `Study.hierarchy`.
 
     Returns
     -------
@@ -170,7 +174,7 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
     found = several.chosen(table, ATTACKS, alpha=chosen.alpha, seed=list(chosen.seeds))
     decisions = several.tables(found, "decisions")
     decisions = decisions[decisions["attack"] == chosen.attack]
-    return robust_accuracy(decisions, by=("condition",)), trends(decisions, [0.0, chosen.epsilon])
+    return robust_accuracy(decisions, by=("condition",)), trends(decisions, [0.0, chosen.epsilon], hierarchy)
 
 
 def _names(trainings: pd.DataFrame) -> list[str]:

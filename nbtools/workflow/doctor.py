@@ -138,7 +138,7 @@ def _regions(study: Study, deep: bool) -> str:
     folder = nsd.roi_folder(study.need("nsd"), study.subject)
     _must_exist(folder / "nsdgeneral.nii.gz")
     _must_exist(folder / f"{study.voxels.retinotopy}.nii.gz")
-    rois = [roi for roi in HIERARCHY if roi in RETINOTOPY[study.voxels.retinotopy]]
+    rois = study.regions or [roi for roi in HIERARCHY if roi in RETINOTOPY[study.voxels.retinotopy]]
     masks = nsd.roi_masks(study.need("nsd"), study.subject, rois, study.voxels.retinotopy)
     return ", ".join(f"{roi} {int(mask.sum())}" for roi, mask in masks.items()) + " voxels"
 

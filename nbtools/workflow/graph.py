@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
@@ -145,10 +145,12 @@ class _Planner:
         self.settings = config.get("settings") or {}
         self.alpha = number(self._setting(NETWORKS, "alpha"), "alpha", float)
         self.attacks = str(self._setting(ATTACKED, "attacks")).split()
-        self.rois = self._words("rois", HIERARCHY)
+        self.hierarchy = self.source.hierarchy if self.source else HIERARCHY
+        self.regions = self._region_names()
+        self.rois = self._words("rois", self.hierarchy)
         self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", [0])]
-        ends = f"{self.rois[0]}-shuffle", f"{self.rois[-1]}-shuffle"
-        self.conditions = once([*self._words("controls", ["none", "random", *ends]), *self.rois])
+        controls = [name for name in baselines(self.rois) if name != "labels"]
+        self.conditions = once([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
         self.every = once([*self._words("further", ["labels", *DECAYS]), *self.conditions])
         self.ends = once([self.rois[0], self.rois[-1]])
@@ -157,7 +159,7 @@ class _Planner:
         wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
         targets = {target: self._with_upstream(records) for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
-        guides = once(roi for name in [*self.every, *networks] if (roi := parse_condition(name).roi))
+        guides = once(roi for name in [*self.every, *networks] if (roi := self._condition(name).roi))
         return Graph(
             study=self.study,
             jobs=tuple(self.jobs.values()),
@@ -173,7 +175,7 @@ class _Planner:
     def _demo(self) -> list[Path]:
         attacks = self._all(self._attack, self.conditions)
         return [
-            self._job("01_brain_responses", name="responses"),
+            self._responses(),
             self._job("10_summary", attacks, name="summary", **self._same(self.conditions)),
         ]
 
@@ -187,14 +189,14 @@ class _Planner:
         }
         claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
-        plain = [name for name in self.every if parse_condition(name).kind != "decay"]
+        plain = [name for name in self.every if self._condition(name).kind != "decay"]
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
         shown = {"alphas": " ".join(f"{alpha:g}" for alpha in alphas), **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
-            self._job("01_brain_responses", name="responses"),
+            self._responses(),
             self._job("10_summary", attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
@@ -227,12 +229,16 @@ class _Planner:
 
     # --- jobs ---
 
+    def _responses(self) -> Path:
+        own = {"rois": " ".join(self.hierarchy), **(self.settings.get("01_brain_responses") or {})}
+        return self._job("01_brain_responses", name="responses", **own)
+
     def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
         name = f"predictor_{self._label(roi, seed, self.alpha, study)}"
         return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed)
 
     def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
-        guide, alpha = parse_condition(condition).roi, self.alpha if alpha is None else alpha
+        guide, alpha = self._condition(condition).roi, self.alpha if alpha is None else alpha
         after = [self._predictor(guide, seed, study)] if guide else []
         name = f"network_{self._label(condition, seed, alpha, study)}"
         return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
@@ -270,6 +276,9 @@ class _Planner:
 
     # --- helpers ---
 
+    def _condition(self, name: str) -> Condition:
+        return parse_condition(name, self.hierarchy, self.regions)
+
     def _all(self, plan: Callable[[str, int], Path], conditions: list[str]) -> list[Path]:
         return [plan(condition, seed) for condition in conditions for seed in self.seeds]
 
@@ -296,6 +305,14 @@ class _Planner:
         if self.source is None:
             return is_simulated(self.study) or needed <= {"cue_conflict"}
         return all(map(self.source.has, needed))
+
+    def _region_names(self) -> tuple[str, ...]:
+        """Name the regions there are, or will be; none where it is not known yet."""
+        if self.source is None:
+            return nsd_regions() if is_simulated(self.study) else ()
+        from nbtools.data.brains.measured import region_names  # imports slowly
+
+        return region_names(self.source)
 
     def _words(self, key: str, default: Iterable[object]) -> list[str]:
         return words(self.config[key], key) if key in self.config else list(map(str, default))

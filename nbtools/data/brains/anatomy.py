@@ -16,8 +16,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
-from nbtools.conditions import ROI_LABELS, check_rois
+from nbtools.checks import check_choice, reading
+from nbtools.conditions import ROI_LABELS
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.nsd import reading_volume, roi_folder, roi_volume
 from nbtools.errors import InputError
@@ -197,7 +197,8 @@ def load_surfaces(nsd: Path, subject: int, rois: Sequence[str]) -> tuple[Surface
     InputError
         If a region is unknown, a file is missing beside others or damaged, or labels do not fit the mesh.
     """
-    check_rois(list(rois))
+    for roi in rois:
+        check_choice(f"the surfaces' atlas has no region {roi}", roi, ROI_LABELS)
     for name in (subject_folder(subject), "fsaverage"):
         folder = Path(nsd) / "nsddata" / "freesurfer" / name
         if (folder / "surf" / "lh.inflated").exists():

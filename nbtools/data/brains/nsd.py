@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtools.checks import reading
-from nbtools.conditions import check_rois, region_labels
+from nbtools.conditions import check_rois, nsd_regions, region_labels
 from nbtools.data.brains.betas import BETA_SCALE, TRIALS_PER_SESSION, read_betas
 from nbtools.data.brains.design import design_file, load_design, subject_folder
 from nbtools.data.brains.responses import Design, count_repeats
@@ -45,7 +45,7 @@ def sessions_of(
     study : Study
         With an NSD tree.
     rois : sequence of str
-        Names in `nbtools.conditions.REGIONS`.
+        Of `nbtools.conditions.nsd_regions`.
     wanted : sequence of int, optional
         1-based. Without it all sessions there are, which must then be numbered without a gap.
 
@@ -81,6 +81,11 @@ def sessions_of(
 def design_of(study: Study) -> Design:
     """Return the subject's design, sessions that were not released included."""
     return load_design(study.need("nsd"), study.subject)
+
+
+def regions_of(study: Study) -> tuple[str, ...]:
+    """Name the regions NSD's volumes hold."""
+    return nsd_regions(study.voxels.retinotopy)
 
 
 def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image:
@@ -132,7 +137,7 @@ def roi_masks(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "K
     subject : int
         1 to 8.
     rois : sequence of str
-        Names in `nbtools.conditions.REGIONS`.
+        Of `nbtools.conditions.nsd_regions`.
     retinotopy : {"Kastner2015", "prf-visualrois"}
         Where retinotopic regions are taken from; functional ones stand in volumes of their own.
 

@@ -9,7 +9,14 @@ import nibabel as nib
 import numpy as np
 
 from nbtools.data.brains.responses import Design
-from nbtools.data.brains.sessions import Session, choose_sessions, label_volume, read_session, session_files
+from nbtools.data.brains.sessions import (
+    Session,
+    choose_sessions,
+    label_volume,
+    read_session,
+    regions_of as named_regions,
+    session_files,
+)
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 
@@ -49,6 +56,11 @@ def design_of(study: Study) -> Design:
             fix="correct `shared` in the session files",
         )
     return Design(image_ids, np.unique(image_ids[shared]))
+
+
+def regions_of(study: Study) -> tuple[str, ...]:
+    """Name the regions of the first session; none where there is no session yet."""
+    return next((named_regions(file) for file in session_files(study.responses).values()), ())
 
 
 def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:

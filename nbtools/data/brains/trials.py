@@ -100,7 +100,7 @@ def _check_voxels(roi: str, number: int, session: Session, before: list[Session]
             f"{roi}: sessions hold different voxels",
             expected=f"the {len(first)} of the first session read",
             got=f"{len(session.voxels[roi])}, not the same, in session {number}",
-            fix="prepare all sessions with the same masks",
+            fix="give all sessions the same voxels or sites, in one order; of NSD, prepare them with the same masks",
         )
 
 
@@ -117,7 +117,7 @@ def _check_alive(roi: str, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
             f"{roi}: no voxel varies",
             expected="at least one voxel with finite numbers and variance in every session",
             got=f"{n_dead} of {len(alive)} voxels are constant, or not finite, in a session",
-            fix="check that masks and betas are of one subject and space",
+            fix="leave out such voxels or sites; of NSD, check that masks and betas are of one subject and space",
         )
     if n_dead:
         warnings.warn(
