@@ -14,19 +14,19 @@ from nbtools.metrics.stats import TrendTest, describe, trend_over_images, trend_
 TOO_FEW = "no trend: it takes three regions, two points are none"
 
 
-def in_order(conditions: Sequence[str], hierarchy: Sequence[str] = HIERARCHY) -> list[str]:
+def in_order(conditions: Sequence[str], order: Sequence[str] = HIERARCHY) -> list[str]:
     """Return the regions among these conditions, from early to late."""
-    return [roi for roi in hierarchy if roi in conditions]
+    return [roi for roi in order if roi in conditions]
 
 
-def verdict(scores: Mapping[str, float] | Any, hierarchy: Sequence[str] = HIERARCHY) -> str:
+def verdict(scores: Mapping[str, float] | Any, order: Sequence[str] = HIERARCHY) -> str:
     """Test whether scores rise along the hierarchy, and say what was found.
 
     Parameters
     ----------
     scores : mapping (a dict or a pandas Series) of condition → score
         Controls are left out.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
 
     Raises
@@ -34,12 +34,12 @@ def verdict(scores: Mapping[str, float] | Any, hierarchy: Sequence[str] = HIERAR
     InputError
         If a score is not finite.
     """
-    regions = in_order(list(scores.keys()), hierarchy)
+    regions = in_order(list(scores.keys()), order)
     return describe(trend_test({roi: scores[roi] for roi in regions}, regions)) if len(regions) > 2 else TOO_FEW
 
 
 def trends(
-    decisions: pd.DataFrame, epsilons: Sequence[float], hierarchy: Sequence[str] = HIERARCHY
+    decisions: pd.DataFrame, epsilons: Sequence[float], order: Sequence[str] = HIERARCHY
 ) -> dict[float, TrendTest]:
     """Test at each ε whether regions' robust accuracy rises along the hierarchy: none with fewer than three regions.
 
@@ -49,7 +49,7 @@ def trends(
         As `robustness.check_decisions` describes, with ``condition``.
     epsilons : sequence of float
         Budgets in pixel units, among those attacked; 0 is the clean image.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
 
     Raises
@@ -57,7 +57,7 @@ def trends(
     InputError
         As `correctness`, `trend_over_images`.
     """
-    regions = in_order(list(decisions["condition"].unique()), hierarchy)
+    regions = in_order(list(decisions["condition"].unique()), order)
     tested = epsilons if len(regions) > 2 else []
     return {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
 

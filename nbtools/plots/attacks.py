@@ -39,14 +39,14 @@ _MEASURES = {
 _COLORS = {"zmin": 0, "zmax": 1, "colorscale": [[0, "#e9a3a3"], [1, "#d7ead9"]], "showscale": False}  # failed, passed
 
 
-def attack_curves(accuracy: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def attack_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show accuracy against ε for every attack: one row per condition, L∞ left, L2 right.
 
     Parameters
     ----------
     accuracy : DataFrame
         ``robust_accuracy(decisions, by=("condition", "attack"))``: one row per condition × attack × ε.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -57,7 +57,7 @@ def attack_curves(accuracy: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCH
         If the table is empty, lacks a column, or holds a condition × attack × ε twice.
     """
     check_accuracy(accuracy, ("condition", "attack"))
-    heads = {name: f"accuracy,<br>guided by {name}" for name in ordered(accuracy["condition"], hierarchy)}
+    heads = {name: f"accuracy,<br>guided by {name}" for name in ordered(accuracy["condition"], order)}
     fig = _curves(accuracy, "condition", heads, "accuracy", title)
     return fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
 
@@ -83,14 +83,14 @@ def visibility_curves(summary: pd.DataFrame, *, title: str) -> go.Figure:
     return _curves(summary, "measure", heads, "mean", title)
 
 
-def audit_grid(audit: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def audit_grid(audit: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show which checks each network passed, with their numbers.
 
     Parameters
     ----------
     audit : DataFrame
         Rows of `attacks.audit` with a ``condition``: ``check``, ``value``, ``limit`` (shares), ``passed``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -102,7 +102,7 @@ def audit_grid(audit: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, tit
     """
     check_drawable(audit, ("condition", "check", "value", "limit", "passed"))
     check_points(audit, ("condition", "check"), fix="draw one audit of each network")
-    checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"], hierarchy)
+    checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"], order)
     text = [
         f"{'pass' if passed else 'FAIL'} {value:+.1%}" if np.isfinite(value) else ""
         for passed, value in zip(audit["passed"], audit["value"], strict=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nibabel import Nifti1Image
 
 
-def regions(volume: Nifti1Image, names: Sequence[str], *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> Figure:
+def regions(volume: Nifti1Image, names: Sequence[str], *, order: Sequence[str] = HIERARCHY, title: str) -> Figure:
     """Draw regions on six axial slices with nilearn, in their fixed colours.
 
     Parameters
@@ -28,7 +28,7 @@ def regions(volume: Nifti1Image, names: Sequence[str], *, hierarchy: Sequence[st
         Labels (x, y, z) as `nbtools.data.brains.nsd.roi_volume` gives them: 1 for the first of `names`, and so on.
     names : sequence of str
         The regions.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -39,13 +39,13 @@ def regions(volume: Nifti1Image, names: Sequence[str], *, hierarchy: Sequence[st
     from nilearn import plotting
 
     figure = plt.figure(figsize=(11, 2.8))
-    palette = ListedColormap([color(roi, hierarchy) for roi in names])
+    palette = ListedColormap([color(roi, order) for roi in names])
     look: dict = {"alpha": 1, "black_bg": False, "annotate": False, "draw_cross": False, "colorbar": False}
     slices: dict = {"display_mode": "z", "cut_coords": 6, "bg_img": None}
     plotting.plot_roi(
         volume, cmap=palette, vmin=1, vmax=len(names), figure=figure, axes=(0, 0.1, 1, 0.75), **slices, **look
     )
-    handles = [plt.Rectangle((0, 0), 1, 1, color=color(roi, hierarchy)) for roi in names]
+    handles = [plt.Rectangle((0, 0), 1, 1, color=color(roi, order)) for roi in names]
     figure.legend(handles, names, loc="lower center", ncols=len(names), frameon=False)
     figure.suptitle(f"{title}: axial slices, lowest first", x=0.01, ha="left")
     plt.close(figure)  # a notebook shows the returned figure; an open one would be shown twice
@@ -56,7 +56,7 @@ def noise_ceilings(
     table: pd.DataFrame,
     published: Mapping[str, tuple[float, float]] | None = None,
     *,
-    hierarchy: Sequence[str] = HIERARCHY,
+    order: Sequence[str] = HIERARCHY,
     title: str,
 ) -> go.Figure:
     """Show the distribution of voxels' noise ceilings in each region.
@@ -67,7 +67,7 @@ def noise_ceilings(
         One row per voxel: ``roi``, ``voxel``, ``noise_ceiling`` (percent of variance).
     published : mapping of roi → (mean, SD), optional
         Values to compare with, drawn as open diamonds.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -78,11 +78,11 @@ def noise_ceilings(
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("roi", "voxel", "noise_ceiling"))
-    rois = ordered(table["roi"], hierarchy)
+    rois = ordered(table["roi"], order)
     fig = new_figure(title, "region", "noise ceiling (% of variance)")
     for place, roi in enumerate(rois):
         values = table.loc[table["roi"] == roi, "noise_ceiling"]
-        ink = color(roi, hierarchy)
+        ink = color(roi, order)
         look = {"line": {"color": ink, "width": 1.5}, "fillcolor": faded(ink, 0.25), "width": 0.8}
         said = {"name": roi, "showlegend": False, "hoverinfo": "skip"}
         fig.add_violin(x0=place, y=values, points=False, spanmode="hard", **look, **said)
@@ -96,14 +96,14 @@ def noise_ceilings(
     return fig.update_xaxes(tickvals=np.arange(len(rois)), ticktext=ticks)
 
 
-def predictor_scores(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def predictor_scores(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show each region's pattern correlations over images, beside its shuffled control.
 
     Parameters
     ----------
     table : DataFrame
         One row per image: ``roi``, ``image_id``, ``pattern_r``, ``control`` (``trained`` or ``shuffled``).
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -115,27 +115,27 @@ def predictor_scores(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCH
     """
     check_drawable(table, ("roi", "image_id", "pattern_r", "control"))
     check_names(table["control"], ("trained", "shuffled"), "control")
-    rois = ordered(table["roi"], hierarchy)
+    rois = ordered(table["roi"], order)
     fig = new_figure(title, "region of the predictor", "pattern correlation r (one per image)")
     fig.add_hline(y=0, line={"color": PALE, "width": 1})
     for place, roi in enumerate(rois):
         for control, shift in (("trained", -0.19), ("shuffled", 0.19)):
             look = {"name": f"{roi}, {control}", "x0": place + shift, "width": 0.32, "showlegend": False}
-            add_control(fig, table, roi, control, hierarchy, **look)
+            add_control(fig, table, roi, control, order, **look)
     for name, fill, line in (("trained", faded(INK, 0.35), INK), ("shuffled pairing", "white", PALE)):
         marker = {"symbol": "square", "size": 13, "color": fill, "line": {"color": line, "width": 2}}
         add_key(fig, name, marker)
     return fig.update_xaxes(tickvals=np.arange(len(rois)), ticktext=[f"<b>{roi}</b>" for roi in rois])
 
 
-def voxel_scores(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def voxel_scores(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show each voxel's prediction r against the highest r its noise allows, sqrt(NC/100); a panel per region.
 
     Parameters
     ----------
     table : DataFrame
         One row per voxel: ``roi``, ``voxel``, ``r``, ``noise_ceiling`` (percent of variance).
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -146,14 +146,14 @@ def voxel_scores(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, t
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("roi", "voxel", "r", "noise_ceiling"))
-    rois = ordered(table["roi"], hierarchy)
+    rois = ordered(table["roi"], order)
     columns = min(4, len(rois))
     titles = {"x_title": "ceiling of the voxel, √(NC/100)", "y_title": "prediction r of the voxel"}
     fig, places = panels(title, len(rois), columns, gap=0.24, shared_yaxes=True, horizontal_spacing=0.03, **titles)
     corner = {"x": 0.03, "y": 0.99, "yanchor": "top", "align": "left", "xanchor": "left"}
     for roi, place in zip(rois, places, strict=True):
         part = table[table["roi"] == roi]
-        add_voxels(fig, part, roi, hierarchy, text=part["voxel"], **place)
+        add_voxels(fig, part, roi, order, text=part["voxel"], **place)
         text = f"<b>{roi}</b>, {len(part)} voxels<br>median r {part['r'].median():.2f}"
         fig.add_annotation(text=text, **corner, showarrow=False, **place)
     low = min(-0.1, float(table["r"].min()) - 0.05)
@@ -165,23 +165,23 @@ def voxel_scores(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, t
 
 
 def add_control(
-    fig: go.Figure, table: pd.DataFrame, roi: str, control: str, hierarchy: Sequence[str], **options: Any
+    fig: go.Figure, table: pd.DataFrame, roi: str, control: str, order: Sequence[str], **options: Any
 ) -> None:
     """Draw the pattern correlations of a region as a box: trained in its colour, the shuffled control pale."""
-    ink = color(roi, hierarchy)
+    ink = color(roi, order)
     line, fill = (ink, faded(ink, 0.35)) if control == "trained" else (PALE, "white")
     values = table.loc[(table["roi"] == roi) & (table["control"] == control), "pattern_r"]
     look = {"boxmean": True, "boxpoints": False, "line": {"color": line, "width": 1.8}, "fillcolor": fill}
     fig.add_box(y=values, **look, **options)
 
 
-def add_voxels(fig: go.Figure, voxels: pd.DataFrame, roi: str, hierarchy: Sequence[str], **options: Any) -> None:
+def add_voxels(fig: go.Figure, voxels: pd.DataFrame, roi: str, order: Sequence[str], **options: Any) -> None:
     """Draw r of a region's voxels against the highest that their noise allows, and the line on which both agree."""
     panel = {"row": options["row"], "col": options["col"]}
     line = {"color": PALE, "width": 1.5}
     fig.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", **panel)
     ceiling = np.sqrt(voxels["noise_ceiling"].clip(lower=0) / 100)
-    marker = {"color": color(roi, hierarchy), "size": 5, "opacity": 0.5}
+    marker = {"color": color(roi, order), "size": 5, "opacity": 0.5}
     fig.add_scatter(x=ceiling, y=voxels["r"], mode="markers", name=roi, marker=marker, **options)
 
 

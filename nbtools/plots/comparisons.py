@@ -17,7 +17,7 @@ SIGNIFICANT = 0.05
 
 
 def scores_by_condition(
-    table: pd.DataFrame, score: str, label: str, *, note: str = "", hierarchy: Sequence[str] = HIERARCHY, title: str
+    table: pd.DataFrame, score: str, label: str, *, note: str = "", order: Sequence[str] = HIERARCHY, title: str
 ) -> go.Figure:
     """Show one score per condition with its interval: controls, weight decays, then regions early to late.
 
@@ -31,7 +31,7 @@ def scores_by_condition(
         The vertical axis' title, with unit.
     note : str
         A sentence above the figure: the trend, as `stats.describe` puts it.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -43,8 +43,8 @@ def scores_by_condition(
     """
     check_drawable(table, ("condition", score, "ci_low", "ci_high"))
     fig = new_figure(title, "what guided the network", label)
-    places = axis_places(ordered(table["condition"], hierarchy), hierarchy)
-    add_conditions(fig, table.set_index("condition"), score, places, hierarchy)
+    places = axis_places(ordered(table["condition"], order), order)
+    add_conditions(fig, table.set_index("condition"), score, places, order)
     if note:
         above = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
         fig.add_annotation(text=note, showarrow=False, font={"size": 13}, **above)
@@ -53,7 +53,7 @@ def scores_by_condition(
     )
 
 
-def differences(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show how far each condition stands above each control: one panel per control.
 
     Parameters
@@ -61,7 +61,7 @@ def differences(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, ti
     table : DataFrame
         From `metrics.comparisons.compare`: ``condition``, ``control``, ``difference``, ``ci_low``, ``ci_high``
         (fractions), ``p_holm``. Filled markers: p after Holm ≤ 0.05.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -72,14 +72,14 @@ def differences(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, ti
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
-    controls, conditions = (ordered(table[name], hierarchy) for name in ("control", "condition"))
+    controls, conditions = (ordered(table[name], order) for name in ("control", "condition"))
     titles = [f"minus {control}" for control in controls]
     fig, places = panels(title, len(controls), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
-            marker = ring(name, hierarchy, 11, filled=row["p_holm"] <= SIGNIFICANT)
-            bars = error_bars(row, "difference", color(name, hierarchy))
+            marker = ring(name, order, 11, filled=row["p_holm"] <= SIGNIFICANT)
+            bars = error_bars(row, "difference", color(name, order))
             add_point(fig, name, value, name, marker=marker, error_x=bars, **place)
         fig.add_vline(x=0, line=DOTTED, **place)
     fig.update_layout(showlegend=False)
@@ -90,7 +90,7 @@ def differences(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, ti
 
 
 def alpha_ablation(
-    accuracy: pd.DataFrame, epsilon: float, *, hierarchy: Sequence[str] = HIERARCHY, title: str
+    accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str
 ) -> go.Figure:
     """Show what the weight of guidance buys and costs: robust against clean accuracy, and against α.
 
@@ -101,7 +101,7 @@ def alpha_ablation(
         chosen ε among them.
     epsilon : float
         The budget of the vertical axes, pixel units.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -116,9 +116,9 @@ def alpha_ablation(
     both = at_epsilon(accuracy, 0.0).merge(at_epsilon(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
     check_points(both, keys, fix='pool seeds: robust_accuracy(decisions, by=("condition", "alpha"))')
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
-    for name in ordered(both["condition"], hierarchy):
+    for name in ordered(both["condition"], order):
         part = both[both["condition"] == name].sort_values("alpha")
-        look = look_of(name, hierarchy)
+        look = look_of(name, order)
         bars = error_bars(part, "accuracy_robust", look.color, "line", ("ci_low_robust", "ci_high_robust"))
         add_curve(fig, part["accuracy_clean"], part, "accuracy_robust", name, look=look, size=10, **left)
         add_curve(fig, part["alpha"], part, "accuracy_robust", name, look=look, size=10, error_y=bars, **right)

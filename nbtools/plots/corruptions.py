@@ -15,7 +15,7 @@ from nbtools.plots.tables import check_drawable, ordered
 _COLUMNS = 3
 
 
-def corruption_curves(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def corruption_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show accuracy against severity, a panel per corruption and a line per condition.
 
     Parameters
@@ -23,7 +23,7 @@ def corruption_curves(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
     table : DataFrame
         From `metrics.corruptions.corruption_accuracy`: ``condition``, ``corruption``, ``severity`` (0: clean),
         ``accuracy``, ``ci_low``, ``ci_high``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -34,7 +34,7 @@ def corruption_curves(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", "corruption", "severity", "accuracy", "ci_low", "ci_high"))
-    kinds, conditions = list(dict.fromkeys(table["corruption"])), ordered(table["condition"], hierarchy)
+    kinds, conditions = list(dict.fromkeys(table["corruption"])), ordered(table["condition"], order)
     heads = [kind.replace("_", " ") for kind in kinds]
     columns = min(len(kinds), _COLUMNS)
     fig, places = panels(
@@ -43,7 +43,7 @@ def corruption_curves(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
     for kind, place in zip(kinds, places, strict=True):
         for name in conditions:
             line = table[(table["corruption"] == kind) & (table["condition"] == name)].sort_values("severity")
-            look = look_of(name, hierarchy)
+            look = look_of(name, order)
             add_curve(fig, line["severity"], line, "accuracy", name, look=look, bars="cross", size=7, **place)
     fig.update_xaxes(dtick=1, title_text="severity (0: clean)")
     fig.update_yaxes(tickformat=".0%", rangemode="tozero")

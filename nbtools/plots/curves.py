@@ -15,7 +15,7 @@ from nbtools.plots.tables import check_drawable, check_names
 
 
 def compared_curves(
-    histories: pd.DataFrame, metrics: Sequence[str], *, hierarchy: Sequence[str] = HIERARCHY, title: str
+    histories: pd.DataFrame, metrics: Sequence[str], *, order: Sequence[str] = HIERARCHY, title: str
 ) -> go.Figure:
     """Show how several trainings went on validation images: one panel per metric, one line per run.
 
@@ -26,7 +26,7 @@ def compared_curves(
         metrics.
     metrics : sequence of str
         Keys of `METRIC_LABELS`.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -43,7 +43,7 @@ def compared_curves(
     fig, places = panels(title, len(metrics), subplot_titles=heads, horizontal_spacing=0.2 / (len(metrics) + 1))
     for metric, place in zip(metrics, places, strict=True):
         for _, part in validation[validation[metric].notna()].groupby("folder", sort=False):
-            run, look = part["run"].iloc[0], look_of(part["condition"].iloc[0], hierarchy)
+            run, look = part["run"].iloc[0], look_of(part["condition"].iloc[0], order)
             hover = run + "<br>epoch %{x}: %{y:.3f}<extra></extra>"
             add_curve(fig, part["epoch"], part, metric, run, look=look, size=7, hovertemplate=hover, **place)
     fig.update_xaxes(title_text="epoch")

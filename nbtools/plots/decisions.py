@@ -26,7 +26,7 @@ def decision_path(
     level: float | None = None,
     *,
     x_title: str = X_TITLE,
-    hierarchy: Sequence[str] = HIERARCHY,
+    order: Sequence[str] = HIERARCHY,
     title: str,
 ) -> go.Figure:
     """Show how the decision about one image changes with the attack's budget, and where it flips.
@@ -40,7 +40,7 @@ def decision_path(
         An ε to mark, in 1/255.
     x_title : str
         The unit of ε.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -53,7 +53,7 @@ def decision_path(
     _check_path(path)
     fig = new_figure(title, x_title, "probability").update_layout(height=HEIGHT)
     for slot, name in enumerate(dict.fromkeys(path["condition"])):
-        look = look_of(name, hierarchy)
+        look = look_of(name, order)
         _draw_path(fig, path[path["condition"] == name].sort_values("level"), name, look, slot, _positions(path))
     fig.update_xaxes(**_level_axis(path))
     fig.update_yaxes(**_PROBABILITY)
@@ -70,7 +70,7 @@ def mark_level(figure: go.Figure, path: pd.DataFrame, level: float) -> None:
 
 
 def class_bars(
-    bars: pd.DataFrame, path: pd.DataFrame, level: float, *, hierarchy: Sequence[str] = HIERARCHY, title: str
+    bars: pd.DataFrame, path: pd.DataFrame, level: float, *, order: Sequence[str] = HIERARCHY, title: str
 ) -> go.Figure:
     """Show the class probabilities of one or two networks, clean and at one ε.
 
@@ -85,7 +85,7 @@ def class_bars(
         As `decision_path` takes it, of the same one or two conditions.
     level : float
         The ε of `bars`, in 1/255.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -107,7 +107,7 @@ def class_bars(
         )
     fig, places = panels(title, SLOTS, subplot_titles=[" "] * SLOTS, horizontal_spacing=0.14)
     for name, place in zip([*names, *[None] * SLOTS], places, strict=False):
-        ink = color(name, hierarchy) if name else GHOST
+        ink = color(name, order) if name else GHOST
         _draw_bars(fig, bars[bars["condition"] == name], ink, place)
     fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4})
     fig.update_yaxes(**_class_axis(bars, path))

@@ -17,7 +17,7 @@ from nbtools.plots.tables import check_drawable, ordered
 _SURFACE_AXES = "along the gradient's sign and a random direction, both in 1/255"
 
 
-def smoothness_curves(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def smoothness_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show the mean squared input gradient against the attack's budget, one line per condition.
 
     Parameters
@@ -25,7 +25,7 @@ def smoothness_curves(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
     table : DataFrame
         From `metrics.smoothness.smoothness`: ``condition``, ``epsilon`` (pixel units), ``mean``, ``ci_low``,
         ``ci_high``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -37,11 +37,11 @@ def smoothness_curves(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
     """
     check_drawable(table, ("condition", "epsilon", "mean", "ci_low", "ci_high"))
     fig = new_figure(title, "attack budget ε (pixel units)", "mean squared gradient (nats² / pixel²)")
-    names = ordered(table["condition"], hierarchy)
+    names = ordered(table["condition"], order)
     for place, name in enumerate(names):
         part = table[table["condition"] == name].sort_values("epsilon")
         nudge = (place - (len(names) - 1) / 2) * 0.012 * table["epsilon"].max() * 255  # so that bars do not hide
-        look = look_of(name, hierarchy)
+        look = look_of(name, order)
         add_curve(fig, part["epsilon"] * 255 + nudge, part, "mean", name, look=look, bars="line", size=9)
     epsilon_axis(fig, table["epsilon"])
     return legend_beside(fig.update_yaxes(type="log", dtick=1), len(names))
@@ -91,14 +91,14 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
     return fig.update_layout(height=TOP + 60 + 290 * places[-1]["row"], margin={"l": 10, "t": TOP + 20, "b": 20})
 
 
-def transfer_heatmap(matrix: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def transfer_heatmap(matrix: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show every target's accuracy on every source's adversarial images; the diagonal is the white-box attack.
 
     Parameters
     ----------
     matrix : DataFrame
         From `metrics.transfer.transfer_matrix`: ``source``, ``target``, ``accuracy``, ``ci_low``, ``ci_high``, ``n``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -113,7 +113,7 @@ def transfer_heatmap(matrix: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
     text = [f"{value:.2f}".lstrip("0") if value < 1 else "1" for value in matrix["accuracy"]]
     look = {"zmin": 0, "zmax": 1, "colorbar": {"title": "accuracy", "tickformat": ".0%"}}
     cells = matrix.assign(said=said, text=text)
-    fig = matrix_figure(title, cells, ("source", "target"), "accuracy", "%{y} → %{x}", hierarchy, **look)
+    fig = matrix_figure(title, cells, ("source", "target"), "accuracy", "%{y} → %{x}", order, **look)
     fig.update_xaxes(title_text="target (whose accuracy)")
     fig.update_yaxes(title_text="source (whose adversarial images)")
     for place in range(matrix["source"].nunique()):
@@ -123,7 +123,7 @@ def transfer_heatmap(matrix: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
 
 
 def equal_smoothness(
-    table: pd.DataFrame, family: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str
+    table: pd.DataFrame, family: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str
 ) -> go.Figure:
     """Show transfer robustness against smoothness: the weight-decay family as a line, the others beside it.
 
@@ -134,7 +134,7 @@ def equal_smoothness(
         ``ci_low``, ``ci_high`` (of the difference; drawn as the bar where the network is matched).
     family : DataFrame
         ``condition``, ``smoothness``, ``accuracy`` of the weight-decay networks.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -148,15 +148,15 @@ def equal_smoothness(
     check_drawable(family, ("condition", "smoothness", "accuracy"))
     fig = new_figure(title, "mean squared gradient (nats² / pixel²; left is smoother)", "accuracy on others' images")
     line = family.sort_values("smoothness")
-    look = look_of(DECAYS[0], hierarchy)
+    look = look_of(DECAYS[0], order)
     add_curve(fig, line["smoothness"], line, "accuracy", "weight decay", look=look, size=10, text=line["condition"])
     fig.update_traces(marker_symbol=[symbol(name) for name in line["condition"]])
     for row in table.to_dict("records"):
         name, value = row["condition"], row["accuracy"]
         family_value = value - row["difference"]  # NaN where the family has no member to compare with
         matched = {"accuracy": value, "low": family_value + row["ci_low"], "high": family_value + row["ci_high"]}
-        bars = error_bars(matched, "accuracy", color(name, hierarchy), bounds=("low", "high"))
-        mark = {"marker": marker(name, hierarchy), "error_y": None if np.isnan(family_value) else bars}
+        bars = error_bars(matched, "accuracy", color(name, order), bounds=("low", "high"))
+        mark = {"marker": marker(name, order), "error_y": None if np.isnan(family_value) else bars}
         add_point(fig, name, row["smoothness"], value, **mark)
     fig.update_xaxes(type="log", tickcolor=INK)
     return legend_beside(fig.update_yaxes(tickformat=".0%"), 1 + len(table))

@@ -26,7 +26,7 @@ _COLUMNS = ("condition", "measure", "value", "ci_low", "ci_high")
 _WIDTH, _HEIGHT = 1000, 640
 
 
-def manifolds_by_condition(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def manifolds_by_condition(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show every measure of every condition, a panel each: early to late, one marker per space.
 
     Parameters
@@ -34,7 +34,7 @@ def manifolds_by_condition(table: pd.DataFrame, *, hierarchy: Sequence[str] = HI
     table : DataFrame
         One row per condition × space × measure: ``condition``, ``space`` (as "measured" and "predicted"; the first is
         drawn filled, others open), ``measure`` (of `PANELS`), ``value``, ``ci_low``, ``ci_high``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -47,19 +47,19 @@ def manifolds_by_condition(table: pd.DataFrame, *, hierarchy: Sequence[str] = HI
     check_drawable(table, (*_COLUMNS, "space"))
     fig, places_of = _panels(table, title)
     spaces = list(dict.fromkeys(table["space"]))
-    names = ordered(table["condition"], hierarchy)
-    places = axis_places(names, hierarchy)
+    names = ordered(table["condition"], order)
+    places = axis_places(names, order)
     for measure, place in places_of.items():
         for i, space in enumerate(spaces):
             rows = table[(table["measure"] == measure) & (table["space"] == space)].set_index("condition")
             shift = (i - (len(spaces) - 1) / 2) * 0.3
-            line = [name for name in hierarchy if name in rows.index]
+            line = [name for name in order if name in rows.index]
             joined = {"x": [places[name] + shift for name in line], "y": rows.loc[line, "value"]}
             style = {"color": PALE, "width": 1.5, "dash": "solid" if i == 0 else "dot"}
             fig.add_scatter(**joined, mode="lines", line=style, showlegend=False, hoverinfo="skip", **place)
             for name, row in rows.iterrows():
-                ink = color(name, hierarchy)
-                look = {"marker": ring(name, hierarchy, filled=i == 0), "error_y": error_bars(row, "value", ink)}
+                ink = color(name, order)
+                look = {"marker": ring(name, order, filled=i == 0), "error_y": error_bars(row, "value", ink)}
                 x = places[name] + shift
                 add_point(fig, f"{name}, {space}", x, row["value"], showlegend=False, **look, **place)
         fig.update_xaxes(tickvals=list(places.values()), ticktext=names, **place)
@@ -69,7 +69,7 @@ def manifolds_by_condition(table: pd.DataFrame, *, hierarchy: Sequence[str] = HI
     return fig.update_xaxes(title_text="region")
 
 
-def manifolds_by_readout(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def manifolds_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show how every measure changes from read-out to read-out, one line per condition.
 
     Parameters
@@ -77,7 +77,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIER
     table : DataFrame
         One row per condition × read-out × measure: ``condition``, ``readout``, ``measure`` (of `PANELS`), ``value``,
         ``ci_low``, ``ci_high``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -90,7 +90,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIER
     check_drawable(table, (*_COLUMNS, "readout"))
     check_names(table["readout"], READOUT_ORDER, "readout")
     fig, places_of = _panels(table, title)
-    names = ordered(table["condition"], hierarchy)
+    names = ordered(table["condition"], order)
     readouts = [name for name in READOUT_ORDER if name in set(table["readout"])]
     for measure, place in places_of.items():
         for i, name in enumerate(names):
@@ -98,14 +98,14 @@ def manifolds_by_readout(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIER
             part = part.loc[[readout for readout in readouts if readout in part.index]]
             nudge = (i - (len(names) - 1) / 2) * 0.03  # so that bars do not hide one another
             x = [readouts.index(readout) + nudge for readout in part.index]
-            add_curve(fig, x, part, "value", name, look=look_of(name, hierarchy), bars="line", width=1.5, **place)
+            add_curve(fig, x, part, "value", name, look=look_of(name, order), bars="line", width=1.5, **place)
         ends = [-0.35, len(readouts) - 0.65]
         fig.update_xaxes(tickvals=list(range(len(readouts))), ticktext=readouts, range=ends, **place)
     return _legend_beside(fig.update_xaxes(title_text="read-out"), len(names))
 
 
 def manifolds_and_gain(
-    table: pd.DataFrame, statistics: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str
+    table: pd.DataFrame, statistics: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str
 ) -> go.Figure:
     """Show what each network gained against each measure of geometry, with the correlation above each panel.
 
@@ -116,7 +116,7 @@ def manifolds_and_gain(
         ``gain``, ``gain_low``, ``gain_high`` (fractions).
     statistics : DataFrame
         From `metrics.gain.correlate_with_gain`: ``measure``, ``rho``, ``ci_low``, ``ci_high``, ``p_holm``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -134,13 +134,13 @@ def manifolds_and_gain(
     fig, places_of = _panels(table, title, {name: _found(row) for name, row in found.iterrows()})
     for measure, place in places_of.items():
         for row in table[table["measure"] == measure].to_dict("records"):
-            name, ink = row["condition"], color(row["condition"], hierarchy)
+            name, ink = row["condition"], color(row["condition"], order)
             bars = {
                 "error_x": error_bars(row, "value", ink, "cross"),
                 "error_y": error_bars(row, "gain", ink, "cross", ("gain_low", "gain_high")),
             }
             named = place == {"row": 1, "col": 1}
-            look = {"marker": ring(name, hierarchy), "showlegend": named}
+            look = {"marker": ring(name, order), "showlegend": named}
             add_point(fig, name, row["value"], row["gain"], **look, **bars, **place)
         fig.add_hline(y=0, line=DOTTED, **place)
         fig.update_xaxes(title_text=PANELS[measure], **place)

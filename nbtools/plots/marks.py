@@ -31,9 +31,9 @@ class Look:
     symbol: str = "circle"
 
 
-def look_of(condition: str, hierarchy: Sequence[str]) -> Look:
+def look_of(condition: str, order: Sequence[str]) -> Look:
     """Return a condition's look in a hierarchy."""
-    return Look(color(condition, hierarchy), dash(condition), symbol(condition, hierarchy))
+    return Look(color(condition, order), dash(condition), symbol(condition, order))
 
 
 def error_bars(
@@ -63,15 +63,15 @@ def interval_text(value: float, low: float, high: float) -> str:
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def marker(condition: str, hierarchy: Sequence[str], size: float = 12) -> dict[str, Any]:
+def marker(condition: str, order: Sequence[str], size: float = 12) -> dict[str, Any]:
     """Return a condition's marker."""
-    look = look_of(condition, hierarchy)
+    look = look_of(condition, order)
     return {"symbol": look.symbol, "size": size, "color": look.color, "line": {"width": 1.5}}
 
 
-def ring(condition: str, hierarchy: Sequence[str], size: float = 10, *, filled: bool = True) -> dict[str, Any]:
+def ring(condition: str, order: Sequence[str], size: float = 10, *, filled: bool = True) -> dict[str, Any]:
     """Return a condition's marker with an edge in its colour, filled or white."""
-    plain = marker(condition, hierarchy, size)
+    plain = marker(condition, order, size)
     return {**plain, "color": plain["color"] if filled else "white", "line": {"width": 2, "color": plain["color"]}}
 
 
@@ -124,19 +124,14 @@ def add_curve(
 
 
 def add_conditions(
-    fig: go.Figure,
-    rows: pd.DataFrame,
-    score: str,
-    places: Mapping[str, float],
-    hierarchy: Sequence[str],
-    **panel: int,
+    fig: go.Figure, rows: pd.DataFrame, score: str, places: Mapping[str, float], order: Sequence[str], **panel: int
 ) -> None:
     """Draw a score of every condition (the rows' index) with its interval, at its place on the horizontal axis.
 
     A grey line joins the hierarchy's regions, a dotted one is at the unguided network's score.
     """
     names = [name for name in places if name in rows.index]
-    guided = [name for name in names if name in hierarchy]
+    guided = [name for name in names if name in order]
     joined = {"x": [places[name] for name in guided], "y": rows.loc[guided, score]}
     fig.add_scatter(**joined, mode="lines", line={"color": "#cfcfcf", "width": 2}, hoverinfo="skip", **panel)
     if "none" in names:
@@ -144,7 +139,7 @@ def add_conditions(
         fig.add_hline(y=rows.loc["none", score], line=DOTTED, **label, **panel)
     for name in names:
         row = rows.loc[name]
-        look = {"marker": marker(name, hierarchy), "error_y": error_bars(row, score, color(name, hierarchy))}
+        look = {"marker": marker(name, order), "error_y": error_bars(row, score, color(name, order))}
         add_point(fig, name, places[name], row[score], **look, **panel)
 
 
@@ -154,13 +149,7 @@ def add_key(fig: go.Figure, name: str, marks: Mapping[str, Any], **options: Any)
 
 
 def matrix_figure(
-    title: str,
-    table: pd.DataFrame,
-    keys: tuple[str, str],
-    value: str,
-    hover: str,
-    hierarchy: Sequence[str],
-    **options: Any,
+    title: str, table: pd.DataFrame, keys: tuple[str, str], value: str, hover: str, order: Sequence[str], **options: Any
 ) -> go.Figure:
     """Return a heat map of a value of all pairs of conditions.
 
@@ -176,12 +165,12 @@ def matrix_figure(
         The column to show.
     hover : str
         What a hover says first, with ``%{y}`` and ``%{x}`` for the two conditions.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     options
         Go to plotly's heat map.
     """
-    names = ordered(table[keys[0]], hierarchy)
+    names = ordered(table[keys[0]], order)
     square = table.pivot(index=keys[0], columns=keys[1]).loc[names]
     values, text, said = (square[column][names].to_numpy() for column in (value, "text", "said"))
     words = {"text": text, "texttemplate": "%{text}", "textfont": {"size": 11}, "customdata": said}

@@ -79,7 +79,7 @@ def training_curves(history: pd.DataFrame, *, title: str) -> go.Figure:
     return fig.update_layout(height=TOP + BOTTOM + 230 * places[-1]["row"])
 
 
-def robustness_curves(accuracy: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def robustness_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show accuracy against the attack's budget, one line and confidence band per condition.
 
     Parameters
@@ -87,7 +87,7 @@ def robustness_curves(accuracy: pd.DataFrame, *, hierarchy: Sequence[str] = HIER
     accuracy : DataFrame
         One row per condition × ε, as ``robust_accuracy(decisions, by=("condition",))`` gives it: ``condition``,
         ``epsilon`` (pixel units), ``accuracy``, ``ci_low``, ``ci_high`` (fractions).
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -100,15 +100,15 @@ def robustness_curves(accuracy: pd.DataFrame, *, hierarchy: Sequence[str] = HIER
     check_accuracy(accuracy)
     fig = new_figure(title, "attack budget ε (pixel units)", "accuracy")
     ends = {}
-    for name in ordered(accuracy["condition"], hierarchy):
+    for name in ordered(accuracy["condition"], order):
         part = accuracy[accuracy["condition"] == name].sort_values("epsilon")
         x = part["epsilon"] * 255
-        look = look_of(name, hierarchy)
+        look = look_of(name, order)
         _band(fig, x, part["ci_low"], part["ci_high"], look.color)
         add_curve(fig, x, part, "accuracy", name, look=look, width=2.5)
         ends[name] = (x.iloc[-1], part["accuracy"].iloc[-1])
     top = min(1.02, 1.06 * float(accuracy["ci_high"].max()) + 0.01)
-    _name_ends(fig, ends, top, hierarchy)
+    _name_ends(fig, ends, top, order)
     epsilon_axis(fig, accuracy["epsilon"])
     last = float(accuracy["epsilon"].max()) * 255
     fig.update_xaxes(range=[-0.03 * last, 1.03 * last])
@@ -122,7 +122,7 @@ def hierarchy(
     epsilons: Sequence[float],
     seeds: pd.DataFrame | None = None,
     *,
-    hierarchy: Sequence[str] = HIERARCHY,
+    order: Sequence[str] = HIERARCHY,
     title: str,
 ) -> go.Figure:
     """Show whether networks guided by later regions are more robust: one panel per budget.
@@ -137,7 +137,7 @@ def hierarchy(
         The budgets to show, pixel units; 0 is clean.
     seeds : DataFrame, optional
         One row per condition × seed × ε (``robust_accuracy(decisions)``); small dots.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -148,15 +148,15 @@ def hierarchy(
         If a table is empty or lacks a column, or an ε is not in it.
     """
     check_accuracy(accuracy)
-    places = axis_places(ordered(accuracy["condition"], hierarchy), hierarchy)
+    places = axis_places(ordered(accuracy["condition"], order), order)
     fig, rows = panels(title, len(epsilons), 1, gap=0.2, shared_xaxes=True)
     for epsilon, row in zip(epsilons, rows, strict=True):
         at = at_epsilon(accuracy, epsilon).set_index("condition")
-        add_conditions(fig, at, "accuracy", places, hierarchy, **row)
+        add_conditions(fig, at, "accuracy", places, order, **row)
         if seeds is not None:
             dots = at_epsilon(seeds, epsilon)
             dots = dots[dots["condition"].isin(places)]
-            marks = {"size": 5, "color": [color(name, hierarchy) for name in dots["condition"]], "opacity": 0.6}
+            marks = {"size": 5, "color": [color(name, order) for name in dots["condition"]], "opacity": 0.6}
             x = dots["condition"].map(places) + 0.2
             fig.add_scatter(x=x, y=dots["accuracy"], mode="markers", name="one seed", marker=marks, **row)
         text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
@@ -169,7 +169,7 @@ def hierarchy(
     fig.update_layout(showlegend=False, height=TOP + BOTTOM + 45 + 210 * len(epsilons))
     fig.update_layout(margin={"t": TOP + 15, "b": BOTTOM + 30, "r": 60})
     condition_axis(fig, places)
-    groups = {"controls": baselines(hierarchy), "weight decay": DECAYS, "regions, early → late": hierarchy}
+    groups = {"controls": baselines(order), "weight decay": DECAYS, "regions, early → late": order}
     for text, group in groups.items():
         members = [places[name] for name in group if name in places]
         if members:
@@ -178,7 +178,7 @@ def hierarchy(
     return fig.update_xaxes(title={"text": "what guided the network", "standoff": 40}, row=len(epsilons), col=1)
 
 
-def trade_off(accuracy: pd.DataFrame, epsilon: float, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def trade_off(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show robust against clean accuracy, one labelled marker per network.
 
     Parameters
@@ -187,7 +187,7 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, hierarchy: Sequence[str
         One row per condition (× seed) × ε, as `robust_accuracy` gives it, with ε = 0 and the chosen ε.
     epsilon : float
         The budget of the vertical axis, pixel units.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -212,7 +212,7 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, hierarchy: Sequence[str
     for row in both.to_dict("records"):
         name, (x, y) = row["condition"], (row["accuracy_clean"], row["accuracy_robust"])
         # With a network per seed the markers themselves show the spread; bars would hide them.
-        look = marker(name, hierarchy)
+        look = marker(name, order)
         bars = {} if "seed" in keys else {"error_x": _bars(row, "clean", look), "error_y": _bars(row, "robust", look)}
         add_point(fig, name, x, y, marker=look, **bars)
     bounds = ("accuracy",) if "seed" in keys else ("ci_low", "ci_high")
@@ -229,13 +229,13 @@ def _bars(row: Mapping[str, Any], end: str, look: Mapping[str, Any]) -> dict[str
     return error_bars(row, f"accuracy_{end}", look["color"], "cross", bounds)
 
 
-def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: float, hierarchy: Sequence[str]) -> None:
+def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: float, order: Sequence[str]) -> None:
     """Write each curve's name to the right of its end (x, y), apart from the others; ``top`` ends the axis."""
     plot_height = HEIGHT - TOP - BOTTOM
     wanted = np.array([y for _, y in ends.values()]) / (top + 0.02) * plot_height
     look = {"xanchor": "left", "arrowhead": 0, "arrowwidth": 1.2, "standoff": 6}
     for (name, (x, y)), raw, place in zip(ends.items(), wanted, spread(wanted, 19, plot_height), strict=True):
-        ink = color(name, hierarchy)
+        ink = color(name, order)
         fig.add_annotation(x=x, y=y, ax=50, ay=raw - place, text=name, arrowcolor=ink, **look)
 
 

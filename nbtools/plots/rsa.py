@@ -94,7 +94,7 @@ def network_region(
     ceilings: pd.DataFrame,
     label: str = "Spearman ρ",
     *,
-    hierarchy: Sequence[str] = HIERARCHY,
+    order: Sequence[str] = HIERARCHY,
     title: str,
 ) -> go.Figure:
     """Show how like each region every network is: a panel per region, a row per condition.
@@ -107,7 +107,7 @@ def network_region(
         From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
     label : str
         The similarity.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -120,9 +120,9 @@ def network_region(
     check_drawable(table, ("a_source", "a", "b", "similarity", "ci_low", "ci_high"))
     check_drawable(ceilings, ("region", "lower", "upper"))
     check_names(table["a_source"], SOURCES, "a_source")
-    regions, names = ordered(table["b"], hierarchy), ordered(table["a"], hierarchy)
+    regions, names = ordered(table["b"], order), ordered(table["a"], order)
     check_names(table["b"], ceilings["region"], "b")
-    bands, places = ceilings.set_index("region"), axis_places(names, hierarchy)
+    bands, places = ceilings.set_index("region"), axis_places(names, order)
     titles = [f"<b>{region}</b>" for region in regions]
     fig, panel_of = panels(title, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
@@ -130,14 +130,14 @@ def network_region(
         for row in table[table["b"] == region].to_dict("records"):
             name, source = row["a"], row["a_source"]
             y = places[name] + 0.26 * (sources.index(source) - (len(sources) - 1) / 2)
-            bars = error_bars(row, "similarity", color(name, hierarchy), "cross")
-            look = {"marker": _marker(name, source, 8, hierarchy), "error_x": bars, "showlegend": False}
+            bars = error_bars(row, "similarity", color(name, order), "cross")
+            look = {"marker": _marker(name, source, 8, order), "error_x": bars, "showlegend": False}
             add_point(fig, f"{SOURCES[source]}: {name}", row["similarity"], y, **look, **panel)
         fig.add_vline(x=0, line=DOTTED, **panel)
         low, high = bands.loc[region, ["lower", "upper"]]
         fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
         if region in places:
-            y, tint = places[region], faded(color(region, hierarchy), 0.16)
+            y, tint = places[region], faded(color(region, order), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
     _source_legend(fig, sources)
     fig.update_layout(width=230 + 125 * len(regions))
@@ -149,7 +149,7 @@ def network_region(
 
 
 def similarity_heatmap(
-    table: pd.DataFrame, label: str = "Spearman ρ", *, hierarchy: Sequence[str] = HIERARCHY, title: str
+    table: pd.DataFrame, label: str = "Spearman ρ", *, order: Sequence[str] = HIERARCHY, title: str
 ) -> go.Figure:
     """Show the similarity of every two RDMs, grouped by what the features are.
 
@@ -159,7 +159,7 @@ def similarity_heatmap(
         From `metrics.similarity.intervals`, of a list of RDMs with itself.
     label : str
         The similarity.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -171,7 +171,7 @@ def similarity_heatmap(
     """
     check_drawable(table, ("a_source", "a", "b_source", "b", "similarity", "ci_low", "ci_high"))
     check_names(table["a_source"], SOURCES, "a_source")
-    groups = {source: ordered(table.loc[table["a_source"] == source, "a"], hierarchy) for source in SOURCES}
+    groups = {source: ordered(table.loc[table["a_source"] == source, "a"], order) for source in SOURCES}
     keys = [(source, name) for source, names in groups.items() for name in names]
     words = [f"{label} = {interval_text(r.similarity, r.ci_low, r.ci_high)}" for r in table.itertuples()]
     cells = table.assign(words=words).pivot(index=["a_source", "a"], columns=["b_source", "b"])
@@ -196,14 +196,14 @@ def similarity_heatmap(
     return fig.update_layout(width=side + 100, height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
 
 
-def rdm_map(places: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show RDMs as points of a plane; near points are like geometries. The title says how true the plane is.
 
     Parameters
     ----------
     places : DataFrame
         From `metrics.similarity.mds`: ``source`` (among `SOURCES`), ``name``, ``x``, ``y``, ``stress``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -220,15 +220,15 @@ def rdm_map(places: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title
     fig.update_layout(legend2=BESIDE)
     sources = [source for source in SOURCES if source in set(places["source"])]
     for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
-        line = {"color": faded(color(part["name"].iloc[0], hierarchy), 0.35), "width": 1}
+        line = {"color": faded(color(part["name"].iloc[0], order), 0.35), "width": 1}
         fig.add_scatter(x=part["x"], y=part["y"], mode="lines", line=line, hoverinfo="skip", showlegend=False)
     for row in places.to_dict("records"):
         name, source = row["name"], row["source"]
-        look = {"marker": _marker(name, source, 11, hierarchy), "showlegend": False}
+        look = {"marker": _marker(name, source, 11, order), "showlegend": False}
         add_point(fig, f"{SOURCES[source]}: {name}", row["x"], row["y"], **look)
     _source_legend(fig, sources)
-    for name in ordered(places["name"], hierarchy):
-        add_key(fig, name, _marker(name, "pooled", 10, hierarchy), legend="legend2")
+    for name in ordered(places["name"], order):
+        add_key(fig, name, _marker(name, "pooled", 10, order), legend="legend2")
     x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
     fig.update_xaxes(blank, range=x_range).update_yaxes(blank, range=y_range)
@@ -246,9 +246,9 @@ def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float],
     return x, y
 
 
-def _marker(name: str, source: str, size: float, hierarchy: Sequence[str], ink: str = "") -> dict[str, Any]:
+def _marker(name: str, source: str, size: float, order: Sequence[str], ink: str = "") -> dict[str, Any]:
     """Return a marker of the condition's colour, or of another ink, and symbol, in the source's form."""
-    ink, shape = ink or color(name, hierarchy), symbol(name, hierarchy)
+    ink, shape = ink or color(name, order), symbol(name, order)
     opening, scale = _FORMS[source]
     if opening:
         shape = shape.removesuffix("-open") + opening

@@ -14,14 +14,14 @@ from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_fig
 from nbtools.plots.tables import check_drawable, ordered
 
 
-def class_bias(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def class_bias(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show the shape bias of every class: a row per shape class, a marker per condition, its interval.
 
     Parameters
     ----------
     table : DataFrame
         From ``shape_bias(decisions, by=("condition", "shape"))``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -33,13 +33,13 @@ def class_bias(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, tit
     """
     check_drawable(table, ("condition", "shape", "shape_bias", "ci_low", "ci_high"))
     classes = sorted(table["shape"].unique())
-    names = ordered(table["condition"], hierarchy)
+    names = ordered(table["condition"], order)
     fig = new_figure(title, "decided by texture ← shape bias → decided by shape", "shape class")
     for i, name in enumerate(names):
         part = table[table["condition"] == name].set_index("shape").reindex(classes)
         offset = (i - (len(names) - 1) / 2) * 0.7 / len(names)
-        ink = color(name, hierarchy)
-        look = {"symbol": symbol(name, hierarchy), "size": 9, "color": ink}
+        ink = color(name, order)
+        look = {"symbol": symbol(name, order), "size": 9, "color": ink}
         bars = error_bars(part, "shape_bias", ink, "line")
         y = np.arange(len(classes)) + offset
         fig.add_scatter(x=part["shape_bias"], y=y, name=name, mode="markers", marker=look, error_x=bars)
@@ -50,14 +50,14 @@ def class_bias(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, tit
     return legend_beside(fig, len(names))
 
 
-def shape_and_texture(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def shape_and_texture(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show how often each condition names the shape, the texture, or a third class.
 
     Parameters
     ----------
     table : DataFrame
         From ``shape_bias``: ``condition``, ``shape_accuracy``, ``texture_accuracy``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -68,7 +68,7 @@ def shape_and_texture(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", "shape_accuracy", "texture_accuracy"))
-    names = ordered(table["condition"], hierarchy)
+    names = ordered(table["condition"], order)
     rows = table.set_index("condition").loc[names]
     parts = {
         "shape": (rows["shape_accuracy"], "#333333", ""),
@@ -83,14 +83,14 @@ def shape_and_texture(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARC
     return fig.update_layout(barmode="stack", margin={"b": BOTTOM + 30})
 
 
-def consistency_heatmap(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def consistency_heatmap(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show the error consistency of every pair of networks.
 
     Parameters
     ----------
     table : DataFrame
         From `metrics.consistency.consistency_matrix`: ``a``, ``b``, ``kappa``, ``ci_low``, ``ci_high``, ``n``.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -106,5 +106,5 @@ def consistency_heatmap(table: pd.DataFrame, *, hierarchy: Sequence[str] = HIERA
     text = ["" if np.isnan(value) else f"{value:.2f}" for value in kappa]
     cells = table.assign(kappa=kappa, said=said, text=text)
     bar = {"title": "Cohen's κ"}
-    fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", hierarchy, colorbar=bar)
+    fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", order, colorbar=bar)
     return fig.update_xaxes(title_text="network").update_yaxes(title_text="network")

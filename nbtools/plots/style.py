@@ -89,9 +89,9 @@ def panels(
     return fig.update_layout(template=TEMPLATE, title_text=title), places
 
 
-def axis_places(names: Sequence[str], hierarchy: Sequence[str] = HIERARCHY) -> dict[str, float]:
+def axis_places(names: Sequence[str], order: Sequence[str] = HIERARCHY) -> dict[str, float]:
     """Return each condition's place on an axis: controls, weight decays, regions, others; a gap between groups."""
-    known = (baselines(hierarchy), DECAYS, hierarchy)
+    known = (baselines(order), DECAYS, order)
     groups = [[name for name in names if name in group] for group in known]
     groups.append([name for name in names if not any(name in group for group in known)])
     places: dict[str, float] = {}

@@ -57,7 +57,7 @@ def at_epsilon(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     return rows
 
 
-def ordered(names: pd.Series, hierarchy: Sequence[str] = HIERARCHY) -> list[str]:
+def ordered(names: pd.Series, order: Sequence[str] = HIERARCHY) -> list[str]:
     """Return the distinct names in the order of `conditions.conditions_of`, others after them as they come."""
-    found, known = list(dict.fromkeys(names.astype(str))), conditions_of(hierarchy)
+    found, known = list(dict.fromkeys(names.astype(str))), conditions_of(order)
     return sorted(found, key=lambda name: known.index(name) if name in known else len(known))

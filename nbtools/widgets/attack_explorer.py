@@ -48,7 +48,7 @@ class AttackExplorer(Explorer):
         To choose from.
     origin : Origin
         Where both come from, for the code that makes the same picture.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         `Study.title`, shown in the figure.
@@ -69,7 +69,7 @@ class AttackExplorer(Explorer):
         images: ImageSet,
         *,
         origin: Origin,
-        hierarchy: Sequence[str] = HIERARCHY,
+        order: Sequence[str] = HIERARCHY,
         title: str,
         levels: tuple[float, ...] = LEVELS,
         attack: str = "LinfPGD",
@@ -82,7 +82,7 @@ class AttackExplorer(Explorer):
         middle = levels[len(levels) // 2]
         self.choice = Choice(str(images.ids[0]), tuple(networks)[:2], attack, steps, level=middle, seed=seed)
         self.bench.check(self.choice)
-        self._origin, self._order, self._title = origin, hierarchy, title
+        self._origin, self._order, self._title = origin, order, title
         self._shown = self.choice
         self._working: Choice | None = None
         self._background = Background(_running_loop())
@@ -224,9 +224,9 @@ class AttackExplorer(Explorer):
         else:
             unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
             path_title = f"Decision path ({self._title})"
-            fill(self.bars, class_bars(seen.bars, seen.path, seen.level, hierarchy=self._order, title=title))
+            fill(self.bars, class_bars(seen.bars, seen.path, seen.level, order=self._order, title=title))
             x_title = f"attack budget ε ({unit})"
-            figure = decision_path(seen.path, seen.level, x_title=x_title, hierarchy=self._order, title=path_title)
+            figure = decision_path(seen.path, seen.level, x_title=x_title, order=self._order, title=path_title)
             fill(self.path, figure)
         self.pictures.value = attack_html.pictures(seen)
         self.outbox.code = as_code(self.bench, choice, self._origin)

@@ -36,7 +36,7 @@ class BrainView(parts.Explorer):
         The images of ``tables.drive``.
     surfaces : sequence of Surface
         From `nbtools.data.brains.anatomy.load_surfaces`; without any a note says so.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
@@ -54,12 +54,12 @@ class BrainView(parts.Explorer):
         images: ImageSet,
         surfaces: Sequence[Surface] = (),
         *,
-        hierarchy: Sequence[str] = HIERARCHY,
+        order: Sequence[str] = HIERARCHY,
         title: str,
     ):
         brain_state.check_tables(volume, tables)
         self.volume, self.tables, self.images = volume, tables, images
-        self.order, self.title = hierarchy, title
+        self.order, self.title = order, title
         self.state = state = brain_state.pick_region(volume, volume.names[-1])
         sizes = zip(_AXES.items(), volume.labels.shape, state.at, strict=True)
         sliders = {axis: parts.slider(name, n - 1, place) for (axis, name), n, place in sizes}
@@ -68,7 +68,7 @@ class BrainView(parts.Explorer):
         for plane in range(len(PLANES)):
             for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
                 trace.on_click(partial(self._clicked, plane))
-        drawn = [surface_view(surface, hierarchy=hierarchy, title=title) for surface in surfaces]
+        drawn = [surface_view(surface, order=order, title=title) for surface in surfaces]
         self.surfaces = [parts.LiveFigure(figure) for figure in drawn]
         for surface, figure in zip(surfaces, self.surfaces, strict=True):
             figure.data[0].on_click(partial(self._clicked_surface, surface))
@@ -89,7 +89,7 @@ class BrainView(parts.Explorer):
     def _drawn(self) -> go.Figure:
         tables, state, names = self.tables, self.state, self.volume.names
         shown = slices(self.volume, state.at), names, state.roi, tables.ceilings, tables.voxels, tables.pattern
-        return region_view(*shown, hierarchy=self.order, title=self.title)
+        return region_view(*shown, order=self.order, title=self.title)
 
     def _say(self) -> None:
         parts.say(self.words, brain_state.describe(self.volume, self.tables, self.state))

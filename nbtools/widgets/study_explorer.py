@@ -80,7 +80,7 @@ class StudyExplorer(parts.Explorer):
             curves = study_state.histories(found, self.order)
             metrics = study_state.measured(curves, chosen["curves"])
             title = f"Training of {curves['folder'].nunique()} networks ({self.title})"
-            parts.fill(self.curves, compared_curves(curves, metrics, hierarchy=self.order, title=title))
+            parts.fill(self.curves, compared_curves(curves, metrics, order=self.order, title=title))
             parts.say(self.curves_words, study_state.describe_curves(curves, metrics))
 
     def _show_hierarchy(self) -> None:
@@ -88,7 +88,7 @@ class StudyExplorer(parts.Explorer):
         with parts.drawing(self.hierarchy, self.hierarchy_words):
             accuracy, trends = study_state.hierarchy_of(self.runs, chosen, self.order)
             title = f"{chosen.attack}, α = {chosen.alpha:g} ({self.title})"
-            drawn = hierarchy(accuracy, trends, [0.0, chosen.epsilon], hierarchy=self.order, title=title)
+            drawn = hierarchy(accuracy, trends, [0.0, chosen.epsilon], order=self.order, title=title)
             parts.fill(self.hierarchy, drawn)
             tested = [f"Trend, {epsilon_label(e)}: {describe(trend)}." for e, trend in trends.items()]
             parts.say(self.hierarchy_words, " ".join([study_state.describe_hierarchy(accuracy, chosen), *tested]))

@@ -98,7 +98,7 @@ def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return shown
 
 
-def histories(table: pd.DataFrame, hierarchy: Sequence[str] = HIERARCHY) -> pd.DataFrame:
+def histories(table: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> pd.DataFrame:
     """Read the training histories of the runs that have one, with ``condition`` and ``run`` (words) of each.
 
     Raises
@@ -114,7 +114,7 @@ def histories(table: pd.DataFrame, hierarchy: Sequence[str] = HIERARCHY) -> pd.D
             got=f"{len(table)} other runs",
             fix="widen the filter",
         )
-    rank = {name: place for place, name in enumerate(conditions_of(hierarchy))}
+    rank = {name: place for place, name in enumerate(conditions_of(order))}
     trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
     named = trainings.assign(condition=trainings["roi"], run=_names(trainings))
     return several.tables(named, "history", columns=("condition", "run", "folder"))
@@ -147,7 +147,7 @@ def usual_alpha(table: pd.DataFrame) -> float:
 
 
 def hierarchy_of(
-    table: pd.DataFrame, chosen: HierarchyChoice, hierarchy: Sequence[str] = HIERARCHY
+    table: pd.DataFrame, chosen: HierarchyChoice, order: Sequence[str] = HIERARCHY
 ) -> tuple[pd.DataFrame, dict[float, TrendTest]]:
     """Compute robust accuracy by condition, and the trend along the hierarchy where there are three regions.
 
@@ -157,7 +157,7 @@ def hierarchy_of(
         From `all_runs`.
     chosen : HierarchyChoice
         Which networks. Where runs differ in other parameters, those with the defaults count.
-    hierarchy : sequence of str
+    order : sequence of str
         Regions, early to late: `Study.hierarchy`.
 
     Returns
@@ -174,7 +174,7 @@ def hierarchy_of(
     found = several.chosen(table, ATTACKS, alpha=chosen.alpha, seed=list(chosen.seeds))
     decisions = several.tables(found, "decisions")
     decisions = decisions[decisions["attack"] == chosen.attack]
-    return robust_accuracy(decisions, by=("condition",)), trends(decisions, [0.0, chosen.epsilon], hierarchy)
+    return robust_accuracy(decisions, by=("condition",)), trends(decisions, [0.0, chosen.epsilon], order)
 
 
 def _names(trainings: pd.DataFrame) -> list[str]:
