@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -114,6 +115,24 @@ def test_rooms_offer_what_it_takes_of_them(file: Path) -> None:
     for node in taken:
         if node.value.id in rooms:
             assert node.attr in dir(importlib.import_module(f"nbtools.{node.value.id}")), ast.unparse(node)
+
+
+def test_figures_and_trends_take_the_studys_order() -> None:
+    """One that is forgotten would show a study's own regions in the paper's order, or leave them out."""
+    rooms = {before: importlib.import_module(f"nbtools.{before or 'widgets'}") for before in ("plots", "metrics", "")}
+    takes = {
+        f"{before}.{name}".strip(".") for before, room in rooms.items() for name in dir(room) if ordered_by(room, name)
+    }
+    assert {"plots.hierarchy", "metrics.verdict", "metrics.trends", "AttackExplorer", "hierarchy_of"} <= takes
+    for file in FILES:
+        for call in ast.walk(ast.parse("\n".join(map(source, code_cells(file))))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in takes:
+                assert re.search(r"\border\b|\.hierarchy\b", ast.unparse(call)), f"{file.stem}: {ast.unparse(call)}"
+
+
+def ordered_by(room: Any, name: str) -> bool:
+    offered = getattr(room, name)
+    return callable(offered) and "order" in inspect.signature(offered).parameters
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)

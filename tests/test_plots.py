@@ -1,8 +1,10 @@
 """Figures hold the right numbers, colours and words; the report needs no network."""
 
+import ast
 import base64
 import io
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -385,3 +387,14 @@ def test_report_refuses_nothing_and_unknown_contents():
         plots.report("t", [])
     with pytest.raises(InputError, match="dict"):
         plots.report("t", [("h", "x", {"a": 1})])
+
+
+def test_every_mark_is_of_the_order_that_a_figure_is_given() -> None:
+    """A call that forgets it would draw a study's own regions as strangers to its hierarchy."""
+    takes = {"color", "symbol", "look_of", "marker", "ring", "ordered", "axis_places"}
+    forgotten = []
+    for file in Path(plots.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in takes:
+                forgotten += [f"{file.name}:{node.lineno}"] if len(node.args) < 2 else []
+    assert forgotten == []

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
 
-from nbtools.conditions import HIERARCHY
+from nbtools import data, metrics, plots
+from nbtools.conditions import HIERARCHY, color
+from nbtools.data.brains.sessions import Session, write_session
 from nbtools.data.study import as_toml, home, open_study, study_file
 from nbtools.errors import InputError
 
@@ -225,11 +231,8 @@ def test_a_description_is_read_back(folder: Path) -> None:
 
 def test_the_order_of_regions_is_the_studys(folder: Path) -> None:
     assert open_study(str(write(folder / "s.toml"))).hierarchy == HIERARCHY
-    assert open_study(str(write(folder / "s.toml", regions='["V1", "7a", "VT-face"]'))).hierarchy == (
-        "V1",
-        "7a",
-        "VT-face",
-    )
+    own = {"nsd": None, "responses": '"r"', "stimuli": '"s.hdf5"', "regions": '["V1", "7a", "VT-face"]'}
+    assert open_study(str(write(folder / "s.toml", **own))).hierarchy == ("V1", "7a", "VT-face")
 
 
 @pytest.mark.parametrize(
@@ -274,3 +277,84 @@ def test_paths_may_begin_at_the_users_home(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(folder))
     write(folder / "s.toml", nsd='"~/pictures"')
     assert open_study("~/s.toml").nsd == folder / "pictures"
+
+
+# --- a study's own regions ----------------------------------------------------------------------------------
+
+OWN = ("A1", "V4", "7a", "PIT")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A study whose sessions hold `OWN`, in that order."""
+    ids, sites = np.repeat(np.arange(6), 2), np.full((3, 3), -1)
+    responses = {roi: np.random.default_rng(i).normal(size=(12, 3)) for i, roi in enumerate(OWN)}
+    session = Session(ids, ids < 2, np.tile([1, 2], 6), responses, dict.fromkeys(OWN, sites))
+    write_session(tmp_path / "responses/session01.hdf5", session)
+    entries = {"name": "mine", "simulated": False, "responses": "responses", "stimuli": "s.hdf5", "image_size": 8}
+    (tmp_path / "study.toml").write_text(as_toml({**entries, "regions": list(OWN)}))
+    return tmp_path / "study.toml"
+
+
+def test_regions_of_ones_own_are_loaded_by_their_names(own: Path) -> None:
+    study = open_study(own)
+    trials = data.load_trials(study, OWN, progress=False)
+    assert [part.responses.shape for part in trials.values()] == [(12, 3)] * 4
+    for name, roi in {"7a": "7a", "PIT-shuffle": "PIT", "random": "PIT", "A1-manifold": "A1"}.items():
+        assert data.condition_of(study, name).roi == roi
+    with pytest.raises(InputError, match=r"unknown condition 'TO'\n.*7a, A1, PIT, V4"):
+        data.condition_of(study, "TO")
+    with pytest.raises(InputError, match=r"holds no TO\n"):
+        data.load_trials(study, ["TO"], progress=False)
+
+
+def test_nsd_has_its_own_regions_only(folder: Path) -> None:
+    assert open_study(str(write(folder / "s.toml", regions='["early", "FFA"]'))).hierarchy == ("early", "FFA")
+    with pytest.raises(InputError, match="NSD has no region PIT"):
+        open_study(str(write(folder / "s.toml", regions='["V1", "PIT"]')))
+
+
+def test_trends_and_figures_follow_the_studys_order(own: Path) -> None:
+    order, rng = open_study(own).hierarchy, np.random.default_rng(0)
+    parts = {}
+    for name, share in {"none": 0.3, **dict(zip(OWN, (0.2, 0.4, 0.6, 0.8), strict=True))}.items():
+        right = rng.random(200) < share
+        parts[name] = pd.DataFrame({"image_id": range(200), "label": 1, "prediction": right * 1, "margin": 0.1})
+    decisions = metrics.stacked(parts, "condition").assign(epsilon=0.0, seed=0)
+    trends = metrics.trends(decisions, [0.0], order)
+    assert (trends[0.0].regions, trends[0.0].rho) == (OWN, pytest.approx(1))
+    scores = dict(zip(OWN, range(4), strict=True))
+    assert "ρ = 1.00" in metrics.verdict(scores, order)
+    assert "ρ = −1.00" in metrics.verdict(scores, order[::-1])
+    accuracy = metrics.robust_accuracy(decisions.sample(frac=1, random_state=0), by=("condition",))
+    figure = plots.hierarchy(accuracy, trends, [0.0], order=order, title="mine")
+    marks = {trace.name: trace.marker.color for trace in figure.data if trace.mode == "markers"}
+    assert list(marks) == ["none", *OWN]
+    assert [marks[roi] for roi in OWN] == [color(roi, order) for roi in OWN]
+    assert len(set(marks.values())) == 5
+
+
+def blocks(language: str) -> list[str]:
+    page = (Path(__file__).parents[1] / "data/README.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def test_what_the_page_shows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in blocks("toml"):
+        (tmp_path / "study.toml").write_text(text)
+        study = open_study(tmp_path / "study.toml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "responses").mkdir()
+    ids, rng = np.repeat(np.arange(4), 3), np.random.default_rng(0)
+    given = {"image_id": ids, "shared": ids < 1, "repeat": np.tile([1, 2, 3], 4), "affine": np.eye(4)}
+    given |= {"responses": rng.normal(size=(12, 2)), "voxels": np.array([[1, 2, 3], [4, 5, 6]])}
+    (code,) = blocks("python")
+    exec(code, {**given, "images": np.zeros((4, 8, 8, 3), np.uint8)})
+    with h5py.File("responses/session01.hdf5") as session:
+        assert "IT" in session["regions"]
+    trials = data.load_trials(study, ["IT"], progress=False)["IT"]
+    assert (trials.responses.shape, trials.repeats.max(), len(trials.voxels)) == ((12, 2), 3, 2)
+    volume = data.region_volume(study, ["IT"])
+    assert volume is not None
+    assert volume.shape == (81, 104, 83)
+    assert data.load_stimuli(study.stimuli, ids[:1], 8).pixels.shape == (1, 3, 8, 8)

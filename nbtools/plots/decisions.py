@@ -102,7 +102,7 @@ def class_bars(
         raise InputError(
             "there is room for one or two networks, the same in both tables",
             expected="one or two conditions",
-            got=f"{', '.join(names)} and {', '.join(ordered(bars['condition']))}",
+            got=f"{', '.join(names)} and {', '.join(ordered(bars['condition'], order))}",
             fix="choose two networks",
         )
     fig, places = panels(title, SLOTS, subplot_titles=[" "] * SLOTS, horizontal_spacing=0.14)

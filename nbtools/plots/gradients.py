@@ -150,7 +150,7 @@ def equal_smoothness(
     line = family.sort_values("smoothness")
     look = look_of(DECAYS[0], order)
     add_curve(fig, line["smoothness"], line, "accuracy", "weight decay", look=look, size=10, text=line["condition"])
-    fig.update_traces(marker_symbol=[symbol(name) for name in line["condition"]])
+    fig.update_traces(marker_symbol=[symbol(name, order) for name in line["condition"]])
     for row in table.to_dict("records"):
         name, value = row["condition"], row["accuracy"]
         family_value = value - row["difference"]  # NaN where the family has no member to compare with
