@@ -29,7 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
-        return chosen.command(chosen) or 0
+        status = chosen.command(chosen) or 0
+        sys.stdout.flush()  # so that a reader who has left is met here, not at the interpreter's end
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

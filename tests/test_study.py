@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,8 +18,8 @@ import pytest
 
 from nbtools import data, metrics, plots
 from nbtools.conditions import HIERARCHY, color
-from nbtools.data.brains.sessions import Session, write_session
-from nbtools.data.study import as_toml, home, open_study, study_file
+from nbtools.data.brains.sessions import Session, read_session, write_session
+from nbtools.data.study import Study, as_toml, home, open_study, study_file
 from nbtools.errors import InputError
 
 WHOLE = {
@@ -358,3 +360,51 @@ def test_what_the_page_shows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert volume is not None
     assert volume.shape == (81, 104, 83)
     assert data.load_stimuli(study.stimuli, ids[:1], 8).pixels.shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda study, trials: data.split_images(data.average_repeats(trials, np.array([], int))), "mark some images"),
+        (
+            lambda study, trials: metrics.drive(trials.responses, trials.image_ids, trials.repeats, np.ones(3)),
+            "come again",
+        ),
+        (lambda study, trials: data.load_trials(study, ["TO"], progress=False), "write them into every session"),
+        (lambda study, trials: other_sites(study), "same voxels or sites"),
+    ],
+)
+def test_words_are_not_of_another_data_set(own: Path, ask: Callable[..., object], told: str) -> None:
+    """NSD is named as one case, if at all."""
+    study = open_study(own)
+    with pytest.raises(InputError, match=f"to do: .*{told}") as error:
+        ask(study, data.load_trials(study, ["PIT"], progress=False)["PIT"])
+    assert not re.search(r"nsd_expdesign|subject", str(error.value))
+    assert "NSD" not in str(error.value).replace("of NSD, ", "")
+
+
+def other_sites(study: Study) -> object:
+    first = read_session(study.responses / "session01.hdf5", ["PIT"])
+    fewer = replace(first, responses={"PIT": first.responses["PIT"][:, :2]}, voxels={"PIT": first.voxels["PIT"][:2]})
+    write_session(study.responses / "session02.hdf5", fewer)
+    return data.load_trials(study, ["PIT"], progress=False)
+
+
+@pytest.mark.parametrize("command", [["doctor", "mine"], ["plan"], ["doctor", "nowhere"]])
+def test_a_reader_who_leaves_ends_a_command_without_a_traceback(own: Path, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/mine").symlink_to(own.parent)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nbtools", *command],
+        env={**os.environ, "NBTOOLS_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    told = process.stderr.read()
+    assert process.wait() == 1
+    assert "BrokenPipe" not in told
+    assert "Traceback" not in told

@@ -228,7 +228,7 @@ def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
             file=file,
             expected=", ".join(rois),
             got=", ".join(tree["regions"]) or "no region",
-            fix="prepare the study again with these regions too (--rois), or leave them out",
+            fix="leave them out, or write them into every session (of NSD, prepare it again with these --rois too)",
         )
     image_ids = tree["image_id"][:]
     n = len(image_ids)

@@ -43,7 +43,7 @@ _COLUMNS = ["path", "size", "mtime_ns", "sha256"]
 Record = tuple[str, int, int, str]  # a row of the table
 STIMULI_EXPECTED = {
     "expected": "an HDF5 file with the dataset imgBrick",
-    "fix": "fetch nsd_stimuli.hdf5 again, or make the simulated study",
+    "fix": "write it again as data/README.md shows (of NSD, fetch nsd_stimuli.hdf5 again)",
 }
 
 

@@ -206,7 +206,7 @@ def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
             file=file,
             expected="imgBrick, uint8, (n, height, width, 3)",
             got=f"{sorted(store)}" if brick is None else f"{brick.dtype}, {brick.shape}",
-            fix="use NSD's nsd_stimuli.hdf5 as released",
+            fix="write it as data/README.md shows (of NSD, use nsd_stimuli.hdf5 as released)",
         )
     if ids.size == 0 or ids.min() < 0 or ids.max() >= len(brick):
         raise InputError(
