@@ -91,7 +91,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     kinds = prepare.add_subparsers(required=True, metavar="what")
     own = _add(kinds, "nsd", _prepare_nsd, "reduce NSD's volumes to the voxels of regions, once")
     own.add_argument("--study", default="nsd", help="name, or path of a study.toml (default: nsd)")
-    own.add_argument("--rois", nargs="+", default=list(HIERARCHY), help=f"(default: {' '.join(HIERARCHY)})")
+    own.add_argument("--rois", nargs="+", help=f"(default: the study's hierarchy, or {' '.join(HIERARCHY)})")
     own.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     imagenet = _add(kinds, "imagenet50", _prepare_imagenet, "take the study's 50 classes out of ILSVRC 2012")
     imagenet.add_argument("source", type=Path, help="folder with train/ and val/, or with the original tar files")
@@ -168,7 +168,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _prepare_nsd(chosen: argparse.Namespace) -> None:
     study = open_study(chosen.study)
-    files = [file for part in study.parts for file in data.prepare_nsd(part, chosen.rois, jobs=chosen.jobs)]
+    files = [
+        file
+        for part in study.parts
+        for file in data.prepare_nsd(part, chosen.rois or study.hierarchy, jobs=chosen.jobs)
+    ]
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{len(files)} sessions of {study.title} are prepared: {size:.0f} MB in {study.responses.parent}")
 

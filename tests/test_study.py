@@ -21,6 +21,7 @@ from nbtools.conditions import HIERARCHY, color
 from nbtools.data.brains.sessions import Session, read_session, write_session
 from nbtools.data.study import Study, as_toml, home, open_study, study_file
 from nbtools.errors import InputError
+from nbtools.workflow.graph import make_graph
 
 WHOLE = {
     "name": '"mine"',
@@ -336,6 +337,15 @@ def test_trends_and_figures_follow_the_studys_order(own: Path) -> None:
     assert len(set(marks.values())) == 5
 
 
+def test_a_plan_is_of_the_studys_regions(own: Path) -> None:
+    jobs = {job.name: job.parameters for job in make_graph({"study": str(own)}).jobs}
+    assert jobs["responses"]["rois"] == "A1 V4 7a PIT"
+    assert jobs["summary"]["rois"] == "none random A1-shuffle PIT-shuffle A1 V4 7a PIT"
+    assert {name for name in jobs if name.startswith("predictor_")} == {f"predictor_{roi}_seed0" for roi in OWN}
+    with pytest.raises(InputError, match=r"unknown condition 'PITT.*\n.*7a, A1, PIT, V4"):
+        make_graph({"study": str(own), "rois": "A1 PITT"})
+
+
 def blocks(language: str) -> list[str]:
     page = (Path(__file__).parents[1] / "data/README.md").read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
@@ -367,7 +377,7 @@ def test_what_the_page_shows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         (lambda study, trials: data.split_images(data.average_repeats(trials, np.array([], int))), "mark some images"),
         (
-            lambda study, trials: metrics.drive(trials.responses, trials.image_ids, trials.repeats, np.ones(3)),
+            lambda study, trials: metrics.drive(trials.responses, trials.image_ids, trials.repeats, np.full(3, 99)),
             "come again",
         ),
         (lambda study, trials: data.load_trials(study, ["TO"], progress=False), "write them into every session"),

@@ -87,7 +87,7 @@ def region_view(
 
 
 def surface_view(surface: Surface, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
-    """Show one hemisphere's inflated surface with its regions in their fixed colours; it can be turned.
+    """Show one hemisphere's inflated surface with its regions in their colours; it can be turned.
 
     Parameters
     ----------

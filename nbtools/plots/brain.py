@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def regions(volume: Nifti1Image, names: Sequence[str], *, order: Sequence[str] = HIERARCHY, title: str) -> Figure:
-    """Draw regions on six axial slices with nilearn, in their fixed colours.
+    """Draw regions on six axial slices with nilearn, in their colours.
 
     Parameters
     ----------
