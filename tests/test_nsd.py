@@ -477,7 +477,7 @@ def test_bad_files(tree: Path, case: str) -> None:
     [
         (0, ROIS, {}, "no such subject"),
         (9, ROIS, {}, "no such subject"),
-        (SUBJECT, ["V9"], {}, "unknown region"),
+        (SUBJECT, ["V9"], {}, "NSD has no region V9"),
         (SUBJECT, [], {}, "no region"),
         (SUBJECT, ROIS, {"sessions": [2]}, "sessions are missing"),
         (SUBJECT, ROIS, {"sessions": [0, 1]}, "sessions are missing"),

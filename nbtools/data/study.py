@@ -32,7 +32,6 @@ _KINDS: dict[str, type] = {
 }
 _NOTES = {"note", "seed", "profile", "category_labels", *(f"{roi}_category_weight" for roi in HIERARCHY)}
 _SUBJECT = re.compile(r"subj\d\d")  # in the name of a folder of sessions
-_LEAST = {"subject": 1, "image_size": 1}
 
 
 @dataclass(frozen=True)
@@ -185,9 +184,11 @@ def home() -> Path:
     A relative one starts where the first process that asks was started. It is made absolute in the environment, so that
     kernels and jobs, which run in other folders, look and write at the same place.
     """
-    if given := os.environ.get("NBTOOLS_HOME"):
-        os.environ["NBTOOLS_HOME"] = str(Path(os.path.expanduser(given)).resolve())
-    return Path(os.environ.get("NBTOOLS_HOME") or Path(__file__).parents[2]).resolve()
+    given = os.environ.get("NBTOOLS_HOME")
+    place = Path(os.path.expanduser(given) if given else Path(__file__).parents[2]).resolve()
+    if given:
+        os.environ["NBTOOLS_HOME"] = str(place)
+    return place
 
 
 def study_file(study: str | Path) -> Path:
@@ -254,22 +255,9 @@ def open_study(study: str | Path) -> Study:
     entries = _entries(file)
     _checked_name(entries["name"], file)
     subject, voxels = entries.get("subject", 0), _voxels(file, entries.get("voxels", {}))
-    regions = _regions(file, entries.get("regions", []))
-    if "nsd" in entries:
-        for roi in regions:
-            region_labels(roi, voxels.retinotopy)
     places: dict[str, Any] = dict.fromkeys(_PATHS)
     places |= {key: _absolute(file.parent, entries[key]) for key in _PATHS if key in entries}
-    prepared = file.parent / "responses" / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
-    places["responses"] = places["responses"] or prepared
-    if voxels.subjects and not _SUBJECT.search(places["responses"].name):
-        raise InputError(
-            "the responses of several subjects lie in one folder",
-            file=file,
-            expected="a folder of sessions a subject, such as subj01 and subj02; responses names one of them",
-            got=places["responses"],
-            fix="rename the folders, or leave out subjects under [voxels]",
-        )
+    places["responses"] = _responses(file, places["responses"], subject, voxels)
     places["stimuli"] = places["stimuli"] or (places["nsd"] or file.parent) / STIMULI
     return Study(
         name=entries["name"],
@@ -277,7 +265,7 @@ def open_study(study: str | Path) -> Study:
         subject=subject,
         image_size=entries["image_size"],
         voxels=voxels,
-        regions=regions,
+        regions=_regions(file, entries, voxels),
         **places,
     )
 
@@ -317,15 +305,10 @@ def _entries(file: Path) -> dict[str, Any]:
             got=f"missing or of another type: {', '.join(wrong)}",
             fix="add them; data/README.md shows a whole study.toml, for NSD and for other responses",
         )
-    low = [f"{key} = {entries[key]}" for key, least in _LEAST.items() if entries.get(key, least) < least]
+    low = [f"{key} = {entries[key]}" for key in ("subject", "image_size") if entries.get(key, 1) < 1]
     if low:
-        raise InputError(
-            "a number in the study's description cannot be",
-            file=file,
-            expected=", ".join(f"{key} from {least}" for key, least in _LEAST.items()),
-            got=", ".join(low),
-            fix="correct it",
-        )
+        problem, expected = "a number in the study's description cannot be", "subject and image_size from 1"
+        raise InputError(problem, file=file, expected=expected, got=", ".join(low), fix="correct it")
     return entries
 
 
@@ -345,7 +328,22 @@ def _check_keys(file: Path, part: str, entries: dict[str, Any]) -> None:
         )
 
 
-def _regions(file: Path, names: list[Any]) -> tuple[str, ...]:
+def _responses(file: Path, own: Path | None, subject: int, voxels: VoxelChoices) -> Path:
+    """Return the folder of sessions: the study's own, else what `prepare` makes of NSD's volumes."""
+    folder = own or file.parent / "responses" / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
+    if voxels.subjects and not _SUBJECT.search(folder.name):
+        raise InputError(
+            "the responses of several subjects lie in one folder",
+            file=file,
+            expected="a folder of sessions a subject, such as subj01 and subj02; responses names one of them",
+            got=folder,
+            fix="rename the folders, or leave out subjects under [voxels]",
+        )
+    return folder
+
+
+def _regions(file: Path, entries: dict[str, Any], voxels: VoxelChoices) -> tuple[str, ...]:
+    names = entries.get("regions", [])
     if not all(type(name) is str and is_region(name) for name in names) or len(set(names)) < len(names):
         raise InputError(
             "the study's regions cannot be",
@@ -354,6 +352,9 @@ def _regions(file: Path, names: list[Any]) -> tuple[str, ...]:
             got=names,
             fix='write them as regions = ["V1", "V4", "IT"]',
         )
+    if "nsd" in entries:
+        for roi in names:
+            region_labels(roi, voxels.retinotopy)
     return tuple(names)
 
 
