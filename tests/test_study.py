@@ -21,6 +21,7 @@ from nbtools.conditions import HIERARCHY, color
 from nbtools.data.brains.sessions import Session, read_session, write_session
 from nbtools.data.study import Study, as_toml, home, open_study, study_file
 from nbtools.errors import InputError
+from nbtools.workflow.doctor import findings
 from nbtools.workflow.graph import make_graph
 
 WHOLE = {
@@ -337,6 +338,12 @@ def test_trends_and_figures_follow_the_studys_order(own: Path) -> None:
     assert len(set(marks.values())) == 5
 
 
+def test_regions_of_ones_own_are_no_damage(own: Path) -> None:
+    found = {part: (state, said) for part, state, said in findings(open_study(own), deep=True)}
+    assert found["prepared"][0] == "good"
+    assert "7a, A1, PIT, V4" in found["prepared"][1]
+
+
 def test_a_plan_is_of_the_studys_regions(own: Path) -> None:
     jobs = {job.name: job.parameters for job in make_graph({"study": str(own)}).jobs}
     assert jobs["responses"]["rois"] == "A1 V4 7a PIT"
@@ -400,12 +407,11 @@ def other_sites(study: Study) -> object:
     return data.load_trials(study, ["PIT"], progress=False)
 
 
-@pytest.mark.parametrize("command", [["doctor", "mine"], ["plan"], ["doctor", "nowhere"]])
-def test_a_reader_who_leaves_ends_a_command_without_a_traceback(own: Path, tmp_path: Path, command: list[str]) -> None:
+def test_a_reader_who_leaves_ends_a_command_without_a_traceback(own: Path, tmp_path: Path) -> None:
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/mine").symlink_to(own.parent)
     process = subprocess.Popen(
-        [sys.executable, "-m", "nbtools", *command],
+        [sys.executable, "-m", "nbtools", "doctor", "mine"],
         env={**os.environ, "NBTOOLS_HOME": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
