@@ -168,11 +168,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _prepare_nsd(chosen: argparse.Namespace) -> None:
     study = open_study(chosen.study)
-    files = [
-        file
-        for part in study.parts
-        for file in data.prepare_nsd(part, chosen.rois or study.hierarchy, jobs=chosen.jobs)
-    ]
+    rois = chosen.rois or study.hierarchy
+    files = [file for part in study.parts for file in data.prepare_nsd(part, rois, jobs=chosen.jobs)]
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{len(files)} sessions of {study.title} are prepared: {size:.0f} MB in {study.responses.parent}")
 
