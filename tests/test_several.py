@@ -17,7 +17,7 @@ from nbtools.attacks import attacked_gradients, perturb
 from nbtools.conditions import CONDITIONS, MEANING, parse_condition
 from nbtools.data.brains.responses import RoiTrials
 from nbtools.errors import InputError
-from nbtools.metrics.verdicts import TOO_FEW
+from nbtools.metrics.verdicts import NO_TREND
 
 SIDE, K = 16, 3
 TABLE = pd.DataFrame({"image_id": [3, 1], "r": [0.25, -1.0]}, index=[7, 8])
@@ -196,7 +196,7 @@ def test_scores_are_in_the_form_that_claims_takes() -> None:
 def test_a_verdict_needs_three_regions() -> None:
     scores = pd.Series({"none": 0.9, "TO": 0.3, "V1": 0.1, "V4": 0.2})
     assert metrics.verdict(scores) == metrics.describe(metrics.trend_test(scores))
-    assert metrics.verdict(scores.drop("V4")) == metrics.verdict({}) == TOO_FEW
+    assert metrics.verdict(scores.drop("V4")) == metrics.verdict({}) == NO_TREND
     assert metrics.in_order(list(scores.index)) == ["V1", "V4", "TO"]
 
 
@@ -221,7 +221,7 @@ def test_trends_at_several_budgets_have_a_line_each() -> None:
     assert first == f"   clean: {metrics.describe(expected)}"
     assert second.startswith("   4/255: ")
     assert metrics.trends(decisions[decisions.condition != "V4"], [0.0]) == {}
-    assert metrics.verdicts({}) == TOO_FEW
+    assert metrics.verdicts({}) == NO_TREND
 
 
 def test_voxels_have_the_ceilings_asked_for() -> None:

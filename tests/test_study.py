@@ -330,6 +330,8 @@ def test_trends_and_figures_follow_the_studys_order(own: Path) -> None:
     scores = dict(zip(OWN, range(4), strict=True))
     assert "ρ = 1.00" in metrics.verdict(scores, order)
     assert "ρ = −1.00" in metrics.verdict(scores, order[::-1])
+    many = {f"area{i}": float(i) for i in range(10)}
+    assert metrics.verdict(many, list(many)).startswith("no trend: its exact test takes three to 9")
     accuracy = metrics.robust_accuracy(decisions.sample(frac=1, random_state=0), by=("condition",))
     figure = plots.hierarchy(accuracy, trends, [0.0], order=order, title="mine")
     marks = {trace.name: trace.marker.color for trace in figure.data if trace.mode == "markers"}

@@ -1,4 +1,4 @@
-"""Trends along the hierarchy in words, also where there are too few regions for one."""
+"""Trends along the hierarchy in words, also where there are too few regions for one, or too many."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pandas as pd
 
 from nbtools.conditions import HIERARCHY
 from nbtools.metrics.robustness import correctness, epsilon_label
-from nbtools.metrics.stats import TrendTest, describe, trend_over_images, trend_test
+from nbtools.metrics.stats import MAX_REGIONS, TrendTest, describe, trend_over_images, trend_test
 
-TOO_FEW = "no trend: it takes three regions, two points are none"
+NO_TREND = f"no trend: its exact test takes three to {MAX_REGIONS} regions"
 
 
 def in_order(conditions: Sequence[str], order: Sequence[str] = HIERARCHY) -> list[str]:
@@ -35,13 +35,15 @@ def verdict(scores: Mapping[str, float] | Any, order: Sequence[str] = HIERARCHY)
         If a score is not finite.
     """
     regions = in_order(list(scores.keys()), order)
-    return describe(trend_test({roi: scores[roi] for roi in regions}, regions)) if len(regions) > 2 else TOO_FEW
+    if not 3 <= len(regions) <= MAX_REGIONS:
+        return NO_TREND
+    return describe(trend_test({roi: scores[roi] for roi in regions}, regions))
 
 
 def trends(
     decisions: pd.DataFrame, epsilons: Sequence[float], order: Sequence[str] = HIERARCHY
 ) -> dict[float, TrendTest]:
-    """Test at each ε whether regions' robust accuracy rises along the hierarchy: none with fewer than three regions.
+    """Test at each ε whether regions' robust accuracy rises along the hierarchy: none with too few or too many.
 
     Parameters
     ----------
@@ -58,10 +60,10 @@ def trends(
         As `correctness`, `trend_over_images`.
     """
     regions = in_order(list(decisions["condition"].unique()), order)
-    tested = epsilons if len(regions) > 2 else []
+    tested = epsilons if 3 <= len(regions) <= MAX_REGIONS else []
     return {e: trend_over_images(correctness(decisions, e, regions), regions) for e in tested}
 
 
 def verdicts(trends: Mapping[float, TrendTest]) -> str:
     """Put the trends at several ε into one line each, or say that there is none."""
-    return "\n".join(f"{epsilon_label(e):>8}: {describe(trend)}" for e, trend in trends.items()) or TOO_FEW
+    return "\n".join(f"{epsilon_label(e):>8}: {describe(trend)}" for e, trend in trends.items()) or NO_TREND
