@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtools.checks import reading
+from nbtools.data.brains.volumes import Grid
 from nbtools.errors import InputError
 from nbtools.files import written
 
@@ -65,6 +66,11 @@ class Session:
     shape: tuple[int, ...] | None = None
     affine: NDArray[np.float64] | None = None
     source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> Grid | None:
+        """Where its voxels lie, if it says so."""
+        return None if self.shape is None or self.affine is None else Grid(self.shape, self.affine)
 
 
 def session_files(folder: Path) -> dict[int, Path]:
@@ -210,14 +216,21 @@ def _opened(file: Path) -> Iterator[h5py.File]:
 
 def _check_format(file: Path, tree: h5py.File) -> None:
     missing = [name for name in ("image_id", "shared", "regions") if name not in tree]
-    if tree.attrs.get("format") != FORMAT or missing:
+    said = _attribute(tree, "format", None)
+    if said != FORMAT or missing:
         raise InputError(
             "this is no session of responses",
             file=file,
             expected=f"attribute format = {FORMAT!r}; image_id, shared, regions",
-            got=f"format {tree.attrs.get('format')!r}" + (f"; no {', '.join(missing)}" if missing else ""),
+            got=f"format {said!r}" + (f"; no {', '.join(missing)}" if missing else ""),
             fix=_AGAIN,
         )
+
+
+def _attribute(tree: h5py.File, name: str, default: object) -> Any:
+    """Return one value that stands beside the data: MATLAB writes text as bytes, and a number as an array of one."""
+    value = np.asarray(tree.attrs.get(name, default)).item()
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
@@ -234,17 +247,30 @@ def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
     n = len(image_ids)
     session = Session(
         image_ids=image_ids.astype(np.int64),
-        shared=tree["shared"][:].astype(bool),
+        shared=_booleans(file, "shared", tree["shared"][:]),
         repeats=tree["repeat"][:].astype(np.int64) if "repeat" in tree else np.zeros(n, np.int64),
         responses={roi: tree[f"regions/{roi}/responses"][:] for roi in rois},
         voxels={roi: _voxels(tree[f"regions/{roi}"]) for roi in rois},
-        scale=float(tree.attrs.get("scale", 1)),
+        scale=float(_attribute(tree, "scale", 1)),
         shape=tuple(map(int, tree.attrs["shape"])) if "shape" in tree.attrs else None,
         affine=np.asarray(tree.attrs["affine"], float) if "affine" in tree.attrs else None,
-        source=json.loads(tree.attrs.get("source", "{}")),
+        source=json.loads(_attribute(tree, "source", "{}")),
     )
     _check(file, image_ids.dtype, session)
     return session
+
+
+def _booleans(file: Path, name: str, values: NDArray) -> NDArray[np.bool_]:
+    """Return what stands there as booleans: true and false, or 1 and 0; any other value, text and NaN, is refused."""
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        raise InputError(
+            f"{name} holds something else than true and false",
+            file=file,
+            expected="true or false (1 or 0) for each trial",
+            got=f"{values.dtype}: {', '.join(map(str, np.unique(values)[:5]))}",
+            fix=f"write it anew as booleans: tree[{name!r}] = {name} == 1",
+        )
+    return values.astype(bool)
 
 
 def _voxels(region: h5py.Group) -> NDArray[np.int64]:
