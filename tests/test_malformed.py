@@ -196,7 +196,7 @@ NSD_CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an nsdgeneral of NaN": (
         lambda root: nib.save(nib.Nifti1Image(np.full(SHAPE, np.nan), np.eye(4)), general(root)),
-        "not nsdgeneral",
+        "no voxel in V1, TO",
     ),
     "an empty atlas": (lambda root: nib.save(nib.Nifti1Image(np.zeros(SHAPE), np.eye(4)), atlas(root)), "no voxel"),
     "subjects' images shuffled": (

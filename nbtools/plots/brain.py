@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nbtools.checks import as_names
 from nbtools.conditions import color
 from nbtools.plots.marks import add_key
 from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels
@@ -36,7 +37,7 @@ def regions(volume: Nifti1Image, names: Sequence[str], *, title: str) -> Figure:
     from matplotlib.colors import ListedColormap
     from nilearn import plotting
 
-    figure = plt.figure(figsize=(11, 2.8))
+    names, figure = as_names(names), plt.figure(figsize=(11, 2.8))
     palette = ListedColormap([color(roi) for roi in names])
     look: dict = {"alpha": 1, "black_bg": False, "annotate": False, "draw_cross": False, "colorbar": False}
     slices: dict = {"display_mode": "z", "cut_coords": 6, "bg_img": None}

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
+from nbtools.checks import as_names, reading
 from nbtools.conditions import ROI_LABELS, check_rois
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.nsd import roi_folder, roi_volume
@@ -110,6 +110,7 @@ def load_volume(nsd: Path, subject: int, rois: Sequence[str]) -> RegionVolume:
     InputError
         As `nbtools.data.brains.nsd.roi_masks`, or if the anatomy has another shape or lies elsewhere.
     """
+    rois = as_names(rois)
     labels = nib.as_closest_canonical(roi_volume(nsd, subject, rois))
     folder = roi_folder(nsd, subject)
     anatomical, general = folder.parent / "T1_to_func1pt8mm.nii.gz", folder / "nsdgeneral.nii.gz"
@@ -185,7 +186,8 @@ def load_surfaces(nsd: Path, subject: int, rois: Sequence[str]) -> tuple[Surface
     InputError
         If a region is unknown, a file is missing beside others or damaged, or labels do not fit the mesh.
     """
-    check_rois(list(rois))
+    rois = as_names(rois)
+    check_rois(rois)
     for name in (subject_folder(subject), "fsaverage"):
         folder = Path(nsd) / "nsddata" / "freesurfer" / name
         if (folder / "surf" / "lh.inflated").exists():

@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from nbtools.checks import as_names
 from nbtools.conditions import check_rois, region_labels
 from nbtools.data.brains.betas import BETA_SCALE, TRIALS_PER_SESSION, read_betas
 from nbtools.data.brains.design import design_file, load_design, subject_folder
@@ -143,7 +144,8 @@ def roi_masks(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "K
         If a region is unknown or has no voxel; if a volume is missing or damaged, or its voxels are not those of
         ``nsdgeneral``: of another shape, or lying elsewhere.
     """
-    check_rois(list(rois))
+    rois = as_names(rois)
+    check_rois(rois)
     folder = roi_folder(nsd, subject)
     labels = {roi: region_labels(roi, retinotopy) for roi in rois}
     file = folder / "nsdgeneral.nii.gz"
@@ -232,9 +234,7 @@ def _trials_of(number: int) -> slice:
     return slice((number - 1) * TRIALS_PER_SESSION, number * TRIALS_PER_SESSION)
 
 
-def _read_prepared(
-    file: Path, number: int, volume: Path | None, masks: Masks, design: Design, grid: Grid
-) -> Session:
+def _read_prepared(file: Path, number: int, volume: Path | None, masks: Masks, design: Design, grid: Grid) -> Session:
     session = read_session(file, list(masks))
     if reasons := changes(session, number, volume, masks, design, grid):
         raise InputError(
@@ -248,9 +248,7 @@ def _read_prepared(
     return session
 
 
-def changes(
-    session: Session, number: int, volume: Path | None, masks: Masks, design: Design, grid: Grid
-) -> list[str]:
+def changes(session: Session, number: int, volume: Path | None, masks: Masks, design: Design, grid: Grid) -> list[str]:
     """Say in what the files there are now differ from those a prepared session was made of, as far as sizes tell."""
     moved = [roi for roi, mask in masks.items() if not np.array_equal(session.voxels[roi], np.argwhere(mask))]
     reasons = [f"the masks of {', '.join(moved)}"] if moved else []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY
 from nbtools.data.brains import nsd
 from nbtools.data.brains.responses import Design
@@ -55,7 +56,7 @@ def prepare_nsd(
     InputError
         If a volume is missing or damaged: all others are prepared first.
     """
-    made = session_files(study.responses)
+    rois, made = as_names(rois), session_files(study.responses)
     volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
     # Volumes may have been removed once they were reduced.
     alone = {number: regions_of(file) for number, file in made.items() if number not in volumes}
@@ -109,7 +110,7 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
     """
     root, file = study.need("nsd"), prepared_file(study, number)
     before = regions_of(file) if file.exists() else ()
-    masks = nsd.roi_masks(root, study.subject, list(dict.fromkeys([*before, *rois])), study.voxels.retinotopy)
+    masks = nsd.roi_masks(root, study.subject, list(dict.fromkeys([*before, *as_names(rois)])), study.voxels.retinotopy)
     design, grid = nsd.design_of(study), nsd.mask_grid(root, study.subject)
     if set(before) == set(masks) and _is_of(read_session(file, before), volume, number, masks, design, grid):
         return file

@@ -26,7 +26,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
+from nbtools.checks import as_names, reading
 from nbtools.data.brains.volumes import Grid
 from nbtools.errors import InputError
 from nbtools.files import written
@@ -188,7 +188,7 @@ def read_session(file: Path, rois: Sequence[str] | None = None) -> Session:
         If the file is damaged or not of the format, or lacks a region.
     """
     with _opened(file) as tree:
-        return _read(file, tree, list(rois or []))
+        return _read(file, tree, as_names(rois or []))
 
 
 def regions_of(file: Path) -> tuple[str, ...]:

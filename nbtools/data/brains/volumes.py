@@ -140,4 +140,3 @@ def whole_labels(values: NDArray[np.floating], file: Path) -> NDArray[np.int64]:
             fix="use the volume as released; one that was resampled must be resampled anew, by nearest neighbour",
         )
     return labels.astype(np.int64)
-
