@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from nbtools.checks import as_names
 from nbtools.conditions import color
-from nbtools.plots.marks import add_key
+from nbtools.plots.marks import add_key, add_no_ceiling
 from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -59,7 +59,8 @@ def noise_ceilings(
     Parameters
     ----------
     table : DataFrame
-        One row per voxel: ``roi``, ``voxel``, ``noise_ceiling`` (percent of variance).
+        One row per voxel: ``roi``, ``voxel``, ``noise_ceiling`` (percent of variance; missing in all where no image was
+        shown twice).
     published : mapping of roi → (mean, SD), optional
         Values to compare with, drawn as open diamonds.
     title : str
@@ -80,6 +81,8 @@ def noise_ceilings(
         fig.add_violin(x0=place, y=values, points=False, spanmode="hard", **look, **said)
     stats = table.groupby("roi")["noise_ceiling"].agg(["mean", "std", "size"]).loc[rois]
     _mean_sd(fig, range(len(rois)), stats, "mean ± SD of voxels", "circle")
+    if table["noise_ceiling"].isna().all():
+        add_no_ceiling(fig)
     shown = [roi for roi in rois if roi in (published or {})]
     if published and shown:
         known = pd.DataFrame([published[roi] for roi in shown], columns=["mean", "std"])
@@ -163,6 +166,8 @@ def add_control(fig: go.Figure, table: pd.DataFrame, roi: str, control: str, **o
 def add_voxels(fig: go.Figure, voxels: pd.DataFrame, roi: str, **options: Any) -> None:
     """Draw r of a region's voxels against the highest that their noise allows, and the line on which both agree."""
     panel = {"row": options["row"], "col": options["col"]}
+    if voxels["noise_ceiling"].isna().all():
+        add_no_ceiling(fig, **panel)
     line = {"color": PALE, "width": 1.5}
     fig.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", **panel)
     ceiling = np.sqrt(voxels["noise_ceiling"].clip(lower=0) / 100)

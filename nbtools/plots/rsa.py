@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
 from nbtools.plots.labels import place_labels, plot_size
-from nbtools.plots.marks import add_key, add_point, error_bars, interval_text
+from nbtools.plots.marks import add_key, add_no_ceiling, add_point, error_bars, interval_text
 from nbtools.plots.style import (
     BARE,
     BESIDE,
@@ -97,7 +97,8 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     table : DataFrame
         From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
     ceilings : DataFrame
-        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
+        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge); a panel without
+        says so.
     label : str
         The similarity.
     title : str
@@ -126,7 +127,10 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
             add_point(fig, f"{SOURCES[source]}: {name}", row["similarity"], y, **look, **panel)
         fig.add_vline(x=0, line=DOTTED, **panel)
         low, high = bands.loc[region, ["lower", "upper"]]
-        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
+        if np.isnan(low):
+            add_no_ceiling(fig, **panel)
+        else:
+            fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
         if region in places:
             y, tint = places[region], faded(color(region), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
