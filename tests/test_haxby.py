@@ -136,6 +136,11 @@ def empty_mask(folder: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.int16), AFFINE), file)
 
 
+def turned_mask(folder: Path) -> None:
+    file = folder / "haxby2001/subj2/mask8b_face_vt.nii.gz"
+    nib.save(nib.load(file).as_reoriented(np.array([[0, -1], [1, 1], [2, 1]])), file)
+
+
 def no_cats(folder: Path) -> None:
     for file in (folder / "haxby2001/stimuli/cats").iterdir():
         file.unlink()
@@ -152,6 +157,7 @@ def html_for_a_picture(folder: Path) -> None:
         (fewer_labels, "responses cannot be read|differ in number"),
         (truncated_bold, "responses cannot be read"),
         (empty_mask, "responses cannot be read"),
+        (turned_mask, r"mask8b_face_vt\.nii\.gz lies elsewhere than bold\.nii\.gz"),
         (no_cats, "no pictures of cats"),
         (html_for_a_picture, r"image cannot be read\n.*shoes_00\.jpg"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -107,7 +108,9 @@ def findings(study: Study, *, deep: bool = False) -> Iterator[Finding]:
     }
     for part, look in parts.items():
         try:
-            yield Finding(part, GOOD, look(study, deep))
+            with warnings.catch_warnings(record=True, action="always") as doubts:
+                said = look(study, deep)
+            yield Finding(part, GOOD, " · ".join([said, *(str(doubt.message) for doubt in doubts)]))
         except FileNotFoundError as error:
             yield Finding(part, MISSING, str(error))
         except (InputError, OSError) as error:
@@ -192,6 +195,8 @@ def _prepared(study: Study, deep: bool) -> str:
         )
     for file in files.values():
         read_session(file, regions_of(file) if deep else ())
+    if not study.nsd:
+        load_design(study)  # compares image ids with the stimuli
     if deep:
         load_trials(study, regions_of(next(iter(files.values()))), progress=False)  # compares with volumes and masks
     size = sum(file.stat().st_size for file in files.values()) / 1e6

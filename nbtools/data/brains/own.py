@@ -61,9 +61,8 @@ def design_of(study: Study) -> Design:
 def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     """Return the regions as one label volume; None where the first session does not say where its voxels lie."""
     session = read_session(next(iter(_files(study).values())), rois)
-    if session.shape is None or session.affine is None:
-        return None
-    return label_volume(session.voxels, session.shape, session.affine)
+    placed = all((ijk >= 0).all() for ijk in session.voxels.values())
+    return label_volume(session.voxels, session.grid.shape, session.grid.affine) if session.grid and placed else None
 
 
 def _check_image_ids(study: Study, image_ids: NDArray[np.int64]) -> None:
@@ -81,7 +80,7 @@ def _check_image_ids(study: Study, image_ids: NDArray[np.int64]) -> None:
         )
     if first == 1:
         warnings.warn(
-            f"{study.responses}: image ids go from 1 to {last}, image 0 is never shown. Are they counted from 1? Then "
+            f"image ids go from 1 to {last}, image 0 is never shown: are they counted from 1? Then "
             f"every image has its neighbour's responses: subtract 1 from image_id in the session files",
             stacklevel=4,
         )

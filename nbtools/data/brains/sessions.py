@@ -248,7 +248,7 @@ def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
     session = Session(
         image_ids=image_ids.astype(np.int64),
         shared=_booleans(file, "shared", tree["shared"][:]),
-        repeats=tree["repeat"][:].astype(np.int64) if "repeat" in tree else np.zeros(n, np.int64),
+        repeats=_whole(tree["repeat"]) if "repeat" in tree else np.zeros(n, np.int64),
         responses={roi: tree[f"regions/{roi}/responses"][:] for roi in rois},
         voxels={roi: _voxels(tree[f"regions/{roi}"]) for roi in rois},
         scale=float(_attribute(tree, "scale", 1)),
@@ -268,14 +268,21 @@ def _booleans(file: Path, name: str, values: NDArray) -> NDArray[np.bool_]:
             file=file,
             expected="true or false (1 or 0) for each trial",
             got=f"{values.dtype}: {', '.join(map(str, np.unique(values)[:5]))}",
-            fix=f"write it anew as booleans: tree[{name!r}] = {name} == 1",
+            fix="write it again as booleans (in Python, an array of dtype bool)",
         )
     return values.astype(bool)
 
 
+def _whole(dataset: h5py.Dataset) -> NDArray[np.int64]:
+    values = dataset[:]
+    if values.dtype.kind not in "iuf" or (values % 1 != 0).any():  # NaN too
+        raise TypeError(f"{dataset.name} holds something else than whole numbers")
+    return values.astype(np.int64)
+
+
 def _voxels(region: h5py.Group) -> NDArray[np.int64]:
     if "voxels" in region:
-        return region["voxels"][:].astype(np.int64)
+        return _whole(region["voxels"])
     return np.full((region["responses"].shape[-1], 3), -1, np.int64)
 
 
@@ -287,6 +294,10 @@ def _check(file: Path, id_type: np.dtype, session: Session) -> None:
         fits = values.ndim == 2 and len(values) == n and values.shape[1] > 0 and values.dtype.kind in "iuf"
         if not fits or session.voxels[roi].shape != (values.shape[1], 3):
             wrong.append(f"{roi} {values.dtype} {values.shape}, voxels {session.voxels[roi].shape}")
+        if session.shape is not None and (session.voxels[roi] >= session.shape).any():
+            wrong.append(f"voxels of {roi} outside the volume, {session.shape}")
+    if session.affine is not None and not (session.affine.shape == (4, 4) and np.isfinite(session.affine).all()):
+        wrong.append(f"affine {session.affine.shape}, not (4, 4) finite numbers")
     if n < 2 or id_type.kind not in "iu" or session.image_ids.min() < 0 or not session.scale > 0:
         wrong.append(f"{n} trials, ids {id_type} from {session.image_ids.min() if n else '–'}, scale {session.scale}")
     if wrong:
