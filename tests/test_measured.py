@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -322,6 +323,14 @@ def test_own_sessions_are_read(own: Study) -> None:
     np.testing.assert_array_equal(design.shared_ids, [10])
     np.testing.assert_array_equal(design.image_ids, trials.image_ids)
     assert region_volume(own, ["IT"]) is None
+
+
+def test_a_region_may_be_named_alone(own: Study) -> None:
+    for door in (partial(load_trials, progress=False), region_volume):
+        assert str(door(own, "IT")) == str(door(own, ["IT"]))
+    assert list(read_session(own.responses / "session01.hdf5", "IT").responses) == ["IT"]
+    with pytest.raises(InputError, match="got:      'I T'"):
+        load_trials(own, "I T", progress=False)
 
 
 def test_own_voxels_have_a_place_where_the_file_says_so(own: Study) -> None:

@@ -256,6 +256,12 @@ print(before, peak())
     assert after - before < 30 * 1024
 
 
+def test_one_region_is_named_alone(tree: Path) -> None:
+    np.testing.assert_array_equal(nsd.roi_masks(tree, SUBJECT, "TO")["TO"], nsd.roi_masks(tree, SUBJECT, ROIS)["TO"])
+    labels = nsd.roi_volume(tree, SUBJECT, "TO").get_fdata()
+    np.testing.assert_array_equal(labels, nsd.roi_volume(tree, SUBJECT, ["TO"]).get_fdata())
+
+
 # --- where voxels lie, and what labels are -------------------------------------------------------------------
 
 PLACE = np.array([[1.8, 0, 0, -40], [0, 1.8, 0, -60], [0, 0, 1.8, -30], [0, 0, 0, 1]])
