@@ -21,12 +21,6 @@ def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: s
         raise InputError(problem, expected=", ".join(map(str, choices)), got=repr(got), fix=fix)
 
 
-def plain(table: DataFrame) -> DataFrame:
-    """Return a table whose categorical columns are what their categories are, numbers or text."""
-    categorical = table.select_dtypes("category")
-    return table.assign(**{str(name): values.astype(object).infer_objects() for name, values in categorical.items()})
-
-
 def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: str) -> None:
     """Raise `InputError` unless a table has at least one row, and all these columns."""
     columns = list(columns)
@@ -65,6 +59,12 @@ def check_counts(problem: str, wrong: Mapping[str, int], *, expected: object, fi
 def as_names(names: str | Iterable[str]) -> list[str]:
     """Return names as a list: a single text is one name, not its letters."""
     return [names] if isinstance(names, str) else list(names)
+
+
+def plain(table: DataFrame) -> DataFrame:
+    """Return a table whose categorical columns are what their categories are, numbers or text."""
+    categorical = table.select_dtypes("category")
+    return table.assign(**{str(name): values.astype(object).infer_objects() for name, values in categorical.items()})
 
 
 @contextmanager

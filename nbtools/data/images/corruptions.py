@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
-from nbtools.checks import as_names
 from nbtools.data.images.files import fitted, images_below, on_all_cores, read_image, subfolders
 from nbtools.data.images.sets import ImageSet
 from nbtools.errors import InputError
@@ -77,7 +76,7 @@ def load_corruption(folder: Path, corruption: str, severity: int, size: int, cla
     InputError
         If there is no such corruption, a class has no image there, or an image cannot be read.
     """
-    classes, table = as_names(classes), corruptions(folder)
+    table = corruptions(folder)
     match = table[(table["corruption"] == corruption) & (table["severity"] == severity)]
     place = folder / match["path"].iloc[0] if len(match) else folder
     files = {name: images_below(place / name) if len(match) else [] for name in classes}
