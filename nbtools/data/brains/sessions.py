@@ -241,8 +241,8 @@ def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
             file=file,
             expected=", ".join(rois),
             got=", ".join(tree["regions"]) or "no region",
-            fix=f'name regions that it holds, as in -p rois "{" ".join(tree["regions"])}"; of NSD, prepare the study again '
-            "with these regions too (--rois)",
+            fix=f'name regions that it holds, as in -p rois "{" ".join(tree["regions"])}"; of NSD, prepare the study '
+            "again with these regions too (--rois)",
         )
     image_ids = tree["image_id"][:]
     n = len(image_ids)
