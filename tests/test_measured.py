@@ -25,10 +25,12 @@ from nbtools.data.brains.prepare_nsd import prepare_nsd, prepared_file, reduce_s
 from nbtools.data.brains.responses import Design, RoiTrials, average_repeats, split_images
 from nbtools.data.brains.sessions import Session, read_session, regions_of, session_files, write_session
 from nbtools.data.brains.trials import assemble
-from nbtools.data.study import Study, VoxelChoices, open_study
+from nbtools.data.study import Study, VoxelChoices, as_toml, open_study
 from nbtools.data.synthetic import make_study
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.runs.batch import run_notebook
+from nbtools.runs.folders import find
 from nbtools.workflow.doctor import DAMAGED, GOOD, findings
 
 ROIS = ["V1", "TO"]
@@ -543,3 +545,29 @@ def test_assembling_is_zscoring_session_by_session(lengths: list[int], constant:
 def test_one_session_can_be_reduced_by_itself(study: Study) -> None:
     volume = nsd.find_sessions(study.need("nsd"), study.subject)[1]
     assert reduce_session(study, 1, volume, ["TO"]) == prepared_file(study, 1)
+
+
+@pytest.mark.notebook
+def test_a_study_shown_once_is_trained_on_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No image twice: no ceiling, which is a missing value and no error."""
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    folder, rng = tmp_path / "data/raw/once", np.random.default_rng(0)
+    ids = np.arange(40)
+    responses = {"TO": rng.normal(size=(40, 6))}
+    once = Session(ids, ids % 4 == 0, np.zeros(40, np.int64), responses, {"TO": np.full((6, 3), -1)})
+    write_session(folder / "responses/session01.hdf5", once)
+    with h5py.File(folder / "stimuli.hdf5", "w") as store:
+        store["imgBrick"] = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
+    entries = {
+        "name": "once",
+        "simulated": False,
+        "image_size": 32,
+        "responses": "responses",
+        "stimuli": "stimuli.hdf5",
+    }
+    (folder / "study.toml").write_text(as_toml(entries))
+    assert run_notebook("02_neural_predictors", {"study": "once", "epochs": "1"}) == 0
+    run = find("02_neural_predictors", "once")
+    assert run.finished
+    assert run.table("voxels")["noise_ceiling"].isna().all()
+    assert run.table("voxels")["r"].notna().all()

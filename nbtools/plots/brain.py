@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from nbtools.checks import as_names
 from nbtools.conditions import color
-from nbtools.plots.marks import add_key, add_no_ceiling
+from nbtools.plots.marks import add_key
 from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -82,7 +82,7 @@ def noise_ceilings(
     stats = table.groupby("roi")["noise_ceiling"].agg(["mean", "std", "size"]).loc[rois]
     _mean_sd(fig, range(len(rois)), stats, "mean ± SD of voxels", "circle")
     if table["noise_ceiling"].isna().all():
-        add_no_ceiling(fig)
+        _say_no_ceiling(fig)
     shown = [roi for roi in rois if roi in (published or {})]
     if published and shown:
         known = pd.DataFrame([published[roi] for roi in shown], columns=["mean", "std"])
@@ -167,12 +167,17 @@ def add_voxels(fig: go.Figure, voxels: pd.DataFrame, roi: str, **options: Any) -
     """Draw r of a region's voxels against the highest that their noise allows, and the line on which both agree."""
     panel = {"row": options["row"], "col": options["col"]}
     if voxels["noise_ceiling"].isna().all():
-        add_no_ceiling(fig, **panel)
+        _say_no_ceiling(fig, **panel)
     line = {"color": PALE, "width": 1.5}
     fig.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", **panel)
     ceiling = np.sqrt(voxels["noise_ceiling"].clip(lower=0) / 100)
     marker = {"color": color(roi), "size": 5, "opacity": 0.5}
     fig.add_scatter(x=ceiling, y=voxels["r"], mode="markers", name=roi, marker=marker, **options)
+
+
+def _say_no_ceiling(fig: go.Figure, **panel: int) -> None:
+    place = {"xref": "x domain", "yref": "y domain", "x": 0.5, "y": 0.02, "yanchor": "bottom"}
+    fig.add_annotation(text="no ceiling:<br>no image was shown twice", showarrow=False, **place, **panel)
 
 
 def _mean_sd(fig: go.Figure, x: Sequence[float], stats: pd.DataFrame, name: str, shape: str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color, dash, symbol
-from nbtools.plots.style import DOTTED, PALE, SEQUENTIAL, faded, new_figure
+from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure
 from nbtools.plots.tables import ordered
 
 Bars = Literal["point", "line", "cross"]
@@ -79,13 +79,6 @@ def add_point(fig: go.Figure, name: str, x: object, y: object, **options: Any) -
     if "marker" not in options:
         options["marker"] = marker(name)
     fig.add_scatter(x=[x], y=[y], name=name, mode="markers", **options)
-
-
-def add_no_ceiling(fig: go.Figure, **panel: int) -> None:
-    """Say in a panel that it has no noise ceiling."""
-    place = {"xref": "x domain", "yref": "y domain", "x": 0.5, "y": 0.02, "yanchor": "bottom"}
-    text = "no ceiling:<br>no image was shown twice"
-    fig.add_annotation(text=text, font={"size": 11, "color": PALE}, showarrow=False, **place, **panel)
 
 
 def add_curve(

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
 from nbtools.plots.labels import place_labels, plot_size
-from nbtools.plots.marks import add_key, add_no_ceiling, add_point, error_bars, interval_text
+from nbtools.plots.marks import add_key, add_point, error_bars, interval_text
 from nbtools.plots.style import (
     BARE,
     BESIDE,
@@ -115,7 +115,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     regions, names = ordered(table["b"]), ordered(table["a"])
     check_names(table["b"], ceilings["region"], "b")
     bands, places = ceilings.set_index("region"), axis_places(names)
-    titles = [f"<b>{region}</b>" for region in regions]
+    titles = [f"<b>{region}</b>" + ", no ceiling" * bool(bands["lower"].isna()[region]) for region in regions]
     fig, panel_of = panels(title, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
     for region, panel in zip(regions, panel_of, strict=True):
@@ -127,9 +127,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
             add_point(fig, f"{SOURCES[source]}: {name}", row["similarity"], y, **look, **panel)
         fig.add_vline(x=0, line=DOTTED, **panel)
         low, high = bands.loc[region, ["lower", "upper"]]
-        if np.isnan(low):
-            add_no_ceiling(fig, **panel)
-        else:
+        if low <= high:  # neither is missing
             fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
         if region in places:
             y, tint = places[region], faded(color(region), 0.16)
