@@ -465,15 +465,12 @@ def test_image_ids_are_rows_of_the_stimuli(own: Study, door: Callable[[Study], o
         door(renumbered(own, ids + 1, 5))
 
 
-@pytest.mark.parametrize("deep", [False, True])
-def test_doctor_asks_about_image_ids(own: Study, deep: bool) -> None:
-    told = {}
-    for n_images in (4, 5):
-        study = renumbered(own, np.arange(12) % 4 + 1, n_images)
-        told[n_images] = next(part for part in findings(study, deep=deep) if part.part == "prepared")
-    assert (told[4].state, told[5].state) == (DAMAGED, GOOD)
-    assert "subtract 1" in told[4].found
-    assert "are they counted from 1?" in told[5].found
+@pytest.mark.parametrize(("n_images", "state", "says"), [(4, DAMAGED, "subtract 1"), (5, GOOD, "counted from 1?")])
+def test_doctor_asks_about_image_ids(own: Study, n_images: int, state: str, says: str) -> None:
+    found = findings(renumbered(own, np.arange(12) % 4 + 1, n_images), deep=True)
+    told = next(finding for finding in found if finding.part == "prepared")
+    assert told.state == state
+    assert says in told.found
 
 
 def test_own_sessions_lie_in_one_place(own: Study) -> None:

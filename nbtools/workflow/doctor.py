@@ -195,8 +195,6 @@ def _prepared(study: Study, deep: bool) -> str:
         )
     for file in files.values():
         read_session(file, regions_of(file) if deep else ())
-    if not study.nsd:
-        load_design(study)  # compares image ids with the stimuli
     if deep:
         load_trials(study, regions_of(next(iter(files.values()))), progress=False)  # compares with volumes and masks
     size = sum(file.stat().st_size for file in files.values()) / 1e6

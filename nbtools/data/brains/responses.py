@@ -266,8 +266,7 @@ def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, s
             f"{responses.roi}: the images cannot be split into training, validation and test",
             expected="shared images to test on, and at least one image in both other parts",
             got=f"{len(test)} shared, {len(rest)} others, validation_fraction={validation_fraction}",
-            fix="mark images to test on as shared and images to train on as not; of NSD, load more sessions. Where all "
-            "are shared, as in haxby, there is nothing to fit a predictor on",
+            fix="mark some images as shared, and not all (of NSD, load more sessions); or change validation_fraction",
         )
     rest = rest[np.argsort(responses.image_ids[rest], kind="stable")]
     validation = np.random.default_rng(seed).choice(rest, size=n_validation, replace=False)
