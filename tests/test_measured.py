@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -405,6 +406,35 @@ def test_bad_own_files(own: Study, case: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         load_trials(own, ["IT"], progress=False)
     assert "to do:" in str(error.value)
+
+
+ANYTHING: dict[str, object] = {
+    "text": b"x",
+    "texts": np.array(["é"] * 12, dtype=h5py.string_dtype()),
+    "NaN": np.nan,
+    "huge": 1e308,
+    "a square": np.eye(12),
+    "nothing": np.zeros(0),
+    "empty": h5py.Empty("f"),
+    "complex": np.full(12, 1j),
+    "pairs": np.zeros(12, [("a", int), ("b", int)]),
+    "large": np.arange(12, dtype=np.uint64) + 2**63,
+}
+PLACES = ("image_id", "shared", "repeat", "regions", "regions/IT", "regions/IT/responses", "regions/IT/voxels")
+
+
+@pytest.mark.parametrize("value", ANYTHING)
+@pytest.mark.parametrize("place", [*PLACES, "@format", "@scale", "@shape", "@affine", "@source"])
+def test_whatever_stands_in_a_session_it_is_read_or_refused(own: Study, place: str, value: str) -> None:
+    with h5py.File(own.responses / "session02.hdf5", "r+") as tree:
+        if place.startswith("@"):
+            tree.attrs[place[1:]] = ANYTHING[value]
+        else:
+            tree.pop(place, None)
+            tree[place] = ANYTHING[value]
+    for door in (lambda: load_trials(own, ["IT"], progress=False), lambda: load_design(own)):
+        with suppress(InputError):
+            door()
 
 
 SHARED = np.arange(12) % 4 == 0

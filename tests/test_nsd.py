@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -31,6 +33,7 @@ from nbtools.data.brains.responses import (
     reconstruct,
     split_images,
 )
+from nbtools.data.brains.volumes import read_labels, same_grid
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 
@@ -365,6 +368,22 @@ def test_labels_between_whole_numbers_are_refused(tree: Path, label: float) -> N
     rewrite_volume(roi_file(tree, "Kastner2015"), values, np.eye(4))
     with pytest.raises(InputError, match=rf"not whole numbers(.|\n)*others in 1 of 210 voxels, e\.g\. {label:.4g}"):
         nsd.roi_masks(tree, SUBJECT, ROIS)
+
+
+@settings(max_examples=100, deadline=None)
+@given(changes=st.dictionaries(st.integers(0, 351), st.integers(0, 255), min_size=1, max_size=6))
+def test_whatever_a_header_says_it_is_read_or_refused(changes: dict[int, int]) -> None:
+    raw = bytearray(nifti_bytes(np.arange(210, dtype=np.int16).reshape(SHAPE), sform_code=1, srow_x=[1, 0, 0, 0]))
+    for place, byte in changes.items():
+        raw[place] = byte
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "atlas.nii"
+        file.write_bytes(raw)
+        with suppress(InputError):
+            labels, grid = read_labels(file)
+            assert labels.shape == grid.shape
+            assert same_grid(grid, grid) or not np.isfinite(grid.affine).all()
 
 
 # --- bad input ----------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def read_volume(file: Path) -> nib.Nifti1Image:
         If the file is missing, damaged or not three-dimensional.
     """
     kinds = (
-        *(EOFError, OSError, RuntimeError, TypeError, ValueError, zlib.error),
+        *(EOFError, OSError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError, zlib.error),
         *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
     )
     expected, fix = "a NIfTI volume (x, y, z) of numbers", "download nsddata/ppdata/subjXX/func1pt8mm again"
