@@ -67,7 +67,7 @@ def a_predictor(seed: int = 0) -> RoiPredictor:
 
 
 def a_network(n_components: int = K, seed: int = 0) -> GuidedNet:
-    return build(GuidedNet, seed, "small_resnet", 4, n_components)
+    return build(GuidedNet, seed, "small_resnet", list("abcd"), n_components)
 
 
 def a_guide(condition: str = "TO", target_scale: str = "global", seed: int = 0) -> training.Guide:

@@ -87,7 +87,7 @@ CHOICE = Choice("cat/0.png", ("none", "TO"))
 def test_it_flips_where_it_must() -> None:
     """Red leads by 10 grey levels: an L∞ attack needs more than 5 of each."""
     there = images()
-    path = attack_path(linear(), to_float(there.pixels[0]), 0)
+    path = attack_path(linear(), there[:1])
     assert path.levels == (0.0, *LEVELS)
     assert path.flip == 5.7
     assert path.reached.tolist() == [level > 5 for level in path.levels]
@@ -101,22 +101,23 @@ def test_it_flips_where_it_must() -> None:
 def test_it_is_what_the_library_computes() -> None:
     x, radii = to_float(images().pixels[:1]), [level / 255 for level in LEVELS]
     points = perturb(linear(), x, torch.tensor([0]), radii, steps=20, seed=3)
-    assert torch.equal(attack_path(linear(), x[0], 0, seed=3).pixels[1:], points[:, 0])
+    assert torch.equal(attack_path(linear(), images()[:1], seed=3).pixels[1:], points[:, 0])
 
 
 def test_a_target_is_reached_later() -> None:
     """Blue trails red by 20 grey levels: more than 10 of each."""
-    path = attack_path(linear(), to_float(images().pixels[0]), 0, target=2)
+    path = attack_path(linear(), images()[:1], target=2)
     assert path.flip == 11
     assert path.predictions[path.levels.index(11)] == 2
 
 
 def test_an_image_without_a_class_is_moved_from_what_the_network_says() -> None:
-    assert attack_path(linear(), to_float(images().pixels[0]), -1).label == 0
+    unknown = replace(images(1), labels=torch.tensor([-1]))
+    assert attack_path(linear(), unknown).label == 0
 
 
 def test_a_wrong_answer_is_shown_as_it_is() -> None:
-    path = attack_path(linear(), to_float(images().pixels[0]), 1)
+    path = attack_path(linear(), replace(images(1), labels=torch.tensor([1])))
     assert path.flip == 0
     assert torch.equal(path.pixels[-1], path.pixels[0])
 
@@ -445,7 +446,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Path:
     (home / "data/derived/tiny").symlink_to(tiny_study.parent)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NBTOOLS_HOME", str(home))
-        classes = len(load_folder(open_study("tiny").classification / "val", 32).classes)
+        classes = load_folder(open_study("tiny").classification / "val", 32).classes
         for seed, name in enumerate(("none", "TO")):
             parameters = {**folders.defaults("03_guided_training"), "study": "tiny", "roi": name}
             run = folders.start("03_guided_training", parameters)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nbtools.checks import reading
+from nbtools.checks import check_names, reading
 from nbtools.data.images.files import check_side, decode_image, fitted, on_all_cores
 from nbtools.data.images.folders import class_files
 from nbtools.data.images.packed import STIMULI_EXPECTED, Source, folder_source, packed, stimuli_source
@@ -130,12 +130,14 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
     InputError
         If classes or sizes differ, or an id is in both.
     """
-    if first.classes != second.classes or first.pixels.shape[1:] != second.pixels.shape[1:]:
+    fix = "load both at one size, and label both by the same classes"
+    check_names("the image sets do not go together", second.classes, first.classes, fix=fix)
+    if first.pixels.shape[1:] != second.pixels.shape[1:]:
         raise InputError(
             "the image sets do not go together",
-            expected=f"{len(first.classes)} classes, pixels {tuple(first.pixels.shape[1:])}",
-            got=f"{len(second.classes)} classes, pixels {tuple(second.pixels.shape[1:])}",
-            fix="load both at one size, and label both by the same classes",
+            expected=f"pixels {tuple(first.pixels.shape[1:])}",
+            got=f"pixels {tuple(second.pixels.shape[1:])}",
+            fix=fix,
         )
     return ImageSet(
         torch.cat([first.pixels, second.pixels]),
