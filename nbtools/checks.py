@@ -13,8 +13,6 @@ if TYPE_CHECKING:  # those who check no tensor should not wait for torch
     from pandas import DataFrame
     from torch import Tensor, nn
 
-    from nbtools.data.images.sets import ImageSet
-
 
 def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: str = "use one of these") -> None:
     """Raise `InputError` unless a value is among the choices; the error lists them."""
@@ -97,7 +95,7 @@ def check_eval(model: nn.Module) -> None:
         )
 
 
-def check_same_classes(images: ImageSet, *models: object) -> None:
+def check_same_classes(classes: Sequence[str], *models: object) -> None:
     """Raise `InputError` unless images have the classes that networks were trained on: the same names, in their order.
 
     A model that names no ``classes``, as of another library, passes: of that one no more than a number is known.
@@ -105,8 +103,8 @@ def check_same_classes(images: ImageSet, *models: object) -> None:
     for model in models:
         check_names(
             "the images are not of the network's classes",
-            images.classes,
-            getattr(model, "classes", images.classes),
+            classes,
+            getattr(model, "classes", classes),
             fix="name the images' folders as those of the images it was trained on, or train it on these",
         )
 

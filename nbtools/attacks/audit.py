@@ -77,7 +77,7 @@ def audit(
     every check and still fall to an attack made for it.
     """
     _check(attack, epsilons)
-    check_same_classes(images, model, surrogate)
+    check_same_classes(images.classes, model, surrogate)
     radii = sorted(map(float, epsilons))
     found = _accuracies(model, images, radii, attack, steps, seed)
     if surrogate is not None:

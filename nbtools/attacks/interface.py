@@ -75,7 +75,7 @@ def sweep(
     by the same perturbation. Random numbers are drawn batch by batch: another `batch_size` changes them as another
     seed would. A distance is at most ε up to float32 rounding: ε · (1 + 1e-6) for L2, ε + 1e-7 for L∞.
     """
-    check_same_classes(images, model)
+    check_same_classes(images.classes, model)
     radii = sorted(float(epsilon) for epsilon in epsilons)
     _check_attack(model, radii, attack, steps, restarts)
     _check_classes(model, images)

@@ -41,7 +41,7 @@ def attacked_gradients(
     InputError
         If a network is not of the images' classes, or as `perturb`, `metrics.squared_gradient`.
     """
-    check_same_classes(images, *networks.values())
+    check_same_classes(images.classes, *networks.values())
     x, attacked = to_float(images.pixels), [epsilon for epsilon in epsilons if epsilon > 0]
     parts = {}
     for (condition, seed), network in networks.items():

@@ -52,7 +52,7 @@ def transfer(
     """
     if len(models) < 2:
         raise InputError("nothing to transfer to", expected="two networks or more", got=len(models), fix="name others")
-    check_same_classes(images, *models.values())
+    check_same_classes(images.classes, *models.values())
     x = to_float(images.pixels)
     clean = {name: _decide(model, x, images.labels) for name, model in models.items()}
     parts = []

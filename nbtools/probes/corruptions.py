@@ -45,7 +45,7 @@ def decide_corrupted(
     InputError
         If a network is not of the images' classes, or a corruption lacks an image.
     """
-    check_same_classes(clean, *networks.values())
+    check_same_classes(clean.classes, *networks.values())
     size, classes = clean.pixels.shape[-1], clean.classes
     parts = []
     for row in tqdm(list(there.itertuples()), "corruptions", disable=None):

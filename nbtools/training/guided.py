@@ -252,7 +252,7 @@ def train_guided(
         does not fit the guide, the best epoch is to be kept but there is no guide to judge it by, training diverges,
         or the checkpoint was made with another configuration.
     """
-    check_same_classes(images, model)
+    check_same_classes(images.classes, model)
     if guide is None and config.keep == "best":
         raise InputError(
             "without a guide no epoch is the best",

@@ -84,7 +84,7 @@ def cloud_responses(of: Guide | GuidedNet, images: ImageSet, size: int, batch_si
     InputError
         If a network is in training mode, or not of the images' classes.
     """
-    check_same_classes(images, of)
+    check_same_classes(images.classes, of)
     device = best_device()
     here = of.to(device)
     if isinstance(here, GuidedNet):
@@ -188,7 +188,7 @@ def train_manifold_guided(
 def _check_training(
     model: GuidedNet, images: ImageSet, manifolds: CategoryManifolds, weights: Weights, config: TrainConfig, form: Form
 ) -> None:
-    check_same_classes(images, model)
+    check_same_classes(images.classes, model)
     sizes = len(images.classes), model.config["n_components"]
     k, d = manifolds.centres.shape
     if sizes != (k, d) or (images.labels < 0).any():

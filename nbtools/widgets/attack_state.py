@@ -156,7 +156,7 @@ def attack_path(
     InputError
         If the image is not of the network's classes, and as `attacks.perturb`.
     """
-    check_same_classes(image, model)
+    check_same_classes(image.classes, model)
     watched = _watched(model, tick)
     x = to_float(image.pixels)
     own = torch.where(image.labels < 0, _logits(watched, x).argmax(1), image.labels)
@@ -208,7 +208,7 @@ class Bench:
     _paths: OrderedDict[Choice, AttackPath] = field(default_factory=OrderedDict, repr=False)
 
     def __post_init__(self) -> None:
-        check_same_classes(self.images, *self.networks.values())
+        check_same_classes(self.images.classes, *self.networks.values())
 
     @property
     def classes(self) -> tuple[str, ...]:
