@@ -586,12 +586,12 @@ def test_kill_9_while_unpacking(source: Path, tmp_path: Path, monkeypatch: pytes
 # --- any folder ---------------------------------------------------------------------------------------------
 
 
-def write_classes(root: Path, per_class: int = 10) -> Path:
+def write_classes(root: Path, per_class: int = 10, start: int = 0) -> Path:
     classes = ("cat", "dög at home", "eel")
     return write_files(
         root,
         {
-            f"{name}/{i} ü.png": picture(50 * n + i, kind="PNG")
+            f"{name}/{i} ü.png": picture(50 * n + i + start, kind="PNG")
             for n, name in enumerate(classes)
             for i in range(per_class)
         },
@@ -616,7 +616,7 @@ def test_a_folder_is_split_within_each_class(tmp_path: Path) -> None:
 def test_a_split_folder_is_kept_as_it_is(tmp_path: Path) -> None:
     root = tmp_path / "in"
     write_classes(root / "train")
-    write_classes(root / "val", 2)
+    write_classes(root / "val", 2, start=20)
     report = prepare_folder(root, tmp_path / "out", ["eel", "cat"])
     assert report["class"].tolist() == ["cat", "eel"] * 2
     assert tree(tmp_path / "out") == {name: raw for name, raw in tree(root).items() if "dög" not in name}
@@ -656,7 +656,7 @@ def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path) -> None:
 
 def test_nested_images_keep_their_paths(tmp_path: Path) -> None:
     root = write_files(
-        tmp_path / "in", {f"{c}/{sub}/1.png": picture(1, kind="PNG") for c in "ab" for sub in ("x", "y", "z")}
+        tmp_path / "in", {f"{c}/{sub}/1.png": picture(10 * ord(sub) % 256, kind="PNG") for c in "ab" for sub in "xyz"}
     )
     prepare_folder(root, tmp_path / "out", validation=0.3)
     assert len(tree(tmp_path / "out")) == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -426,6 +427,22 @@ def test_images_in_sub_folders_are_listed_and_counted_alike(tmp_path: Path) -> N
     assert list(found.ids[-6:]) == [f"ring/{name}" for name in names]
     assert class_sizes(root) == [3, 3, 6]
     assert list(found.ids) == [Path(name).relative_to(root).as_posix() for name, _ in ImageFolder(root).samples]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_folder(tmp_path)
+    (root / "ring/more").mkdir()
+    scan = os.scandir
+
+    def denied(place: str) -> object:
+        if str(place).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    for read in (lambda: load_folder(root, SIZE), lambda: prepare_folder(root, tmp_path.with_name("out"))):
+        with pytest.raises(InputError, match=r"cannot be listed\n.*ring/more\n[\s\S]*Permission denied"):
+            read()
 
 
 def test_the_kinds_of_image_files_are_torchvisions() -> None:

@@ -236,7 +236,7 @@ def _labels(study: Study, deep: bool) -> str:
 
 
 def _count(folder: Path) -> str:
-    numbers = class_sizes(_must_exist(folder))
+    numbers = [len(files) for files in class_files(_must_exist(folder)).values()]
     if not numbers or min(numbers) == 0:
         raise InputError(
             "no images", file=folder, expected="<class>/<image>, none empty", got=numbers, fix="prepare it again"

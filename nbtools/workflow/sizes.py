@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbtools.data.images.folders import class_files, subfolders
+from nbtools.data.images.folders import images_below, subfolders
 from nbtools.data.study import Study, open_study, study_file
 from nbtools.data.synthetic.recipe import PROFILES
 from nbtools.workflow.config import is_simulated
@@ -93,4 +93,4 @@ def _scanner_images(source: Study) -> int:
 
 def class_sizes(folder: Path | None) -> list[int]:
     """Count the images of each class folder, as `load_folder` lists them; none where there is no such folder."""
-    return [len(files) for files in class_files(folder).values()] if folder else []
+    return [len(images_below(place)) for place in subfolders(folder)] if folder else []

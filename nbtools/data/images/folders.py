@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +33,7 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     Raises
     ------
     InputError
-        If a name is no text, or links lead to one folder of images from two classes.
+        If a folder cannot be listed, a name is no text, or links lead to one folder of images from two classes.
     """
     found = {place.name: images_below(place) for place in subfolders(folder)}
     # Names become ids in tables, which hold text; of an image in two classes one label is wrong.
@@ -61,26 +61,43 @@ def check_splits(folder: Path) -> None:
 
 def subfolders(folder: Path) -> list[Path]:
     """List the folders in a folder by name, without hidden ones and links upwards; none if it is not there."""
-    if not folder.is_dir():
-        return []
-    places = [place for place in folder.iterdir() if place.is_dir() and not _is_hidden(place.name)]
-    below = [place for place in places if not folder.resolve().is_relative_to(place.resolve())]
-    return sorted(below, key=lambda place: place.name)  # a path's own order differs between systems
+    _, below, _ = next(_walk(folder), ("", [], []))
+    return _seen(folder, below)
 
 
 def images_below(folder: Path) -> list[Path]:
     """List the images below a folder, sorted by folder and name: no hidden ones, each folder once where links lead."""
     found: list[Path] = []
-    seen: set[Path] = set()
-    for top, below, names in os.walk(folder, followlinks=True):
+    done: set[Path] = set()
+    for top, below, names in _walk(folder):
         here = Path(top)
-        if here.resolve() in seen:
+        if here.resolve() in done:
             below.clear()
             continue
-        seen.add(here.resolve())
-        below[:] = [place.name for place in subfolders(here)]
+        done.add(here.resolve())
+        below[:] = [place.name for place in _seen(here, below)]
         found += [here / name for name in names if is_image(name)]
     return sorted(found, key=lambda file: (str(file.parent), file.name))
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    return os.walk(folder, followlinks=True, onerror=_refuse) if folder.is_dir() else iter(())
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        "a folder cannot be listed",
+        file=error.filename,
+        expected="a folder that may be read",
+        got=error.strerror,
+        fix="ask for the rights to it, or move it elsewhere",
+    ) from error
+
+
+def _seen(folder: Path, below: list[str]) -> list[Path]:
+    """Return those folders below another that are neither hidden nor links upwards, by name on every system."""
+    places = [folder / name for name in sorted(below) if not _is_hidden(name)]
+    return [place for place in places if not folder.resolve().is_relative_to(place.resolve())]
 
 
 def is_image(name: str) -> bool:

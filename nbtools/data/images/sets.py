@@ -22,10 +22,6 @@ from nbtools.errors import InputError
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
 LARGE = 2**29  # bytes of scanner images that are worth packing
 NO_LABEL = -1
-_LAYOUT = {
-    "expected": "<class>/<image> with at least one image per class",
-    "fix": "sort the images into one folder per class",
-}
 
 
 @dataclass(frozen=True)
@@ -251,12 +247,16 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
         If there is no class folder, a class is empty, a file is not a readable image, or images cannot have the size.
     """
     check_side(size)
-    with reading("the images cannot be listed", OSError, file=folder, **_LAYOUT):
-        files = class_files(folder)
+    files = class_files(folder)
     empty = [name for name, found in files.items() if not found]
     if empty or not files:
-        got = f"no image in {', '.join(empty[:20])}" if empty else "no class folder"
-        raise InputError("no images in ImageFolder layout", file=folder, got=got, **_LAYOUT)
+        raise InputError(
+            "no images in ImageFolder layout",
+            file=folder,
+            expected="<class>/<image> with at least one image per class",
+            got=f"no image in {', '.join(empty[:20])}" if empty else "no class folder",
+            fix="sort the images into one folder per class",
+        )
     names = [file.relative_to(folder).as_posix() for found in files.values() for file in found]
     source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
     large = len(names) * 3 * size * size > memory_limit
