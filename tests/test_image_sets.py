@@ -656,7 +656,7 @@ def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path) -> None:
 
 def test_nested_images_keep_their_paths(tmp_path: Path) -> None:
     root = write_files(
-        tmp_path / "in", {f"{c}/{sub}/1.png": picture(10 * ord(sub) % 256, kind="PNG") for c in "ab" for sub in "xyz"}
+        tmp_path / "in", {f"{c}/{sub}/1.png": picture(ord(c) * ord(sub), kind="PNG") for c in "ab" for sub in "xyz"}
     )
     prepare_folder(root, tmp_path / "out", validation=0.3)
     assert len(tree(tmp_path / "out")) == 6

@@ -423,6 +423,17 @@ def test_its_classes_travel_with_it(tmp_path: Path) -> None:
     assert fold_batchnorm(load_model(tmp_path)).classes == CLASSES
 
 
+def test_a_network_that_knows_a_number_alone_can_be_told_its_names(tmp_path: Path) -> None:
+    save_model(a_network(), tmp_path)
+    file = tmp_path / "model.json"
+    named = file.read_text()
+    file.write_text(json.dumps({"n_classes" if key == "classes" else key: v for key, v in json.loads(named).items()}))
+    with pytest.raises(InputError, match=r'write "classes": .* in place of "n_classes" in model\.json'):
+        load_model(tmp_path)
+    file.write_text(named)
+    assert load_model(tmp_path).classes == CLASSES
+
+
 def test_a_training_goes_on_with_the_same_classes_only(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.safetensors"
     train(some_images(CLASSES), file)

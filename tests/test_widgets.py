@@ -369,8 +369,11 @@ def test_foolboxs_photographs() -> None:
     photos = photographs(LARGE, CLASSES)
     assert photos.pixels.shape == (20, 3, LARGE, LARGE)
     assert (photos.labels == -1).all()
-    thousand = photographs(LARGE, tuple(map(str, range(1000))))
+    between = [f"n{number:08d}" for number in range(2_000_000, 2_000_998)]
+    thousand = photographs(LARGE, ("n01440764", *between, "n15075141"))
     assert thousand.labels[0] == 243
+    others = photographs(LARGE, tuple(map(str, range(1000))))
+    assert (others.labels == -1).all(), "a thousand classes of another kind"
     with pytest.raises(InputError, match="larger images"):
         photographs(32, CLASSES)
 
