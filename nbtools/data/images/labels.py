@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nbtools.checks import check_once
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import Study
 from nbtools.errors import InputError
@@ -46,19 +45,18 @@ def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...])
             got="none",
             fix="write one (data/README.md), or leave out the condition labels",
         )
-    table, fix = read_table(file, ["image_id", "label"]), "name every image once, by classes of the classification set"
-    check_once("the scanner labels do not fit", table, ["image_id"], fix=fix)
-    named = table.set_index("image_id")["label"].reindex(images.ids)
+    labels = read_table(file, ["image_id", "label"]).set_index("image_id")["label"]
     index = {name: place for place, name in enumerate(classes)}
-    found = [index.get(name, -1) for name in named]
+    found = [index.get(name, -1) for name in labels.reindex(images.ids)] if labels.index.is_unique else [-1]
     if min(found) < 0:
-        others = named[~named.isin(classes)]
         raise InputError(
             "the scanner labels do not fit",
             file=file,
             expected=f"one of {', '.join(classes)} for each of {len(images)} images",
-            got=f"{len(others)} images without such a label, but {', '.join(map(str, others.unique()[:20]))}",
-            fix=fix,
+            got=f"{sum(place < 0 for place in found)} images without such a label"
+            if labels.index.is_unique
+            else "images named twice",
+            fix="name every image once, by classes of the classification set",
         )
     return replace(images, labels=torch.tensor(found), classes=classes)
 
