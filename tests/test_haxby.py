@@ -183,7 +183,7 @@ def test_the_notebook_compares_networks_with_the_brain(tmp_path: Path, monkeypat
         run = folders.start(
             "03_guided_training", {**folders.defaults("03_guided_training"), "study": "tiny", "roi": roi}
         )
-        save_model(build(GuidedNet, 0, "small_resnet", 10, 0), run.folder)
+        save_model(build(GuidedNet, 0, "small_resnet", ["disk", "ring"], 0), run.folder)
         run.finish()
     assert run_notebook("01_brain_responses", {"study": "haxby", "rois": "VT VT-face"}) == 0
     settings = {"networks_of": "tiny", "n_points": "20", "n_samples": "20", "n_draws": "2", "n_boot": "20"}

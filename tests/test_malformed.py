@@ -378,7 +378,7 @@ def test_preparing_leaves_an_unsound_image_out_and_says_so(
     target = tmp_path / "prepared"
     assert main(["prepare", "images", str(pictures), "--to", str(target), "--validation", "0.4"]) == 0
     told = capsys.readouterr().out
-    assert "left out as damaged: 1" in told
+    assert "left out: 1" in told
     assert "3.JPEG: " in told
     assert (pictures / "cat/3.JPEG").read_bytes() == UNSOUND[case], "the source is left alone"
     assert len(load_folder(target / "train", 16)) + len(load_folder(target / "val", 16)) == 6

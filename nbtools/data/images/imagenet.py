@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 
 from nbtools.checks import as_names, reading
 from nbtools.data.archives import build, contents, read_files, unpack
-from nbtools.data.images.files import images_below, is_image
-from nbtools.data.images.prepare import SPLITS, choose_classes, place_sound, places_in, report_on
+from nbtools.data.images.folders import SPLITS, images_below, is_image
+from nbtools.data.images.prepare import choose_classes, place_sound, places_in, report_on
 from nbtools.errors import InputError
 from nbtools.processes import QUIET
 
