@@ -389,7 +389,7 @@ def test_what_the_page_shows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
             lambda study, trials: metrics.drive(trials.responses, trials.image_ids, trials.repeats, np.full(3, 99)),
             "come again",
         ),
-        (lambda study, trials: data.load_trials(study, ["TO"], progress=False), "write them into every session"),
+        (lambda study, trials: data.load_trials(study, ["TO"], progress=False), "name regions that it holds"),
         (lambda study, trials: other_sites(study), "same voxels or sites"),
     ],
 )

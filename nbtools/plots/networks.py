@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -149,7 +150,7 @@ def hierarchy(
     """
     check_accuracy(accuracy)
     places = axis_places(ordered(accuracy["condition"], order), order)
-    fig, rows = panels(title, len(epsilons), 1, gap=0.2, shared_xaxes=True)
+    fig, rows = panels(title, len(epsilons), 1, gap=0.36, shared_xaxes=True)
     for epsilon, row in zip(epsilons, rows, strict=True):
         at = at_epsilon(accuracy, epsilon).set_index("condition")
         add_conditions(fig, at, "accuracy", places, order, **row)
@@ -160,14 +161,15 @@ def hierarchy(
             x = dots["condition"].map(places) + 0.2
             fig.add_scatter(x=x, y=dots["accuracy"], mode="markers", name="one seed", marker=marks, **row)
         text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
-        text += f"   {describe(trend[epsilon])}" if epsilon in trend else ""
+        lines = textwrap.wrap(describe(trend[epsilon]), 110) if epsilon in trend else []
+        text = "<br>".join([text, *lines])
         where = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "y": 1}
         fig.add_annotation(
             text=text, yref=f"{fig.data[-1].yaxis} domain", **where, showarrow=False, font={"size": 13}, align="left"
         )
     fig.update_yaxes(title_text="accuracy", tickformat=".3~p", nticks=5)
-    fig.update_layout(showlegend=False, height=TOP + BOTTOM + 45 + 210 * len(epsilons))
-    fig.update_layout(margin={"t": TOP + 15, "b": BOTTOM + 30, "r": 60})
+    fig.update_layout(showlegend=False, height=TOP + BOTTOM + 80 + 230 * len(epsilons))
+    fig.update_layout(margin={"t": TOP + 50, "b": BOTTOM + 30, "r": 60})
     condition_axis(fig, places)
     groups = {"controls": baselines(order), "weight decay": DECAYS, "regions, early → late": order}
     for text, group in groups.items():
