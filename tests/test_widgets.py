@@ -560,7 +560,7 @@ def explorer() -> AttackExplorer:
 
 
 def heading(explorer: AttackExplorer) -> str:
-    return explorer.bars.children[0].layout.title.text
+    return explorer.bars.children[0].drawn.layout.title.text
 
 
 def test_it_opens_on_a_finished_attack(explorer: AttackExplorer) -> None:
@@ -591,7 +591,7 @@ def test_figures_are_those_of_the_choice(explorer: AttackExplorer) -> None:
     fresh = view(explorer.bench, explorer.choice)
     bars = class_bars(fresh.bars, fresh.path, fresh.level, title="t")
     path = decision_path(fresh.path, fresh.level, title="t")
-    for shown, figure in ((explorer.bars.children[0], bars), (explorer.path.children[0], path)):
+    for shown, figure in ((explorer.bars.children[0].drawn, bars), (explorer.path.children[0].drawn, path)):
         for there, wanted in zip(shown.data, figure.data, strict=True):
             for part in ("x", "y", "text"):
                 assert list(there[part] if there[part] is not None else []) == list(

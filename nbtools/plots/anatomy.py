@@ -36,7 +36,7 @@ def region_view(
 ) -> go.Figure:
     """Show three slices through the regions, and below them one region's noise ceilings and predictor's scores.
 
-    The traces are the same, in number and order, whatever is shown: `widgets.brain_view` updates them in place.
+    The slices' traces come first, `TRACES_PER_SLICE` of each: by its place `widgets.brain_view` knows what is clicked.
 
     Parameters
     ----------

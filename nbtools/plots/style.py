@@ -44,6 +44,7 @@ TEMPLATE = go.layout.Template(
         "yaxis": _AXIS,
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
         "hoverlabel": {"font": {"size": 13}},
+        "modebar": {"remove": ["sendChartToCloud"]},  # plotly's button would upload the data of a figure
     }
 )
 
