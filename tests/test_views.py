@@ -33,7 +33,7 @@ from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.brain_view import BrainView
 from nbtools.widgets.geometry_explorer import GeometryExplorer
 from nbtools.widgets.geometry_state import SpaceTables
-from nbtools.widgets.parts import Controls, LiveFigure, choice, slider, table_html
+from nbtools.widgets.parts import Controls, LiveFigure, choice, fill, slider, table_html
 from nbtools.widgets.study_explorer import StudyExplorer
 from nbtools.widgets.study_state import HierarchyChoice
 

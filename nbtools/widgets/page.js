@@ -59,14 +59,14 @@ function awaitAnswers(model, explorer, signal) {
 // The sliders of ipywidgets have no name, and tell the place of a value among all in place of the value.
 function nameSliders(explorer, signal) {
   const name = () => {
-    for (const slider of explorer()?.querySelectorAll(".noUi-handle") ?? []) {
-      const [label, value] = ["label", "readout"].map((part) => slider.closest(".jupyter-widgets").querySelector(`.widget-${part}`));
-      slider.setAttribute("aria-label", label.textContent);
-      if (slider.ariaValueText !== value.textContent) slider.ariaValueText = value.textContent;
+    for (const slider of explorer()?.querySelectorAll(".widget-slider") ?? []) {
+      const [handle, label, value] = ["noUi-handle", "widget-label", "widget-readout"].map((part) => slider.querySelector(`.${part}`));
+      handle.ariaLabel = label.textContent;
+      if (handle.ariaValueText !== value.textContent) handle.ariaValueText = value.textContent;
     }
   };
   const watcher = new MutationObserver(name);
-  watcher.observe(document.body, { attributeFilter: ["aria-valuetext"], subtree: true });
+  watcher.observe(document.body, { attributeFilter: ["aria-valuetext"], childList: true, subtree: true });
   signal.addEventListener("abort", () => watcher.disconnect());
 }
 export default { initialize, render };
