@@ -568,7 +568,7 @@ def test_the_hierarchy_follows_its_lists(study):
     assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
     view.networks["alpha"].value = 0.9
     assert {t.name for t in view.hierarchy.children[0].drawn.data if t.name} >= {"TO"}
-    assert "1 conditions at α = 0.9" in view.hierarchy_words.value
+    assert "1 condition at α = 0.9" in view.hierarchy_words.value
 
 
 def test_a_choice_that_was_not_run_says_what_to_do(study):

@@ -128,7 +128,7 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
     for roi in surface.names:
         marker = {"symbol": "square", "size": 12, "color": color(roi)}
         fig.add_scatter3d(x=[None], y=[None], z=[None], mode="markers", name=roi, marker=marker, showlegend=True)
-    fig.update_layout(template=TEMPLATE, title_text=f"{title}: {surface.hemisphere} hemisphere, from below")
+    fig.update_layout(template=TEMPLATE, title_text=f"{title}:<br>{surface.hemisphere} hemisphere, from below")
     return fig.update_layout(width=600, height=480, margin={"l": 10, "r": 10, "t": 70, "b": 10})
 
 

@@ -169,12 +169,14 @@ def _draw_path(fig: go.Figure, path: pd.DataFrame, name: str, slot: int, positio
     dotted = Look(shade, "dot", f"{shape}-open")
     add_curve(fig, x, path, "rival_probability", f"{name}: {rival}", look=dotted, width=1.8, size=6, **said)
     flip = path[path["reached"]].head(1)
+    middle = np.median(list(positions.values()))
+    inwards = ["right" if positions[level] < middle else "left" for level in flip["level"]]
     fig.add_scatter(
         x=[positions[level] for level in flip["level"]],
         y=flip["rival_probability"],
         text=[f"flips to {said}" for said in flip["prediction"]],
         mode="markers+text",
-        textposition=("top left", "bottom right")[slot % 2],
+        textposition=f"{('top', 'bottom')[slot % 2]} {inwards}",
         marker={"symbol": "circle-open", "size": 17, "color": shade, "line": {"width": 2.5}},
         name="flip",
         showlegend=False,

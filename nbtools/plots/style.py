@@ -111,6 +111,12 @@ def condition_axis(fig: go.Figure, places: Mapping[str, float]) -> go.Figure:
     )
 
 
+def plot_width(fig: go.Figure, width: int) -> go.Figure:
+    """Give a plot and its margins a width (pixels); the paper stays wide enough for a title, free on the right."""
+    right = RIGHT if fig.layout.margin.r is None else fig.layout.margin.r
+    return fig.update_layout(width=max(width, WIDTH), margin={"r": right + max(WIDTH - width, 0)})
+
+
 def legend_beside(fig: go.Figure, entries: int) -> go.Figure:
     """Put a legend to the right of the plot; the figure grows until it holds all entries."""
     height = max(fig.layout.height or HEIGHT, TOP + BOTTOM + 24 * entries)
