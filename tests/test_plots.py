@@ -17,6 +17,7 @@ from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY, color, 
 from nbtools.errors import InputError
 from nbtools.metrics.stats import trend_test
 from nbtools.plots.labels import place_labels, spread, thinned
+from nbtools.plots.marks import interval_text
 from nbtools.plots.style import panels
 
 TITLE = "Figure: demo study, simulated"
@@ -389,3 +390,8 @@ def test_report_refuses_nothing_and_unknown_contents():
         plots.report("t", [])
     with pytest.raises(InputError, match="dict"):
         plots.report("t", [("h", "x", {"a": 1})])
+
+
+@pytest.mark.parametrize("value", [-0.001, -0.0, 0.004])
+def test_no_number_is_minus_nothing(value):
+    assert interval_text(value, -0.004, 0.2) == "0.00 [0.00, 0.20]"

@@ -305,6 +305,22 @@ def test_the_flip_is_marked_where_it_is() -> None:
     assert [trace.text[0] for trace in marks] == ["flips to dog"] * 2
 
 
+@pytest.mark.parametrize(("flip", "sides"), [(0, ["right"] * 2), (6, ["left", "right"]), (12, ["left"] * 2)])
+def test_what_a_flip_says_stays_in_the_figure(flip: int, sides: list[str]) -> None:
+    seen = view(computed(bench(), CHOICE), CHOICE)
+    fig = decision_path(seen.path.assign(reached=seen.path["level"] >= (0, *LEVELS)[flip]), title="t")
+    said = [trace.textposition[0] for trace in fig.data if trace.name == "flip"]
+    assert said == [f"{height} {side}" for height, side in zip(("top", "bottom"), sides, strict=True)]
+
+
+def test_an_attack_towards_the_images_own_class_is_refused() -> None:
+    with pytest.raises(InputError, match="another class than cat"):
+        bench().check(replace(CHOICE, target="cat"))
+    there = bench()
+    own = there.add_image(there.images.pixels[0], "mine.png")
+    there.check(replace(CHOICE, image=own, target="cat"))
+
+
 @pytest.mark.parametrize("spoil", [lambda t: t.head(0), lambda t: t.drop(columns="rival"), lambda t: pd.concat([t, t])])
 def test_tables_that_cannot_be_drawn(spoil: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     seen = view(computed(bench(), CHOICE), CHOICE)

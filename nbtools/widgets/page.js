@@ -33,7 +33,7 @@ function awaitAnswers(model, explorer, signal) {
   const lost = (stopped) => {
     note.textContent =
       "The kernel does not answer, so the controls have stopped; charts and pictures are those of before.\n" +
-      "If it is busy, wait. If it was restarted, run the notebook again. If the server is gone, start it and reload the page.";
+      "If it is busy, wait. If it was restarted, run the notebook again. If the server is gone, start it, and reload.";
     stopped.before(note);
     stopped.inert = true;
   };
@@ -41,7 +41,7 @@ function awaitAnswers(model, explorer, signal) {
     clearTimeout(waiting);
     waiting = undefined;
     note.remove();
-    explorer().inert = false;
+    explorer()?.removeAttribute("inert");
   };
   const touched = ({ target }) => {
     const at = explorer();
@@ -60,7 +60,8 @@ function awaitAnswers(model, explorer, signal) {
 function nameSliders(explorer, signal) {
   const name = () => {
     for (const slider of explorer()?.querySelectorAll(".widget-slider") ?? []) {
-      const [handle, label, value] = ["noUi-handle", "widget-label", "widget-readout"].map((part) => slider.querySelector(`.${part}`));
+      const parts = [".noUi-handle", ".widget-label", ".widget-readout"];
+      const [handle, label, value] = parts.map((part) => slider.querySelector(part));
       handle.ariaLabel = label.textContent;
       if (handle.ariaValueText !== value.textContent) handle.ariaValueText = value.textContent;
     }
