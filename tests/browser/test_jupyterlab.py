@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nbtools.conditions import CONDITIONS, MEANING, parse_condition
 from nbtools.runs import folders, provenance
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def test_the_first_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, tmp_pa
             assert "Share" not in str(button.get_attribute("data-title"))
             button.click()  # and nothing is asked of another machine
         page.screenshot(path=tmp_path / f"{said.split()[0].lower()}.png")
+    longest = max((MEANING[parse_condition(name).kind] for name in CONDITIONS), key=len)
+    expect(page.get_by_role("cell", name=longest, exact=True).first).to_be_visible()
+    expect(page.get_by_role("link", name="glossary", exact=True)).to_be_visible()
     answers = page.locator(".jp-MarkdownCell details")
     expect(answers.locator("ol")).to_be_hidden()
     answers.locator("summary").click()
