@@ -557,15 +557,15 @@ def test_the_explorer_follows_its_filter(study):
 def test_the_hierarchy_follows_its_lists(study):
     view = StudyExplorer(study)
     assert view.networks["alpha"].value == 0.65
-    shown = view.hierarchy.children[0].drawn
+    shown = view.hierarchy.children[0]
     expected = decisions("TO", 0.7).query("attack == 'LinfPGD' and epsilon > 0").prediction.mean()
-    assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
+    assert [t.y[0] for t in shown.drawn.data if t.name == "TO"][1] == pytest.approx(expected)
     assert "3 conditions at α = 0.65" in view.hierarchy_words.value
     assert "ρ = " in view.hierarchy_words.value
     view.networks["attack"].value = "LinfFGSM"
-    assert "LinfFGSM" in shown.layout.title.text
+    assert "LinfFGSM" in shown.drawn.layout.title.text
     expected = decisions("TO", 0.7).query("attack == 'LinfFGSM' and epsilon > 0").prediction.mean()
-    assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
+    assert [t.y[0] for t in shown.drawn.data if t.name == "TO"][1] == pytest.approx(expected)
     view.networks["alpha"].value = 0.9
     assert {t.name for t in view.hierarchy.children[0].drawn.data if t.name} >= {"TO"}
     assert "1 condition at α = 0.9" in view.hierarchy_words.value
