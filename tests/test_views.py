@@ -665,3 +665,11 @@ def test_a_page_that_comes_later_is_given_the_figure_of_now(brain, geometry):
         assert json.loads(widget.get_state("_json")["_json"]) == json.loads(wanted.to_json())
     fill(geometry.manifolds, go.Figure(go.Bar(x=[1], y=[2])))  # after scenes in three dimensions
     assert set(json.loads(geometry.manifolds.children[0].get_state("_json")["_json"])["layout"]) <= {"template"}
+
+
+def test_a_page_that_asks_is_answered(brain, monkeypatch):
+    """Else it says that the kernel does not answer, and stops the controls."""
+    page, answers = brain.children[-1], []
+    monkeypatch.setattr(page, "send", answers.append)
+    page._handle_custom_msg({}, [])
+    assert answers == [{}]
