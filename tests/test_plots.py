@@ -19,6 +19,7 @@ from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY, color, 
 from nbtools.errors import InputError
 from nbtools.metrics.stats import trend_test
 from nbtools.plots.labels import place_labels, spread, thinned
+from nbtools.plots.marks import interval_text
 from nbtools.plots.style import panels
 
 TITLE = "Figure: demo study, simulated"
@@ -106,7 +107,11 @@ def test_figure_has_title_axis_titles_and_its_own_paper(name):
     assert fig.layout.title.text == TITLE
     assert (fig.layout.template.layout.paper_bgcolor, fig.layout.template.layout.plot_bgcolor) == ("white", "white")
     assert fig.layout.template.layout.font.size >= 14
-    if name == "voxel_scores":  # one title for all panels
+    assert fig.layout.template.layout.modebar.remove == ("sendChartToCloud",), "no button that uploads the data"
+    assert (fig.layout.width or 900) >= 900, "room for a title with the study's name"
+    if name == "training_curves":  # heads in place of titles: they would be longer than a panel is high
+        assert "neural correlation r" in words(fig)
+    elif name == "voxel_scores":  # one title for all panels
         assert "√(NC/100)" in words(fig)
         assert "prediction r" in words(fig)
     else:
@@ -286,7 +291,7 @@ def test_perturbations_show_unchanged_pixels_grey():
     difference = decoded(fig.data[4].source)
     assert difference[0, 0].tolist() == pytest.approx([178.5] * 3, abs=0.6)
     assert (difference[1:] == 128).all()
-    for text in ("original", "adversarial", "difference<br>× 10", "a → b"):
+    for text in ("original", "attacked", "difference<br>× 10", "a → b"):
         assert text in words(fig)
 
 
@@ -423,3 +428,8 @@ def test_every_mark_is_of_the_order_that_a_figure_is_given() -> None:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in takes:
                 forgotten += [f"{file.name}:{node.lineno}"] if len(node.args) < 2 else []
     assert forgotten == []
+
+
+@pytest.mark.parametrize("value", [-0.001, -0.0, 0.004])
+def test_no_number_is_minus_nothing(value):
+    assert interval_text(value, -0.004, 0.2) == "0.00 [0.00, 0.20]"

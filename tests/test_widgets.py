@@ -306,6 +306,22 @@ def test_the_flip_is_marked_where_it_is() -> None:
     assert [trace.text[0] for trace in marks] == ["flips to dog"] * 2
 
 
+@pytest.mark.parametrize(("flip", "sides"), [(0, ["right"] * 2), (6, ["left", "right"]), (12, ["left"] * 2)])
+def test_what_a_flip_says_stays_in_the_figure(flip: int, sides: list[str]) -> None:
+    seen = view(computed(bench(), CHOICE), CHOICE)
+    fig = decision_path(seen.path.assign(reached=seen.path["level"] >= (0, *LEVELS)[flip]), title="t")
+    said = [trace.textposition[0] for trace in fig.data if trace.name == "flip"]
+    assert said == [f"{height} {side}" for height, side in zip(("top", "bottom"), sides, strict=True)]
+
+
+def test_an_attack_towards_the_images_own_class_is_refused() -> None:
+    with pytest.raises(InputError, match="another class than cat"):
+        bench().check(replace(CHOICE, target="cat"))
+    there = bench()
+    own = there.add_image(there.images.pixels[0], "mine.png")
+    there.check(replace(CHOICE, image=own, target="cat"))
+
+
 @pytest.mark.parametrize("spoil", [lambda t: t.head(0), lambda t: t.drop(columns="rival"), lambda t: pd.concat([t, t])])
 def test_tables_that_cannot_be_drawn(spoil: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     seen = view(computed(bench(), CHOICE), CHOICE)
@@ -550,7 +566,7 @@ def explorer() -> AttackExplorer:
 
 
 def heading(explorer: AttackExplorer) -> str:
-    return explorer.bars.children[0].layout.title.text
+    return explorer.bars.children[0].drawn.layout.title.text
 
 
 def test_it_opens_on_a_finished_attack(explorer: AttackExplorer) -> None:
@@ -581,7 +597,7 @@ def test_figures_are_those_of_the_choice(explorer: AttackExplorer) -> None:
     fresh = view(explorer.bench, explorer.choice)
     bars = class_bars(fresh.bars, fresh.path, fresh.level, title="t")
     path = decision_path(fresh.path, fresh.level, title="t")
-    for shown, figure in ((explorer.bars.children[0], bars), (explorer.path.children[0], path)):
+    for shown, figure in ((explorer.bars.children[0].drawn, bars), (explorer.path.children[0].drawn, path)):
         for there, wanted in zip(shown.data, figure.data, strict=True):
             for part in ("x", "y", "text"):
                 assert list(there[part] if there[part] is not None else []) == list(

@@ -38,7 +38,7 @@ def region_view(
 ) -> go.Figure:
     """Show three slices through the regions, and below them one region's noise ceilings and predictor's scores.
 
-    The traces are the same, in number and order, whatever is shown: `widgets.brain_view` updates them in place.
+    The slices' traces come first, `TRACES_PER_SLICE` of each: by its place `widgets.brain_view` knows what is clicked.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def surface_view(surface: Surface, *, order: Sequence[str] = HIERARCHY, title: s
     for roi in surface.names:
         marker = {"symbol": "square", "size": 12, "color": color(roi, order)}
         fig.add_scatter3d(x=[None], y=[None], z=[None], mode="markers", name=roi, marker=marker, showlegend=True)
-    fig.update_layout(template=TEMPLATE, title_text=f"{title}: {surface.hemisphere} hemisphere, from below")
+    fig.update_layout(template=TEMPLATE, title_text=f"{title}:<br>{surface.hemisphere} hemisphere, from below")
     return fig.update_layout(width=600, height=480, margin={"l": 10, "r": 10, "t": 70, "b": 10})
 
 

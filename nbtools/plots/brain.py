@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY, color
 from nbtools.plots.marks import add_key
-from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels
+from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels, plot_width
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def voxel_scores(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title
     low = min(-0.1, float(table["r"].min()) - 0.05)
     side = (WIDTH - LEFT - RIGHT) // max(columns, 2)  # panels stay about square, however few
     height = TOP + BOTTOM + round(1.2 * min(side, 330)) * places[-1]["row"]
-    fig.update_layout(showlegend=False, width=LEFT + RIGHT + side * columns, height=height)
+    plot_width(fig, LEFT + RIGHT + side * columns).update_layout(showlegend=False, height=height)
     fig.update_xaxes(range=[-0.03, 1.03], dtick=0.5)
     return fig.update_yaxes(range=[low, 1.12], dtick=0.5)
 

@@ -26,6 +26,7 @@ from nbtools.plots.style import (
     new_figure,
     padded,
     panels,
+    plot_width,
 )
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -86,7 +87,7 @@ def rdm_grid(
     shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
     fig.update_yaxes(title_text=shown, col=1)
     height = TOP + 30 + 205 * places[-1]["row"]
-    return fig.update_layout(height=height, width=160 + 205 * columns, margin={"b": 20, "l": 110})
+    return plot_width(fig, 160 + 205 * columns).update_layout(height=height, margin={"b": 20, "l": 110})
 
 
 def network_region(
@@ -142,7 +143,7 @@ def network_region(
             y, tint = places[region], faded(color(region, order), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
     _source_legend(fig, sources)
-    fig.update_layout(width=230 + 125 * len(regions))
+    plot_width(fig, 230 + 125 * len(regions))
     fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
     fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
@@ -195,7 +196,7 @@ def similarity_heatmap(
     fig.update_yaxes(ticks, autorange="reversed", showgrid=False, showline=False)
     _group_marks(fig, groups)
     side = 250 + 17 * len(keys)
-    return fig.update_layout(width=side + 100, height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
+    return plot_width(fig, side + 100).update_layout(height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
 
 
 def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:

@@ -103,7 +103,7 @@ def consistency_heatmap(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY
     check_drawable(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
     said = [f"κ = {interval_text(r.kappa, r.ci_low, r.ci_high)}, {r.n} images" for r in table.itertuples()]
     kappa = table["kappa"].where(table["a"] != table["b"])  # a network agrees with itself: nothing to see
-    text = ["" if np.isnan(value) else f"{value:.2f}" for value in kappa]
+    text = ["" if np.isnan(value) else f"{value:z.2f}" for value in kappa]
     cells = table.assign(kappa=kappa, said=said, text=text)
     bar = {"title": "Cohen's κ"}
     fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", order, colorbar=bar)

@@ -244,6 +244,9 @@ class Bench:
         fit = 1 <= len(choice.networks) <= 2 and len(set(choice.networks)) == len(choice.networks)
         if not fit or not set(choice.networks) <= set(self.networks):
             _refuse("networks", f"one or two of {', '.join(self.networks)}", choice.networks)
+        own = self.image(choice.image)[1]
+        if choice.target and own >= 0 and choice.target == self.classes[own]:
+            _refuse("target", f"another class than {choice.target}, which the image is", choice.target)
         if not 1 <= choice.steps <= 1000:
             _refuse("steps", "1 to 1000", choice.steps)
 
