@@ -8,13 +8,12 @@ From `start` to `Run.finish` one process holds it; another one waits a while, th
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -28,6 +27,7 @@ from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, read_table, write_text, written
 from nbtools.processes import place
+from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
 from nbtools.runs.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -38,8 +38,6 @@ _HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each w
 _NUMBER = (int, float)
 # What a record must hold; the rest of it is for readers.
 _KINDS: dict[str, Any] = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": _NUMBER, "finished": str}
-
-Parameters = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ class Run:
                 self.checkpoint.unlink()
 
 
-def start(notebook: str, values: Mapping[str, Any]) -> Run:
+def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     """Open the run of a notebook with the parameters it has now.
 
     Parameters
@@ -183,7 +181,8 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
     notebook : str
         Name without ``.ipynb``.
     values : mapping
-        Holds the notebook's parameters by name: ``globals()`` in the notebook itself.
+        Holds the notebook's parameters by name: ``globals()`` in the notebook itself. They are put back as what they
+        are: where papermill wrote ``epsilons = 4``, that is the text ``"4"`` from here on.
 
     Returns
     -------
@@ -197,6 +196,7 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
         If a parameter cannot have its value, or another process is still at work on this run after `PATIENCE`.
     """
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
+    values.update(parameters)
     folder = run_folder(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
     changed = stale(folder)
@@ -281,15 +281,8 @@ def defaults(notebook: str) -> Parameters:
         If there is no such notebook or no such cell.
     """
     file = _notebook_file(notebook)
-    if file.exists():
-        for cell in json.loads(file.read_text())["cells"]:
-            if "parameters" in cell["metadata"].get("tags", []):
-                statements = ast.parse("".join(cell["source"])).body
-                return {
-                    node.target.id: ast.literal_eval(node.value)
-                    for node in statements
-                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
-                }
+    if file.exists() and (found := defaults_in(file)) is not None:
+        return found
     raise InputError(
         f"no notebook {notebook!r} with parameters",
         file=file,
@@ -300,30 +293,18 @@ def defaults(notebook: str) -> Parameters:
 
 
 def typed(notebook: str, values: Mapping[str, Any]) -> Parameters:
-    """Read parameters as the types of their defaults: ``1``, ``1.0`` and ``"1"`` are one α, whoever wrote them.
+    """Read parameters as the types of their defaults, whoever wrote them.
 
     Raises
     ------
     InputError
-        If a parameter does not exist or cannot have that value.
+        If a parameter does not exist or cannot have that value (`parameters.as_defaults`).
     """
     default = defaults(notebook)
     if unknown := ", ".join(sorted(values.keys() - default.keys())):
         expected, fix = ", ".join(default), "check the spelling"
         raise InputError(f"{notebook} has no parameter {unknown}", expected=expected, got=unknown, fix=fix)
-    parameters = {}
-    for name, value in values.items():
-        kind = type(default[name])
-        try:
-            parameters[name] = {"True": True, "False": False}[str(value)] if kind is bool else kind(str(value))
-        except (ValueError, KeyError) as error:
-            raise InputError(
-                f"{name} cannot be {value!r}",
-                expected=f"{kind.__name__}, such as {default[name]!r}",
-                got=repr(value),
-                fix="correct the value",
-            ) from error
-    return parameters
+    return as_defaults(default, values)
 
 
 def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
