@@ -75,7 +75,7 @@ def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
 def peak_memory() -> float | None:
     """Return this process's highest memory use (MB); None where the system does not tell (Windows)."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     highest = [int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")]
     if highest:  # better than getrusage, by which a new process starts out with its parent's peak
         return highest[0]

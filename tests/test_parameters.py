@@ -15,8 +15,18 @@ from nbtools.runs.parameters import BUDGETS, RANGES, SEVERAL, as_defaults, defau
 
 FILES = sorted(folders.NOTEBOOKS.glob("*.ipynb"))
 DEFAULTS = {
-    **{"study": "demo", "attacks": "LinfPGD", "epsilons": "2 4", "seeds": "0", "alphas": "0.5", "kinds": ""},
-    **{"epsilon": "4", "alpha": 0.65, "steps": 20, "n_images": 300, "learning_rate": 0.1, "flip": False},
+    "study": "demo",
+    "attacks": "LinfPGD",
+    "epsilons": "2 4",
+    "seeds": "0",
+    "alphas": "0.5",
+    "kinds": "",
+    "epsilon": "4",
+    "alpha": 0.65,
+    "steps": 20,
+    "n_images": 300,
+    "learning_rate": 0.1,
+    "flip": False,
 }
 
 

@@ -286,7 +286,7 @@ def load_model(folder: Path) -> Any:
     """
     description, weights = folder / "model.json", folder / "weights.safetensors"
     try:
-        config = json.loads(description.read_text())
+        config = json.loads(description.read_text(encoding="utf-8"))
         model = _MODELS[config.pop("model")](**config)
         model.load_state_dict(load_file(weights))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
