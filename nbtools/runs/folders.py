@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         wrong += [] if wrong else [name for name, then in record["inputs"].items() if not isinstance(then, dict)]
         if wrong:
             raise ValueError(f"{wrong[0]} is of another kind")
+        datetime.fromisoformat(record["finished"])
         return record
 
 
@@ -323,7 +325,10 @@ def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
 
 
 def collect(notebook: str, study: str) -> pd.DataFrame:
-    """Return all finished runs of a notebook in a study: one row each, its parameters as columns, and its folder."""
+    """Return all finished runs of a notebook in a study: one row each, its parameters as columns, and its folder.
+
+    ``finished`` is an instant, in UTC: records say it in the time zone of the machine that ran.
+    """
     rows = []
     for file in sorted((home() / "runs" / study_name(study) / notebook).glob(f"*/{RECORD}")):
         record = read_record(file.parent)
@@ -331,7 +336,8 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
             noted = {name: record[name] for name in ("seconds", "finished")}
             rows.append({**record["parameters"], **noted, "folder": str(file.parent)})
     # the columns are there even where no run is
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*defaults(notebook), "seconds", "finished", "folder"])
+    found = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*defaults(notebook), "seconds", "finished", "folder"])
+    return found.assign(finished=pd.to_datetime(found["finished"], utc=True, format="ISO8601"))
 
 
 def prefer_defaults(runs: pd.DataFrame, notebook: str, by: tuple[str, ...]) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     columns = measured(table, [*_SHOWN, *metrics, *_LAST])
     shown = table[columns].rename(columns={"roi": "condition or region"})
     if "finished" in shown:
-        shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
+        shown["finished"] = [f"{at.to_pydatetime().astimezone():%Y-%m-%d %H:%M}" for at in shown["finished"]]
     return shown
 
 
