@@ -37,7 +37,7 @@ def write_notebook(*cells: str, name: str = "train", parameters: str = PARAMETER
         for i, text in enumerate([parameters, *cells])
     ]
     code[0]["metadata"] = {"tags": ["parameters"]}
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    kernel = {"name": "of-another-environment", "display_name": "Python 3", "language": "python"}  # not here
     notebook = {"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     (folders.NOTEBOOKS / f"{name}.ipynb").write_text(json.dumps(notebook))
 
@@ -105,6 +105,17 @@ def test_a_failing_cell_is_a_failure_even_after_finish(capfd: pytest.CaptureFixt
     assert "alpha is 0.8" in json.dumps(outputs)
     assert outputs[-2][0]["ename"] == "ZeroDivisionError"
     assert outputs[-1] == []
+
+
+@pytest.mark.notebook
+def test_input_that_a_notebook_refuses_is_told_in_words(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_notebook(START, "run.upstream('train', roi='V4')", "run.finish()")
+    assert main(["run", "train"]) == 1
+    folder, error = folders.run_folder("train", {}), capfd.readouterr().err
+    assert error.startswith("error: train has no finished runs with these parameters\n  file: ")
+    assert f"python -m nbtools run train -p study tiny -p roi V4\nthe notebook as far as it went: {folder}" in error
+    assert "Traceback" in (folder / "notebook.ipynb").read_text()
+    assert list(home.rglob(".tmp-*")) == [], "no lock is left"
 
 
 @pytest.mark.notebook
