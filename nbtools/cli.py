@@ -7,11 +7,12 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbtools import bench, data, runs, workflow
-from nbtools.checks import reading
+from nbtools.checks import check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
@@ -22,6 +23,7 @@ from nbtools.runs import folders
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
+_RANGES = {"subject": (1, 8), "jobs": (1, inf), "port": (1, 65535)}  # of numbers, wherever a command takes one
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
@@ -29,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
+        for name in _RANGES.keys() & vars(chosen).keys():
+            check_range(f"--{name}", getattr(chosen, name), *_RANGES[name])
         return chosen.command(chosen) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -154,11 +158,12 @@ def _route(chosen: argparse.Namespace) -> Route:
 def _numbers(text: str) -> tuple[int, ...]:
     """Read ``1-3,7`` as 1, 2, 3, 7."""
     parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in text.split(",") if part]
-    if not all(parts):
+    spans = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if not all(parts) or not all(spans):
         raise InputError(
             "these are no sessions", expected="numbers such as 1-10 or 1,2,5", got=repr(text), fix="correct --sessions"
         )
-    return tuple(sorted({n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)}))
+    return tuple(sorted(set().union(*spans)))
 
 
 def _prepare_nsd(chosen: argparse.Namespace) -> None:

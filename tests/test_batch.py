@@ -208,6 +208,31 @@ def test_a_command_that_makes_no_sense_is_status_2(arguments: list[str], capsys:
     assert "usage: python -m nbtools" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("fetch nsd --dry-run --subject 9", "--subject cannot be 9\n  expected: a whole number from 1 to 8"),
+        ("fetch nsd --dry-run --subject 0", "--subject cannot be 0"),
+        ("fetch nsd --dry-run --sessions 5-3", "these are no sessions"),
+        ("fetch nsd --dry-run --sessions 0", "no such session"),
+        ("fetch cifar100 --dry-run --jobs 0", "--jobs cannot be 0"),
+        ("prepare nsd --study tiny --jobs -3", "--jobs cannot be -3"),
+        ("prepare haxby --subject 8", "Haxby's study has no such subject\n  expected: 1, 2, 3, 4, 5, 6\n"),
+        ("world new --seed -1", "seed is negative"),
+        ("world new --subject 9", "--subject cannot be 9"),
+        ("explore --port 65536", "--port cannot be 65536"),
+        ("plan --seeds -1", "seeds cannot be '-1'"),
+    ],
+)
+def test_a_number_outside_its_range_is_refused_in_words(
+    arguments: str, said: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(home.rglob("*"))
+    assert main(arguments.split()) == 1
+    assert said in capsys.readouterr().err
+    assert sorted(home.rglob("*")) == before
+
+
 def test_the_shell_sees_the_status() -> None:
     """Through the interpreter, as Snakemake and make call it; and help is quick, no torch needed."""
     command = [sys.executable, "-X", "importtime", "-m", "nbtools", "run", "nothing"]

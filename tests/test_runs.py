@@ -19,6 +19,7 @@ import pytest
 
 from nbtools.errors import InputError
 from nbtools.runs import folders, provenance, several
+from nbtools.runs.batch import run_notebook
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
@@ -485,6 +486,15 @@ folders.start("train", {DEFAULTS!r}).upstream("attack")
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "attack has no finished runs" in ended.stderr
     assert [path.name for path in (home / "runs/tiny").rglob("*")] == ["train"]
+
+
+def test_a_home_that_may_not_be_written_to_is_told_in_words(home: Path) -> None:
+    """It has data and no ``runs/``, and none can be made there."""
+    (home / "runs").write_text("a file in its place: what refuses root, too")
+    with pytest.raises(InputError, match=r"cannot be written\n  file: .*runs[\s\S]*NBTOOLS_HOME"):
+        folders.start("train", DEFAULTS)
+    with pytest.raises(InputError, match="cannot be written"):
+        run_notebook("train", {})
 
 
 def test_find_does_not_choose_between_equals() -> None:

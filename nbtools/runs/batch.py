@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nbtools.errors import Helped, InputError, Interrupted
-from nbtools.files import locked
+from nbtools.files import locked, make_folder
 from nbtools.processes import on_sigterm, place
 from nbtools.runs import folders
 
@@ -42,7 +42,7 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
         return 0
     if place().rank > 0:  # it trains beside the first process, whose notebook is kept
         return _execute(notebook, parameters, None)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder / EXECUTED):  # another process at this run may be the same job, started again: wait for it
         if _finished_before(folder):
             return 0

@@ -25,7 +25,7 @@ import pandas as pd
 
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
-from nbtools.files import locked, read_table, write_text, written
+from nbtools.files import locked, make_folder, read_table, write_text, written
 from nbtools.processes import place
 from nbtools.runs.lineage import Asked, before, command
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
@@ -34,7 +34,7 @@ from nbtools.runs.records import RECORD, finished_record, read_record, stale
 
 NOTEBOOKS = PROJECT / "notebooks"
 CHECKPOINT = "checkpoint.safetensors"
-_DEMO = "\n            or, of the notebooks' own settings, every run: make study"
+_DEMO = "\n            (make study makes all that the notebooks ask for as they stand)"
 PATIENCE = 60.0  # seconds to wait for another process at work on the same run
 _HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
 
@@ -202,7 +202,7 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     values.update(parameters)
     folder = run_folder(notebook, parameters)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     changed = stale(folder)
     if changed != []:
         _hold(folder)
