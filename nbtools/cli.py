@@ -19,6 +19,7 @@ from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.runs import folders
+from nbtools.runs.lineage import command
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
@@ -278,9 +279,8 @@ def _plan(chosen: argparse.Namespace) -> None:
 def _summary(chosen: argparse.Namespace) -> None:
     found = folders.collect("10_summary", chosen.study)
     if found.empty:
-        raise InputError(
-            "there is no summary yet", expected="a finished run of 10_summary", got="none", fix="run `make demo`"
-        )
+        fix = f"`make demo`, or of another study `{command('10_summary', {'study': chosen.study})}`"
+        raise InputError("there is no summary yet", expected="a finished run of 10_summary", got="none", fix=fix)
     run = found.loc[found["finished"].idxmax()]
     newest = Path(run["folder"])
     accuracy = read_table(newest / "accuracy.parquet")

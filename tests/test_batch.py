@@ -143,7 +143,7 @@ def test_plain_papermill_leaves_the_same_run(tiny_study: Path, tmp_path: Path) -
     for home, command in homes.items():
         shutil.copytree(tiny_study.parent, tmp_path / home / "data/derived/tiny")
         environment = {**os.environ, "NBTOOLS_HOME": str(tmp_path / home), "OMP_NUM_THREADS": "1"}
-        options = [sys.executable, "-m", *map(str, command), "-p", "study", "tiny"]
+        options = [sys.executable, "-m", *map(str, command), "-p", "study", "tiny", "-p", "rois", "V1, TO"]
         started.append(subprocess.Popen(options, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     for process in started:
         said, _ = process.communicate(timeout=600)
