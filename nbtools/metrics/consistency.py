@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from nbtools.checks import check_counts, check_once, check_table
 from nbtools.errors import InputError
-from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
+from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 
 def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, float]:
@@ -54,7 +54,7 @@ def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, fl
     draws = _kappa(resampled_means(columns[:, None, :], seed=seed))
     return {
         "kappa": float(_kappa(means)[0]),
-        **ci(percentile_interval(defined(draws))),
+        **ci(percentile_interval(draws)),
         "observed": float(means[0, 0]),
         "expected": float(_expected(means)[0]),
         "n": len(first),
