@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from nbtools import data, metrics, models
+from nbtools import data, metrics, models, plots
 from nbtools.checks import check_choice, check_counts, check_enough, check_once, check_range, check_table, reading
 from nbtools.errors import InputError
 
@@ -56,6 +56,7 @@ CHOSEN: dict[str, Callable[[int], object]] = {
     "rows": lambda n: data.choose_rows(10, n - 1),
     "the share to validate on": lambda n: data.split_rows(10, n - 0.5),
     "batch_size": lambda n: models.predict(nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), n),
+    "columns": lambda n: plots.image_grid(np.zeros((2, 3, 3, 3), np.uint8), ["a", "b"], n, title="x"),
     "n_boot": lambda n: metrics.bootstrap_ci(np.arange(5.0), n_boot=n),
     "n_permutations": lambda n: metrics.compare(pd.DataFrame(), 0.1, ["V1"], ["none"], n_permutations=n),
 }
