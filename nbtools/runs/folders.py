@@ -202,10 +202,10 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     values.update(parameters)
     folder = run_folder(notebook, parameters)
-    make_folder(folder)
     changed = stale(folder)
     if changed != []:
         _hold(folder)
+        make_folder(folder)
         changed = stale(folder)  # another process may have finished it meanwhile
     if changed == []:
         _release(folder)
@@ -224,9 +224,9 @@ def _hold(folder: Path) -> None:
     """Hold a run until it is finished, or this process ends; processes that train together share the first one's."""
     if folder not in _HELD and place().rank == 0:
         lock = ExitStack()
-        lock.callback(_remove_if_empty, folder)  # a run that was refused before it had saved anything leaves nothing
         atexit.register(lock.close)
         lock.enter_context(locked(folder, PATIENCE))
+        lock.callback(_remove_if_empty, folder)  # a run that was refused before it had saved anything leaves nothing
         _HELD[folder] = lock
 
 
