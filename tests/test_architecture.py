@@ -289,7 +289,14 @@ def test_imports_are_light(modules: str, heavy: str) -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
 
 
-PAGES = ("README.md", "CONTRIBUTING.md", "data/README.md", "docs/methods.md", "docs/glossary.md", "docs/teaching.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    "docs/methods.md",
+    "notebooks/glossary.md",
+    "docs/teaching.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -12,7 +12,7 @@ from torch import nn
 
 from nbtools.attacks.interface import perturb, sweep
 from nbtools.attacks.table import ATTACKS
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 
@@ -77,6 +77,7 @@ def audit(
     every check and still fall to an attack made for it.
     """
     _check(attack, epsilons)
+    check_same_classes(images.classes, model, surrogate)
     radii = sorted(map(float, epsilons))
     found = _accuracies(model, images, radii, attack, steps, seed)
     if surrogate is not None:

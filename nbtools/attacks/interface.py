@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from nbtools.attacks.points import Attacked, Task, carried_up, length, logits_of
 from nbtools.attacks.table import ATTACKS, Attack
-from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range
+from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
@@ -67,7 +67,7 @@ def sweep(
     ------
     InputError
         If the model is in training mode or gives logits that are not finite, an ε, the attack, its steps or restarts
-        are invalid, there is one class only, or labels and logits do not match.
+        are invalid, there is one class only, or images and model are not of the same classes.
 
     Notes
     -----
@@ -75,6 +75,7 @@ def sweep(
     by the same perturbation. Random numbers are drawn batch by batch: another `batch_size` changes them as another
     seed would. A distance is at most ε up to float32 rounding: ε · (1 + 1e-6) for L2, ε + 1e-7 for L∞.
     """
+    check_same_classes(images.classes, model)
     radii = sorted(float(epsilon) for epsilon in epsilons)
     _check_attack(model, radii, attack, steps, restarts)
     check_range("batch_size", batch_size, 1)

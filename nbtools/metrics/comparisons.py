@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_enough, check_range, check_table
+from nbtools.checks import as_names, check_counts, check_enough, check_range, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
 from nbtools.metrics.stats import ROUNDING, ci, holm, percentile_interval, ratio, resampled_means, trend_test
@@ -58,6 +58,7 @@ def compare(
     images for these very networks. A difference between *regions* needs other seeds and other subjects.
     """
     check_range("n_permutations", n_permutations, 1)
+    conditions, controls = as_names(conditions), as_names(controls)
     for what, given in (("condition", conditions), ("control", controls)):
         check_enough(f"no {what} to compare", len(given), 1, fix="attack regions and controls, and name both")
     names = list(dict.fromkeys([*conditions, *controls]))
@@ -170,7 +171,7 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         If a column is missing, a direction is neither 1 nor −1 or not the measure's only one, a measure has two
         scores of one region or lacks one, or as `stats.trend_test`.
     """
-    problem = "these scores cannot be tested along the hierarchy"
+    regions, problem = as_names(regions), "these scores cannot be tested along the hierarchy"
     fix = "run the analyses for all the regions that are compared"
     check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
     groups = list(scores[scores["condition"].isin(regions)].groupby("measure", sort=False))

@@ -363,7 +363,7 @@ def _p_text(p: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+    return f"{value:z.2f}".replace("-", "−")
 
 
 def _rank_correlations(scores: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
+from nbtools.checks import as_names
 from nbtools.conditions import color
 from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
@@ -36,7 +37,7 @@ def region_view(
 ) -> go.Figure:
     """Show three slices through the regions, and below them one region's noise ceilings and predictor's scores.
 
-    The traces are the same, in number and order, whatever is shown: `widgets.brain_view` updates them in place.
+    The slices' traces come first, `TRACES_PER_SLICE` of each: by its place `widgets.brain_view` knows what is clicked.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def region_view(
     InputError
         If a table lacks a column or the region.
     """
-    of_region = []
+    names, of_region = as_names(names), []
     wanted = (("noise_ceiling",), ("r", "noise_ceiling"), ("pattern_r", "control"))
     for table, columns in zip((ceilings, voxels, pattern), wanted, strict=True):
         check_drawable(table, ("roi", *columns))
@@ -128,7 +129,7 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
     for roi in surface.names:
         marker = {"symbol": "square", "size": 12, "color": color(roi)}
         fig.add_scatter3d(x=[None], y=[None], z=[None], mode="markers", name=roi, marker=marker, showlegend=True)
-    fig.update_layout(template=TEMPLATE, title_text=f"{title}: {surface.hemisphere} hemisphere, from below")
+    fig.update_layout(template=TEMPLATE, title_text=f"{title}:<br>{surface.hemisphere} hemisphere, from below")
     return fig.update_layout(width=600, height=480, margin={"l": 10, "r": 10, "t": 70, "b": 10})
 
 

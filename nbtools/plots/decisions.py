@@ -169,12 +169,14 @@ def _draw_path(fig: go.Figure, path: pd.DataFrame, name: str, slot: int, positio
     dotted = Look(shade, "dot", f"{shape}-open")
     add_curve(fig, x, path, "rival_probability", f"{name}: {rival}", look=dotted, width=1.8, size=6, **said)
     flip = path[path["reached"]].head(1)
+    height, share = (("top", 0.25), ("bottom", 0.75))[slot % 2]  # two texts part, and none runs out of the figure
+    turn = np.quantile(list(positions.values()), share)
     fig.add_scatter(
         x=[positions[level] for level in flip["level"]],
         y=flip["rival_probability"],
         text=[f"flips to {said}" for said in flip["prediction"]],
         mode="markers+text",
-        textposition=("top left", "bottom right")[slot % 2],
+        textposition=[f"{height} {'right' if positions[level] < turn else 'left'}" for level in flip["level"]],
         marker={"symbol": "circle-open", "size": 17, "color": shade, "line": {"width": 2.5}},
         name="flip",
         showlegend=False,

@@ -94,7 +94,7 @@ def perturbations(
         )
     rows = {
         "original": original,
-        "adversarial": adversarial,
+        "attacked": adversarial,
         f"difference<br>× {amplify:g}": 0.5 + amplify * (adversarial - original),
     }
     n, left = len(original), 110
@@ -130,7 +130,7 @@ def _tiles(images: np.ndarray, places: Places, names: Sequence[str], tile: int, 
     columns, rows = (max(place[i] for place in places) + 1 for i in (0, 1))
     fig.update_xaxes(visible=False, range=[0, columns], constrain="domain")
     fig.update_yaxes(visible=False, range=[rows, 0], constrain="domain", scaleanchor="x")
-    width, top, bottom = max(left + 20 + round(columns * tile), 480), TOP - 25, 15
+    width, top, bottom = max(left + 20 + round(columns * tile), WIDTH), TOP - 25, 15
     margin = {"l": left, "r": width - left - round(columns * tile), "t": top, "b": bottom}
     return fig.update_layout(width=width, height=top + bottom + round(rows * tile), margin=margin)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color, dash, symbol
-from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure
+from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure, plot_width
 from nbtools.plots.tables import ordered
 
 Bars = Literal["point", "line", "cross"]
@@ -60,7 +60,7 @@ def error_bars(
 
 def interval_text(value: float, low: float, high: float) -> str:
     """Write a value and its interval."""
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:z.2f} [{low:z.2f}, {high:z.2f}]"
 
 
 def marker(condition: str, size: float = 12) -> dict[str, Any]:
@@ -176,4 +176,4 @@ def matrix_figure(
     fig.add_heatmap(x=names, y=names, z=values, colorscale=SEQUENTIAL, **words, **options)
     fig.update_yaxes(autorange="reversed", showgrid=False)
     side = 190 + 42 * len(names)
-    return fig.update_layout(width=max(side + 110, 600), height=side, margin={"l": 130, "b": 110})
+    return plot_width(fig, max(side + 110, 600)).update_layout(height=side, margin={"l": 130, "b": 110})

@@ -69,15 +69,17 @@ def training_curves(history: pd.DataFrame, *, title: str) -> go.Figure:
             got=f"columns {', '.join(map(str, history))}",
             fix="give the history that training returned",
         )
-    fig, places = panels(title, len(metrics), min(3, len(metrics)), gap=0.48, horizontal_spacing=0.11)
+    heads = [METRIC_LABELS[metric] for metric in metrics]  # beside an axis they would be longer than a panel is high
+    columns = min(3, len(metrics))
+    fig, places = panels(title, len(metrics), columns, gap=0.56, subplot_titles=heads, horizontal_spacing=0.09)
     for metric, place in zip(metrics, places, strict=True):
         for split, shade in (("train", PALE), ("validation", INK)):
             part = history[(history["split"] == split) & history[metric].notna()].sort_values("epoch")
             if len(part):
                 add_curve(fig, part["epoch"], part, metric, split, look=Look(shade), width=2.5, size=4, **place)
-        fig.update_yaxes(title_text=METRIC_LABELS[metric], **place)
     fig.update_xaxes(title_text="epoch")
-    return fig.update_layout(height=TOP + BOTTOM + 230 * places[-1]["row"])
+    legend = {"yref": "container", "y": 0.99, "yanchor": "top"}  # beside the title, above the heads
+    return fig.update_layout(legend=legend, height=TOP + BOTTOM + 230 * places[-1]["row"])
 
 
 def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:

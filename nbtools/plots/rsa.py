@@ -26,6 +26,7 @@ from nbtools.plots.style import (
     new_figure,
     padded,
     panels,
+    plot_width,
 )
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -86,7 +87,7 @@ def rdm_grid(
     shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
     fig.update_yaxes(title_text=shown, col=1)
     height = TOP + 30 + 205 * places[-1]["row"]
-    return fig.update_layout(height=height, width=160 + 205 * columns, margin={"b": 20, "l": 110})
+    return plot_width(fig, 160 + 205 * columns).update_layout(height=height, margin={"b": 20, "l": 110})
 
 
 def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Spearman ρ", *, title: str) -> go.Figure:
@@ -97,7 +98,8 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     table : DataFrame
         From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
     ceilings : DataFrame
-        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
+        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge); a panel without
+        says so.
     label : str
         The similarity.
     title : str
@@ -114,7 +116,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     regions, names = ordered(table["b"]), ordered(table["a"])
     check_names(table["b"], ceilings["region"], "b")
     bands, places = ceilings.set_index("region"), axis_places(names)
-    titles = [f"<b>{region}</b>" for region in regions]
+    titles = [f"<b>{region}</b>" + ", no ceiling" * bool(bands["lower"].isna()[region]) for region in regions]
     fig, panel_of = panels(title, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
     for region, panel in zip(regions, panel_of, strict=True):
@@ -126,12 +128,13 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
             add_point(fig, f"{SOURCES[source]}: {name}", row["similarity"], y, **look, **panel)
         fig.add_vline(x=0, line=DOTTED, **panel)
         low, high = bands.loc[region, ["lower", "upper"]]
-        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
+        if low <= high:  # neither is missing
+            fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
         if region in places:
             y, tint = places[region], faded(color(region), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
     _source_legend(fig, sources)
-    fig.update_layout(width=230 + 125 * len(regions))
+    plot_width(fig, 230 + 125 * len(regions))
     fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
     fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
@@ -180,7 +183,7 @@ def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title
     fig.update_yaxes(ticks, autorange="reversed", showgrid=False, showline=False)
     _group_marks(fig, groups)
     side = 250 + 17 * len(keys)
-    return fig.update_layout(width=side + 100, height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
+    return plot_width(fig, side + 100).update_layout(height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
 
 
 def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:

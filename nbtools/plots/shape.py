@@ -94,7 +94,7 @@ def consistency_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
     said = [f"κ = {interval_text(r.kappa, r.ci_low, r.ci_high)}, {r.n} images" for r in table.itertuples()]
     kappa = table["kappa"].where(table["a"] != table["b"])  # a network agrees with itself: nothing to see
-    text = ["" if np.isnan(value) else f"{value:.2f}" for value in kappa]
+    text = ["" if np.isnan(value) else f"{value:z.2f}" for value in kappa]
     cells = table.assign(kappa=kappa, said=said, text=text)
     fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", colorbar={"title": "Cohen's κ"})
     return fig.update_xaxes(title_text="network").update_yaxes(title_text="network")

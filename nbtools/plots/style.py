@@ -44,6 +44,7 @@ TEMPLATE = go.layout.Template(
         "yaxis": _AXIS,
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
         "hoverlabel": {"font": {"size": 13}},
+        "modebar": {"remove": ["sendChartToCloud"]},  # plotly's button would upload the data of a figure
     }
 )
 
@@ -108,6 +109,12 @@ def condition_axis(fig: go.Figure, places: Mapping[str, float]) -> go.Figure:
     return fig.update_layout(width=width).update_xaxes(
         tickvals=list(places.values()), ticktext=names, tickangle=0, tickfont={"size": 13}
     )
+
+
+def plot_width(fig: go.Figure, width: int) -> go.Figure:
+    """Give a plot and its margins a width (pixels); the paper stays wide enough for a title, free on the right."""
+    right = RIGHT if fig.layout.margin.r is None else fig.layout.margin.r
+    return fig.update_layout(width=max(width, WIDTH), margin={"r": right + max(WIDTH - width, 0)})
 
 
 def legend_beside(fig: go.Figure, entries: int) -> go.Figure:

@@ -213,18 +213,16 @@ class AttackExplorer(Explorer):
         choice, seen = self.choice, view(self.bench, self.choice)
         title = escape(f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})")
         if self.bars.children and choice.same_attacks(self._shown):  # ε alone has moved
-            (bars,), (path,) = self.bars.children, self.path.children
-            with bars.batch_update():
-                move_bars(bars, seen.bars, seen.path, seen.level, title=title)
+            bars, path = (box.children[0].drawn for box in (self.bars, self.path))
+            move_bars(bars, seen.bars, seen.path, seen.level, title=title)
             mark_level(path, seen.path, seen.level)
         else:
             unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
             path_title = f"Decision path ({self._title})"
-            fill(self.bars, class_bars(seen.bars, seen.path, seen.level, title=title))
-            fill(
-                self.path,
-                decision_path(seen.path, seen.level, x_title=f"attack budget ε ({unit})", title=path_title),
-            )
+            bars = class_bars(seen.bars, seen.path, seen.level, title=title)
+            path = decision_path(seen.path, seen.level, x_title=f"attack budget ε ({unit})", title=path_title)
+        fill(self.bars, bars)
+        fill(self.path, path)
         self.pictures.value = attack_html.pictures(seen)
         self.outbox.code = as_code(self.bench, choice, self._origin)
         self.outbox.state = save_state(self.bench, choice)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nbtools.attacks.interface import perturb
 from nbtools.attacks.table import ATTACKS
 from nbtools.attacks.targeted import perturb_towards
+from nbtools.checks import check_same_classes
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
 
@@ -124,8 +125,7 @@ def radius(level: float, attack: str, n_values: int) -> float:
 
 def attack_path(
     model: nn.Module,
-    x: Tensor,
-    label: int,
+    image: ImageSet,
     *,
     levels: tuple[float, ...] = LEVELS,
     attack: str = "LinfPGD",
@@ -140,10 +140,8 @@ def attack_path(
     ----------
     model : nn.Module
         In eval mode; maps pixels in [0, 1] to logits.
-    x : Tensor
-        The image, in [0, 1], shape (3, height, width).
-    label : int
-        Its class; negative if it has none.
+    image : ImageSet
+        One, of the network's classes; it may be without a label.
     levels : tuple of float
         ε in 1/255, ascending, without 0.
     attack, steps, seed
@@ -156,17 +154,18 @@ def attack_path(
     Raises
     ------
     InputError
-        As `attacks.perturb`.
+        If the image is not of the network's classes, and as `attacks.perturb`.
     """
+    check_same_classes(image.classes, model)
     watched = _watched(model, tick)
-    image = x[None]
-    own = torch.tensor([label if label >= 0 else int(_logits(watched, image).argmax())], device=x.device)
-    radii = [radius(level, attack, x.numel()) for level in levels]
+    x = to_float(image.pixels)
+    own = torch.where(image.labels < 0, _logits(watched, x).argmax(1), image.labels)
+    radii = [radius(level, attack, x[0].numel()) for level in levels]
     if target is None:
-        points = perturb(watched, image, own, radii, attack=attack, steps=steps, seed=seed)
+        points = perturb(watched, x, own, radii, attack=attack, steps=steps, seed=seed)
     else:
-        points = perturb_towards(watched, image, target, radii, attack=attack, steps=steps, seed=seed)
-    pixels = torch.cat([image, points[:, 0].detach()])
+        points = perturb_towards(watched, x, target, radii, attack=attack, steps=steps, seed=seed)
+    pixels = torch.cat([x, points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
     logits = torch.cat([_logits(watched, point[None]) for point in pixels])
     return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), logits.softmax(1).cpu(), int(own), target)
@@ -196,12 +195,20 @@ class Bench:
         Labelled or not.
     levels : tuple of float
         ε in 1/255, ascending, without 0.
+
+    Raises
+    ------
+    InputError
+        If a network is not of the images' classes.
     """
 
     networks: Mapping[str, nn.Module]
     images: ImageSet
     levels: tuple[float, ...] = LEVELS
     _paths: OrderedDict[Choice, AttackPath] = field(default_factory=OrderedDict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_same_classes(self.images.classes, *self.networks.values())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -237,6 +244,9 @@ class Bench:
         fit = 1 <= len(choice.networks) <= 2 and len(set(choice.networks)) == len(choice.networks)
         if not fit or not set(choice.networks) <= set(self.networks):
             _refuse("networks", f"one or two of {', '.join(self.networks)}", choice.networks)
+        own = self.image(choice.image)[1]
+        if choice.target and own >= 0 and choice.target == self.classes[own]:
+            _refuse("target", f"another class than {choice.target}, which the image is", choice.target)
         if not 1 <= choice.steps <= 1000:
             _refuse("steps", "1 to 1000", choice.steps)
 
@@ -256,12 +266,11 @@ class Bench:
         """
         self.check(choice)
         model = self.networks[network]
-        pixels, label = self.image(choice.image)
+        image = self.images[self.images.rows(np.array([choice.image]))]
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._paths[_key(choice, network)] = attack_path(
             model,
-            to_float(pixels.to(device)),
-            label,
+            image.to(device),
             levels=self.levels,
             attack=choice.attack,
             steps=choice.steps,

@@ -73,12 +73,12 @@ class StudyExplorer(parts.Explorer):
     def _show_runs(self) -> None:
         chosen = self.filters.values()
         found = study_state.filtered(self.runs, chosen["notebook"], chosen["words"])
-        head = "1 run" if len(found) == 1 else f"{len(found)} runs"
+        head = study_state.counted(len(found), "run")
         self.table.value = parts.table_html(head, study_state.table_of(found, chosen["metrics"]), "{:.4g}")
         with parts.drawing(self.curves, self.curves_words):
             curves = study_state.histories(found)
             metrics = study_state.measured(curves, chosen["curves"])
-            title = f"Training of {curves['folder'].nunique()} networks ({self.title})"
+            title = f"Training of {study_state.counted(curves['folder'].nunique(), 'network')} ({self.title})"
             parts.fill(self.curves, compared_curves(curves, metrics, title=title))
             parts.say(self.curves_words, study_state.describe_curves(curves, metrics))
 

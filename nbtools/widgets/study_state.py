@@ -194,18 +194,23 @@ def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:
         values = last[metric].dropna()
         ends = f"from {values.min():.3g} ({values.idxmin()}) to {values.max():.3g} ({values.idxmax()})"
         said.append(f"{METRIC_LABELS[metric]} ends {ends if len(values) > 1 else f'at {values.iloc[0]:.3g}'}")
-    return f"On validation images, {len(last)} {'training' if len(last) == 1 else 'trainings'}: {'; '.join(said)}."
+    return f"On validation images, {counted(len(last), 'training')}: {'; '.join(said)}."
 
 
 def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
     """Say in words what the hierarchy figure shows."""
     at = accuracy[np.isclose(accuracy["epsilon"], chosen.epsilon)].set_index("condition")["accuracy"]
-    n = int(accuracy["n"].max())
+    seeds, images = ", ".join(map(str, chosen.seeds)), counted(int(accuracy["n"].max()), "image")
     return (
-        f"{len(at)} conditions at α = {chosen.alpha:g}, seeds {', '.join(map(str, chosen.seeds))}, {n} images; "
+        f"{counted(len(at), 'condition')} at α = {chosen.alpha:g}, seeds {seeds}, {images}; "
         f"bars are 95 % intervals. At ε = {epsilon_label(chosen.epsilon)} accuracy goes from "
         f"{at.min():.1%} ({at.idxmin()}) to {at.max():.1%} ({at.idxmax()})."
     )
+
+
+def counted(n: int, what: str) -> str:
+    """Say how many there are of something: "1 run", "2 runs"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _reached(notebook: str, folder: Path) -> dict[str, float]:
