@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,14 @@ def check_enough(problem: str, n: int, least: int, *, fix: str) -> None:
     """Raise `InputError` if there are fewer than the least number."""
     if n < least:
         raise InputError(problem, expected=f"at least {least}", got=n, fix=fix)
+
+
+def check_range(name: str, value: float, least: float, most: float = inf) -> None:
+    """Raise `InputError` unless a number is finite and from `least` to `most`: NaN is nowhere."""
+    if not (least <= value <= most and abs(value) < inf):
+        kind = "whole number" if isinstance(least, int) and isinstance(value, int) else "number"
+        span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
+        raise InputError(f"{name} cannot be {value!r}", expected=f"a {kind} {span}", got=value, fix="correct the value")
 
 
 def check_once(problem: str, table: DataFrame, keys: Iterable[str], *, fix: str) -> None:

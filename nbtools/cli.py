@@ -7,21 +7,24 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbtools import bench, data, runs, workflow
-from nbtools.checks import reading
+from nbtools.checks import check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.runs import folders
+from nbtools.runs.lineage import command
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
+_RANGES = {"subject": (1, 8), "jobs": (1, inf), "port": (1, 65535)}  # of numbers, wherever a command takes one
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
@@ -29,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
+        for name in _RANGES.keys() & vars(chosen).keys():
+            check_range(f"--{name}", getattr(chosen, name), *_RANGES[name])
         status = chosen.command(chosen) or 0
         sys.stdout.flush()  # so that a reader who has left is met here, not at the interpreter's end
         return status
@@ -159,11 +164,12 @@ def _route(chosen: argparse.Namespace) -> Route:
 def _numbers(text: str) -> tuple[int, ...]:
     """Read ``1-3,7`` as 1, 2, 3, 7."""
     parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in text.split(",") if part]
-    if not all(parts):
+    spans = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if not all(parts) or not all(spans):
         raise InputError(
             "these are no sessions", expected="numbers such as 1-10 or 1,2,5", got=repr(text), fix="correct --sessions"
         )
-    return tuple(sorted({n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)}))
+    return tuple(sorted(set().union(*spans)))
 
 
 def _prepare_nsd(chosen: argparse.Namespace) -> None:
@@ -280,9 +286,8 @@ def _plan(chosen: argparse.Namespace) -> None:
 def _summary(chosen: argparse.Namespace) -> None:
     found = folders.collect("10_summary", chosen.study)
     if found.empty:
-        raise InputError(
-            "there is no summary yet", expected="a finished run of 10_summary", got="none", fix="run `make demo`"
-        )
+        fix = f"`make demo`, or of another study `{command('10_summary', {'study': chosen.study})}`"
+        raise InputError("there is no summary yet", expected="a finished run of 10_summary", got="none", fix=fix)
     run = found.loc[found["finished"].idxmax()]
     newest = Path(run["folder"])
     accuracy = read_table(newest / "accuracy.parquet")

@@ -53,6 +53,12 @@ def write_text(file: Path, text: str) -> Path:
     return file
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless they are there; raise `InputError` where the system refuses."""
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
     """Turn the system's refusals to write into an `InputError` that says what to do; other errors pass."""
@@ -213,7 +219,8 @@ def _try(handle: IO[str]) -> bool:
     return True
 
 
-_FULL, _DENIED = "make room on that disk or choose another", "choose a folder of your own, or ask for the rights"
+_FULL = "make room on that disk or choose another"
+_DENIED = "choose a folder of your own (for data and runs: NBTOOLS_HOME), or ask for the rights"
 _LOST = "see that the disk is connected and mounted again"
 _REFUSALS = {
     **dict.fromkeys((errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)), _FULL),

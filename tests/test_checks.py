@@ -1,11 +1,27 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from nbtools.checks import as_names, check_choice, check_counts, check_enough, check_once, check_table, plain, reading
+from nbtools import data, metrics, models, plots
+from nbtools.checks import (
+    as_names,
+    check_choice,
+    check_counts,
+    check_enough,
+    check_once,
+    check_range,
+    check_table,
+    plain,
+    reading,
+)
 from nbtools.errors import InputError
 
 
@@ -29,6 +45,39 @@ def test_too_few_are_refused() -> None:
     check_enough("no draw", 2, 2, fix="ask for more")
     with pytest.raises(InputError, match=r"no draw\n  expected: at least 2\n  got:      1\n  to do:    ask for more"):
         check_enough("no draw", 1, 2, fix="ask for more")
+
+
+@pytest.mark.parametrize("value", [-1, 1.01, math.nan, math.inf, -math.inf])
+def test_a_number_outside_its_range_is_refused_with_the_range(value: float) -> None:
+    for inside in (0, 0.5, 1):
+        check_range("α", inside, 0, 1)
+    with pytest.raises(InputError, match=r"^α cannot be .*\n  expected: a (whole )?number from 0 to 1\n"):
+        check_range("α", value, 0, 1)
+
+
+@pytest.mark.parametrize("value", [0, -5, math.inf])
+def test_a_range_may_have_no_end(value: float) -> None:
+    check_range("steps", 10**400, 1)
+    with pytest.raises(InputError, match=r"expected: a (whole )?number from 1 on\n"):
+        check_range("steps", value, 1)
+
+
+CHOSEN: dict[str, Callable[[int], object]] = {
+    "rows": lambda n: data.choose_rows(10, n - 1),
+    "the share to validate on": lambda n: data.split_rows(10, n - 0.5),
+    "batch_size": lambda n: models.predict(nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), n),
+    "columns": lambda n: plots.image_grid(np.zeros((2, 3, 3, 3), np.uint8), ["a", "b"], n, title="x"),
+    "n_boot": lambda n: metrics.bootstrap_ci(np.arange(5.0), n_boot=n),
+    "n_permutations": lambda n: metrics.compare(pd.DataFrame(), 0.1, ["V1"], ["none"], n_permutations=n),
+}
+
+
+@pytest.mark.parametrize("n", [0, -5])
+@pytest.mark.parametrize("name", CHOSEN)
+def test_no_function_counts_from_the_end(name: str, n: int) -> None:
+    """A negative number that slices takes all but the last: 95 of 100 images, where -5 were asked for."""
+    with pytest.raises(InputError, match=f"{name} cannot be"):
+        CHOSEN[name](n)
 
 
 def test_rows_that_stand_twice_are_counted() -> None:

@@ -247,7 +247,7 @@ def test_a_study_names_no_place_of_its_own(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("study", ["../../../evil", "/evil", "..", "a/../../b", "", "a\\b", "a\nb"])
 def test_runs_of_a_study_go_below_the_runs_folder(study: str) -> None:
-    with pytest.raises(InputError, match="a study cannot have this name"):
+    with pytest.raises(InputError, match=r"a study cannot have this name|study is empty"):
         folders.run_folder("03_guided_training", {"study": study})
     with pytest.raises(InputError, match="a study cannot have this name"):
         open_study(study)

@@ -82,6 +82,9 @@ def test_test_images_are_chosen_as_ever(source: data.Study) -> None:
     assert some.class_names == [name.split("/")[0] for name in some.ids]
     with pytest.raises(InputError):
         data.load_test_images(replace(source, classification=None))
+    for none in (0, -5):
+        with pytest.raises(InputError, match=f"the number of test images cannot be {none}"):
+            data.load_test_images(source, none)
 
 
 def test_labels_come_in_the_order_asked_for_or_not_at_all(source: data.Study) -> None:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from nbtools.attacks.points import Attacked, Task, carried_up, length, logits_of
 from nbtools.attacks.table import ATTACKS, Attack
-from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_same_classes
+from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
@@ -78,6 +78,7 @@ def sweep(
     check_same_classes(images.classes, model)
     radii = sorted(float(epsilon) for epsilon in epsilons)
     _check_attack(model, radii, attack, steps, restarts)
+    check_range("batch_size", batch_size, 1)
     _check_classes(model, images)
     device, kind = best_device(), ATTACKS[attack]
     model = model.to(device)

@@ -85,7 +85,7 @@ def compare_training(size: int, n_images: int) -> Row:
 def _precision() -> Precision:
     """Return the precision that pays here: processors without instructions for bf16 imitate it, far slower."""
     cpu = Path("/proc/cpuinfo")
-    flags = cpu.read_text() if cpu.exists() else ""
+    flags = cpu.read_text(encoding="utf-8") if cpu.exists() else ""
     has = torch.cuda.is_available() or "avx512_bf16" in flags or "amx_bf16" in flags
     return "bf16-mixed" if has else "32-true"
 

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import as_names, check_counts, check_enough, check_table
+from nbtools.checks import as_names, check_counts, check_enough, check_range, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
 from nbtools.metrics.stats import ROUNDING, ci, holm, percentile_interval, ratio, resampled_means, trend_test
@@ -57,6 +57,7 @@ def compare(
     p: the sign of each image's difference is flipped at random (Fisher's test for pairs), which asks about other
     images for these very networks. A difference between *regions* needs other seeds and other subjects.
     """
+    check_range("n_permutations", n_permutations, 1)
     conditions, controls = as_names(conditions), as_names(controls)
     for what, given in (("condition", conditions), ("control", controls)):
         check_enough(f"no {what} to compare", len(given), 1, fix="attack regions and controls, and name both")

@@ -17,7 +17,7 @@ from rsatoolbox.inference import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs, calc_rdm, compare as compare_rdms, concat
 from tqdm.auto import tqdm
 
-from nbtools.checks import check_choice, check_counts, check_enough
+from nbtools.checks import check_choice, check_counts, check_enough, check_range
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 from nbtools.metrics.stats import ratio
@@ -226,6 +226,7 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     being the higher the fewer the images: so halves are moved to have the mean of the whole.
     """
     check_choice("unknown similarity", method, METHODS)
+    check_range("n_boot", n_boot, 0)
     _check_images(a, b)
     if n_boot:
         check_enough("too few images to resample", a.n_cond, 10, fix="show more images, or n_boot=0")

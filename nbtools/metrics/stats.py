@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nbtools.checks import check_range
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 
@@ -91,6 +92,7 @@ def bootstrap_ci(
     -----
     Efron & Tibshirani (1993), chapter 13. Agrees with `scipy.stats.bootstrap(method="percentile")`.
     """
+    check_range("n_boot", n_boot, 1)
     array = _finite(values, "values", dims=(1, 2))
     rng = np.random.default_rng(seed)
     # In pieces of about 32 MB, so that the resamples never lie in memory all at once.
@@ -129,6 +131,7 @@ def resampled_means(values: ArrayLike, n_boot: int = 2000, seed: int = 0) -> np.
     With few seeds this understates their variance (by 1 − 1/n_seeds); with one seed it has none of it. The same
     holds for subjects.
     """
+    check_range("n_boot", n_boot, 1)
     array = _finite(values, "scores", dims=(3, 4))
     array = array[:, None] if array.ndim == 3 else array
     n_images, n_subjects, n_seeds, _ = array.shape

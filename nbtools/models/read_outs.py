@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.checks import as_names, check_eval
+from nbtools.checks import as_names, check_eval, check_range
 from nbtools.data.images.sets import to_float
 from nbtools.models.networks import Network
 
@@ -19,6 +19,7 @@ Key = TypeVar("Key")
 @torch.no_grad()
 def predict(model: nn.Module, pixels: Tensor, batch_size: int = 256) -> Tensor:
     """Return a frozen model's output for uint8 pixels (n, 3, h, w): float32 (n, width), on the CPU."""
+    check_range("batch_size", batch_size, 1)
     device = next(model.parameters()).device
     return torch.cat([model(to_float(chunk.to(device))).cpu() for chunk in pixels.split(batch_size)])
 
@@ -49,6 +50,7 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
         If the model is in training mode.
     """
     check_eval(model)
+    check_range("batch_size", batch_size, 1)
     device = next(model.parameters()).device
     chunks = [model.features(to_float(chunk.to(device))) for chunk in pixels.split(batch_size)]
     return {name: torch.cat([chunk[name].cpu() for chunk in chunks]) for name in as_names(names) if name in chunks[0]}

@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
+from nbtools.checks import check_range
 from nbtools.errors import InputError
 from nbtools.plots.style import TOP, WIDTH, new_figure
 
@@ -44,6 +45,7 @@ def image_grid(images: np.ndarray, labels: Sequence[str], columns: int = 6, *, t
             got=len(labels),
             fix="give one label per image",
         )
+    check_range("columns", columns, 1)
     columns = min(columns, len(images))
     tile = min(150, (WIDTH - 40) // columns)
     wrapped, lines = _wrapped(labels, tile)

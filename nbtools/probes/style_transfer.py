@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision.models import VGG19_Weights, vgg19
 from tqdm.auto import tqdm
 
-from nbtools.checks import check_pixels
+from nbtools.checks import check_pixels, check_range
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
@@ -145,6 +145,7 @@ def stylise(
     """
     check_pixels(content)
     check_pixels(style)
+    check_range("steps", steps, 1)
     with torch.no_grad():
         shape, texture = features(content), features(style)
     layers = [name for name in STYLE if name in texture]
@@ -220,6 +221,8 @@ def make_cue_conflict(
             got=f"{', '.join(shapes.classes)} and {', '.join(textures.classes)}",
             fix="rename the class folders to words, such as truck",
         )
+    check_range("per_pair", per_pair, 1)
+    check_range("batch_size", batch_size, 1)
     jobs = [job for job in _pairs(shapes, textures, per_pair, seed) if not (folder / job[0]).exists()]
     device = best_device()
     with tqdm(total=len(jobs), desc="cue-conflict images", unit="image") as bar:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nbtools.checks import check_choice, check_eval, check_same_classes
+from nbtools.checks import check_choice, check_eval, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, draw_boxes
 from nbtools.devices import best_device
@@ -84,6 +84,7 @@ def cloud_responses(of: Guide | GuidedNet, images: ImageSet, size: int, batch_si
     InputError
         If a network is in training mode, or not of the images' classes.
     """
+    check_range("batch_size", batch_size, 1)
     check_same_classes(images.classes, of)
     device = best_device()
     here = of.to(device)

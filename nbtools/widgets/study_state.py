@@ -18,8 +18,8 @@ from nbtools.metrics.stats import TrendTest
 from nbtools.metrics.verdicts import trends
 from nbtools.plots.networks import METRIC_LABELS
 from nbtools.runs import folders, several
+from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 
-PREDICTORS, NETWORKS, ATTACKS = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 ALL = "all"
 _SHOWN = ("notebook", "roi", "alpha", "seed")
 _LAST = ("seconds", "finished")
@@ -94,7 +94,7 @@ def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     columns = measured(table, [*_SHOWN, *metrics, *_LAST])
     shown = table[columns].rename(columns={"roi": "condition or region"})
     if "finished" in shown:
-        shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
+        shown["finished"] = [f"{at.to_pydatetime().astimezone():%Y-%m-%d %H:%M}" for at in shown["finished"]]
     return shown
 
 
@@ -127,7 +127,7 @@ def measured(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 def hierarchy_options(table: pd.DataFrame) -> dict[str, list]:
     """Return what there is to choose from: α, seeds, attacks and ε (pixel units) of the attacked networks."""
-    attacked = table[table["notebook"] == ATTACKS]
+    attacked = table[table["notebook"] == ATTACKED]
     if not len(attacked):
         return {}
     decisions = pd.concat(
@@ -143,7 +143,7 @@ def hierarchy_options(table: pd.DataFrame) -> dict[str, list]:
 
 def usual_alpha(table: pd.DataFrame) -> float:
     """Return the α at which most networks were attacked."""
-    return float(table.loc[table["notebook"] == ATTACKS, "alpha"].mode().iloc[0])
+    return float(table.loc[table["notebook"] == ATTACKED, "alpha"].mode().iloc[0])
 
 
 def hierarchy_of(
@@ -171,7 +171,7 @@ def hierarchy_of(
     InputError
         If no network fits, or as `robust_accuracy`.
     """
-    found = several.chosen(table, ATTACKS, alpha=chosen.alpha, seed=list(chosen.seeds))
+    found = several.chosen(table, ATTACKED, alpha=chosen.alpha, seed=list(chosen.seeds))
     decisions = several.tables(found, "decisions")
     decisions = decisions[decisions["attack"] == chosen.attack]
     return robust_accuracy(decisions, by=("condition",)), trends(decisions, [0.0, chosen.epsilon], order)
@@ -226,7 +226,7 @@ def _reached(notebook: str, folder: Path) -> dict[str, float]:
         history = read_table(folder / "history.parquet")
         last = history[(history["split"] == "validation") & (history["epoch"] == history["epoch"].max())].iloc[0]
         return {"validation accuracy": last["accuracy"], "neural r": last.get("neural_r", np.nan)}
-    if notebook == ATTACKS:
+    if notebook == ATTACKED:
         decisions = _decisions(str(folder))
         right = (decisions["prediction"] == decisions["label"]).groupby([decisions["attack"], decisions["epsilon"]])
         return {f"{attack} at {epsilon_label(epsilon)}": value for (attack, epsilon), value in right.mean().items()}

@@ -20,9 +20,10 @@ import pandas as pd
 from nbtools.checks import check_choice
 from nbtools.conditions import is_region, parse_condition
 from nbtools.runs import folders
+from nbtools.runs.lineage import NETWORKS, PREDICTORS
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
-from nbtools.workflow.graph import CLOUDS, NETWORKS, PREDICTORS, Graph, Job
+from nbtools.workflow.graph import CLOUDS, Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 

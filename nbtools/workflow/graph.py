@@ -13,11 +13,11 @@ from typing import Any
 from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
+from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import needs_of
 
 TARGETS = ("all", "study", "explorers")
-PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 _NOT_IN_EVERY_STUDY = {"cue_conflict", "scanner_labels", "corruptions"}
 

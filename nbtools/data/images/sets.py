@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nbtools.checks import check_names, reading
+from nbtools.checks import check_names, check_range, reading
 from nbtools.data.images.files import check_side, decode_image, fitted, on_all_cores
 from nbtools.data.images.folders import class_files
 from nbtools.data.images.packed import STIMULI_EXPECTED, Source, folder_source, packed, stimuli_source
@@ -145,6 +145,7 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
 
 def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
     """Set a random share of n rows apart for validation: sorted rows under ``train`` and ``validation``."""
+    check_range("the share to validate on", fraction, 0, 1)
     order = np.random.default_rng(seed).permutation(n)
     n_validation = round(n * fraction)
     return {"train": np.sort(order[n_validation:]), "validation": np.sort(order[:n_validation])}
@@ -152,6 +153,7 @@ def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
 
 def choose_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
     """Choose k of n rows at random, sorted; all of them if there are no more than k."""
+    check_range("the number of rows", k, 0)
     return np.sort(np.random.default_rng(seed).permutation(n)[:k])
 
 

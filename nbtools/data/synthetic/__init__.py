@@ -86,6 +86,6 @@ def _claim(world: World) -> None:
             "the folder holds a study made with other settings",
             file=path,
             expected=" ".join(world.identity().decode().split()),
-            got=" ".join(path.read_text().split()),
+            got=" ".join(path.read_text(encoding="utf-8").split()),
             fix="choose another folder or the same settings, or delete this one to make it anew",
         )
