@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from nbtools.conditions import parse_condition
+from nbtools.data.study import open_study
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 # What each network that they compare must have been through.
@@ -30,7 +31,7 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
     if notebook == ATTACKED:
         return [(NETWORKS, own)]
     if notebook == NETWORKS:
-        guide = parse_condition(own["roi"]).roi
+        guide = parse_condition(own["roi"], open_study(own["study"]).hierarchy).roi
         return [(PREDICTORS, {"study": own["study"], "roi": guide, "seed": own["seed"]})] if guide else []
     if notebook in COMPARED:
         several = product(parameters["rois"].split(), parameters["seeds"].split())
