@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from nbtools.conditions import parse_condition
-from nbtools.data.study import open_study
+from nbtools.conditions import HIERARCHY, parse_condition
+from nbtools.data.study import open_study, study_file
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 # What each network that they compare must have been through.
@@ -31,12 +31,17 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
     if notebook == ATTACKED:
         return [(NETWORKS, own)]
     if notebook == NETWORKS:
-        guide = parse_condition(own["roi"], open_study(own["study"]).hierarchy).roi
+        guide = parse_condition(own["roi"], _hierarchy(own["study"])).roi
         return [(PREDICTORS, {"study": own["study"], "roi": guide, "seed": own["seed"]})] if guide else []
     if notebook in COMPARED:
         several = product(parameters["rois"].split(), parameters["seeds"].split())
         return [(COMPARED[notebook], {**own, "roi": roi, "seed": seed}) for roi, seed in several]
     return []
+
+
+def _hierarchy(study: str) -> tuple[str, ...]:
+    """Return a study's regions in their order; of one that is not there yet, the paper's."""
+    return open_study(study).hierarchy if study_file(study).is_file() else HIERARCHY
 
 
 def command(notebook: str, parameters: Mapping[str, Any]) -> str:
