@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,15 @@ def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: s
     choices = list(choices)
     if got not in choices:
         raise InputError(problem, expected=", ".join(map(str, choices)), got=repr(got), fix=fix)
+
+
+def check_range(name: str, value: object, least: float, most: float = inf, *, whole: bool = False) -> None:
+    """Raise `InputError` unless a value is a number from the least to the most, both included; whole if it counts."""
+    if not isinstance(value, Integral if whole else Real) or not least <= value <= most:
+        number = "a whole number" if whole else "a number"
+        limits = f"from {least:g} to {most:g}" if most < inf else f"of {least:g} or more"
+        fix = "choose a number within these limits"
+        raise InputError(f"{name} is out of range", expected=f"{number} {limits}", got=repr(value), fix=fix)
 
 
 def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: str) -> None:

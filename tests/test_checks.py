@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from nbtools.checks import check_choice, check_counts, check_enough, check_once, check_table, reading
+from nbtools.checks import check_choice, check_counts, check_enough, check_once, check_range, check_table, reading
 from nbtools.errors import InputError
 
 
@@ -13,6 +15,24 @@ def test_a_choice_is_refused_with_the_list_of_what_there_is() -> None:
     check_choice("unknown norm", "L2", ["Linf", "L2"])
     with pytest.raises(InputError, match=r"unknown norm\n  expected: Linf, L2\n  got:      'L1'\n  to do:    use one"):
         check_choice("unknown norm", "L1", (name for name in ("Linf", "L2")))
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "expected"),
+    [
+        (0, {"least": 1, "whole": True}, "a whole number of 1 or more"),
+        (1.5, {"least": 1, "whole": True}, "a whole number of 1 or more"),
+        ("5", {"least": 1, "whole": True}, "a whole number of 1 or more"),
+        (None, {"least": 0}, "a number of 0 or more"),
+        (float("nan"), {"least": 0, "most": 1}, "a number from 0 to 1"),
+        (1.01, {"least": 0, "most": 1}, "a number from 0 to 1"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(value: object, limits: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=rf"alpha is out of range\n  expected: {expected}\n  got:      {value!r}"):
+        check_range("alpha", value, **limits)
+    check_range("alpha", np.int64(1), 1, 1, whole=True)
+    check_range("alpha", np.float32(0.5), 0, 1)
 
 
 @pytest.mark.parametrize(
