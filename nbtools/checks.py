@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from math import inf
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 
@@ -23,9 +23,10 @@ def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: s
         raise InputError(problem, expected=", ".join(map(str, choices)), got=repr(got), fix=fix)
 
 
-def check_range(name: str, value: object, least: float, most: float = inf, *, whole: bool = False) -> None:
+def check_range(name: str, value: Any, least: float, most: float = inf, *, whole: bool = False) -> None:
     """Raise `InputError` unless a value is a number from the least to the most, both included; whole if it counts."""
-    if not isinstance(value, Integral if whole else Real) or not least <= value <= most:
+    kind: Any = Integral if whole else Real
+    if not isinstance(value, kind) or not least <= value <= most:
         number = "a whole number" if whole else "a number"
         limits = f"from {least:g} to {most:g}" if most < inf else f"of {least:g} or more"
         fix = "choose a number within these limits"
@@ -82,7 +83,14 @@ def reading(
 
 
 def check_eval(model: nn.Module) -> None:
-    """Raise `InputError` if the model is in training mode."""
+    """Raise `InputError` unless the model is a torch module in eval mode."""
+    if not hasattr(model, "training"):
+        raise InputError(
+            "this is not a network",
+            expected="a torch.nn.Module",
+            got=f"a {type(model).__name__}",
+            fix="give the network itself, or a module whose forward calls it",
+        )
     if model.training:
         raise InputError(
             "the model is in training mode",

@@ -147,7 +147,7 @@ def test_the_target_is_what_the_model_says() -> None:
 
 @pytest.mark.parametrize("target", [-1, 3])
 def test_a_target_that_is_no_class(target: int) -> None:
-    with pytest.raises(InputError, match="none of the model's classes"):
+    with pytest.raises(InputError, match="one of the model's classes, is out of range"):
         perturb_towards(linear(), to_float(images().pixels), target, [0.1])
 
 

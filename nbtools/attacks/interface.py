@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from math import isfinite
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nbtools.attacks.points import Attacked, Task, carried_up, length, logits_of
+from nbtools.attacks.points import Attacked, Task, carried_up, length
 from nbtools.attacks.table import ATTACKS, Attack
-from nbtools.checks import check_choice, check_eval, check_labels, check_pixels
+from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range
+from nbtools.classifiers import Classifier, differentiating, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
@@ -22,6 +22,7 @@ from nbtools.models.read_outs import decided
 _RESTART = 10_000_019  # between the seeds of restarts: farther apart than batches and ε are
 
 
+@differentiating
 def sweep(
     model: nn.Module,
     images: ImageSet,
@@ -38,7 +39,7 @@ def sweep(
     Parameters
     ----------
     model : nn.Module
-        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes), in any precision (`Classifier`).
     images : ImageSet
         Labelled images.
     epsilons : sequence of float
@@ -75,17 +76,18 @@ def sweep(
     by the same perturbation. Random numbers are drawn batch by batch: another `batch_size` changes them as another
     seed would. A distance is at most ε up to float32 rounding: ε · (1 + 1e-6) for L2, ε + 1e-7 for L∞.
     """
-    radii = sorted(float(epsilon) for epsilon in epsilons)
-    _check_attack(model, radii, attack, steps, restarts)
-    _check_classes(model, images)
+    _check_attack(model, attack, steps, restarts)
+    check_range("batch_size", batch_size, 1, whole=True)
+    radii = _radii(epsilons, attack, sort=True)
     device, kind = best_device(), ATTACKS[attack]
-    model = model.to(device)
+    model = Classifier(model.to(device))
+    _check_classes(model, images)
     tables = []
     with tqdm(total=len(images) * len(radii), desc=attack, unit="decision", leave=False) as bar:
         for start in range(0, len(images), batch_size):
             rows = images[slice(start, start + batch_size)].to(device)
             x = to_float(rows.pixels)
-            task = Task(model, x, rows.labels, radii, steps or kind.steps, seed + start)
+            task = Task(model, x, rows.labels.clone(), radii, steps or kind.steps, seed + start)
             points, logits = _attacked(task, kind, restarts)
             tables.append(_decisions(rows, 0.0, logits_of(model, x), torch.zeros(len(rows))))
             for epsilon, point, said in zip(radii, points, logits, strict=True):
@@ -94,6 +96,7 @@ def sweep(
     return pd.concat(tables, ignore_index=True)
 
 
+@differentiating
 def perturb(
     model: nn.Module,
     x: Tensor,
@@ -132,14 +135,17 @@ def perturb(
     InputError
         As `sweep`, and if pixels leave [0, 1], labels do not fit or radii are not ascending.
     """
-    epsilons = [float(epsilon) for epsilon in epsilons]
-    _check_attack(model, epsilons, attack, steps, restarts)
+    _check_attack(model, attack, steps, restarts)
+    radii = _radii(epsilons, attack)
     check_pixels(x)
+    model = Classifier(model)
     logits = logits_of(model, x)
     check_labels(logits, labels)
-    _check_several(logits.shape[1])
+    check_several(logits.shape[1])
     kind = ATTACKS[attack]
-    return _attacked(Task(model, x, labels, epsilons, steps or kind.steps, seed), kind, restarts)[0]
+    # copies, which are differentiable even if these were made under torch.inference_mode
+    task = Task(model, x.clone(), labels.clone(), radii, steps or kind.steps, seed)
+    return _attacked(task, kind, restarts)[0]
 
 
 def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
@@ -167,11 +173,11 @@ def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tenso
     return table
 
 
-def _check_attack(model: nn.Module, epsilons: Sequence[float], attack: str, steps: int | None, restarts: int) -> None:
+def _check_attack(model: nn.Module, attack: str, steps: int | None, restarts: int) -> None:
     check_choice("unknown attack", attack, ATTACKS)
-    if steps is not None and steps < 1:
-        raise InputError("an attack without a step", expected="steps of 1 or more", got=steps, fix="40 is usual")
-    if restarts < 1 or (restarts > 1 and not ATTACKS[attack].random):
+    check_range("steps", ATTACKS[attack].steps if steps is None else steps, 1, whole=True)
+    check_range("restarts", restarts, 1, whole=True)
+    if restarts > 1 and not ATTACKS[attack].random:
         random = ", ".join(name for name, kind in ATTACKS.items() if kind.random)
         raise InputError(
             f"{attack} cannot be started that often",
@@ -180,24 +186,28 @@ def _check_attack(model: nn.Module, epsilons: Sequence[float], attack: str, step
             fix="leave restarts at 1: a second run of a deterministic attack finds the same",
         )
     check_eval(model)
-    _check_epsilons(epsilons, attack)
 
 
-def _check_epsilons(epsilons: Sequence[float], attack: str) -> None:
-    euclidean = ATTACKS[attack].norm == 2
-    ascending = all(smaller < larger for smaller, larger in pairwise(epsilons))
-    inside = all(epsilon > 0 and isfinite(epsilon) and (euclidean or epsilon <= 1) for epsilon in epsilons)
-    limit = "" if euclidean else " and up to 1, such as 4/255"
-    if not epsilons or not inside or not ascending:
+def _radii(epsilons: Sequence[float], attack: str, *, sort: bool = False) -> list[float]:
+    """Return ε as a list of floats; raise unless they are different radii, ascending once sorted or as they are."""
+    euclidean, values = ATTACKS[attack].norm == 2, np.asarray(epsilons)
+    if values.ndim != 1 or values.dtype.kind not in "fiu":
+        values = np.empty(0)
+    radii = np.sort(values) if sort else values
+    inside = (radii > 0) & (radii < np.inf if euclidean else radii <= 1)
+    if not len(radii) or not inside.all() or not (np.diff(radii) > 0).all():
+        limit = "" if euclidean else " and up to 1, such as 4/255"
         raise InputError(
             "ε is in pixel units",
-            expected=f"different numbers above 0{limit}, ascending",
-            got=list(epsilons),
+            expected=f"a list of different numbers above 0{limit}, ascending",
+            got=epsilons,
             fix="divide by 255 if these are grey levels",
         )
+    return radii.astype(float).tolist()
 
 
-def _check_several(n_classes: int) -> None:
+def check_several(n_classes: int) -> None:
+    """Raise `InputError` unless a model has two classes or more."""
     if n_classes < 2:
         raise InputError(
             "there is one class only",
@@ -208,9 +218,7 @@ def _check_several(n_classes: int) -> None:
 
 
 def _check_classes(model: nn.Module, images: ImageSet) -> None:
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        n_classes = model(to_float(images.pixels[:1].to(device))).shape[1]
+    n_classes = logits_of(model, to_float(images.pixels[:1])).shape[1]
     if n_classes != len(images.classes) or (images.labels < 0).any():
         raise InputError(
             "the model's classes are not the images'",
@@ -218,4 +226,4 @@ def _check_classes(model: nn.Module, images: ImageSet) -> None:
             got=f"{len(images.classes)} classes, {int((images.labels < 0).sum())} images without a label",
             fix="use the images the model was trained for",
         )
-    _check_several(n_classes)
+    check_several(n_classes)

@@ -12,7 +12,8 @@ import foolbox.attacks as fa
 import torch
 from torch import Tensor
 
-from nbtools.attacks.points import Attacked, Checked, Task, carried_up, into_ball, logits_of, seeded, shrunk
+from nbtools.attacks.points import Attacked, Task, carried_up, into_ball, seeded, shrunk
+from nbtools.classifiers import logits_of
 
 _NOISE_DRAWS, _BLENDS = 50, 50  # of Brendel and Bethge's first try at a starting point
 _HAIR = 1.0001
@@ -48,7 +49,7 @@ def nearest(make: Callable[[int], Any], norm: float, task: Task) -> Attacked:
     The model itself decides, in float32, about every point.
     """
     model, x, labels = task.model, task.x, task.labels
-    judge = fb.PyTorchModel(Checked(model), bounds=(0, 1), device=x.device)
+    judge = fb.PyTorchModel(model, bounds=(0, 1), device=x.device)
     found, rows = x.clone(), task.standing().nonzero().flatten()
     with seeded(x, task.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba compiles; noise does not fool every network: both are as expected

@@ -1,4 +1,4 @@
-"""What all attacks share: logits that are numbers, points in balls, and what nested balls imply."""
+"""What all attacks share: their task, points in balls, and what nested balls imply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import foolbox.distances as fd
 import torch
 from torch import Tensor, nn
 
-from nbtools.checks import check_finite
+from nbtools.classifiers import logits_of
 
 Attacked = tuple[Tensor, Tensor]  # points (n_epsilons, n, 3, h, w) and their logits (n_epsilons, n, n_classes)
 
@@ -23,9 +23,9 @@ class Task:
     Attributes
     ----------
     model : nn.Module
-        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+        A `Classifier` in eval mode.
     x : Tensor
-        Pixels in [0, 1], shape (n, 3, h, w), on the model's device.
+        Pixels in [0, 1], shape (n, 3, h, w).
     labels : Tensor
         Shape (n,).
     epsilons : sequence of float
@@ -50,29 +50,6 @@ class Task:
     def standing(self) -> Tensor:
         """Return which images the model classifies correctly, shape (n,); clean errors need no attack."""
         return logits_of(self.model, self.x).argmax(1) == self.labels
-
-
-class Checked(nn.Module):
-    """A model for other libraries to attack: raises `InputError` where a logit is not a number."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (n, n_classes); they are the caller's own, and may be written to."""
-        logits = self.model(x)
-        check_finite(logits)
-        return logits.clone()
-
-
-@torch.no_grad()
-def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the model's logits (n, n_classes); raise `InputError` unless they are finite."""
-    logits = model(x)
-    check_finite(logits)
-    return logits
 
 
 def length(change: Tensor, norm: float) -> Tensor:

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from nbtools.attacks.interface import perturb
 from nbtools.checks import check_eval, check_labels
+from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 
@@ -73,9 +74,9 @@ def transfer(
     return decisions[[*first, *decisions.columns.difference(first, sort=False)]]
 
 
-@torch.no_grad()
 def _decide(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     check_eval(model)
-    logits = torch.cat([model(part) for part in x.split(256)])
+    judge = Classifier(model)
+    logits = torch.cat([logits_of(judge, part) for part in x.split(256)])
     check_labels(logits, labels)
     return logits.argmax(1)

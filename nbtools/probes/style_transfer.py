@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torchvision.models import VGG19_Weights, vgg19
 from tqdm.auto import tqdm
 
-from nbtools.checks import check_pixels
+from nbtools.checks import check_pixels, check_range
+from nbtools.classifiers import differentiating
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
@@ -103,6 +104,7 @@ def gram(maps: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
 
 
+@differentiating
 def stylise(
     content: Tensor,
     style: Tensor,
@@ -136,7 +138,7 @@ def stylise(
     Raises
     ------
     InputError
-        If shapes differ, pixels leave [0, 1], or the features lack those layers.
+        If shapes differ, pixels leave [0, 1], a number is out of its range, or the features lack those layers.
 
     Notes
     -----
@@ -145,6 +147,9 @@ def stylise(
     """
     check_pixels(content)
     check_pixels(style)
+    check_range("steps", steps, 1, whole=True)
+    check_range("style_weight", style_weight, 0)
+    check_range("learning_rate", learning_rate, 0)
     with torch.no_grad():
         shape, texture = features(content), features(style)
     layers = [name for name in STYLE if name in texture]
@@ -211,7 +216,8 @@ def make_cue_conflict(
     Raises
     ------
     InputError
-        If classes differ, are not words of letters, or a class has no image; as `stylise`.
+        If classes differ, are not words of letters, a class has no image, or a number is out of its range; as
+        `stylise`.
     """
     if shapes.classes != textures.classes or not all(name.isalpha() for name in shapes.classes):
         raise InputError(
@@ -220,6 +226,8 @@ def make_cue_conflict(
             got=f"{', '.join(shapes.classes)} and {', '.join(textures.classes)}",
             fix="rename the class folders to words, such as truck",
         )
+    check_range("per_pair", per_pair, 1, whole=True)
+    check_range("batch_size", batch_size, 1, whole=True)
     jobs = [job for job in _pairs(shapes, textures, per_pair, seed) if not (folder / job[0]).exists()]
     device = best_device()
     with tqdm(total=len(jobs), desc="cue-conflict images", unit="image") as bar:

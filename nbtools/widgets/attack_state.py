@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nbtools.attacks.interface import perturb
 from nbtools.attacks.table import ATTACKS
 from nbtools.attacks.targeted import perturb_towards
+from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
 
@@ -158,9 +159,9 @@ def attack_path(
     InputError
         As `attacks.perturb`.
     """
-    watched = _watched(model, tick)
+    watched = Classifier(_watched(model, tick))
     image = x[None]
-    own = torch.tensor([label if label >= 0 else int(_logits(watched, image).argmax())], device=x.device)
+    own = torch.tensor([label if label >= 0 else int(logits_of(watched, image).argmax())], device=x.device)
     radii = [radius(level, attack, x.numel()) for level in levels]
     if target is None:
         points = perturb(watched, image, own, radii, attack=attack, steps=steps, seed=seed)
@@ -168,7 +169,7 @@ def attack_path(
         points = perturb_towards(watched, image, target, radii, attack=attack, steps=steps, seed=seed)
     pixels = torch.cat([image, points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
-    logits = torch.cat([_logits(watched, point[None]) for point in pixels])
+    logits = torch.cat([logits_of(watched, point[None]) for point in pixels])
     return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), logits.softmax(1).cpu(), int(own), target)
 
 
@@ -177,11 +178,6 @@ def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:
     watched = nn.Sequential(model).train(model.training)
     watched.register_forward_pre_hook(lambda *_: tick())
     return watched
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    return model(x)
 
 
 @dataclass
