@@ -21,7 +21,7 @@ from nbtools.bench import networks
 from nbtools.data.images.sets import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import check_decisions
+from nbtools.metrics.robustness import check_decisions, robust_accuracy
 from nbtools.models.networks import GuidedNet, build, freeze
 from nbtools.training.guided import TrainConfig, train_guided
 
@@ -389,7 +389,9 @@ def test_what_is_reported_holds_for_the_network_itself(
 
 def test_decisions_are_what_metrics_take(decisions: pd.DataFrame) -> None:
     check_decisions(decisions)
-    assert list(decisions.columns) == ["image_id", "label", "epsilon", "prediction", "margin", "distance"]
+    assert list(decisions.columns) == [
+        *("image_id", "label", "epsilon", "prediction", "margin", "distance", "converged"),
+    ]
     assert len(decisions) == 100 * (1 + len(EPSILONS))
 
 
@@ -477,6 +479,40 @@ def test_the_steps_stop_once_an_image_falls(monkeypatch: pytest.MonkeyPatch) -> 
     assert moved[0] == n_correct
     assert len(moved) < 40
     assert moved == sorted(moved, reverse=True)
+
+
+# --- convergence --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attack", ["LinfPGD", "L2DeepFool", "L2CarliniWagner", "LinfSquare"])
+@pytest.mark.parametrize("enough", [False, True])
+def test_an_image_that_stands_for_want_of_steps_is_no_answer(attack: str, enough: bool) -> None:
+    model, images = Linear().eval(), grey_images(12)
+    steps = ATTACKS[attack].least - (not enough)
+    table = sweep(model, images, [1e-6, 0.9], attack=attack, steps=min(steps, 100))
+    stands = (table["prediction"] == table["label"]) & (table["epsilon"] > 0)
+    assert stands.any()
+    assert (table["converged"] == (~stands | enough)).all()
+    scores = robust_accuracy(table, by=()).set_index("epsilon")
+    assert scores.loc[1e-6, "unconverged"] == pytest.approx(0 if enough else scores.loc[1e-6, "accuracy"])
+    assert scores.loc[0.0, "unconverged"] == 0
+
+
+@pytest.mark.parametrize("attack", ["L2FMN", "LinfFMN", "L2DeepFool", "L2CarliniWagner", "L2BrendelBethge"])
+def test_an_attack_that_finds_nothing_at_all_has_not_converged(attack: str) -> None:
+    """A constant network has no adversarial image, a network without gradients hides it: neither was shown robust."""
+
+    class Constant(Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0 * super().forward(x) + torch.tensor([1.0, 0.0])
+
+    images = replace(grey_images(2), labels=torch.zeros(2, dtype=torch.long))
+    table = sweep(Constant().eval(), images, [0.5], attack=attack, steps=ATTACKS[attack].least)
+    assert table["converged"].tolist() == [True, True, False, False]
+
+
+def test_every_attack_has_a_least_number_of_steps_below_its_usual_one() -> None:
+    assert all(1 <= kind.least <= kind.steps for kind in ATTACKS.values())
 
 
 # --- seeds and batches --------------------------------------------------------------------------------------

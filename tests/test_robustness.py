@@ -49,6 +49,7 @@ def test_accuracy_of_each_run_and_budget():
         "n",
         "n_seeds",
         "n_subjects",
+        "unconverged",
     ]
     assert len(table) == 3 * 2 * 3
     run = table[(table["condition"] == "V4") & (table["seed"] == 1)]
@@ -111,6 +112,17 @@ def test_only_a_euclidean_budget_may_pass_one():
     assert len(robust_accuracy(table.assign(attack="L2PGD"), by=("attack", "condition", "seed"))) == 12
     with pytest.raises(InputError, match="outside"):
         robust_accuracy(table.assign(attack="LinfPGD"), by=("attack", "condition", "seed"))
+
+
+def test_what_did_not_converge_is_shown_beside_the_accuracy():
+    table = decisions(seeds=(0,)).assign(converged=True)
+    assert (robust_accuracy(table)["unconverged"] == 0).all()
+    assert (robust_accuracy(table.drop(columns="converged"))["unconverged"] == 0).all()
+    table.loc[(table["epsilon"] == 1 / 255) & (table["image_id"] < "img010"), "converged"] = False
+    scores = robust_accuracy(table)
+    assert scores.groupby("epsilon")["unconverged"].unique().tolist() == [[0.0], [0.25], [0.0]]
+    with pytest.raises(InputError, match="True or False"):
+        robust_accuracy(table.assign(converged=table["converged"].astype(str)))
 
 
 def test_correctness_of_a_budget_that_was_not_run():

@@ -62,7 +62,9 @@ def sweep(
     DataFrame
         The decisions: one row per image and ε, ε = 0 (clean) included. Columns image_id, label, epsilon,
         prediction, margin (logit of the label minus the largest other) and distance (norm of the perturbation, at
-        most ε), all measured in float32 on the final image.
+        most ε), all measured in float32 on the final image; and converged: False where the image stands though the
+        attack had fewer than `Attack.least` steps, or, looking for the nearest adversarial image, found none at all.
+        Such a row says nothing of robustness.
 
     Raises
     ------
@@ -88,15 +90,15 @@ def sweep(
             rows = images[slice(start, start + batch_size)].to(device)
             x = to_float(rows.pixels)
             task = Task(model, x, rows.labels.clone(), radii, steps or kind.steps, seed + start)
-            points, logits = _attacked(task, kind, restarts)
-            tables.append(_decisions(rows, 0.0, logits_of(model, x), torch.zeros(len(rows))))
-            for epsilon, point, said in zip(radii, points, logits, strict=True):
-                tables.append(_decisions(rows, epsilon, said, length(point - x, kind.norm)))
+            found = _attacked(task, kind, restarts)
+            clean, zeros = logits_of(model, x), torch.zeros(len(rows))
+            tables.append(_decisions(rows, 0.0, clean, zeros, torch.ones_like(found.ended)))
+            for epsilon, point, said in zip(radii, found.points, found.logits, strict=True):
+                tables.append(_decisions(rows, epsilon, said, length(point - x, kind.norm), found.ended))
             bar.update(len(rows) * len(radii))
     return pd.concat(tables, ignore_index=True)
 
 
-@differentiating
 def perturb(
     model: nn.Module,
     x: Tensor,
@@ -135,6 +137,21 @@ def perturb(
     InputError
         As `sweep`, and if pixels leave [0, 1], labels do not fit or radii are not ascending.
     """
+    return attacked(model, x, labels, epsilons, attack, steps, restarts, seed).points
+
+
+@differentiating
+def attacked(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    attack: str,
+    steps: int | None = None,
+    restarts: int = 1,
+    seed: int = 0,
+) -> Attacked:
+    """Return the attacked images as `perturb` does, the model's logits, and whether the attack came to its end."""
     _check_attack(model, attack, steps, restarts)
     radii = _radii(epsilons, attack)
     check_pixels(x)
@@ -145,12 +162,12 @@ def perturb(
     kind = ATTACKS[attack]
     # copies, which are differentiable even if these were made under torch.inference_mode
     task = Task(model, x.clone(), labels.clone(), radii, steps or kind.steps, seed)
-    return _attacked(task, kind, restarts)[0]
+    return _attacked(task, kind, restarts)
 
 
 def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
     """Attack, and attack again what still stands at some ε; the first point that fools the model is kept."""
-    points, logits = kind.run(task)
+    points, logits, ended = kind.run(task)
     labels = task.labels
     for restart in range(1, restarts):
         stands = logits.argmax(2) == labels
@@ -158,15 +175,16 @@ def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
         if not len(rows):
             break
         epsilons, seed = task.epsilons[:n_epsilons], task.seed + restart * _RESTART
-        again, said = kind.run(Task(task.model, task.x[rows], labels[rows], epsilons, task.steps, seed))
+        again, said, _ = kind.run(Task(task.model, task.x[rows], labels[rows], epsilons, task.steps, seed))
         better = stands[:n_epsilons, rows] & (said.argmax(2) != labels[rows])
         points[:n_epsilons, rows] = torch.where(better[..., None, None, None], again, points[:n_epsilons, rows])
-        points, logits = carried_up(task.model, labels, points)
-    return points, logits
+        points, logits, _ = carried_up(task.model, labels, points)
+    return Attacked(points, logits, ended & (task.steps >= kind.least))
 
 
-def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tensor) -> pd.DataFrame:
+def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tensor, ended: Tensor) -> pd.DataFrame:
     columns = {"label": images.labels, **decided(logits, images.labels), "distance": distance}
+    columns["converged"] = ended | (columns["prediction"] != images.labels)
     table = pd.DataFrame({name: value.cpu().numpy() for name, value in columns.items()})
     table.insert(0, "image_id", images.ids.astype(str))
     table.insert(2, "epsilon", epsilon)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import eagerpy as ep
 import foolbox.distances as fd
@@ -13,7 +14,23 @@ from torch import Tensor, nn
 
 from nbtools.classifiers import logits_of
 
-Attacked = tuple[Tensor, Tensor]  # points (n_epsilons, n, 3, h, w) and their logits (n_epsilons, n, n_classes)
+
+class Attacked(NamedTuple):
+    """What every attack returns.
+
+    Attributes
+    ----------
+    points : Tensor
+        In the balls and in [0, 1], shape (n_epsilons, n, 3, h, w).
+    logits : Tensor
+        The model's, shape (n_epsilons, n, n_classes).
+    ended : Tensor of bool
+        Whether the attack came to its end, shape (n,): an image that stands at an ε is an answer only then.
+    """
+
+    points: Tensor
+    logits: Tensor
+    ended: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,7 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
 def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
     """Let the model decide on points (n_epsilons, n, 3, h, w).
 
-    An image that falls at some ε falls at every larger one, by the same point.
+    An image that falls at some ε falls at every larger one, by the same point. The attack counts as ended.
     """
     logits = torch.stack([logits_of(model, point) for point in points])
     fell = logits.argmax(2) != labels
@@ -81,7 +98,7 @@ def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
         carried = fell[index - 1] & ~fell[index]
         points[index, carried], logits[index, carried] = points[index - 1, carried], logits[index - 1, carried]
         fell[index] |= carried
-    return points, logits
+    return Attacked(points, logits, torch.ones_like(fell[0]))
 
 
 @contextmanager

@@ -30,7 +30,8 @@ def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> Non
     ----------
     table : DataFrame
         The decisions: ``image_id`` (str), ``label`` (int), ``epsilon`` (float, pixel units in [0, 1], 0 is
-        clean), ``prediction`` (int), ``margin`` (float), and the columns that name the run.
+        clean), ``prediction`` (int), ``margin`` (float), and the columns that name the run; where there is a
+        ``converged``, bool.
     by : sequence of str, optional
         The columns that name a run; by default those of `RUN_COLUMNS` that the table has.
 
@@ -58,6 +59,7 @@ def robust_accuracy(
     by : sequence of str
         Columns to group by. Where the table has a ``seed`` or ``subject`` that is not among them, they are
         averaged and the interval covers images *and* seeds and subjects; otherwise it covers images only.
+        Where the table has ``converged`` (`attacks.sweep`), it says which decisions are answers of the attack.
     level : float
         Coverage of the interval.
     seed : int
@@ -67,7 +69,8 @@ def robust_accuracy(
     -------
     DataFrame
         One row per group × ε: the ``by`` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high``
-        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``. At an accuracy of exactly 0 or 1
+        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``, ``unconverged`` (the fraction that stands because
+        the attack did not converge: by so much the accuracy may be too high). At an accuracy of exactly 0 or 1
         a bootstrap interval has no width: read ``n``.
 
     Raises
@@ -77,6 +80,7 @@ def robust_accuracy(
     """
     pooled = [column for column in ("subject", "seed") if column in decisions and column not in by]
     check_decisions(decisions, [*by, *pooled])
+    decisions = decisions.assign(converged=decisions.get("converged", True))
     parts = []
     for named, group in groups_of(decisions, by):
         epsilons = sorted(group["epsilon"].unique())
@@ -84,7 +88,8 @@ def robust_accuracy(
         # One seed of the bootstrap for all groups: groups with the same images draw the same ones (paired).
         bounds = ci(percentile_interval(resampled_means(np.moveaxis(right, 0, -1), seed=seed), level))
         _, n, n_subjects, n_seeds = right.shape
-        counts = {"n": n, "n_seeds": n_seeds, "n_subjects": n_subjects}
+        answered = group.groupby("epsilon")["converged"].mean().to_numpy()
+        counts = {"n": n, "n_seeds": n_seeds, "n_subjects": n_subjects, "unconverged": 1 - answered}
         scores = {"epsilon": epsilons, "accuracy": right.mean(axis=(1, 2, 3)), **bounds, **counts}
         parts.append(pd.DataFrame({**named, **scores}))
     return pd.concat(parts, ignore_index=True)
@@ -151,6 +156,8 @@ def _check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:
     problem, fix = "this is not a table of decisions", "make decisions with nbtools.attacks, or rename your columns"
     check_table(problem, table, (*DECISION_COLUMNS, *by), fix=fix)
     other = [name for name in ("label", "prediction") if not pd.api.types.is_integer_dtype(table[name])]
+    if "converged" in table and not pd.api.types.is_bool_dtype(table["converged"]):
+        raise InputError(problem, expected="converged: True or False", got=str(table["converged"].dtype), fix=fix)
     if other:
         raise InputError(problem, expected="integer label, prediction", got=f"other {', '.join(other)}", fix=fix)
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.attacks.interface import perturb
+from nbtools.attacks.interface import attacked
 from nbtools.attacks.table import ATTACKS
-from nbtools.attacks.targeted import perturb_towards
+from nbtools.attacks.targeted import Towards
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
@@ -78,6 +78,8 @@ class AttackPath:
         The class the attack moves away from: the image's own, or what the network says where it has none.
     target : int or None
         The class the attack pushes towards.
+    ended : bool
+        Whether the attack came to its end: only then a picture it did not turn says something.
     """
 
     levels: tuple[float, ...]
@@ -86,6 +88,7 @@ class AttackPath:
     probabilities: Tensor
     label: int
     target: int | None = None
+    ended: bool = True
 
     @property
     def predictions(self) -> Tensor:
@@ -96,6 +99,11 @@ class AttackPath:
     def reached(self) -> Tensor:
         """Whether the attack has what it wants at every ε, bool (n_levels,)."""
         return self.predictions != self.label if self.target is None else self.predictions == self.target
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether there is an answer at every ε, bool (n_levels,): the clean image, a find, or an attack that ended."""
+        return self.reached | self.ended | (torch.tensor(self.levels) == 0)
 
     @property
     def flip(self) -> float | None:
@@ -163,14 +171,13 @@ def attack_path(
     image = x[None]
     own = torch.tensor([label if label >= 0 else int(logits_of(watched, image).argmax())], device=x.device)
     radii = [radius(level, attack, x.numel()) for level in levels]
-    if target is None:
-        points = perturb(watched, image, own, radii, attack=attack, steps=steps, seed=seed)
-    else:
-        points = perturb_towards(watched, image, target, radii, attack=attack, steps=steps, seed=seed)
-    pixels = torch.cat([image, points[:, 0].detach()])
+    fooled, about = (watched, own) if target is None else (Towards(watched, target), torch.zeros_like(own))
+    found = attacked(fooled, image, about, radii, attack, steps, seed=seed)
+    pixels = torch.cat([image, found.points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
     logits = torch.cat([logits_of(watched, point[None]) for point in pixels])
-    return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), logits.softmax(1).cpu(), int(own), target)
+    said, ended = logits.softmax(1).cpu(), bool(found.ended)
+    return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), said, int(own), target, ended)
 
 
 def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:
