@@ -24,13 +24,13 @@ def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: s
 
 
 def check_range(name: str, value: Any, least: float, most: float = inf, *, whole: bool = False) -> None:
-    """Raise `InputError` unless a value is a number from the least to the most, both included; whole if it counts."""
+    """Raise `InputError` unless a value is a finite number from `least` to `most`: NaN is nowhere, text no number."""
     kind: Any = Integral if whole else Real
-    if not isinstance(value, kind) or not least <= value <= most:
-        number = "a whole number" if whole else "a number"
-        limits = f"from {least:g} to {most:g}" if most < inf else f"of {least:g} or more"
-        fix = "choose a number within these limits"
-        raise InputError(f"{name} is out of range", expected=f"{number} {limits}", got=repr(value), fix=fix)
+    if not (isinstance(value, kind) and least <= value <= most and value < inf):
+        number = "whole number" if whole or {type(least), type(value)} == {int} else "number"
+        span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
+        fix = "correct the value"
+        raise InputError(f"{name} cannot be {value!r}", expected=f"a {number} {span}", got=repr(value), fix=fix)
 
 
 def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: str) -> None:

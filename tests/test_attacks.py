@@ -631,7 +631,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "one ε of several not a number": (lambda: swept(epsilons=[0.1, float("nan"), 0.2]), "pixel units"),
     "no ε": (lambda: swept(epsilons=[]), "pixel units"),
     "unknown attack": (lambda: swept(attack="PGD"), "unknown attack"),
-    "no step": (lambda: swept(steps=0), "steps is out of range"),
+    "no step": (lambda: swept(steps=0), "steps cannot be 0"),
     "an image without a label": (lambda: swept(images=with_label(-1, ("a", "b"))), "1 images without a label"),
     "more classes than logits": (lambda: swept(images=with_label(2, ("a", "b", "c"))), "of 2 classes"),
     "NaN logits": (lambda: swept(Broken(only_perturbed=False)), "not finite"),
@@ -641,7 +641,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "NaN pixels": (lambda: perturbed(with_a_nan), r"outside \[0, 1\]"),
     "an L2 ε of 0": (lambda: swept(epsilons=[0], attack="L2PGD"), "pixel units"),
     "an infinite L2 ε": (lambda: swept(epsilons=[float("inf")], attack="L2PGD"), "pixel units"),
-    "no restart": (lambda: swept(restarts=0), "restarts is out of range"),
+    "no restart": (lambda: swept(restarts=0), "restarts cannot be 0"),
     "restarts of one step": (lambda: swept(attack="LinfFGSM", restarts=2), "deterministic"),
     "restarts of DeepFool": (lambda: swept(attack="L2DeepFool", restarts=2), "deterministic"),
     "one class": (

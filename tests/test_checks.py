@@ -20,16 +20,17 @@ def test_a_choice_is_refused_with_the_list_of_what_there_is() -> None:
 @pytest.mark.parametrize(
     ("value", "limits", "expected"),
     [
-        (0, {"least": 1, "whole": True}, "a whole number of 1 or more"),
-        (1.5, {"least": 1, "whole": True}, "a whole number of 1 or more"),
-        ("5", {"least": 1, "whole": True}, "a whole number of 1 or more"),
-        (None, {"least": 0}, "a number of 0 or more"),
+        (0, {"least": 1, "whole": True}, "a whole number from 1 on"),
+        (1.5, {"least": 1, "whole": True}, "a whole number from 1 on"),
+        ("5", {"least": 1, "whole": True}, "a whole number from 1 on"),
+        (float("inf"), {"least": 0}, "a number from 0 on"),
+        (None, {"least": 0}, "a number from 0 on"),
         (float("nan"), {"least": 0, "most": 1}, "a number from 0 to 1"),
         (1.01, {"least": 0, "most": 1}, "a number from 0 to 1"),
     ],
 )
 def test_a_number_out_of_its_range_is_refused(value: object, limits: dict[str, Any], expected: str) -> None:
-    with pytest.raises(InputError, match=rf"alpha is out of range\n  expected: {expected}\n  got:      {value!r}"):
+    with pytest.raises(InputError, match=rf"alpha cannot be {value!r}\n  expected: {expected}\n  got:      {value!r}"):
         check_range("alpha", value, **limits)
     check_range("alpha", np.int64(1), 1, 1, whole=True)
     check_range("alpha", np.float32(0.5), 0, 1)

@@ -19,7 +19,7 @@ from nbtools.errors import InputError
 from nbtools.metrics import loss_surface, squared_gradient
 from nbtools.models import predict
 from nbtools.probes import decide_corrupted
-from nbtools.widgets.attack_state import attack_path
+from nbtools.widgets.attack_state import AttackPath, Bench, Choice
 
 SIDE, EPSILONS = 6, [0.01, 0.03]
 
@@ -68,6 +68,13 @@ IMAGES = images()
 X = to_float(IMAGES.pixels)
 NONE_THERE = pd.DataFrame(columns=["corruption", "severity"])
 
+
+def explored(model: nn.Module) -> AttackPath:
+    bench, choice = Bench({"one": model}, IMAGES, (4.0, 8.0)), Choice("i0", ("one",), steps=3, level=4.0)
+    bench.compute(choice, "one")
+    return bench.path(choice, "one")
+
+
 ENTRIES: dict[str, Callable[[Any], Any]] = {
     "sweep": lambda model: sweep(model, IMAGES, EPSILONS, steps=3)["prediction"].to_numpy(),
     "perturb": lambda model: perturb(model, X, IMAGES.labels, EPSILONS, steps=3),
@@ -78,7 +85,7 @@ ENTRIES: dict[str, Callable[[Any], Any]] = {
     "squared_gradient": lambda model: squared_gradient(model, X, IMAGES.labels),
     "loss_surface": lambda model: loss_surface(model, X, IMAGES.labels, 0.03, n=3)["loss"].to_numpy(),
     "predict": lambda model: predict(model, IMAGES.pixels),
-    "the explorer": lambda model: attack_path(model, X[0], 0, levels=(4.0, 8.0), steps=3).pixels,
+    "the explorer": lambda model: explored(model).pixels,
 }
 
 
@@ -162,7 +169,7 @@ def test_decisions_on_corruptions_are_numbers() -> None:
 
 @pytest.mark.parametrize("target", [0.0, 1.5, 2, -1, "a", True + 1])
 def test_a_target_is_one_of_the_classes(target: Any) -> None:
-    with pytest.raises(InputError, match=r"the target.*\n  expected: a whole number from 0 to 1\n"):
+    with pytest.raises(InputError, match=r"the target cannot be .*\n  expected: a whole number from 0 to 1\n"):
         perturb_towards(Plain().eval(), X, target, EPSILONS)
 
 
@@ -176,11 +183,11 @@ def test_a_network_keeps_its_parts_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"steps": 1.5}, "steps is out"),
-        ({"steps": "5"}, "steps is out"),
-        ({"restarts": 1.5}, "restarts is out"),
-        ({"restarts": -1}, "restarts is out"),
-        ({"batch_size": 0}, "batch_size is out"),
+        ({"steps": 1.5}, "steps cannot be"),
+        ({"steps": "5"}, "steps cannot be"),
+        ({"restarts": 1.5}, "restarts cannot be"),
+        ({"restarts": -1}, "restarts cannot be"),
+        ({"batch_size": 0}, "batch_size cannot be"),
         ({"epsilons": 0.1}, "pixel units"),
         ({"epsilons": "0.1 0.2"}, "pixel units"),
         ({"epsilons": ["0.1"]}, "pixel units"),

@@ -162,7 +162,7 @@ def test_an_attack_that_did_not_converge_is_no_answer() -> None:
 
 @pytest.mark.parametrize("target", [-1, 3])
 def test_a_target_that_is_no_class(target: int) -> None:
-    with pytest.raises(InputError, match="one of the model's classes, is out of range"):
+    with pytest.raises(InputError, match="the target cannot be"):
         perturb_towards(linear(), to_float(images().pixels), target, [0.1])
 
 

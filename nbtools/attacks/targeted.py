@@ -42,7 +42,7 @@ class Towards(nn.Module):
         """Map pixels (n, 3, h, w) to the two logits (n, 2)."""
         logits = self.model(x)
         check_several(logits.shape[1])
-        check_range("the target, one of the model's classes,", self.target, 0, logits.shape[1] - 1, whole=True)
+        check_range("the target", self.target, 0, logits.shape[1] - 1, whole=True)
         others = torch.cat([logits[:, : self.target], logits[:, self.target + 1 :]], dim=1)
         return torch.stack([others.max(1).values, logits[:, self.target]], dim=1)
 
