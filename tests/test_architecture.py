@@ -41,7 +41,7 @@ FLOORS = (
 )
 DATA = ("archives study", "images synthetic", "brains", "fetch")
 # Metrics turn tables and tensors into tables: they know the names of conditions, and nothing of files or models.
-METRICS_MAY_USE = {"errors", "checks", "classifiers", "conditions", "metrics"}
+METRICS_MAY_USE = {"errors", "checks", "classifiers", "conditions", "processes", "metrics"}
 
 
 def imported_by(source: str, module: str = "nbtools.x") -> set[str]:

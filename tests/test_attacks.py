@@ -15,7 +15,7 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from nbtools.attacks import ATTACKS, ascending, gradient, minimum_norm, perturb, sweep
+from nbtools.attacks import ATTACKS, ascending, gradient, interface, minimum_norm, perturb, sweep
 from nbtools.attacks.points import Task
 from nbtools.bench import networks
 from nbtools.data.images.sets import ImageSet, load_folder, to_float
@@ -23,6 +23,7 @@ from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import check_decisions, robust_accuracy
 from nbtools.models.networks import GuidedNet, build, freeze
+from nbtools.processes import Bar
 from nbtools.training.guided import TrainConfig, train_guided
 
 SIDE = 6
@@ -479,6 +480,20 @@ def test_the_steps_stop_once_an_image_falls(monkeypatch: pytest.MonkeyPatch) -> 
     assert moved[0] == n_correct
     assert len(moved) < 40
     assert moved == sorted(moved, reverse=True)
+
+
+def test_a_bar_counts_the_passes_of_a_batch_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, str]] = []
+
+    class Watched(Bar):
+        def update(self, n: float | None = 1) -> bool | None:
+            seen.append((self.n, self.postfix))
+            return super().update(n)
+
+    monkeypatch.setattr(interface, "Bar", Watched)
+    sweep(Linear().eval(), grey_images(3), [0.001], attack="LinfSquare", steps=1)
+    passes = [int(found[1]) for n, postfix in seen if n == 0 and (found := re.fullmatch(r"passes=(\d+)", postfix))]
+    assert passes[:50] == list(range(1, 51)), "while no decision is finished"
 
 
 # --- convergence --------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from nbtools.attacks.points import Attacked, Task, carried_up, length
 from nbtools.attacks.table import ATTACKS, Attack
@@ -18,6 +18,7 @@ from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.models.read_outs import decided
+from nbtools.processes import Bar
 
 _RESTART = 10_000_019  # between the seeds of restarts: farther apart than batches and ε are
 
@@ -85,7 +86,8 @@ def sweep(
     model = Classifier(model.to(device))
     _check_classes(model, images)
     tables = []
-    with tqdm(total=len(images) * len(radii), desc=attack, unit="decision", leave=False) as bar:
+    with Bar(total=len(images) * len(radii), desc=attack, unit="decision", leave=False, miniters=0) as bar:
+        model.register_forward_pre_hook(_counting(bar))
         for start in range(0, len(images), batch_size):
             rows = images[slice(start, start + batch_size)].to(device)
             x = to_float(rows.pixels)
@@ -163,6 +165,17 @@ def attacked(
     # copies, which are differentiable even if these were made under torch.inference_mode
     task = Task(model, x.clone(), labels.clone(), radii, steps or kind.steps, seed)
     return _attacked(task, kind, restarts)
+
+
+def _counting(bar: Bar) -> Callable[..., None]:
+    """Return a hook that shows how often a network was asked: a batch's decisions come all at once, minutes later."""
+    asked = count(1)
+
+    def tick(*_: object) -> None:
+        bar.set_postfix(passes=next(asked), refresh=False)
+        bar.update(0)
+
+    return tick
 
 
 def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:

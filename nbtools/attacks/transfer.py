@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from nbtools.attacks.interface import perturb
 from nbtools.checks import check_eval, check_labels
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
+from nbtools.processes import Bar
 
 
 def transfer(
@@ -56,7 +56,7 @@ def transfer(
     x = to_float(images.pixels)
     clean = {name: _decide(model, x, images.labels) for name, model in models.items()}
     parts = []
-    for source, model in tqdm(models.items(), desc=f"transfer, {attack}", unit="source"):
+    for source, model in Bar(models.items(), desc=f"transfer, {attack}", unit="source"):
         points = perturb(model, x, images.labels, [epsilon], attack=attack, steps=steps, seed=seed)[0]
         decided = {name: _decide(target, points, images.labels) for name, target in models.items()}
         for target, prediction in decided.items():

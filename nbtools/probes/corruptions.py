@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from nbtools.data.images.corruptions import load_corruption
 from nbtools.data.images.sets import ImageSet
 from nbtools.metrics.tables import stacked
 from nbtools.models.networks import Network
 from nbtools.models.read_outs import decided, predict
+from nbtools.processes import Bar
 
 
 def decide_corrupted(
@@ -46,7 +46,7 @@ def decide_corrupted(
     """
     size, classes = clean.pixels.shape[-1], clean.classes
     parts = []
-    for row in tqdm(list(there.itertuples()), "corruptions", disable=None):
+    for row in Bar(list(there.itertuples()), "corruptions", disable=None):
         images = load_corruption(folder, row.corruption, row.severity, size, classes)
         images = images[images.rows(clean.ids)]
         parts.append(_decide(networks, images).assign(corruption=row.corruption, severity=row.severity))

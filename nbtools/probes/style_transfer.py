@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import VGG19_Weights, vgg19
-from tqdm.auto import tqdm
 
 from nbtools.checks import check_pixels, check_range
 from nbtools.classifiers import differentiating
@@ -22,6 +21,7 @@ from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.files import written
 from nbtools.models.networks import PIXEL_MEAN, PIXEL_SD, downloaded, freeze
+from nbtools.processes import Bar
 
 Features = Callable[[Tensor], dict[str, Tensor]]
 
@@ -163,7 +163,7 @@ def stylise(
     grams = {name: gram(texture[name]) for name in layers}
     image = content.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([image], learning_rate)
-    for _ in tqdm(range(steps), desc="style transfer", disable=not progress):
+    for _ in Bar(range(steps), desc="style transfer", disable=not progress):
         maps = features(image)
         # Summed over images: each has the gradient it would have alone.
         loss = (maps[CONTENT] - shape[CONTENT]).square().flatten(1).mean(1).sum()
@@ -230,7 +230,7 @@ def make_cue_conflict(
     check_range("batch_size", batch_size, 1, whole=True)
     jobs = [job for job in _pairs(shapes, textures, per_pair, seed) if not (folder / job[0]).exists()]
     device = best_device()
-    with tqdm(total=len(jobs), desc="cue-conflict images", unit="image") as bar:
+    with Bar(total=len(jobs), desc="cue-conflict images", unit="image") as bar:
         for start in range(0, len(jobs), batch_size):
             names, rows, style_rows = zip(*jobs[start : start + batch_size], strict=True)
             content = to_float(shapes.pixels[list(rows)].to(device))
