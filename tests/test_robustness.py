@@ -141,7 +141,7 @@ def spoiled(kind):
     table = decisions().reset_index(drop=True)
     match kind:
         case "no column":
-            return table.drop(columns="margin")
+            return table.drop(columns="prediction")
         case "no rows":
             return table.iloc[:0]
         case "twice":
@@ -183,6 +183,14 @@ def test_malformed_decisions_are_refused(kind):
         check_decisions(spoiled(kind))
     with pytest.raises(InputError):
         robust_accuracy(spoiled(kind), by=("condition",))
+
+
+def test_classes_may_have_names_and_margins_may_be_missing():
+    table = decisions().drop(columns="margin")
+    named = table.assign(**{name: "class " + table[name].astype(str) for name in ("label", "prediction")})
+    pd.testing.assert_frame_equal(robust_accuracy(named), robust_accuracy(table))
+    with pytest.raises(InputError, match="both integer or both text"):
+        robust_accuracy(table.assign(label=table["label"].astype(str)))
 
 
 def test_good_decisions_pass():
