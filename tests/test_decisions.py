@@ -76,7 +76,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "another column": ({"columns": {**COLUMNS, "epsilon": "eps"}}, "without eps"),
     "no image": ({"columns": {"prediction": "object_response"}}, "without image_id"),
     "their condition for the subject": ({"columns": {**COLUMNS, "condition": "condition"}}, "of them twice"),
-    "other parts": ({"parts": r"(?P<image_id>[a-z]+\d+)_"}, "without it, such as 0001_cue"),
+    "other parts": ({"parts": r"(?P<texture>tile)"}, "without it, such as 0001_cue"),
     "parts without a name": ({"parts": r"([a-z]+)\d+-"}, "groups without a name"),
     "no expression": ({"parts": "("}, "regular expression"),
     "no file": ({"files": []}, "one file or more"),
