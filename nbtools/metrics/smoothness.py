@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbtools.checks import check_counts, check_eval, check_labels, check_pixels, check_table
+from nbtools.checks import check_counts, check_eval, check_labels, check_pixels, check_range, check_table
 from nbtools.classifiers import Classifier, differentiating
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
@@ -48,6 +48,7 @@ def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: in
     """
     check_eval(model)
     check_pixels(x)
+    check_range("batch_size", batch_size, 1, whole=True)
     judge, labels = Classifier(model), labels.clone()  # differentiable, even if made under torch.inference_mode
     batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
     return torch.cat([_gradient(judge, *batch).flatten(1).double().square().sum(1) for batch in batches])
