@@ -171,7 +171,7 @@ def _prepare_nsd(chosen: argparse.Namespace) -> None:
 def _prepare_imagenet(chosen: argparse.Namespace) -> None:
     from nbtools.data.images.imagenet import SYNSETS
 
-    classes = _lines(chosen.classes) if chosen.classes else list(SYNSETS)
+    classes = [line.split()[0] for line in _lines(chosen.classes)] if chosen.classes else list(SYNSETS)
     target = chosen.to or _raw(chosen.classes.stem if chosen.classes else "imagenet50")
     data.prepare_imagenet(chosen.source, target, classes)
     _print_images(target)
@@ -183,7 +183,7 @@ def _prepare_images(chosen: argparse.Namespace) -> None:
     report = data.prepare_folder(chosen.source, target, classes, chosen.validation)
     left_out = report["left_out"].explode().dropna()
     print(report[["split", "class", "images"]].to_string(index=False))
-    print("\n".join([f"left out as damaged: {len(left_out)}", *left_out]))
+    print("\n".join([f"left out: {len(left_out)}", *left_out]))
     _print_images(target)
 
 
@@ -194,7 +194,8 @@ def _print_images(folder: Path) -> None:
 def _lines(file: Path) -> list[str]:
     expected = "a text file, a class a line"
     with reading("the classes cannot be read", OSError, ValueError, file=file, expected=expected, fix="write one"):
-        return [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # Windows' editors begin UTF-8 with a mark
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _raw(name: str) -> Path:

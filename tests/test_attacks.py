@@ -86,7 +86,7 @@ def trained(tiny_study: Any) -> tuple[GuidedNet, ImageSet]:
     images = load_folder(study.classification / "train", study.image_size)
     rows = np.random.default_rng(0).permutation(len(images))
     splits = {"train": rows[20:], "validation": rows[:20]}
-    network = build(GuidedNet, 0, "small_resnet", len(images.classes), 0)
+    network = build(GuidedNet, 0, "small_resnet", images.classes, 0)
     config = TrainConfig(epochs=6, batch_size=32, lr=3e-3, schedule="one-cycle", precision="32-true")
     torch.set_num_threads(1)
     train_guided(network, images, None, 0.0, splits, config)

@@ -87,6 +87,13 @@ def test_no_common_image_gives_no_number():
         compare(table, EPSILON, ["TO"], ["none"], matched=True)
 
 
+@pytest.mark.parametrize(("conditions", "controls", "said"), [([], ["TO"], "condition"), (["TO"], [], "control")])
+@pytest.mark.parametrize("matched", [False, True])
+def test_nothing_to_compare_is_said(conditions: list[str], controls: list[str], said: str, matched: bool):
+    with pytest.raises(InputError, match=f"no {said} to compare"):
+        compare(decisions({"TO": (first(50), first(50))}), EPSILON, conditions, controls, matched=matched)
+
+
 # The α curve
 
 
@@ -109,6 +116,11 @@ def test_beyond_the_curve_there_is_no_number():
     row = robust_at_clean(curve((0.3, 900, 100), (0.6, 800, 300)), EPSILON, 0.95).iloc[0]
     assert not row["reached"]
     assert row[["accuracy", "ci_low", "ci_high"]].isna().all()
+
+
+def test_a_curve_needs_its_alphas():
+    with pytest.raises(InputError, match="without alpha"):
+        robust_at_clean(curve((0.3, 900, 100)).drop(columns="alpha"), EPSILON, 0.85)
 
 
 @pytest.mark.parametrize("clean", [0, 1, 85])

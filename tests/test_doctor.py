@@ -17,6 +17,7 @@ import pytest
 
 from nbtools.cli import main
 from nbtools.data.brains.prepare_nsd import prepare_nsd
+from nbtools.data.images.sets import load_folder
 from nbtools.data.study import Study, open_study, study_file
 from nbtools.runs import folders
 from nbtools.workflow import doctor
@@ -77,6 +78,11 @@ def empty_class(study: Study) -> None:
         file.unlink()
 
 
+def other_name(study: Study) -> None:
+    folder = first(study, "classification/val/ring")
+    folder.rename(folder.with_name("Ring"))
+
+
 def labels_without_ids(study: Study) -> None:
     pd.DataFrame({"label": ["disk"]}).to_parquet(study.need("scanner_labels"))
 
@@ -105,6 +111,7 @@ DAMAGE: dict[str, tuple[Callable[[Study], None], str, str]] = {
     "other stimuli": (other_stimuli, "stimuli", DAMAGED),
     "no val": (remove("classification/val"), "classification", MISSING),
     "an empty class": (empty_class, "classification", DAMAGED),
+    "another name for a class": (other_name, "classification", DAMAGED),
     "labels cut": (truncate("scanner_labels.parquet", 0.5), "scanner_labels", DAMAGED),
     "labels without ids": (labels_without_ids, "scanner_labels", DAMAGED),
     "cue conflict gone": (remove("cue_conflict"), "cue_conflict", MISSING),
@@ -119,6 +126,20 @@ def test_damage_is_found_and_told(study: Study, case: str, capsys: pytest.Captur
     assert main(["doctor", "tiny"]) == (state == DAMAGED)
     told = capsys.readouterr().out
     assert re.search(rf"^{part} +{state} ", told, re.MULTILINE)
+
+
+def test_images_are_counted_as_they_are_loaded(study: Study) -> None:
+    images = load_folder(study.need("classification") / "val", 8)
+    folder = first(study, "classification/val/ring")
+    for part in ("more", ".ipynb_checkpoints"):
+        shutil.copytree(folder, folder.parent / "bar" / part)
+    told = {finding.part: finding.found for finding in findings(study, deep=True)}["classification"]
+    n_ring = images.class_names.count("ring")
+    assert f"val: 10 classes, {len(images) + n_ring} images" in told
+    assert told.endswith("0 images of val are, byte by byte, in train too")
+    shutil.copy(next(folder.iterdir()), study.need("classification") / "train/ring/again.png")
+    told = {finding.part: finding.found for finding in findings(study, deep=True)}["classification"]
+    assert told.endswith("2 images of val are, byte by byte, in train too"), "that one and its copy below val/bar"
 
 
 def test_a_flipped_byte_is_found_by_reading_all(study: Study) -> None:
@@ -191,9 +212,9 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
         "04_adversarial_attacks": images,
         "05_attack_explorer": images,
         "06_smoothness_and_transfer": images,
-        "07_shape_bias": images | {"cue_conflict"},
+        "07_shape_bias": {"cue_conflict"},
         "08_rsa": measured,
-        "09_manifolds": measured | images | {"scanner_labels"},
+        "09_manifolds": measured | {"scanner_labels"},
         "10_summary": set(),
         "11_attacks_and_audit": images,
         "12_alpha": set(),

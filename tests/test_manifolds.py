@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import linprog, minimize
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, PredefinedSplit, StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -19,6 +19,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.gain import correlate_with_gain
 from nbtools.metrics.manifolds import (
     MEASURES,
+    PENALTIES,
     _anchor,
     manifold_geometry,
     repeated_geometry,
@@ -172,6 +173,46 @@ def test_scale_shift_rotation_and_silent_features_change_nothing(change: Callabl
     pd.testing.assert_frame_equal(before.drop(columns="centre_norm"), after.drop(columns="centre_norm"), rtol=1e-6)
 
 
+def rotated(x: np.ndarray, seed: int) -> np.ndarray:
+    return x @ np.linalg.qr(np.random.default_rng(seed).normal(size=(x.shape[1],) * 2))[0]
+
+
+@pytest.mark.parametrize("off_the_line", [0.0, 1e-9])
+@pytest.mark.parametrize("n", [2, 3, 4, 6])
+@pytest.mark.parametrize("seed", range(6))
+def test_centres_on_one_line_keep_it_however_they_are_turned(n: int, seed: int, off_the_line: float) -> None:
+    """Without the line nothing would be left of them: radii of 1e15, by the last bit of a cosine."""
+    rng = np.random.default_rng(seed)
+    shape = rng.normal(size=(10, 40))
+    places = rng.normal(size=n)[:, None] * rng.normal(size=40) + off_the_line * rng.normal(size=(n, 40))
+    x, y = np.concatenate([shape + place for place in places]), np.repeat(np.arange(n), 10)
+    found, turned = (manifold_geometry(part, y, n_samples=8) for part in (x, rotated(x, seed)))
+    pd.testing.assert_frame_equal(found, turned, rtol=1e-6)
+    assert (found.n_removed == 0).all()
+    own = [np.linalg.norm(x[y == k].mean(axis=0) - x.mean(axis=0)) for k in range(n)]
+    np.testing.assert_allclose(found.centre_norm, own)
+    np.testing.assert_allclose(found.centre_correlation, 1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_two_classes_of_samples_keep_what_tells_them_apart(seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(80, 100))
+    x[40:, 0] += 3
+    y = np.repeat([0, 1], 40)
+    found, turned = (manifold_geometry(part, y, n_samples=8) for part in (x, rotated(x, seed)))
+    pd.testing.assert_frame_equal(found, turned, rtol=1e-6)
+    assert found.radius.between(0.5, 3).all()
+
+
+@pytest.mark.parametrize("features", [30, 6], ids=["wide", "fewer features than points"])
+def test_images_given_twice_and_flat_clouds_can_be_turned_too(features: int) -> None:
+    x, y = clouds(d=features)
+    x[[1, 5, 6]] = x[0]
+    x[y == 1, 2:] = x[12, 2:]  # a cloud in a plane
+    found, turned = (manifold_geometry(part, y, n_samples=20) for part in (x, rotated(x, 3)))
+    pd.testing.assert_frame_equal(found, turned, rtol=1e-6)
+
+
 def test_capacity_falls_as_the_radius_grows() -> None:
     shape = np.random.default_rng(0).normal(size=(15, 10))
     shape -= shape.mean(axis=0)
@@ -210,14 +251,71 @@ def test_draws_are_balanced_and_their_mean_has_an_interval() -> None:
 # --- separability ---------------------------------------------------------------------------------------------
 
 
-def test_separability_is_scikit_learns_held_out_accuracy() -> None:
+def best_of(train: np.ndarray, x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> Any:
+    """The classifier of the training rows whose C does best over their own folds."""
+    made = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in PENALTIES]
+    inner = PredefinedSplit(fold[train])
+    scores = [np.mean(cross_val_score(classifier, x[train], y[train], cv=inner)) for classifier in made]
+    return made[int(np.argmax(scores))].fit(x[train], y[train])
+
+
+def test_separability_is_scikit_learns_nested_held_out_accuracy() -> None:
     x, y = clouds(spread=2.5)
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / 30, max_iter=1000))
-    expected = cross_val_score(classifier, x, y, cv=StratifiedKFold(5, shuffle=True, random_state=2))
+    fold = np.empty(len(y), dtype=int)
+    outer = StratifiedGroupKFold(5, shuffle=True, random_state=2).split(x, y, np.arange(len(y)))
+    for k, (_, held_out) in enumerate(outer):
+        assert np.ptp(np.bincount(y[held_out])) <= 1, "stratified"
+        fold[held_out] = k
+    right = [best_of(fold != k, x, y, fold).predict(x[fold == k]) == y[fold == k] for k in range(5)]
     found = separability(x, y, seed=2)
-    sizes = [10, 10, 10, 9, 9]
-    assert found["value"] == pytest.approx(np.average(expected, weights=sizes))
+    assert found["value"] == pytest.approx(np.concatenate(right).mean())
     assert found["ci_low"] < found["value"] < found["ci_high"]
+
+
+def scanned(snr: float, n_runs: int = 6, n_features: int = 60, seed: int = 0) -> Any:
+    """Blocks of five volumes, one for each class and run, that share noise, much of it in few directions."""
+    rng = np.random.default_rng(seed)
+    patterns, directions = snr * rng.normal(size=(4, n_features)), rng.normal(size=(8, n_features))
+    blocks = [
+        patterns + rng.normal(size=(4, 8)) @ directions + 0.5 * rng.normal(size=(4, n_features)) for _ in range(n_runs)
+    ]
+    x = np.repeat(np.array(blocks), 5, axis=1) + 0.5 * rng.normal(size=(n_runs, 20, n_features))
+    return stats.zscore(x, axis=1).reshape(-1, n_features), np.tile(np.repeat(np.arange(4), 5), n_runs)
+
+
+def test_a_weak_penalty_is_found_where_noise_is_shared_and_a_strong_one_where_it_is_not() -> None:
+    x, y = scanned(0.6)
+    runs = np.repeat(np.arange(6), 20)
+    fixed = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=1000))
+    by_run = GroupKFold(6)
+    strong = cross_val_score(fixed, x, y, groups=runs, cv=by_run).mean()
+    weak = cross_val_score(fixed.set_params(logisticregression__C=1), x, y, groups=runs, cv=by_run).mean()
+    assert weak > strong + 0.05
+    assert separability(x, y, runs=runs)["value"] > strong + 0.05
+
+
+def test_a_run_is_held_out_as_a_whole() -> None:
+    """Without any class pattern, volumes of one block still tell each other: not those of another run."""
+    x, y = scanned(0.0)
+    runs = np.repeat([f"run {k}" for k in range(6)], 20)
+    apart, together = separability(x, y), separability(x, y, runs=runs)
+    assert apart["value"] > 0.9
+    assert together["ci_low"] < 0.25 < together["ci_high"] + 0.05
+    assert together["ci_high"] - together["ci_low"] > 3 * (apart["ci_high"] - apart["ci_low"])
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (np.repeat(np.arange(4), 12), "too few images or runs"),
+        (np.arange(48) // 12, "too few images or runs"),
+        (np.arange(47), "do not fit"),
+        (np.where(np.arange(48) == 3, np.nan, np.arange(48) % 6), "1 of 48 are missing"),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(runs: np.ndarray, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        separability(*clouds(), runs=runs)
 
 
 def test_far_clouds_are_separable_and_labels_at_random_are_not() -> None:
@@ -299,6 +397,18 @@ def spoiled(what: str) -> tuple[np.ndarray, np.ndarray]:
 def test_bad_input_never_yields_a_number(function: Callable, what: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         function(*spoiled(what))
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("names", [[0.0, 1, 2, 3], ["ant", "bee", "cat", "dog"]], ids=["numbers", "words"])
+@pytest.mark.parametrize("function", [manifold_geometry, separability])
+def test_a_missing_label_is_no_class(function: Callable, names: list, missing: object) -> None:
+    x, y = clouds()
+    labels = [names[k] for k in y]
+    labels[3] = missing
+    for given in (labels, pd.Series(labels), np.array(labels, dtype=object)):
+        with pytest.raises(InputError, match="1 of 48 are missing"):
+            function(x, given)
 
 
 def test_what_has_no_radius_no_draws_or_no_interval() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from nbtools.errors import InputError
-from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
 
 
 def simulate(signal_share: np.ndarray, n_images: int, repeats: np.ndarray | int, seed: int = 0):
@@ -20,19 +20,34 @@ def simulate(signal_share: np.ndarray, n_images: int, repeats: np.ndarray | int,
     return signal + noise, image_ids
 
 
-def plain_ncsnr(responses: np.ndarray, image_ids: np.ndarray, n_repeats: int) -> list[float]:
+def plain_ncsnr(responses: np.ndarray, image_ids: np.ndarray) -> list[float]:
     """The formula, one voxel and one image at a time."""
     result = []
     for voxel in responses.T:
-        variances = []
+        squares, degrees = 0.0, 0
         for image in set(image_ids.tolist()):
             trials = [y for y, i in zip(voxel, image_ids, strict=True) if i == image]
-            if len(trials) == n_repeats:
-                mean = sum(trials) / n_repeats
-                variances.append(sum((y - mean) ** 2 for y in trials) / (n_repeats - 1))
-        noise = np.sqrt(sum(variances) / len(variances))
+            mean = sum(trials) / len(trials)
+            squares += sum((y - mean) ** 2 for y in trials)
+            degrees += len(trials) - 1
+        noise = np.sqrt(squares / degrees)
         result.append(np.sqrt(max(1 - noise**2, 0)) / noise)
     return result
+
+
+def z_scored(responses: np.ndarray) -> np.ndarray:
+    return (responses - responses.mean(axis=0)) / responses.std(axis=0)
+
+
+# How often each image is shown: all alike, one image too often, monkeys' test images and the rest, any mix.
+COUNTS = {
+    "3": np.full(900, 3),
+    "4 and 3": np.r_[4, np.full(199, 3)],
+    "30 and 1": np.r_[np.full(60, 30), np.ones(400, int)],
+    "12 and 11": np.r_[np.full(150, 12), np.full(50, 11)],
+    "mixed": np.arange(1, 600) % 5 + 1,
+    "2 and 1": np.r_[np.full(1200, 2), np.ones(300, int)],
+}
 
 
 def test_planted_ceiling_is_recovered() -> None:
@@ -58,13 +73,37 @@ def test_planted_ceiling_is_the_variance_the_best_model_explains() -> None:
     assert abs(100 * np.mean(np.square(r)) - noise_ceiling(ncsnr(responses, image_ids)).mean()) < 2
 
 
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
+def test_planted_ceilings_are_recovered_however_often_images_were_shown(counts: np.ndarray) -> None:
+    share = np.linspace(0.05, 0.8, 150)
+    responses, image_ids = simulate(share, len(counts), counts, seed=2)
+    truth = 100 * share / (share + (1 - share) / 3)
+    error = noise_ceiling(ncsnr(z_scored(responses), image_ids)) - truth
+    assert abs(error.mean()) < 4
+    assert np.abs(error).mean() < 7
+
+
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
+def test_pure_noise_passes_no_ceiling(counts: np.ndarray) -> None:
+    responses, image_ids = simulate(np.zeros(150), len(counts), counts, seed=3)
+    found = noise_ceiling(ncsnr(z_scored(responses), image_ids))
+    assert not (found >= 30).any(), "where one image of four trials decides, half of them pass"
+
+
+@pytest.mark.parametrize("n_repeats", [2, 3, 10])
+def test_equal_repeats_give_the_mean_of_the_images_variances(n_repeats: int) -> None:
+    responses, image_ids = simulate(np.array([0.1, 0.5, 0.9]), 40, n_repeats)
+    noise = np.mean([responses[image_ids == i].var(axis=0, ddof=1) for i in np.unique(image_ids)], axis=0)
+    expected = np.sqrt(np.maximum(1 - noise, 0) / noise)
+    np.testing.assert_allclose(ncsnr(responses, image_ids), expected, rtol=1e-12)
+
+
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 1000), n_repeats=st.integers(2, 3))
-def test_equals_a_plain_loop(seed: int, n_repeats: int) -> None:
-    repeats = np.random.default_rng(seed).permutation(np.repeat([1, 2, 3], 8))
-    responses, image_ids = simulate(np.array([0.1, 0.5, 0.9]), 24, repeats, seed)
-    expected = plain_ncsnr(responses, image_ids, n_repeats)
-    np.testing.assert_allclose(ncsnr(responses, image_ids, n_repeats=n_repeats), expected, rtol=1e-9)
+@given(seed=st.integers(0, 1000), most=st.integers(2, 6))
+def test_equals_a_plain_loop(seed: int, most: int) -> None:
+    repeats = np.random.default_rng(seed).integers(1, most + 1, 24)
+    responses, image_ids = simulate(np.array([0.1, 0.5, 0.9]), 24, np.r_[repeats[:-1], most], seed)
+    np.testing.assert_allclose(ncsnr(responses, image_ids), plain_ncsnr(responses, image_ids), rtol=1e-9)
 
 
 @settings(max_examples=15, deadline=None)
@@ -77,11 +116,11 @@ def test_order_of_trials_and_names_of_images_do_not_matter(seed: int) -> None:
     )
 
 
-def test_images_with_other_repeats_are_left_out() -> None:
+def test_images_shown_once_have_no_part_in_it() -> None:
     responses, image_ids = simulate(np.array([0.5]), 60, np.repeat([1, 2, 3], 20))
-    wanted = np.isin(image_ids, [i for i, n in zip(*np.unique(image_ids, return_counts=True)) if n == 3])  # noqa: B905
-    changed = np.where(wanted[:, None], responses, responses[::-1] * 1.1)
-    np.testing.assert_array_equal(ncsnr(changed, image_ids), ncsnr(responses, image_ids))
+    _, image, counts = np.unique(image_ids, return_inverse=True, return_counts=True)
+    changed = np.where(counts[image][:, None] > 1, responses, responses[::-1] * 1.1)
+    np.testing.assert_allclose(ncsnr(changed, image_ids), ncsnr(responses, image_ids), rtol=1e-12)
 
 
 def test_unequal_repeats_follow_the_manual() -> None:
@@ -113,25 +152,31 @@ GOOD, IDS = simulate(np.array([0.3, 0.5]), 30, 3)
 
 
 @pytest.mark.parametrize(
-    ("responses", "image_ids", "n_repeats", "says"),
+    ("responses", "image_ids", "says"),
     [
-        (GOOD, IDS, 4, "no image has 4 repeats"),
-        (GOOD, np.arange(90), 3, "no image has 3 repeats"),
-        (GOOD, np.arange(90), 1, "no image has 1 repeats"),
-        (np.where(np.arange(180).reshape(90, 2) == 8, np.nan, GOOD), IDS, 3, "1 of 2 voxels"),
-        (GOOD * [1, 0] + [0, 0.1], IDS, 3, "1 of 2 voxels"),
-        (GOOD * 4, IDS, 3, "not z-scored"),
-        (GOOD[:, 0], IDS, 3, "do not fit"),
-        (GOOD[:-1], IDS, 3, "do not fit"),
-        (GOOD[:, :0], IDS, 3, "do not fit"),
+        (GOOD, np.arange(90), "no image was shown twice"),
+        (np.where(np.arange(180).reshape(90, 2) == 8, np.nan, GOOD), IDS, "1 of 2 voxels"),
+        (GOOD * [1, 0] + [0, 0.1], IDS, "1 of 2 voxels"),
+        (GOOD * 4, IDS, "not z-scored"),
+        (GOOD[:, 0], IDS, "do not fit"),
+        (GOOD[:-1], IDS, "do not fit"),
+        (GOOD[:, :0], IDS, "do not fit"),
     ],
 )
-def test_bad_responses(responses: np.ndarray, image_ids: np.ndarray, n_repeats: int, says: str) -> None:
+def test_bad_responses(responses: np.ndarray, image_ids: np.ndarray, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        ncsnr(responses, image_ids, n_repeats=n_repeats)
+        ncsnr(responses, image_ids)
 
 
 @pytest.mark.parametrize(("snr", "n"), [([np.nan], 3), ([-0.1], 3), ([1.0], 0), ([1.0], [3, 0]), ([1.0], [])])
 def test_bad_ratios(snr: list[float], n: object) -> None:
     with pytest.raises(InputError, match="no noise ceiling"):
         noise_ceiling(np.array(snr), n)  # type: ignore[arg-type]
+
+
+def test_images_shown_once_have_no_ceiling() -> None:
+    table = voxel_ceilings(GOOD[:, :2], np.arange(len(GOOD)), noise_ceiling=3, n1=1)
+    assert table["voxel"].tolist() == [0, 1]
+    assert table[["noise_ceiling", "n1"]].isna().all(axis=None)
+    with pytest.raises(InputError, match="do not fit"):
+        voxel_ceilings(GOOD, np.arange(3), n1=1)

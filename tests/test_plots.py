@@ -174,6 +174,20 @@ def test_predictor_scores_put_trained_beside_shuffled():
         plots.predictor_scores(table.assign(control="other"), title=TITLE)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_figures_say_that_there_is_no_ceiling(known):
+    table = pd.DataFrame({"roi": "TO", "voxel": range(4), "noise_ceiling": 40.0 if known else np.nan, "r": 0.3})
+    similar = pd.DataFrame([{"a": "none", "a_source": "pooled", "b": "TO", "similarity": 0.2}])
+    bounds = pd.DataFrame({"region": ["TO"], "lower": 0.4 if known else np.nan, "upper": 0.5 if known else np.nan})
+    figures = (
+        plots.noise_ceilings(table, title=TITLE),
+        plots.voxel_scores(table, title=TITLE),
+        plots.network_region(similar.assign(ci_low=0.1, ci_high=0.3), bounds, title=TITLE),
+    )
+    for figure in figures:
+        assert ("no ceiling" in figure.to_json()) == (not known)
+
+
 def test_voxel_scores_compare_r_with_the_root_of_the_ceiling():
     table = per_voxel()
     fig = plots.voxel_scores(table, title=TITLE)
@@ -361,7 +375,8 @@ class Tags(HTMLParser):
 
 def test_report_is_one_offline_page():
     fig = plots.training_curves(history(), title=TITLE)
-    table = pd.DataFrame({"region": ["V1 & <V2>"], "r": [0.123456], "epsilon": [2 / 255]})
+    table = pd.DataFrame({"region": ["V1 & <V2>"], "r": [0.123456], "p": [np.nan], "epsilon": [2 / 255]})
+    table = table.rename_axis(columns="what a pivot leaves")
     page = plots.report("ε < 2", [("Training", "One.\n\nTwo & three.", fig), ("Again", "", fig), ("Table", "T", table)])
     tags = Tags()
     tags.feed(page)
@@ -374,10 +389,20 @@ def test_report_is_one_offline_page():
         "<h1>ε &lt; 2</h1>",
         "<p>One.</p><p>Two &amp; three.</p>",
         "V1 &amp; &lt;V2&gt;",
-        "0.1235",
+        "<td>0.123</td>",
+        "<td>–</td>",
         "<td>2/255</td>",
+        "p { white-space: pre-line; }",  # several verdicts, a line each
     ):
         assert text in page
+    assert "what a pivot leaves" not in page
+
+
+def test_no_axis_of_the_differences_matches_itself():
+    table = pd.DataFrame([{"condition": "V1", "control": c, "difference": 0.1, "ci_low": 0, "ci_high": 0.2, "p_holm": 1}
+                          for c in ("none", "random")])  # fmt: skip
+    figure = plots.differences(table, title=TITLE)
+    assert (figure.layout.xaxis.matches, figure.layout.xaxis2.matches) in ((None, "x"), ("x2", None))
 
 
 def test_report_refuses_nothing_and_unknown_contents():

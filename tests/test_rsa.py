@@ -14,7 +14,18 @@ from scipy.spatial.distance import pdist
 
 from nbtools import plots
 from nbtools.errors import InputError
-from nbtools.metrics.rsa import METHODS, WHITENED, joined, rdm, rdm_noise_ceiling, repeat_rdms, similarities
+from nbtools.metrics.rsa import (
+    METHODS,
+    WHITENED,
+    joined,
+    labels_of,
+    matrices_of,
+    rdm,
+    rdm_noise_ceiling,
+    rdms,
+    repeat_rdms,
+    similarities,
+)
 from nbtools.metrics.similarity import differences, intervals, mds, over_runs, own_region
 
 N = 24
@@ -191,6 +202,83 @@ def test_halves_without_replacement_spread_as_resamples_do():
     assert spread["corr_cov"] == pytest.approx(spread["corr"], rel=0.4)
 
 
+@pytest.mark.parametrize("n_images", [10, 40])
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interval_holds_its_estimate_whatever_the_method(method, n_images):
+    """Every half of the images has a higher whitened cosine than the whole."""
+    ids = np.arange(n_images)
+    for seed in range(3):
+        x = geometry(seed, n_images, 20)
+        model, region = rdm(x, ids, "a", "pooled"), rdm(noisy(x, 1, seed + 50), ids, "V1", "measured")
+        row = intervals(similarities(model, region, method, n_boot=40, seed=seed)).iloc[0]
+        assert -1 <= row["ci_low"] < row["similarity"] < row["ci_high"] <= 1
+
+
+def test_the_interval_of_a_whitened_cosine_spreads_as_samples_of_images_do():
+    ids, found = np.arange(40), []
+    for seed in range(30):
+        x = geometry(seed, 40, 20)
+        model, region = rdm(x, ids, "a", "pooled"), rdm(noisy(x, 1, seed + 50), ids, "V1", "measured")
+        found.append(similarities(model, region, "cosine_cov", n_boot=30)["similarity"].to_numpy())
+    estimates, spread = np.array(found)[:, 0], np.array(found)[:, 1:].std(axis=1)
+    assert spread.mean() == pytest.approx(estimates.std(), rel=0.3)
+
+
+@pytest.fixture(scope="module")
+def rarely_flat() -> dict[str, pd.DataFrame]:
+    """Two networks and a region of ten images; the first network tells but one image from the rest."""
+    ids, odd = np.arange(10), np.zeros((10, 4))
+    odd[:, 0] = 1
+    odd[0] = [0, 0, 1, 0]
+    x = geometry(2, 10)
+    networks = joined([rdm(odd, ids, "V1", "pooled"), rdm(noisy(x, 1, 4), ids, "V2", "pooled")])
+    region = joined([rdm(noisy(x, 1, k), ids, name, "measured") for k, name in enumerate(("V1", "V2"))])
+    return {method: similarities(networks, region, method, n_boot=100) for method in METHODS}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resamples_without_a_geometry_have_no_similarity_and_are_left_out(rarely_flat, method):
+    """A third of the resamples lack the odd image: all others are equally far apart, and are like nothing."""
+    draws = rarely_flat[method]
+    missing = draws["similarity"].isna()
+    assert 0.2 < missing[draws["a"] == "V1"].mean() < 0.6
+    assert not missing[draws["a"] == "V2"].any(), "what another RDM lacks has no part in it"
+    table = intervals(draws)
+    assert (table["ci_low"] <= table["similarity"]).all()
+    assert (table["similarity"] <= table["ci_high"]).all()
+    row = differences(draws).iloc[0]
+    wide = draws[draws["b"] == row["region"]].pivot(index="draw", columns="a", values="similarity")
+    gaps = (wide["V1"] - wide["V2"]).to_numpy()
+    t = gaps[0] / np.nanstd(gaps[1:], ddof=1)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(t), 9))
+    assert row["ci_low"] <= row["difference"] <= row["ci_high"]
+    assert own_region(draws)[["advantage", "ci_low", "ci_high", "p"]].notna().all(axis=None)
+
+
+def test_repeats_that_lack_a_geometry_are_left_out_of_their_mean():
+    flat, x = rdm(geometry(0), IDS, "V1", "measured"), geometry(1)
+    flat.dissimilarities[:] = 1 + 1e-12 * np.arange(flat.dissimilarities.size)  # equal but for rounding
+    model, sound = rdm(noisy(x, 1, 3), IDS, "a", "pooled"), rdm(x, IDS, "V1", "measured")
+    for method in METHODS:
+        both, one, none = (
+            similarities(model, joined(parts), method, n_boot=0)["similarity"].item()
+            for parts in ([flat, sound], [sound], [flat])
+        )
+        assert both == pytest.approx(one)
+        assert np.isnan(none)
+
+
+def test_one_rdm_joined_stays_what_it_is():
+    alone = rdm(geometry(0), IDS, "VT", "measured")
+    for same in (joined([alone]), rdms({("VT", "measured"): geometry(0)}, IDS)):
+        assert labels_of(same) == [("measured", "VT")]
+        np.testing.assert_array_equal(same.dissimilarities, alone.dissimilarities)
+        assert list(matrices_of(same)) == ["measured VT"]
+        again = joined([same, rdm(geometry(1), IDS, "TO", "pooled")])
+        assert labels_of(again) == [("measured", "VT"), ("pooled", "TO")]
+    assert labels_of(repeat_rdms(geometry(0), IDS, np.ones(N, int), "VT")) == [("measured", "VT")]
+
+
 def test_unknown_methods_and_few_images_are_refused():
     few = rdm(geometry(0, 9), IDS[:9], "a", "pooled")
     with pytest.raises(InputError, match="unknown similarity"):
@@ -234,8 +322,9 @@ def test_a_spearman_ceiling_is_nilis():
 
 
 def test_one_repeat_has_no_ceiling():
-    with pytest.raises(InputError, match="one RDM has no noise ceiling"):
-        rdm_noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
+    table = rdm_noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
+    assert table[["lower", "upper"]].isna().all(axis=None)
+    assert table["n_repeats"].tolist() == [1]
 
 
 # --- what similarities say ------------------------------------------------------------------------------------

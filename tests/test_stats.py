@@ -12,9 +12,9 @@ from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import (
+    TrendTest,
     bootstrap_ci,
     ci,
-    defined,
     describe,
     holm,
     percentile_interval,
@@ -110,12 +110,20 @@ def test_a_level_is_a_fraction(level):
         percentile_interval(np.arange(5.0), level)
 
 
-def test_what_no_resample_says_is_missing():
+def test_a_resample_without_a_score_is_left_out():
     draws = ratio(np.array([1.0, 2.0, 0.0, 4.0]), np.array([2.0, 2.0, 0.0, 2.0]))
-    assert defined(draws).tolist() == [0.5, 1, 2]
-    assert np.isnan(percentile_interval(draws)).all(), "one that is missing is not passed over silently"
-    assert ci(percentile_interval(defined(draws), 0.5)) == {"ci_low": 0.75, "ci_high": 1.5}
-    assert np.isnan(list(ci(percentile_interval(defined(draws[2:3]))).values())).all()
+    np.testing.assert_array_equal(draws, [0.5, 1, np.nan, 2])
+    assert ci(percentile_interval(draws, 0.5)) == {"ci_low": 0.75, "ci_high": 1.5}
+    columns = percentile_interval(np.stack([draws, np.full(4, np.nan), np.arange(4.0)], axis=1), 0.5)
+    np.testing.assert_allclose(columns, [[0.75, np.nan, 0.75], [1.5, np.nan, 2.25]])
+    assert np.isnan(list(ci(percentile_interval(draws[2:3])).values())).all()
+
+
+def test_an_interval_of_any_statistic_leaves_missing_draws_out():
+    """The ratio of two sums does not exist in the one resample of 27 without a 1 below the line."""
+    pairs = np.array([[1.0, 1.0], [2.0, 0.0], [3.0, 0.0]])
+    low, high = bootstrap_ci(pairs, lambda x, axis: ratio(x[..., 0].sum(axis), x[..., 1].sum(axis)), n_boot=500)
+    assert 1 <= low < high <= 7
 
 
 def test_groups_come_in_their_order_and_without_columns_as_one():
@@ -236,6 +244,15 @@ def test_noise_widens_the_interval():
     assert noisy.ci_high - noisy.ci_low > 0.5
 
 
+@pytest.mark.parametrize("seed", [0, 20, 29, 80])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_interval_holds_the_rho_that_was_found(seed, sign):
+    """Of 200 images, hardly rising scores may happen to rise without a fault, and most resamples do not."""
+    chances = np.linspace(0.45, 0.55, 7)[::sign, None, None]
+    found = trend_over_images(np.random.default_rng(seed).random((7, 200, 1)) < chances, n_boot=400)
+    assert found.ci_low <= found.rho <= found.ci_high
+
+
 def test_names_must_match_rows():
     with pytest.raises(InputError, match="rows"):
         trend_over_images(np.zeros((3, 10)), HIERARCHY)
@@ -246,8 +263,16 @@ def test_names_must_match_rows():
 
 def test_sentences_are_honest():
     flat = trend_over_images(correct([0.5, 0.48, 0.55, 0.45, 0.52, 0.5, 0.53]))
-    assert describe(flat).endswith("no significant trend")
+    assert "no significant trend" in describe(flat)
     assert "95 % CI" in describe(flat)
     assert "fall along" in describe(trend_test(named(range(7, 0, -1))))
     assert "too few" in describe(trend_test({"V1": 0.1, "V4": 0.2, "TO": 0.3}))
     assert "ρ = −1.00" in describe(trend_test(named(range(7, 0, -1))))
+
+
+@pytest.mark.parametrize(
+    ("low", "p", "told"), [(0.2, 0.071, True), (-0.1, 0.071, False), (0.2, 0.02, False), (None, 0.071, False)]
+)
+def test_an_interval_clear_of_zero_beside_a_large_p_is_explained(low, p, told):
+    found = TrendTest(tuple(HIERARCHY), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.4), 0.63, p, 2 * p, low, 0.9, 300, 1, 1)
+    assert ("the interval asks about other images" in describe(found)) == told

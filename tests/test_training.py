@@ -31,7 +31,7 @@ from nbtools.errors import Helped, InputError
 from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
 from nbtools.training import checkpoints, guided as training, loop
-from nbtools.training.checkpoints import load_checkpoint, save_checkpoint
+from nbtools.training.checkpoints import load_checkpoint, made_with, save_checkpoint
 from nbtools.training.guided import (
     GuidedObjective,
     PredictorObjective,
@@ -67,7 +67,7 @@ def a_predictor(seed: int = 0) -> RoiPredictor:
 
 
 def a_network(n_components: int = K, seed: int = 0) -> GuidedNet:
-    return build(GuidedNet, seed, "small_resnet", 4, n_components)
+    return build(GuidedNet, seed, "small_resnet", list("abcd"), n_components)
 
 
 def a_guide(condition: str = "TO", target_scale: str = "global", seed: int = 0) -> training.Guide:
@@ -444,7 +444,11 @@ def scores_of(case: str) -> Tensor:
 
 
 def epochs_in(file: Path, case: str) -> int:
-    return len(load_checkpoint(file, asdict(CASES[case]))[1]["history"]) // 2 if file.exists() else 0
+    return len(load_checkpoint(file, agreed(case))[1]["history"]) // 2 if file.exists() else 0
+
+
+def agreed(case: str) -> dict[str, Any]:
+    return made_with(a_network() if case == "sgd" else a_predictor(), CASES[case])
 
 
 @pytest.fixture(autouse=True)
@@ -496,7 +500,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
 
 
 def steps_in(file: Path, case: str) -> tuple[int, int]:
-    note = load_checkpoint(file, asdict(CASES[case]))[1]
+    note = load_checkpoint(file, agreed(case))[1]
     return note["epoch"], note["step"]
 
 
@@ -624,7 +628,9 @@ def test_processes_that_a_cluster_started_train_one_model(tmp_path: Path, proces
     pd.testing.assert_frame_equal(
         losses(pd.read_json(tmp_path / "history0.json")), losses(single), rtol=2e-3, atol=2e-3
     )
-    assert_one_model(load_checkpoint(tmp_path / "checkpoint", asdict(SHARED))[0]["last"], model, a_predictor())
+    assert_one_model(
+        load_checkpoint(tmp_path / "checkpoint", made_with(model, SHARED))[0]["last"], model, a_predictor()
+    )
 
 
 def train_on_node(folder: Path, rank: int, port: int) -> None:

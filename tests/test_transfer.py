@@ -112,6 +112,11 @@ def test_a_pair_without_common_images_has_no_number():
     assert np.isnan(row["accuracy"])
 
 
+def test_one_network_has_no_others():
+    with pytest.raises(InputError, match="no other network"):
+        transfer_robustness(planted({("V1", "V1"): stands(0.5)}))
+
+
 FAMILY = (DECAYS[0], DECAYS[1])
 
 
@@ -128,6 +133,31 @@ def test_networks_are_compared_at_their_smoothness():
     assert table.loc["TO", "ci_low"] < 0.3 < table.loc["TO", "ci_high"]
     assert not table.loc["V1", "matched"]
     assert table.loc["V1", ["family_accuracy", "difference", "ci_low", "ci_high"]].isna().all()
+
+
+@pytest.mark.parametrize("rare", ["TO", FAMILY[0]])
+def test_resamples_without_an_image_that_counts_leave_an_interval(rare: str):
+    """Three images that both get right: every twentieth resample of a hundred has none of them."""
+    decisions, smoothness = of_family()
+    decisions[["source_clean", "target_clean"]] = True
+    known = ~((decisions["target"] == rare) & decisions["image_id"].astype(int).between(3, 96))
+    decisions["target_clean"] = known
+    row = at_equal_smoothness(decisions, smoothness, FAMILY).set_index("condition").loc["TO"]
+    assert row["ci_low"] < row["difference"] < row["ci_high"]
+    matrix = transfer_matrix(decisions)
+    assert matrix[["ci_low", "ci_high"]].notna().all(axis=None)
+
+
+def test_a_family_member_without_a_number_does_not_spoil_its_neighbours():
+    decisions, smoothness = of_family()
+    third = DECAYS[2]
+    more = decisions[decisions["target"] == FAMILY[1]].assign(target=third, target_clean=False)
+    both = pd.concat([decisions, more[more["source"] != third]])
+    found, expected = (
+        at_equal_smoothness(table, {**smoothness, third: 1000.0}, family).set_index("condition").loc["TO"]
+        for table, family in ((both, (*FAMILY, third)), (decisions, FAMILY))
+    )
+    pd.testing.assert_series_equal(found, expected)
 
 
 @pytest.mark.parametrize(

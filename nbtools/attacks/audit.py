@@ -12,7 +12,7 @@ from torch import nn
 
 from nbtools.attacks.interface import perturb, sweep
 from nbtools.attacks.table import ATTACKS
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, check_same_classes
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
@@ -79,6 +79,7 @@ def audit(
     every check and still fall to an attack made for it.
     """
     _check(attack, epsilons)
+    check_same_classes(images.classes, model, surrogate)
     radii = sorted(map(float, epsilons))
     found = _accuracies(model, images, radii, attack, steps, seed)
     if surrogate is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nbtools.attacks.points import Attacked, Task, carried_up, length
 from nbtools.attacks.table import ATTACKS, Attack
-from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range
+from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range, check_same_classes
 from nbtools.classifiers import Classifier, differentiating, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
@@ -71,7 +71,7 @@ def sweep(
     ------
     InputError
         If the model is in training mode or gives logits that are not finite, an ε, the attack, its steps or restarts
-        are invalid, there is one class only, or labels and logits do not match.
+        are invalid, there is one class only, or images and model are not of the same classes.
 
     Notes
     -----
@@ -79,6 +79,7 @@ def sweep(
     by the same perturbation. Random numbers are drawn batch by batch: another `batch_size` changes them as another
     seed would. A distance is at most ε up to float32 rounding: ε · (1 + 1e-6) for L2, ε + 1e-7 for L∞.
     """
+    check_same_classes(images.classes, model)
     _check_attack(model, attack, steps, restarts)
     check_range("batch_size", batch_size, 1, whole=True)
     radii = _radii(epsilons, attack, sort=True)

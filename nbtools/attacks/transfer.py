@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtools.attacks.interface import perturb
-from nbtools.checks import check_eval, check_labels
+from nbtools.checks import check_eval, check_labels, check_same_classes
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
@@ -49,10 +49,11 @@ def transfer(
     Raises
     ------
     InputError
-        If there are fewer than two models, or as `attacks.perturb`.
+        If there are fewer than two models, one is not of the images' classes, or as `attacks.perturb`.
     """
     if len(models) < 2:
         raise InputError("nothing to transfer to", expected="two networks or more", got=len(models), fix="name others")
+    check_same_classes(images.classes, *models.values())
     x = to_float(images.pixels)
     clean = {name: _decide(model, x, images.labels) for name, model in models.items()}
     parts = []

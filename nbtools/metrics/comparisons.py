@@ -8,10 +8,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_enough, check_table
+from nbtools.checks import as_names, check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
-from nbtools.metrics.stats import ROUNDING, ci, defined, holm, percentile_interval, ratio, resampled_means, trend_test
+from nbtools.metrics.stats import ROUNDING, ci, holm, percentile_interval, ratio, resampled_means, trend_test
 
 
 def compare(
@@ -50,13 +50,16 @@ def compare(
     Raises
     ------
     InputError
-        As `robustness.correctness`, or if a pair has no image that both get right.
+        As `robustness.correctness`, if there is no condition or no control, or a pair has no image that both get right.
 
     Notes
     -----
     p: the sign of each image's difference is flipped at random (Fisher's test for pairs), which asks about other
     images for these very networks. A difference between *regions* needs other seeds and other subjects.
     """
+    conditions, controls = as_names(conditions), as_names(controls)
+    for what, given in (("condition", conditions), ("control", controls)):
+        check_enough(f"no {what} to compare", len(given), 1, fix="attack regions and controls, and name both")
     names = list(dict.fromkeys([*conditions, *controls]))
     clean, robust = (dict(zip(names, correctness(decisions, e, names), strict=True)) for e in (0.0, epsilon))
     rows = []
@@ -81,7 +84,7 @@ def _difference(gain: np.ndarray, counted: np.ndarray, n_permutations: int, seed
     extreme = np.abs(signs @ per_image) >= abs(per_image.sum()) - ROUNDING
     return {
         "difference": float(gain.sum() / total),
-        **ci(percentile_interval(defined(ratio(draws[:, 0], draws[:, 1])))),
+        **ci(percentile_interval(ratio(draws[:, 0], draws[:, 1]))),
         "p": float((extreme.sum() + 1) / (n_permutations + 1)),
         "n_images": int((counted.sum(axis=(1, 2)) > 0).sum()),
     }
@@ -111,7 +114,7 @@ def robust_at_clean(decisions: pd.DataFrame, epsilon: float, clean: float, *, se
     Raises
     ------
     InputError
-        As `robustness.correctness`, or if `clean` is not a fraction.
+        As `robustness.correctness`, or if a column is missing or `clean` is not a fraction.
 
     Notes
     -----
@@ -120,6 +123,7 @@ def robust_at_clean(decisions: pd.DataFrame, epsilon: float, clean: float, *, se
     """
     if not 0 < clean < 1:
         raise InputError("not an accuracy", expected="0 < clean < 1", got=clean, fix="for 85 % give 0.85")
+    check_table("there is no α curve", decisions, ("condition", "alpha"), fix="attack networks of several α")
     rows = []
     for condition, group in decisions.groupby("condition", sort=False):
         alphas = sorted(group["alpha"].unique())
@@ -129,9 +133,9 @@ def robust_at_clean(decisions: pd.DataFrame, epsilon: float, clean: float, *, se
         value = _interpolated(points.mean(axis=(1, 2, 3)), clean)
         reached = not np.isnan(value)
         draws = resampled_means(np.moveaxis(points, 0, -1), seed=seed)
-        around = [_interpolated(draw, clean) for draw in draws] if reached else []
+        around = [_interpolated(draw, clean) for draw in draws] if reached else [np.nan]
         found = {"condition": condition, "reached": reached, "accuracy": value}
-        rows.append({**found, **ci(percentile_interval(defined(np.array(around)))), "n_alphas": len(alphas)})
+        rows.append({**found, **ci(percentile_interval(np.array(around))), "n_alphas": len(alphas)})
     return pd.DataFrame(rows)
 
 
@@ -166,7 +170,7 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         If a column is missing, a direction is neither 1 nor −1 or not the measure's only one, a measure has two
         scores of one region or lacks one, or as `stats.trend_test`.
     """
-    problem = "these scores cannot be tested along the hierarchy"
+    regions, problem = as_names(regions), "these scores cannot be tested along the hierarchy"
     fix = "run the analyses for all the regions that are compared"
     check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
     groups = list(scores[scores["condition"].isin(regions)].groupby("measure", sort=False))

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import check_counts, check_once, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
+from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 
 def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, float]:
@@ -54,7 +54,7 @@ def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, fl
     draws = _kappa(resampled_means(columns[:, None, :], seed=seed))
     return {
         "kappa": float(_kappa(means)[0]),
-        **ci(percentile_interval(defined(draws))),
+        **ci(percentile_interval(draws)),
         "observed": float(means[0, 0]),
         "expected": float(_expected(means)[0]),
         "n": len(first),
@@ -85,6 +85,7 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
         If a column is missing, or networks were not tested on the same images, each once.
     """
     problem, fix = "networks' errors cannot be compared", "collect decisions of one seed on one test set"
+    decisions = plain(decisions)
     check_table(problem, decisions, ("condition", "image_id", "prediction", label), fix=fix)
     check_once(problem, decisions, ("condition", "image_id"), fix=fix)
     decided = decisions.assign(right=decisions["prediction"] == decisions[label])

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_counts
 from nbtools.errors import InputError
 
 
 def check_rows(what: str, values: np.ndarray, *labels: np.ndarray, n_rows: int = 1, n_columns: int = 1) -> None:
-    """Raise `InputError` unless values are a table of enough rows and columns, with one label for each row.
+    """Raise `InputError` unless values are a table of enough rows and columns, with a label for each row, none missing.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ def check_rows(what: str, values: np.ndarray, *labels: np.ndarray, n_rows: int =
     values : array
         To be (n_rows, n_columns), at least so many of either: images or trials, features or voxels.
     *labels : array
-        To be (n_rows,): ids, labels, repeats.
+        To be (n_rows,): ids, labels, repeats; None and NaN are none.
     """
     enough = values.ndim == 2 and len(values) >= n_rows and values.shape[1] >= n_columns
     if not enough or any(part.shape != values.shape[:1] for part in labels):
@@ -31,6 +32,13 @@ def check_rows(what: str, values: np.ndarray, *labels: np.ndarray, n_rows: int =
             got=" and ".join(str(part.shape) for part in (values, *labels)),
             fix="one row and one label or id per image or trial, in the same order",
         )
+    missing = sum(int(pd.isna(part).sum()) for part in labels)
+    check_counts(
+        f"{what} without a label or id",
+        {f"of {len(values)} are missing (None or NaN)": missing},
+        expected="a label or id for each row",
+        fix="leave these rows out, or give them a label of their own",
+    )
 
 
 def check_features(what: str, values: np.ndarray, *labels: np.ndarray, n_rows: int = 1, n_columns: int = 1) -> None:

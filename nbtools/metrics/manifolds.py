@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import nnls
 
-from nbtools.checks import check_counts, check_enough, check_table
+from nbtools.checks import as_names, check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
-from nbtools.metrics.stats import bootstrap_ci, ci
+from nbtools.metrics.stats import ROUNDING, bootstrap_ci, ci, ratio
 
 MEASURES: tuple[str, ...] = ("capacity", "radius", "dimension", "centre_correlation")
+PENALTIES: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)  # C of logistic regression, features z-scored
 _FOLDS = 5
 
 
@@ -45,8 +46,8 @@ def manifold_geometry(features: ArrayLike, labels: ArrayLike, *, n_samples: int 
     Raises
     ------
     InputError
-        If shapes disagree, a value is not finite, there is one class, a class has one point or points that do not
-        differ, a centre lies at the mean of all centres, or `n_samples` is below 1.
+        If shapes disagree, a value is not finite, a label is missing (None or NaN), there is one class, a class has one
+        point or points that do not differ, a centre lies at the mean of all centres, or `n_samples` is below 1.
 
     Notes
     -----
@@ -143,9 +144,8 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Draws share images, so the interval says how well this estimator knows the geometry of *these* images and
     networks; other networks and other brains differ by more.
     """
-    fix = "make it with repeated_geometry, of n_draws=5 or so"
-    check_table("this is not a table of manifolds", manifolds, (*by, "draw", *MEASURES), fix=fix)
-    keys = list(by)
+    keys, fix = as_names(by), "make it with repeated_geometry, of n_draws=5 or so"
+    check_table("this is not a table of manifolds", manifolds, (*keys, "draw", *MEASURES), fix=fix)
     inverse = manifolds.assign(capacity=1 / manifolds["capacity"])
     means = inverse.groupby([*keys, "draw"], sort=False)[list(MEASURES)].mean()
     means["capacity"] = 1 / means["capacity"]
@@ -158,7 +158,9 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return named[[*keys, "measure", "value", "ci_low", "ci_high", "n_draws"]]
 
 
-def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[str, object]:
+def separability(
+    features: ArrayLike, labels: ArrayLike, seed: int = 0, *, runs: ArrayLike | None = None
+) -> dict[str, object]:
     """Classify held-out images linearly.
 
     Parameters
@@ -167,35 +169,54 @@ def separability(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
         As for `manifold_geometry`; features are z-scored by each fold's training images.
     seed : int
         Of the folds.
+    runs : array-like (n_images,), optional
+        The scanner run of each row. One run's rows share drift and noise: they are trained on together or held out
+        together. Without it, each row stands for itself.
 
     Returns
     -------
     dict
         ``measure`` ("separability"), ``value`` (accuracy, a fraction), ``ci_low``, ``ci_high`` (95 %, bootstrap over
-        images), so that it is a row beside those of `summarise`.
+        runs, or images where there are none), so that it is a row beside those of `summarise`.
 
     Raises
     ------
     InputError
-        As `manifold_geometry`, or if a class has fewer than 5 images.
+        As `manifold_geometry`, or if runs do not fit, or a class has fewer than 5 images or is in fewer than 5 runs.
 
     Notes
     -----
-    scikit-learn's logistic regression, L2 penalty, C = 1 / n_features, five stratified folds.
+    scikit-learn's logistic regression, L2 penalty, five stratified folds. C is chosen among `PENALTIES` anew for each
+    fold, by its accuracy over the other four held out in turn: none is good everywhere (docs/methods.md).
     """
+    x, y = _checked(features, labels)
+    groups = np.arange(len(y)) if runs is None else np.asarray(runs)
+    check_features("features", x, groups)
+    problem, fix = "a class has too few images or runs for a held-out test", "add some, or leave that class out"
+    check_enough(problem, int(pd.Series(groups).groupby(y).nunique().min()), _FOLDS, fix=fix)
+    right = _right_when_held_out(x, y, groups, seed)
+    per_run = pd.DataFrame({"right": right, "n": 1.0}).groupby(groups).sum().to_numpy()
+    interval = bootstrap_ci(per_run, lambda drawn, axis: ratio(*drawn.sum(axis).T), seed=seed)
+    return {"measure": "separability", "value": right.mean(), **ci(interval)}
+
+
+def _right_when_held_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Whether each row's class (n,) is found by a classifier of the other folds, 0.0 or 1.0; groups are kept whole."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import GridSearchCV, PredefinedSplit, StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y = _checked(features, labels)
-    problem, fix = "a class has too few images for a held-out test", "add images, or leave that class out"
-    check_enough(problem, _fewest(y), _FOLDS, fix=fix)
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    # C falls with the number of z-scored features, so that wide and narrow spaces are penalised alike.
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1 / x.shape[1], max_iter=1000))
-    correct = (cross_val_predict(classifier, x, y, cv=folds) == y).astype(float)
-    return {"measure": "separability", "value": correct.mean(), **ci(bootstrap_ci(correct, seed=seed))}
+    fold, right = np.empty(len(y), dtype=int), np.empty(len(y))
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(x, y, groups)
+    for number, (_, held_out) in enumerate(folds):
+        fold[held_out] = number
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    for number in range(_FOLDS):
+        train = fold != number
+        search = GridSearchCV(classifier, {"logisticregression__C": PENALTIES}, cv=PredefinedSplit(fold[train]))
+        right[~train] = search.fit(x[train], y[train]).predict(x[~train]) == y[~train]
+    return right
 
 
 def _fewest(labels: np.ndarray) -> int:
@@ -207,8 +228,9 @@ def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.nd
     """Project out the directions that the centres share.
 
     Returns each centre's mean |cosine| with the others before, how many directions went, and the clouds after, the
-    mean of the centres at 0. The directions are leading right singular vectors of the unit-length centres; as many
-    as leave the smallest mean squared cosine, and at most half as many as there are manifolds.
+    mean of the centres at 0. The directions are leading right singular vectors of the unit-length centres; as few as
+    leave the smallest mean squared cosine, and at most half as many as there are manifolds. Centres on one line, as two
+    always are, keep it: without it nothing of them would be left.
     """
     centres = np.stack([cloud.mean(axis=0) for cloud in clouds])
     origin = centres.mean(axis=0)
@@ -223,14 +245,15 @@ def _uncorrelated(clouds: list[np.ndarray]) -> tuple[np.ndarray, int, list[np.nd
     unit = (centres - origin) / lengths[:, None]
     directions = np.linalg.svd(unit, full_matrices=False)[2]
     cosines = [_cosines(unit - unit @ directions[:k].T @ directions[:k]) for k in range(len(clouds) // 2 + 1)]
-    k = int(np.argmin([np.mean(c**2) for c in cosines]))
+    squared = np.array([np.mean(c**2) for c in cosines])
+    k = int(np.flatnonzero(squared <= squared.min() + ROUNDING)[0])  # the last bit must not decide
     shared = directions[:k]
     moved = [cloud - origin for cloud in clouds]
     return np.abs(cosines[0]).mean(axis=1), k, [cloud - cloud @ shared.T @ shared for cloud in moved]
 
 
 def _cosines(centres: np.ndarray) -> np.ndarray:
-    """Cosines (n, n − 1) of each row with the others; 1 where a row has lost all its length."""
+    """Cosines (n, n − 1) of each row with the others; all 1, the worst there is, if a row has lost all its length."""
     lengths = np.linalg.norm(centres, axis=1, keepdims=True)
     if (lengths < 1e-6).any():
         return np.ones((len(centres), len(centres) - 1))
@@ -242,12 +265,13 @@ def _mean_field(cloud: np.ndarray, n_samples: int, rng: np.random.Generator) -> 
     """Capacity, radius and dimension of one manifold's points (n_points, n_features), about the common origin."""
     centre = cloud.mean(axis=0)
     length = np.linalg.norm(centre)
-    # Only the points' own subspace matters: QR turns n_features into at most n_points coordinates, exactly. With a
-    # positive diagonal they depend on the points' inner products alone: a rotation changes no number.
-    triangle: np.ndarray = np.linalg.qr(((cloud - centre) / length).T, mode="r")  # type: ignore[assignment]
-    triangle *= np.where(np.diag(triangle) < 0, -1, 1)[:, None]
-    points = np.column_stack([triangle.T, np.ones(len(cloud))])
-    targets = rng.standard_normal((n_samples, points.shape[1]))
+    # Only the points' own subspace matters: the SVD gives their coordinates in it. A Gaussian vector with an entry for
+    # each point is turned into the same basis, so that not the basis but the points' inner products alone count: a
+    # rotation changes no number.
+    basis, stretch, _ = np.linalg.svd((cloud - centre) / length, full_matrices=False)
+    points = np.column_stack([basis * stretch, np.ones(len(cloud))])
+    drawn = rng.standard_normal((n_samples, len(cloud) + 1))
+    targets = np.column_stack([drawn[:, :-1] @ basis, drawn[:, -1]])
     moves, anchors = (np.stack(part) for part in zip(*(_anchor(points, t) for t in targets), strict=True))
     radii = np.linalg.norm(anchors[:, :-1], axis=1)
     along = np.einsum("ij,ij->i", targets[:, :-1], anchors[:, :-1]) / radii
@@ -269,8 +293,9 @@ def _anchor(points: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return features (n, d) as float64 and labels (n,)."""
-    x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    check_features("features", x, y)
+    x, given = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=object)  # None stays None among words
+    check_features("features", x, given)
+    y = np.array(given.tolist())
     names = np.unique(y)
     flat = [str(name) for name in names if not np.ptp(x[y == name], axis=0).any()]
     check_counts(

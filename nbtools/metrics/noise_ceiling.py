@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from nbtools.checks import check_counts
+from nbtools.checks import check_counts, check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_rows
 
@@ -24,24 +24,22 @@ PUBLISHED_CEILINGS: dict[str, tuple[float, float]] = {
 }
 
 
-def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_repeats: int | None = None) -> NDArray:
+def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer]) -> NDArray:
     r"""Signal-to-noise ratio of each voxel, from the spread over repeats of an image.
 
-    .. math:: \sigma_n^2 = \langle \mathrm{var}_{r}(y_{ir}) \rangle_i, \quad
+    .. math:: \sigma_n^2 = \frac{\sum_i \sum_r (y_{ir} - \bar y_i)^2}{\sum_i (n_i - 1)}, \quad
               \sigma_s^2 = \max(1 - \sigma_n^2, 0), \quad \mathrm{ncsnr} = \sigma_s / \sigma_n
 
-    with the unbiased variance (ddof = 1) over the repeats r of each image i that has exactly `n_repeats`.
-    Source: Allen et al. 2022, *Functional data (NSD): noise ceiling estimation*.
+    the variance within images, pooled over all images i of two trials or more: each counts by its n_i − 1 degrees of
+    freedom, and one of a single trial by none. With equally many repeats it is the mean of the images' variances, as
+    in Allen et al. 2022, *Functional data (NSD): noise ceiling estimation*; docs/methods.md derives it.
 
     Parameters
     ----------
     responses : (n_trials, n_voxels) float
         Z-scored within session: the formula takes the total variance to be 1.
     image_ids : (n_trials,) int
-        Which image each trial showed.
-    n_repeats : int, optional
-        At least 2. Images with another number of trials are left out. By default the largest number that images have:
-        3 in NSD.
+        Which image each trial showed; images may have unequal numbers of trials.
 
     Returns
     -------
@@ -51,24 +49,17 @@ def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer], *, n_
     Raises
     ------
     InputError
-        If no image has `n_repeats` trials, a response is not finite, a voxel is constant, or responses
-        are not z-scored.
+        If every image has one trial, a response is not finite, a voxel is constant, or responses are not z-scored.
     """
     responses, image_ids = np.asarray(responses), np.asarray(image_ids)
     _check(responses, image_ids)
     order = np.argsort(image_ids, kind="stable")
     _, first, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
-    n_repeats = int(counts.max()) if n_repeats is None else n_repeats
-    wanted = first[counts == n_repeats]
-    if n_repeats < 2 or not len(wanted):
-        raise InputError(
-            f"no image has {n_repeats} repeats to estimate noise from",
-            expected=f"images with exactly {n_repeats} trials, at least 2",
-            got=f"{len(counts)} images with {counts.min()} to {counts.max()} trials",
-            fix="load more sessions, or set n_repeats to a number of trials that images have",
-        )
-    repeats = responses[order[wanted[:, None] + np.arange(n_repeats)]]  # (n_images, n_repeats, n_voxels)
-    noise_variance = repeats.var(axis=1, ddof=1, dtype=np.float64).mean(axis=0)
+    degrees = len(order) - len(counts)
+    check_enough("no image was shown twice, to estimate noise from", degrees, 1, fix="load more sessions")
+    deviations = responses[order].astype(np.float64)
+    deviations -= np.repeat(np.add.reduceat(deviations, first) / counts[:, None], counts, axis=0)
+    noise_variance = np.einsum("ij,ij->j", deviations, deviations) / degrees
     with np.errstate(divide="ignore"):
         return np.sqrt(np.maximum(1 - noise_variance, 0) / noise_variance)
 
@@ -145,12 +136,17 @@ def voxel_ceilings(responses: ArrayLike, image_ids: ArrayLike, **repeats: int) -
     Returns
     -------
     DataFrame
-        One row per voxel: ``voxel`` (from 0), then these columns, in percent of variance.
+        One row per voxel: ``voxel`` (from 0), then these columns, in percent of variance; missing where no image was
+        shown twice: nothing tells noise from signal then.
 
     Raises
     ------
     InputError
         As `ncsnr`, `noise_ceiling`.
     """
-    snr = ncsnr(np.asarray(responses), np.asarray(image_ids))
+    values, ids = np.asarray(responses), np.asarray(image_ids)
+    check_rows("responses", values, ids)
+    if len(np.unique(ids)) == len(ids):
+        return pd.DataFrame({"voxel": range(values.shape[1]), **dict.fromkeys(repeats, np.nan)})
+    snr = ncsnr(values, ids)
     return pd.DataFrame({"voxel": range(len(snr)), **{name: noise_ceiling(snr, n=n) for name, n in repeats.items()}})

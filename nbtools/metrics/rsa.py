@@ -19,6 +19,7 @@ from rsatoolbox.rdm import RDMs, calc_rdm, compare as compare_rdms, concat
 from nbtools.checks import check_choice, check_counts, check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
+from nbtools.metrics.stats import ratio
 from nbtools.processes import Bar
 
 # Our name → rsatoolbox's; docs/methods.md says which is apt where.
@@ -175,7 +176,8 @@ def joined(parts: Sequence[RDMs]) -> RDMs:
     check_enough("there is no RDM", len(parts), 1, fix="make them with rdm")
     for other in parts[1:]:
         _check_images(parts[0], other)
-    return concat(list(parts), target_pdesc="image_id")
+    # rsatoolbox takes the names of descriptors from all but the first, so that one RDM alone would lose its own.
+    return concat(list(parts), target_pdesc="image_id") if len(parts) > 1 else parts[0]
 
 
 def labels_of(rdms: RDMs) -> list[tuple[str, str]]:
@@ -206,7 +208,8 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     -------
     DataFrame
         One row per pair and draw: ``draw`` (0: all images; 1 …: resamples), ``a``, ``a_source``, ``b``,
-        ``b_source``, ``similarity``, ``n_images``, ``method``.
+        ``b_source``, ``similarity``, ``n_images``, ``method``. Missing where all images of a resample are equally far
+        apart.
 
     Raises
     ------
@@ -218,8 +221,9 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     -----
     Bootstrap over images, as `rsatoolbox.inference.eval_bootstrap_pattern` (Schütt et al. 2023): an image drawn twice
     has no distance to itself in the sample. Whitening assumes that images are measured independently, which copies
-    are not; whitened similarities are resampled by halves drawn without replacement, whose spread is that of the
-    whole (delete-half jackknife: Shao & Wu 1989).
+    are not; whitened similarities are resampled by halves drawn without replacement, whose spread about their mean is
+    that of the whole about its own (delete-half jackknife: Shao & Wu 1989). The mean itself is another, `cosine_cov`
+    being the higher the fewer the images: so halves are moved to have the mean of the whole.
     """
     check_choice("unknown similarity", method, METHODS)
     _check_images(a, b)
@@ -233,7 +237,10 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
         rows.append(_grouped(a.subsample_pattern("index", chosen), b.subsample_pattern("index", chosen), method))
     pairs = [(draw, *first, *second) for draw in range(n_boot + 1) for first, second in labels]
     table = pd.DataFrame(pairs, columns=["draw", "a_source", "a", "b_source", "b"])
-    return table.assign(similarity=np.concatenate([row.ravel() for row in rows]), n_images=a.n_cond, method=method)
+    values = np.stack(rows)
+    if n_boot and method in WHITENED:  # halves say how far a similarity spreads, not where it lies
+        values[1:] = np.clip(values[1:] - np.nanmean(values[1:], axis=0) + values[0], -1, 1)
+    return table.assign(similarity=values.ravel(), n_images=a.n_cond, method=method)
 
 
 def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
@@ -249,12 +256,13 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per region: ``region``, ``source``, ``lower``, ``upper``, ``n_repeats``, ``n_images``, ``method``.
+        One row per region: ``region``, ``source``, ``lower``, ``upper``, ``n_repeats``, ``n_images``, ``method``. The
+        bounds are missing where a region has one RDM only.
 
     Raises
     ------
     InputError
-        If the method is unknown or a region has one RDM only.
+        If the method is unknown.
 
     Notes
     -----
@@ -265,11 +273,11 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     rows = []
     for source, name in _names(regions):
         part = regions.subset("name", name).subset("source", source)
-        fix = "make an RDM of each repeat with repeat_rdms"
-        check_enough(f"{name}: one RDM has no noise ceiling", part.n_rdm, 2, fix=fix)
-        with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
-            warnings.filterwarnings("ignore", "Noise ceiling for tau")
-            lower, upper = boot_noise_ceiling(part, method=METHODS[method])
+        lower = upper = np.nan
+        if part.n_rdm > 1:
+            with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
+                warnings.filterwarnings("ignore", "Noise ceiling for tau")
+                lower, upper = boot_noise_ceiling(part, method=METHODS[method])
         found = {"region": name, "source": source, "lower": float(lower), "upper": float(upper)}
         rows.append({**found, "n_repeats": part.n_rdm, "n_images": part.n_cond, "method": method})
     return pd.DataFrame(rows)
@@ -285,16 +293,22 @@ def _resample(rng: np.random.Generator, n: int, method: str) -> np.ndarray:
 
 
 def _grouped(a: RDMs, b: RDMs, method: str) -> np.ndarray:
-    """Similarities (n_names of a, n_names of b), averaged over the RDMs of a name."""
-    each = compare_rdms(a, b, METHODS[method])
-    left, right = (_averaging(part) for part in (a, b))
-    return left @ each @ right.T
+    """Similarities (n_names of a, n_names of b), averaged over the RDMs of a name that have one; NaN where none has."""
+    there = np.outer(_tells_apart(a), _tells_apart(b))
+    each = np.where(there, compare_rdms(a, b, METHODS[method]), 0)
+    left, right = (_members(part) for part in (a, b))
+    return ratio(left @ each @ right.T, left @ there @ right.T)
 
 
-def _averaging(rdms: RDMs) -> np.ndarray:
-    """Weights (n_names, n_rdms) that average the RDMs of each name."""
-    member = np.array([[label == name for label in labels_of(rdms)] for name in _names(rdms)], dtype=float)
-    return member / member.sum(axis=1, keepdims=True)
+def _tells_apart(rdms: RDMs) -> np.ndarray:
+    """Whether each RDM (n_rdms,) has two distances that differ: without, it is like no other by any method."""
+    distances = rdms.get_vectors()  # NaN: of an image to its copy
+    return np.nanmax(distances, axis=1) - np.nanmin(distances, axis=1) > _FLAT
+
+
+def _members(rdms: RDMs) -> np.ndarray:
+    """1.0 where an RDM is of a name (n_names, n_rdms)."""
+    return np.array([[label == name for label in labels_of(rdms)] for name in _names(rdms)], dtype=float)
 
 
 def _check_images(a: RDMs, b: RDMs) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import as_names, check_counts, check_once, check_table, plain
 from nbtools.metrics.inputs import groups_of
-from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
+from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("image_id", "shape", "texture", "prediction")
 
@@ -44,6 +44,7 @@ def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition",), seed
     Geirhos et al. (2019): among trials whose shape and texture classes differ, correct-shape / (correct-shape +
     correct-texture) decisions. Decisions for a third class do not count.
     """
+    by, decisions = as_names(by), plain(decisions)
     _check(decisions, by)
     trials = decisions[decisions["shape"] != decisions["texture"]]
     trials = trials.assign(
@@ -60,7 +61,7 @@ def _bias(trials: pd.DataFrame, seed: int) -> dict[str, float]:
     row = {"shape_bias": np.nan, "ci_low": np.nan, "ci_high": np.nan}
     if decided and len(per_image) > 1:
         draws = resampled_means(per_image[:, None, :], seed=seed)
-        interval = percentile_interval(defined(ratio(draws[:, 0], draws.sum(axis=1))))
+        interval = percentile_interval(ratio(draws[:, 0], draws.sum(axis=1)))
         row = {"shape_bias": shape / decided, **ci(interval)}
     return row | {"shape_accuracy": shape / n, "texture_accuracy": texture / n, "n": n, "n_decided": int(decided)}
 

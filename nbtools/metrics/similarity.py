@@ -103,9 +103,9 @@ def differences(draws: pd.DataFrame) -> pd.DataFrame:
         if not pairs:
             continue
         gaps = np.stack([wide[first] - wide[second] for first, second in pairs], axis=1)
-        spread = gaps[1:].std(axis=0, ddof=1)
+        spread = np.nanstd(gaps[1:], axis=0, ddof=1)
         # two networks that are one and the same differ by 0 with no spread
-        t = np.divide(gaps[0], spread, out=np.zeros(len(pairs)), where=spread > 0)
+        t = np.divide(gaps[0], spread, out=np.zeros(len(pairs)), where=spread != 0)
         found = pd.DataFrame(pairs, columns=["first", "second"]).assign(source=source, region=region)
         p = 2 * stats.t.sf(np.abs(t), dof)
         parts.append(found.assign(difference=gaps[0], **ci(percentile_interval(gaps[1:])), p=p, p_holm=holm(p)))

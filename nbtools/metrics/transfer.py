@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_choice, check_once, check_table
+from nbtools.checks import check_choice, check_enough, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
-from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
+from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("source", "target", "image_id", "label", "prediction", "source_clean", "target_clean")
 
@@ -37,6 +37,7 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     InputError
         If a column is missing or an image stands twice.
     """
+    decisions = plain(decisions)
     _check(decisions)
     return pd.DataFrame([named | _accuracy(group, seed) for named, group in groups_of(decisions, ["source", "target"])])
 
@@ -62,11 +63,13 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
     Raises
     ------
     InputError
-        As `transfer_matrix`, or if the role is unknown.
+        As `transfer_matrix`, or if the role is unknown or there is one network only.
     """
+    decisions = plain(decisions)
     _check(decisions)
     check_choice("unknown role", role, ("target", "source"))
     others = decisions[decisions["source"] != decisions["target"]]
+    check_enough("there is no other network to average over", len(others), 1, fix="attack several networks")
     rows = [{"condition": name, **_accuracy(group, seed)} for name, group in others.groupby(role, sort=False)]
     return pd.DataFrame(rows)
 
@@ -105,6 +108,7 @@ def at_equal_smoothness(
     Only images of sources outside the compared pair's target itself count, as in `transfer_robustness`. Smoothness is
     taken as known; the interval is that of the images.
     """
+    decisions = plain(decisions)
     _check(decisions)
     names = list(dict.fromkeys(decisions["target"]))
     bad = [name for name in names if not smoothness.get(name, 0) > 0]
@@ -126,7 +130,8 @@ def at_equal_smoothness(
         row = {"condition": name, "smoothness": smoothness[name], "matched": matched, "accuracy": draws[name][0]}
         if matched:
             weights = _weights(x, here)
-            reference = sum(weight * draws[member] for weight, member in zip(weights, ladder, strict=True))
+            # of the two neighbours alone: what another member lacks (NaN) has no part in it
+            reference = sum(weight * draws[member] for weight, member in zip(weights, ladder, strict=True) if weight)
             gap = draws[name] - reference
             row |= {"family_accuracy": reference[0], "difference": gap[0], **ci(percentile_interval(gap[1:]))}
         rows.append(row)
@@ -140,9 +145,8 @@ def _weights(x: np.ndarray, here: float) -> np.ndarray:
 
 
 def _accuracy(group: pd.DataFrame, seed: int) -> dict[str, float]:
-    counted = int((group["source_clean"] & group["target_clean"]).sum())
-    draws = _draws(group, seed) if counted else np.array([np.nan])
-    return {"accuracy": float(draws[0]), **ci(percentile_interval(defined(draws[1:]))), "n": counted}
+    counted, draws = int((group["source_clean"] & group["target_clean"]).sum()), _draws(group, seed)
+    return {"accuracy": float(draws[0]), **ci(percentile_interval(draws[1:])), "n": counted}
 
 
 def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:

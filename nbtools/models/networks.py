@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -144,26 +144,33 @@ class GuidedNet(nn.Module):
     ----------
     architecture : str
         Backbone.
-    n_classes : int
-        Size of the class head.
+    classes : sequence of str (n_classes,)
+        The classes' names, in the order of the class head's logits; they travel with the weights, so that images are
+        joined with a network by name (`checks.check_same_classes`).
     n_components : int
         Size of the neural head; 0 for a network without one.
     guided_readout : str
         The read-out the neural head sits on; ``"pooled"`` in the paper.
+
+    Raises
+    ------
+    InputError
+        If there is no such architecture or read-out, or classes are not different names.
     """
 
-    def __init__(self, architecture: str, n_classes: int, n_components: int, guided_readout: str = "pooled"):
+    def __init__(self, architecture: str, classes: Sequence[str], n_components: int, guided_readout: str = "pooled"):
         super().__init__()
         check_choice("unknown read-out", guided_readout, READOUTS)
+        self.classes = _named(classes)
         self.config = {
             "architecture": architecture,
-            "n_classes": n_classes,
+            "classes": list(self.classes),
             "n_components": n_components,
             "guided_readout": guided_readout,
         }
         # The neural head comes last: all conditions of one seed start from the same backbone and class head.
         self.backbone = Backbone(architecture)
-        self.class_head = nn.Linear(self.backbone.width, n_classes)
+        self.class_head = nn.Linear(self.backbone.width, len(self.classes))
         self.neural_head = (
             nn.Linear(self.backbone.readout_width(guided_readout), n_components) if n_components else None
         )
@@ -187,6 +194,18 @@ class GuidedNet(nn.Module):
         if self.neural_head:
             heads["neural"] = self.neural_head(pooled[self.guided_readout])
         return {**pooled, **heads}
+
+
+def _named(classes: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(classes) if isinstance(classes, (list, tuple)) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            "a network has to know its classes' names",
+            expected="a list of different names",
+            got=repr(classes)[:200],
+            fix="give the classes of the images it is trained on",
+        )
+    return names
 
 
 Network = RoiPredictor | GuidedNet
@@ -286,7 +305,7 @@ def load_model(folder: Path) -> Any:
     """
     description, weights = folder / "model.json", folder / "weights.safetensors"
     try:
-        config = json.loads(description.read_text())
+        config = json.loads(description.read_text(encoding="utf-8"))
         model = _MODELS[config.pop("model")](**config)
         model.load_state_dict(load_file(weights))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -295,7 +314,8 @@ def load_model(folder: Path) -> Any:
             file=folder,
             expected=f"model.json ({' or '.join(_MODELS)}) and weights.safetensors that fit it",
             got=f"{type(error).__name__}: {error}",
-            fix="train it again; a finished run has both files",
+            fix="train it again; a finished run has both files. One trained before networks knew their classes: write "
+            '"classes": ["…", …], the folders of its training images sorted, in place of "n_classes" in model.json',
         ) from error
     return freeze(model)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.checks import check_eval, check_range
+from nbtools.checks import as_names, check_eval, check_range
 from nbtools.classifiers import Classifier, home_of, logits_of
 from nbtools.data.images.sets import to_float
 from nbtools.errors import InputError
@@ -68,7 +68,8 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
         )
     home = next(model.parameters())
     chunks = [model.features(to_float(chunk).to(home)) for chunk in pixels.split(batch_size)]
-    return {name: torch.cat([chunk[name].float().cpu() for chunk in chunks]) for name in names if name in chunks[0]}
+    known = [name for name in as_names(names) if name in chunks[0]]
+    return {name: torch.cat([chunk[name].float().cpu() for chunk in chunks]) for name in known}
 
 
 def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pooled") -> dict[Key, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -66,7 +68,8 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
     controls, conditions = ordered(table["control"]), ordered(table["condition"])
     titles = [f"minus {control}" for control in controls]
-    fig, places = panels(title, len(controls), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
+    layout: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": True, "horizontal_spacing": 0.04}
+    fig, places = panels(title, len(controls), subplot_titles=titles, **layout)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
@@ -77,7 +80,7 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     fig.update_layout(showlegend=False)
     fig.update_layout(height=TOP + BOTTOM + 60 + 32 * len(conditions), margin={"t": TOP + 20, "l": 110})
     small = {"tickfont": {"size": 11}, "tickangle": 0, "nticks": 6}  # panels are narrow
-    fig.update_xaxes(title_text="difference", tickformat="+.0%", matches="x", **small)
+    fig.update_xaxes(title_text="difference", tickformat="+.0%", **small)
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -143,7 +144,7 @@ def hierarchy(
     """
     check_accuracy(accuracy)
     places = axis_places(ordered(accuracy["condition"]))
-    fig, rows = panels(title, len(epsilons), 1, gap=0.2, shared_xaxes=True)
+    fig, rows = panels(title, len(epsilons), 1, gap=0.36, shared_xaxes=True)
     for epsilon, row in zip(epsilons, rows, strict=True):
         add_conditions(fig, at_epsilon(accuracy, epsilon).set_index("condition"), "accuracy", places, **row)
         if seeds is not None:
@@ -153,14 +154,15 @@ def hierarchy(
             x = dots["condition"].map(places) + 0.2
             fig.add_scatter(x=x, y=dots["accuracy"], mode="markers", name="one seed", marker=marks, **row)
         text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
-        text += f"   {describe(trend[epsilon])}" if epsilon in trend else ""
+        lines = textwrap.wrap(describe(trend[epsilon]), 110) if epsilon in trend else []
+        text = "<br>".join([text, *lines])
         where = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "y": 1}
         fig.add_annotation(
             text=text, yref=f"{fig.data[-1].yaxis} domain", **where, showarrow=False, font={"size": 13}, align="left"
         )
     fig.update_yaxes(title_text="accuracy", tickformat=".3~p", nticks=5)
-    fig.update_layout(showlegend=False, height=TOP + BOTTOM + 45 + 210 * len(epsilons))
-    fig.update_layout(margin={"t": TOP + 15, "b": BOTTOM + 30, "r": 60})
+    fig.update_layout(showlegend=False, height=TOP + BOTTOM + 80 + 230 * len(epsilons))
+    fig.update_layout(margin={"t": TOP + 50, "b": BOTTOM + 30, "r": 60})
     condition_axis(fig, places)
     for group, text in ((BASELINES, "controls"), (DECAYS, "weight decay"), (HIERARCHY, "regions, early → late")):
         members = [places[name] for name in group if name in places]

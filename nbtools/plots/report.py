@@ -19,6 +19,7 @@ h1, h2 { font-family: Arial, Helvetica, sans-serif; line-height: 1.25; }
 h2 { margin-top: 2.2em; border-bottom: 1px solid #ddd; padding-bottom: .2em; }
 figure { margin: 1.2em 0; overflow-x: auto; }
 figcaption { font-size: 15px; color: #444; margin-top: .5em; }
+p { white-space: pre-line; }
 table { border-collapse: collapse; font: 14px Arial, Helvetica, sans-serif; }
 th { text-align: left; border-bottom: 2px solid #222; }
 td, th { padding: .3em .9em .3em 0; font-variant-numeric: tabular-nums; }
@@ -35,8 +36,8 @@ def report(title: str, sections: Sequence[tuple[str, str, go.Figure | pd.DataFra
     title : str
         Title of the page, with `Study.title`.
     sections : sequence of (heading, text, content)
-        Text is plain; a blank line begins a paragraph. With a figure or a table it stands below as the
-        caption. A table's column ``epsilon`` is shown as k/255.
+        Text is plain; lines stay lines, a blank one begins a paragraph. With a figure or a table it stands below as
+        the caption. A table's column ``epsilon`` is shown as k/255, its fractions with three decimals.
 
     Returns
     -------
@@ -73,7 +74,9 @@ def _content(content: go.Figure | pd.DataFrame) -> str:
     if isinstance(content, pd.DataFrame):
         if "epsilon" in content:
             content = content.assign(epsilon=[epsilon_label(epsilon) for epsilon in content["epsilon"]])
-        return content.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+        # the name of the columns, as a pivot leaves it, would be a column of its own
+        content = content.rename_axis(columns=None)
+        return content.to_html(index=False, border=0, float_format="{:.3f}".format, na_rep="–")
     if isinstance(content, go.Figure):
         return content.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
     raise InputError(

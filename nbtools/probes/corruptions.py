@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_same_classes
 from nbtools.data.images.corruptions import load_corruption
 from nbtools.data.images.sets import ImageSet
 from nbtools.metrics.tables import stacked
@@ -42,8 +43,9 @@ def decide_corrupted(
     Raises
     ------
     InputError
-        If a corruption lacks an image.
+        If a network is not of the images' classes, or a corruption lacks an image.
     """
+    check_same_classes(clean.classes, *networks.values())
     size, classes = clean.pixels.shape[-1], clean.classes
     parts = []
     for row in Bar(list(there.itertuples()), "corruptions", disable=None):

@@ -1,4 +1,5 @@
 from .batch import run_notebook as run_notebook
+from .facts import facts as facts
 from .folders import (
     NOTEBOOKS as NOTEBOOKS,
     Run as Run,

@@ -28,6 +28,7 @@ from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, read_table, write_text, written
 from nbtools.processes import place
+from nbtools.runs.figures import page
 from nbtools.runs.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -137,8 +138,7 @@ class Run:
             from plotly.offline import get_plotlyjs
 
             write_text(library, get_plotlyjs())
-        source = os.path.relpath(library, self.folder)
-        self.save_text(f"{name}.html", figure.to_html(include_plotlyjs=Path(source).as_posix(), full_html=True))
+        self.save_text(f"{name}.html", page(figure, name, Path(os.path.relpath(library, self.folder)).as_posix()))
 
     def finish(self) -> None:
         """Record what the results came from; from here on the run counts as finished. A finished run stays."""

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,7 @@ from nbtools.devices import launch, make_fabric, memory_advice, share_statistics
 from nbtools.errors import Helped, InputError
 from nbtools.models.networks import freeze
 from nbtools.processes import Bar, on_sigterm, place
-from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoint
+from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoint, made_with
 
 Batch = tuple[Tensor, ...]
 MakeBatch = Callable[[Tensor, Tensor], Batch]  # (rows, boxes) of the views → what the objective takes
@@ -139,7 +139,7 @@ def fit(
             _loop({}, *work)
         if here.rank > 0:
             raise Helped
-        state, note = load_checkpoint(file, asdict(config))
+        state, note = load_checkpoint(file, made_with(objective.model, config))
     objective.model.load_state_dict(state["kept"] if config.keep == "best" else state["last"])
     freeze(objective.model.cpu())
     return pd.DataFrame(note["history"])

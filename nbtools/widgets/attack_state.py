@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nbtools.attacks.interface import attacked
 from nbtools.attacks.table import ATTACKS
 from nbtools.attacks.targeted import Towards
+from nbtools.checks import check_same_classes
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
@@ -133,8 +134,7 @@ def radius(level: float, attack: str, n_values: int) -> float:
 
 def attack_path(
     model: nn.Module,
-    x: Tensor,
-    label: int,
+    image: ImageSet,
     *,
     levels: tuple[float, ...] = LEVELS,
     attack: str = "LinfPGD",
@@ -149,10 +149,8 @@ def attack_path(
     ----------
     model : nn.Module
         In eval mode; maps pixels in [0, 1] to logits.
-    x : Tensor
-        The image, in [0, 1], shape (3, height, width).
-    label : int
-        Its class; negative if it has none.
+    image : ImageSet
+        One, of the network's classes; it may be without a label.
     levels : tuple of float
         ε in 1/255, ascending, without 0.
     attack, steps, seed
@@ -165,15 +163,16 @@ def attack_path(
     Raises
     ------
     InputError
-        As `attacks.perturb`.
+        If the image is not of the network's classes, and as `attacks.perturb`.
     """
+    check_same_classes(image.classes, model)
     watched = Classifier(_watched(model, tick))
-    image = x[None]
-    own = torch.tensor([label if label >= 0 else int(logits_of(watched, image).argmax())], device=x.device)
-    radii = [radius(level, attack, x.numel()) for level in levels]
+    x = to_float(image.pixels)
+    own = torch.where(image.labels < 0, logits_of(watched, x).argmax(1), image.labels)
+    radii = [radius(level, attack, x[0].numel()) for level in levels]
     fooled, about = (watched, own) if target is None else (Towards(watched, target), torch.zeros_like(own))
-    found = attacked(fooled, image, about, radii, attack, steps, seed=seed)
-    pixels = torch.cat([image, found.points[:, 0].detach()])
+    found = attacked(fooled, x, about, radii, attack, steps, seed=seed)
+    pixels = torch.cat([x, found.points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
     logits = torch.cat([logits_of(watched, point[None]) for point in pixels])
     said, ended = logits.softmax(1).cpu(), bool(found.ended)
@@ -199,12 +198,20 @@ class Bench:
         Labelled or not.
     levels : tuple of float
         ε in 1/255, ascending, without 0.
+
+    Raises
+    ------
+    InputError
+        If a network is not of the images' classes.
     """
 
     networks: Mapping[str, nn.Module]
     images: ImageSet
     levels: tuple[float, ...] = LEVELS
     _paths: OrderedDict[Choice, AttackPath] = field(default_factory=OrderedDict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_same_classes(self.images.classes, *self.networks.values())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -259,12 +266,11 @@ class Bench:
         """
         self.check(choice)
         model = self.networks[network]
-        pixels, label = self.image(choice.image)
+        image = self.images[self.images.rows(np.array([choice.image]))]
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._paths[_key(choice, network)] = attack_path(
             model,
-            to_float(pixels.to(device)),
-            label,
+            image.to(device),
             levels=self.levels,
             attack=choice.attack,
             steps=choice.steps,

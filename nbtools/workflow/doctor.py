@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.sessions import read_session, regions_of, session_files
 from nbtools.data.fetch.catalogue import N_SESSIONS
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
+from nbtools.data.images.folders import SPLITS, check_splits, class_files, equal_files
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
@@ -107,7 +109,9 @@ def findings(study: Study, *, deep: bool = False) -> Iterator[Finding]:
     }
     for part, look in parts.items():
         try:
-            yield Finding(part, GOOD, look(study, deep))
+            with warnings.catch_warnings(record=True, action="always") as doubts:
+                said = look(study, deep)
+            yield Finding(part, GOOD, " · ".join([said, *(str(doubt.message) for doubt in doubts)]))
         except FileNotFoundError as error:
             yield Finding(part, MISSING, str(error))
         except (InputError, OSError) as error:
@@ -210,7 +214,13 @@ def _stimuli(study: Study, deep: bool) -> str:
 
 
 def _classification(study: Study, deep: bool) -> str:
-    return "; ".join(f"{part}: {_count(_named(study, 'classification') / part)}" for part in ("train", "val"))
+    folder = _named(study, "classification")
+    told = [f"{part}: {_count(folder / part)}" for part in SPLITS]
+    check_splits(folder)
+    if deep:
+        train, val = ([file for files in class_files(folder / part).values() for file in files] for part in SPLITS)
+        told.append(f"{len(equal_files(val, train))} images of val are, byte by byte, in train too")
+    return "; ".join(told)
 
 
 def _cue_conflict(study: Study, deep: bool) -> str:
@@ -229,7 +239,7 @@ def _labels(study: Study, deep: bool) -> str:
 
 
 def _count(folder: Path) -> str:
-    numbers = class_sizes(_must_exist(folder))
+    numbers = [len(files) for files in class_files(_must_exist(folder)).values()]
     if not numbers or min(numbers) == 0:
         raise InputError(
             "no images", file=folder, expected="<class>/<image>, none empty", got=numbers, fix="prepare it again"
@@ -273,7 +283,7 @@ def _rest(study: Study) -> Iterator[str]:
         absent = [entry for entry in _WAYS if getattr(study, entry) and not study.has(entry)]
         yield from (_WAYS[entry] for entry in absent if entry != "stimuli" or study.nsd)
     if study.has("classification"):
-        n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in ("train", "val"))
+        n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in SPLITS)
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:
             yield f"pack {n_images} images to classify at the first training: {size:.0f} GB"
     free = shutil.disk_usage(home()).free / 1e9

@@ -148,7 +148,7 @@ def _train(epochs: dict[str, int]) -> None:
     splits = split_rows(len(images), 0.1)
     for seed, (name, n) in enumerate(epochs.items()):
         run = _start("03_guided_training", roi=name)
-        model = build(GuidedNet, seed, "small_resnet", len(images.classes), 0)
+        model = build(GuidedNet, seed, "small_resnet", images.classes, 0)
         if n:
             config = TrainConfig(epochs=n, batch_size=32, lr=0.003, schedule="one-cycle", augmentation="none")
             history = train_guided(model, images, None, 0.0, splits, config)

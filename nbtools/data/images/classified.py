@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nbtools.data.images.folders import check_splits
 from nbtools.data.images.sets import ImageSet, choose_rows, load_folder
 from nbtools.data.images.views import Augmentation
 from nbtools.data.study import Study
@@ -20,8 +21,9 @@ def load_training_images(source: Study, augmentation: Augmentation = "none") -> 
     Raises
     ------
     InputError
-        If the study has no such folder, or as `load_folder`.
+        If the study has no such folder, those to test on are of other classes, or as `load_folder`.
     """
+    check_splits(source.need("classification"))  # before the training, not after it
     side = round(source.image_size * 8 / 7) if augmentation == "crop-flip" else source.image_size
     return load_folder(source.need("classification") / "train", side)
 

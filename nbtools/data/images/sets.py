@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torchvision.datasets import ImageFolder
 
-from nbtools.checks import reading
-from nbtools.data.images.files import decode_image, fitted, on_all_cores
+from nbtools.checks import check_names, reading
+from nbtools.data.images.files import check_side, decode_image, fitted, on_all_cores
+from nbtools.data.images.folders import class_files
 from nbtools.data.images.packed import STIMULI_EXPECTED, Source, folder_source, packed, stimuli_source
 from nbtools.errors import InputError
 
@@ -127,12 +126,14 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
     InputError
         If classes or sizes differ, or an id is in both.
     """
-    if first.classes != second.classes or first.pixels.shape[1:] != second.pixels.shape[1:]:
+    fix = "load both at one size, and label both by the same classes"
+    check_names("the image sets do not go together", second.classes, first.classes, fix=fix)
+    if first.pixels.shape[1:] != second.pixels.shape[1:]:
         raise InputError(
             "the image sets do not go together",
-            expected=f"{len(first.classes)} classes, pixels {tuple(first.pixels.shape[1:])}",
-            got=f"{len(second.classes)} classes, pixels {tuple(second.pixels.shape[1:])}",
-            fix="load both at one size, and label both by the same classes",
+            expected=f"pixels {tuple(first.pixels.shape[1:])}",
+            got=f"pixels {tuple(second.pixels.shape[1:])}",
+            fix=fix,
         )
     return ImageSet(
         torch.cat([first.pixels, second.pixels]),
@@ -184,8 +185,9 @@ def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     Raises
     ------
     InputError
-        If the file or its dataset is missing or malformed, or an id is out of range.
+        If the file or its dataset is missing or malformed, an id is out of range, or images cannot have the size.
     """
+    check_side(size)
     ids = np.asarray(image_ids)
     with (
         reading("the stimuli cannot be read", OSError, file=file, **STIMULI_EXPECTED),
@@ -193,7 +195,7 @@ def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     ):
         brick = _image_brick(store, file, ids)
         source = stimuli_source(brick, ids, size)
-        large = len(ids) * math.prod(brick.shape[1:]) > LARGE
+        large = len(ids) * max(math.prod(brick.shape[1:]), 3 * size * size) > LARGE
         pixels = packed(source, size) if large else _in_memory(source, size)
     return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
 
@@ -222,7 +224,8 @@ def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
 def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) -> ImageSet:
     """Read an ImageFolder tree (``<class>/<image>``).
 
-    An image of another size is resized and its centre cropped, as `fitted` says.
+    An image is read as `decode_image` says; one of another size is resized and its centre cropped, as `fitted` says.
+    Hidden files and folders are none of it, nor are those that systems leave behind (``@eaDir``, ``__MACOSX``).
 
     Parameters
     ----------
@@ -241,22 +244,25 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     Raises
     ------
     InputError
-        If there is no class folder, a class is empty, or a file is not a readable image.
+        If there is no class folder, a class is empty, a file is not a readable image, or images cannot have the size.
     """
-    with reading(
-        "no images in ImageFolder layout",
-        OSError,  # no class, a class without an image, a link that leads in a circle
-        file=folder,
-        expected="<class>/<image> with at least one image per class",
-        fix="sort the images into one folder per class",
-    ):
-        tree = ImageFolder(str(folder))
-    names = [Path(name).relative_to(folder).as_posix() for name, _ in tree.samples]
-    _check_names(folder, names)
+    check_side(size)
+    files = class_files(folder)
+    empty = [name for name, found in files.items() if not found]
+    if empty or not files:
+        raise InputError(
+            "no images in ImageFolder layout",
+            file=folder,
+            expected="<class>/<image> with at least one image per class",
+            got=f"no image in {', '.join(empty[:20])}" if empty else "no class folder",
+            fix="sort the images into one folder per class",
+        )
+    names = [file.relative_to(folder).as_posix() for found in files.values() for file in found]
     source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
     large = len(names) * 3 * size * size > memory_limit
     pixels = packed(source, size) if large else _in_memory(source, size)
-    return ImageSet(pixels, torch.tensor(tree.targets), np.array(names), tuple(tree.classes))
+    labels = torch.repeat_interleave(torch.tensor([len(found) for found in files.values()]))
+    return ImageSet(pixels, labels, np.array(names), tuple(files))
 
 
 def _in_memory(source: Source, size: int) -> Tensor:
@@ -268,18 +274,3 @@ def _in_memory(source: Source, size: int) -> Tensor:
 
     on_all_cores(decode, range(len(pixels)) if source.order is None else source.order, "images")
     return pixels
-
-
-def _check_names(folder: Path, names: list[str]) -> None:
-    """Names become ids in tables, which hold text; a link to a folder above would list every image under many names."""
-    parents = {(folder / name).parent for name in names}
-    twice = len({parent.resolve() for parent in parents}) < len(parents)
-    odd = [name for name in names if not name.isascii() and re.search("[\ud800-\udfff]", name)]
-    if twice or odd:
-        raise InputError(
-            "these images cannot be told by their names",
-            file=folder,
-            expected="names in UTF-8, and every folder once",
-            got=f"e.g. {odd[0]!r}" if odd else "a link to a folder that is in the set already",
-            fix="rename the files, or remove the link",
-        )
