@@ -34,7 +34,6 @@ class Towards(nn.Module):
 
     def __init__(self, model: nn.Module, target: int):
         super().__init__()
-        check_eval(model)
         self.model, self.target = Classifier(model), target
         self.training = model.training
 
@@ -70,5 +69,6 @@ def perturb_towards(model: nn.Module, x: Tensor, target: int, epsilons: Sequence
     InputError
         As `attacks.perturb`, and if the target is none of the model's classes.
     """
+    check_eval(model)
     labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     return perturb(Towards(model, target), x, labels, epsilons, **options)
