@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 
@@ -20,6 +21,16 @@ def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: s
     choices = list(choices)
     if got not in choices:
         raise InputError(problem, expected=", ".join(map(str, choices)), got=repr(got), fix=fix)
+
+
+def check_range(name: str, value: Any, least: float, most: float = inf, *, whole: bool = False) -> None:
+    """Raise `InputError` unless a value is a finite number from `least` to `most`: NaN is nowhere, text no number."""
+    kind: Any = Integral if whole else Real
+    if not (isinstance(value, kind) and least <= value <= most and value < inf):
+        number = "whole number" if whole or {type(least), type(value)} == {int} else "number"
+        span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
+        fix = "correct the value"
+        raise InputError(f"{name} cannot be {value!r}", expected=f"a {number} {span}", got=repr(value), fix=fix)
 
 
 def check_names(
@@ -53,14 +64,6 @@ def check_enough(problem: str, n: int, least: int, *, fix: str) -> None:
     """Raise `InputError` if there are fewer than the least number."""
     if n < least:
         raise InputError(problem, expected=f"at least {least}", got=n, fix=fix)
-
-
-def check_range(name: str, value: float, least: float, most: float = inf) -> None:
-    """Raise `InputError` unless a number is finite and from `least` to `most`: NaN is nowhere."""
-    if not (least <= value <= most and abs(value) < inf):
-        kind = "whole number" if isinstance(least, int) and isinstance(value, int) else "number"
-        span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
-        raise InputError(f"{name} cannot be {value!r}", expected=f"a {kind} {span}", got=value, fix="correct the value")
 
 
 def check_once(problem: str, table: DataFrame, keys: Iterable[str], *, fix: str) -> None:
@@ -105,7 +108,14 @@ def reading(
 
 
 def check_eval(model: nn.Module) -> None:
-    """Raise `InputError` if the model is in training mode."""
+    """Raise `InputError` unless the model is a torch module in eval mode."""
+    if not hasattr(model, "training"):
+        raise InputError(
+            "this is not a network",
+            expected="a torch.nn.Module",
+            got=f"a {type(model).__name__}",
+            fix="give the network itself, or a module whose forward calls it",
+        )
     if model.training:
         raise InputError(
             "the model is in training mode",

@@ -11,12 +11,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from tqdm import asyncio, auto
 
 from nbtools.errors import InputError
 
 # For tqdm's `disable`: nobody watches a bar where this says so, or (None) without a terminal.
 QUIET = "TQDM_DISABLE" in os.environ or None
+
+
+class Bar(auto.tqdm):
+    """tqdm's bar; in a log, which is neither a terminal nor a notebook, a line a minute if it takes that long."""
+
+    def __init__(self, *args: Any, **options: Any):
+        in_notebook = auto.tqdm is not asyncio.tqdm
+        log = {"file": _Lines(sys.stderr), "delay": 60, "mininterval": 60, "maxinterval": 60}
+        super().__init__(*args, **({} if in_notebook or sys.stderr.isatty() else log), **options)
+
+
+class _Lines:
+    """A stream on which a state of a bar is a line of its own, where it would go over the one before."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self._stream.write(line + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)

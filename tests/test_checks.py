@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,25 @@ def test_a_choice_is_refused_with_the_list_of_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "limits", "expected"),
+    [
+        (0, {"least": 1, "whole": True}, "a whole number from 1 on"),
+        (1.5, {"least": 1, "whole": True}, "a whole number from 1 on"),
+        ("5", {"least": 1, "whole": True}, "a whole number from 1 on"),
+        (float("inf"), {"least": 0}, "a number from 0 on"),
+        (None, {"least": 0}, "a number from 0 on"),
+        (float("nan"), {"least": 0, "most": 1}, "a number from 0 to 1"),
+        (1.01, {"least": 0, "most": 1}, "a number from 0 to 1"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(value: object, limits: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=rf"alpha cannot be {value!r}\n  expected: {expected}\n  got:      {value!r}"):
+        check_range("alpha", value, **limits)
+    check_range("alpha", np.int64(1), 1, 1, whole=True)
+    check_range("alpha", np.float32(0.5), 0, 1)
+
+
+@pytest.mark.parametrize(
     ("table", "got"),
     [(pd.DataFrame({"a": [1]}), "1 rows, without b, c"), (pd.DataFrame(columns=["a", "b", "c"]), "0 rows")],
 )
@@ -47,25 +66,10 @@ def test_too_few_are_refused() -> None:
         check_enough("no draw", 1, 2, fix="ask for more")
 
 
-@pytest.mark.parametrize("value", [-1, 1.01, math.nan, math.inf, -math.inf])
-def test_a_number_outside_its_range_is_refused_with_the_range(value: float) -> None:
-    for inside in (0, 0.5, 1):
-        check_range("α", inside, 0, 1)
-    with pytest.raises(InputError, match=r"^α cannot be .*\n  expected: a (whole )?number from 0 to 1\n"):
-        check_range("α", value, 0, 1)
-
-
-@pytest.mark.parametrize("value", [0, -5, math.inf])
-def test_a_range_may_have_no_end(value: float) -> None:
-    check_range("steps", 10**400, 1)
-    with pytest.raises(InputError, match=r"expected: a (whole )?number from 1 on\n"):
-        check_range("steps", value, 1)
-
-
 CHOSEN: dict[str, Callable[[int], object]] = {
     "rows": lambda n: data.choose_rows(10, n - 1),
     "the share to validate on": lambda n: data.split_rows(10, n - 0.5),
-    "batch_size": lambda n: models.predict(nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), n),
+    "batch_size": lambda n: models.predict(nn.Conv2d(3, 1, 1).eval(), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), n),
     "columns": lambda n: plots.image_grid(np.zeros((2, 3, 3, 3), np.uint8), ["a", "b"], n, title="x"),
     "n_boot": lambda n: metrics.bootstrap_ci(np.arange(5.0), n_boot=n),
     "n_permutations": lambda n: metrics.compare(pd.DataFrame(), 0.1, ["V1"], ["none"], n_permutations=n),

@@ -31,3 +31,15 @@ def test_what_a_model_lacks_is_left_out():
 def test_a_model_in_training_is_refused():
     with pytest.raises(InputError, match="training mode"):
         read_out(build(GuidedNet, 0, "small_resnet", TEN, 5), PIXELS, ["pooled"])
+
+
+@pytest.mark.parametrize("model", [torch.nn.Linear(2, 2).eval(), torch.nn.Identity().eval()])
+def test_a_network_of_another_library_names_no_read_outs(model):
+    with pytest.raises(InputError, match="names no read-outs"):
+        read_out(model, PIXELS, ["pooled"])
+
+
+def test_weights_of_another_precision_read_out_in_float32():
+    found = read_out(freeze(build(GuidedNet, 0, "small_resnet", TEN, 0)).double(), PIXELS, ["pooled"])["pooled"]
+    expected = read_out(freeze(build(GuidedNet, 0, "small_resnet", TEN, 0)), PIXELS, ["pooled"])["pooled"]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

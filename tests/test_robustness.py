@@ -89,6 +89,7 @@ def test_accuracy_of_each_run_and_budget():
         "n",
         "n_seeds",
         "n_subjects",
+        "unconverged",
     ]
     assert len(table) == 3 * 2 * 3
     run = table[(table["condition"] == "V4") & (table["seed"] == 1)]
@@ -153,6 +154,17 @@ def test_only_a_euclidean_budget_may_pass_one():
         robust_accuracy(table.assign(attack="LinfPGD"), by=("attack", "condition", "seed"))
 
 
+def test_what_did_not_converge_is_shown_beside_the_accuracy():
+    table = decisions(seeds=(0,)).assign(converged=True)
+    assert (robust_accuracy(table)["unconverged"] == 0).all()
+    assert (robust_accuracy(table.drop(columns="converged"))["unconverged"] == 0).all()
+    table.loc[(table["epsilon"] == 1 / 255) & (table["image_id"] < "img010"), "converged"] = False
+    scores = robust_accuracy(table)
+    assert scores.groupby("epsilon")["unconverged"].unique().tolist() == [[0.0], [0.25], [0.0]]
+    with pytest.raises(InputError, match="True or False"):
+        robust_accuracy(table.assign(converged=table["converged"].astype(str)))
+
+
 def test_correctness_of_a_budget_that_was_not_run():
     with pytest.raises(InputError, match="2/255"):
         correctness(decisions(), 3 / 255, ("V1",))
@@ -169,7 +181,7 @@ def spoiled(kind):
     table = decisions().reset_index(drop=True)
     match kind:
         case "no column":
-            return table.drop(columns="margin")
+            return table.drop(columns="prediction")
         case "no rows":
             return table.iloc[:0]
         case "twice":
@@ -211,6 +223,14 @@ def test_malformed_decisions_are_refused(kind):
         check_decisions(spoiled(kind))
     with pytest.raises(InputError):
         robust_accuracy(spoiled(kind), by=("condition",))
+
+
+def test_classes_may_have_names_and_margins_may_be_missing():
+    table = decisions().drop(columns="margin")
+    named = table.assign(**{name: "class " + table[name].astype(str) for name in ("label", "prediction")})
+    pd.testing.assert_frame_equal(robust_accuracy(named), robust_accuracy(table))
+    with pytest.raises(InputError, match="both integer or both text"):
+        robust_accuracy(table.assign(label=table["label"].astype(str)))
 
 
 def test_good_decisions_pass():

@@ -146,9 +146,24 @@ def test_the_target_is_what_the_model_says() -> None:
     assert (model(points[1]).argmax(1) == 2).all()
 
 
+def test_an_attack_that_did_not_converge_is_no_answer() -> None:
+    bench = Bench({"cat": linear()}, images(), (0.001, 8.0))
+    choice = Choice(str(bench.images.ids[0]), ("cat",), attack="L2CarliniWagner", steps=1, level=0.001)
+    bench.compute(choice, "cat")
+    seen = view(bench, choice)
+    assert seen.path["converged"].tolist() == [True, False, bool(seen.path["reached"].iloc[-1])]
+    assert seen.panels[0].verdict.endswith("but the attack did not converge")
+    enough = replace(choice, attack="LinfPGD", steps=10)
+    bench.compute(enough, "cat")
+    assert "converge" not in view(bench, enough).panels[0].verdict
+    nowhere = Bench({"cat": linear()}, images(), (0.001,))
+    nowhere.compute(choice, "cat")
+    assert view(nowhere, choice).panels[0].flip == "no answer: the attack did not converge; give it 10 steps or more"
+
+
 @pytest.mark.parametrize("target", [-1, 3])
 def test_a_target_that_is_no_class(target: int) -> None:
-    with pytest.raises(InputError, match="none of the model's classes"):
+    with pytest.raises(InputError, match="the target cannot be"):
         perturb_towards(linear(), to_float(images().pixels), target, [0.1])
 
 

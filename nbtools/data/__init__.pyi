@@ -33,6 +33,7 @@ from .images.classified import (
 )
 from .images.corruptions import corruptions as corruptions, load_corruption as load_corruption
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
+from .images.decisions import read_decisions as read_decisions
 from .images.imagenet import prepare_imagenet as prepare_imagenet
 from .images.labels import label_stimuli as label_stimuli, load_labels as load_labels
 from .images.own import photographs as photographs, read_image as read_image, with_photographs as with_photographs

@@ -13,7 +13,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, percentile_interval, resampled_means
 
-DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction", "margin")
+DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction")
 # What tells one run's decisions from another's, where a table holds several.
 RUN_COLUMNS: tuple[str, ...] = ("condition", "seed", "attack", "subject")
 
@@ -30,7 +30,8 @@ def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> Non
     ----------
     table : DataFrame
         The decisions: ``image_id`` (str), ``label`` (int), ``epsilon`` (float, pixel units in [0, 1], 0 is
-        clean), ``prediction`` (int), ``margin`` (float), and the columns that name the run.
+        clean), ``prediction`` (int), and the columns that name the run; where there are ``margin`` (float) and
+        ``converged`` (bool), these too. Classes may have names in place of numbers, in both columns.
     by : sequence of str, optional
         The columns that name a run; by default those of `RUN_COLUMNS` that the table has.
 
@@ -59,6 +60,7 @@ def robust_accuracy(
     by : sequence of str
         Columns to group by. Where the table has a ``seed`` or ``subject`` that is not among them, they are
         averaged and the interval covers images *and* seeds and subjects; otherwise it covers images only.
+        Where the table has ``converged`` (`attacks.sweep`), it says which decisions are answers of the attack.
     level : float
         Coverage of the interval.
     seed : int
@@ -68,7 +70,8 @@ def robust_accuracy(
     -------
     DataFrame
         One row per group × ε: the ``by`` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high``
-        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``. At an accuracy of exactly 0 or 1
+        (fractions), ``n`` (images), ``n_seeds``, ``n_subjects``, ``unconverged`` (the fraction that stands because
+        the attack did not converge: by so much the accuracy may be too high). At an accuracy of exactly 0 or 1
         a bootstrap interval has no width: read ``n``.
 
     Raises
@@ -79,6 +82,7 @@ def robust_accuracy(
     by, decisions = as_names(by), plain(decisions)
     pooled = [column for column in ("subject", "seed") if column in decisions and column not in by]
     check_decisions(decisions, [*by, *pooled])
+    decisions = decisions.assign(converged=decisions.get("converged", True))
     parts = []
     for named, group in groups_of(decisions, by):
         epsilons = sorted(group["epsilon"].unique())
@@ -86,7 +90,8 @@ def robust_accuracy(
         # One seed of the bootstrap for all groups: groups with the same images draw the same ones (paired).
         bounds = ci(percentile_interval(resampled_means(np.moveaxis(right, 0, -1), seed=seed), level))
         _, n, n_subjects, n_seeds = right.shape
-        counts = {"n": n, "n_seeds": n_seeds, "n_subjects": n_subjects}
+        answered = group.groupby("epsilon")["converged"].mean().to_numpy()
+        counts = {"n": n, "n_seeds": n_seeds, "n_subjects": n_subjects, "unconverged": 1 - answered}
         scores = {"epsilon": epsilons, "accuracy": right.mean(axis=(1, 2, 3)), **bounds, **counts}
         parts.append(pd.DataFrame({**named, **scores}))
     return pd.concat(parts, ignore_index=True)
@@ -153,9 +158,18 @@ def _grid(decisions: pd.DataFrame, first: str, order: Sequence[Hashable]) -> np.
 def _check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:
     problem, fix = "this is not a table of decisions", "make decisions with nbtools.attacks, or rename your columns"
     check_table(problem, table, (*DECISION_COLUMNS, *by), fix=fix)
-    other = [name for name in ("label", "prediction") if not pd.api.types.is_integer_dtype(table[name])]
+    answers = ("label", "prediction")
+    named = all(pd.api.types.is_string_dtype(table[name]) for name in answers)
+    other = [name for name in answers if not named and not pd.api.types.is_integer_dtype(table[name])]
+    if "converged" in table and not pd.api.types.is_bool_dtype(table["converged"]):
+        raise InputError(problem, expected="converged: True or False", got=str(table["converged"].dtype), fix=fix)
     if other:
-        raise InputError(problem, expected="integer label, prediction", got=f"other {', '.join(other)}", fix=fix)
+        raise InputError(
+            problem,
+            expected="label and prediction, both integer or both text",
+            got=f"other {', '.join(other)}",
+            fix=fix,
+        )
 
 
 def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
@@ -163,7 +177,7 @@ def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
     euclidean = table["attack"].astype(str).str.startswith("L2") if "attack" in table else False
     wrong = {
         "missing values": int(table[[*DECISION_COLUMNS, *by]].isna().to_numpy().sum()),
-        "infinite margins": int(np.isinf(table["margin"].to_numpy(float)).sum()),
+        "margins that are not finite": int((~np.isfinite(np.asarray(table.get("margin", []), float))).sum()),
         "ε outside [0, 1]": int((~table["epsilon"].between(0, np.where(euclidean, np.inf, 1))).sum()),
         "images with two labels": int((table.groupby("image_id")["label"].nunique() > 1).sum()),
     }

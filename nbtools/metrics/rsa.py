@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike
 from rsatoolbox.data import Dataset
 from rsatoolbox.inference import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs, calc_rdm, compare as compare_rdms, concat
-from tqdm.auto import tqdm
 
 from nbtools.checks import check_choice, check_counts, check_enough, check_range
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 from nbtools.metrics.stats import ratio
+from nbtools.processes import Bar
 
 # Our name → rsatoolbox's; docs/methods.md says which is apt where.
 METHODS = {
@@ -233,7 +233,7 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     rng = np.random.default_rng(seed)
     labels = pd.MultiIndex.from_product([_names(a), _names(b)])
     rows = [_grouped(a, b, method)]
-    for _ in tqdm(range(n_boot), "resamples", leave=False, disable=None):
+    for _ in Bar(range(n_boot), "resamples", leave=False, disable=None):
         chosen = _resample(rng, a.n_cond, method)
         rows.append(_grouped(a.subsample_pattern("index", chosen), b.subsample_pattern("index", chosen), method))
     pairs = [(draw, *first, *second) for draw in range(n_boot + 1) for first, second in labels]

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbtools.checks import as_names, check_counts, check_eval, check_labels, check_pixels, check_range, check_table
+from nbtools.classifiers import Classifier, differentiating
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
 
 
+@differentiating
 def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 256) -> Tensor:
     """Return ‖∇ₓ CE(model(x), label)‖² of every image.
 
@@ -48,12 +50,13 @@ def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: in
     """
     check_eval(model)
     check_pixels(x)
-    check_range("batch_size", batch_size, 1)
+    check_range("batch_size", batch_size, 1, whole=True)
+    judge, labels = Classifier(model), labels.clone()  # differentiable, even if made under torch.inference_mode
     batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
-    return torch.cat([_gradient(model, *batch).flatten(1).double().square().sum(1) for batch in batches])
+    return torch.cat([_gradient(judge, *batch).flatten(1).double().square().sum(1) for batch in batches])
 
 
-def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+def _gradient(model: Classifier, x: Tensor, labels: Tensor) -> Tensor:
     """Each image's gradient of its own loss; summing the losses keeps images apart."""
     here = x.detach().clone().requires_grad_(True)
     logits = model(here)
@@ -100,6 +103,7 @@ def smoothness(gradients: pd.DataFrame, by: Sequence[str] = ("condition", "epsil
     return pd.DataFrame(rows)
 
 
+@differentiating
 def loss_surface(
     model: nn.Module, x: Tensor, labels: Tensor, radius: float, n: int = 21, seed: int = 0
 ) -> pd.DataFrame:
@@ -141,7 +145,8 @@ def loss_surface(
         )
     check_eval(model)
     check_pixels(x)
-    uphill = _gradient(model, x, labels).sign()
+    judge, labels = Classifier(model), labels.clone()
+    uphill = _gradient(judge, x, labels).sign()
     generator = torch.Generator().manual_seed(seed)
     aside = (torch.randint(0, 2, x.shape, generator=generator) * 2 - 1).to(x)
     steps = torch.linspace(-radius, radius, n)
@@ -149,7 +154,7 @@ def loss_surface(
     with torch.no_grad():
         for a in steps.tolist():
             for b in steps.tolist():
-                logits = model((x + a * uphill + b * aside).clamp(0, 1))
+                logits = judge((x + a * uphill + b * aside).clamp(0, 1))
                 loss = float(F.cross_entropy(logits.double(), labels))
                 rows.append({"along_gradient": a, "along_random": b, "loss": loss})
     return pd.DataFrame(rows)

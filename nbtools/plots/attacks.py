@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -45,7 +46,8 @@ def attack_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, t
     Parameters
     ----------
     accuracy : DataFrame
-        ``robust_accuracy(decisions, by=("condition", "attack"))``: one row per condition × attack × ε.
+        ``robust_accuracy(decisions, by=("condition", "attack"))``: one row per condition × attack × ε. Where some of
+        its images are ``unconverged``, an attack is dotted.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
@@ -130,6 +132,8 @@ def _curves(table: pd.DataFrame, key: str, heads: Mapping[str, str], value: str,
         for attack, curve in part.groupby("attack", sort=False):
             name, curve = str(attack).removeprefix(norm), curve.sort_values("epsilon")
             look, shown = _LOOKS.get(name, _OTHER), _ONE_STEP.get(name, name)
+            if curve.get("unconverged", pd.Series(0.0)).any():
+                look, shown = replace(look, dash="dot"), f"{shown} (not converged)"
             add_curve(fig, curve["epsilon"] * scale, curve, value, shown, look=look, bars="cross", **place)
         ticks = thinned(np.sort(table.loc[table["attack"].str.startswith(norm), "epsilon"].unique())) * scale
         fig.update_xaxes(tickvals=ticks, ticktext=[f"{tick:.4g}" for tick in ticks], **place)

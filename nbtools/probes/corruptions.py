@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from nbtools.checks import check_same_classes
 from nbtools.data.images.corruptions import load_corruption
@@ -15,6 +14,7 @@ from nbtools.data.images.sets import ImageSet
 from nbtools.metrics.tables import stacked
 from nbtools.models.networks import Network
 from nbtools.models.read_outs import decided, predict
+from nbtools.processes import Bar
 
 
 def decide_corrupted(
@@ -48,7 +48,7 @@ def decide_corrupted(
     check_same_classes(clean.classes, *networks.values())
     size, classes = clean.pixels.shape[-1], clean.classes
     parts = []
-    for row in tqdm(list(there.itertuples()), "corruptions", disable=None):
+    for row in Bar(list(there.itertuples()), "corruptions", disable=None):
         images = load_corruption(folder, row.corruption, row.severity, size, classes)
         images = images[images.rows(clean.ids)]
         parts.append(_decide(networks, images).assign(corruption=row.corruption, severity=row.severity))

@@ -46,7 +46,7 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
     with locked(folder / EXECUTED):  # another process at this run may be the same job, started again: wait for it
         if _finished_before(folder):
             return 0
-        print(f"running {notebook} into {folder}", flush=True)
+        print(f"running {notebook} into {folder}\n", end="", flush=True)  # one write: other runs print beside it
         status = _execute(notebook, parameters, folder / EXECUTED)
         if status:
             (folder / folders.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished
@@ -67,7 +67,7 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
 
 def _finished_before(folder: Path) -> bool:
     if finished := folders.stale(folder) == []:
-        print(f"finished before: {folder}")
+        print(f"finished before: {folder}\n", end="")
     return finished
 
 

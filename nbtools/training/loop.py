@@ -16,14 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from nbtools.checks import check_choice, check_range
 from nbtools.data.images.views import Augmentation, draw_boxes
 from nbtools.devices import launch, make_fabric, memory_advice, share_statistics
 from nbtools.errors import Helped, InputError
 from nbtools.models.networks import freeze
-from nbtools.processes import on_sigterm, place
+from nbtools.processes import Bar, on_sigterm, place
 from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoint, made_with
 
 Batch = tuple[Tensor, ...]
@@ -239,7 +238,7 @@ def _train_epoch(
     config: TrainConfig,
     state: Progress,
     keeper: Keeper,
-    bar: tqdm,
+    bar: Bar,
 ) -> None:
     module.train()
     n_steps = _n_steps(rows, config)
@@ -319,9 +318,9 @@ def _evaluate(fabric: Any, module: nn.Module, make_batch: MakeBatch, rows: Tenso
     return meter.means(fabric)
 
 
-def _progress(rows: Tensor, config: TrainConfig, state: Progress, fabric: Any) -> tqdm:
+def _progress(rows: Tensor, config: TrainConfig, state: Progress, fabric: Any) -> Bar:
     n_steps = _n_steps(rows, config)
-    return tqdm(
+    return Bar(
         total=config.epochs * n_steps,
         initial=state.epoch * n_steps + state.step,
         desc="training",

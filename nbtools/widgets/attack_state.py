@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.attacks.interface import perturb
+from nbtools.attacks.interface import attacked
 from nbtools.attacks.table import ATTACKS
-from nbtools.attacks.targeted import perturb_towards
+from nbtools.attacks.targeted import Towards
 from nbtools.checks import check_same_classes
+from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
 
@@ -78,6 +79,8 @@ class AttackPath:
         The class the attack moves away from: the image's own, or what the network says where it has none.
     target : int or None
         The class the attack pushes towards.
+    ended : bool
+        Whether the attack came to its end: only then a picture it did not turn says something.
     """
 
     levels: tuple[float, ...]
@@ -86,6 +89,7 @@ class AttackPath:
     probabilities: Tensor
     label: int
     target: int | None = None
+    ended: bool = True
 
     @property
     def predictions(self) -> Tensor:
@@ -96,6 +100,11 @@ class AttackPath:
     def reached(self) -> Tensor:
         """Whether the attack has what it wants at every ε, bool (n_levels,)."""
         return self.predictions != self.label if self.target is None else self.predictions == self.target
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether there is an answer at every ε, bool (n_levels,): the clean image, a find, or an attack that ended."""
+        return self.reached | self.ended | (torch.tensor(self.levels) == 0)
 
     @property
     def flip(self) -> float | None:
@@ -157,18 +166,17 @@ def attack_path(
         If the image is not of the network's classes, and as `attacks.perturb`.
     """
     check_same_classes(image.classes, model)
-    watched = _watched(model, tick)
+    watched = Classifier(_watched(model, tick))
     x = to_float(image.pixels)
-    own = torch.where(image.labels < 0, _logits(watched, x).argmax(1), image.labels)
+    own = torch.where(image.labels < 0, logits_of(watched, x).argmax(1), image.labels)
     radii = [radius(level, attack, x[0].numel()) for level in levels]
-    if target is None:
-        points = perturb(watched, x, own, radii, attack=attack, steps=steps, seed=seed)
-    else:
-        points = perturb_towards(watched, x, target, radii, attack=attack, steps=steps, seed=seed)
-    pixels = torch.cat([x, points[:, 0].detach()])
+    fooled, about = (watched, own) if target is None else (Towards(watched, target), torch.zeros_like(own))
+    found = attacked(fooled, x, about, radii, attack, steps, seed=seed)
+    pixels = torch.cat([x, found.points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
-    logits = torch.cat([_logits(watched, point[None]) for point in pixels])
-    return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), logits.softmax(1).cpu(), int(own), target)
+    logits = torch.cat([logits_of(watched, point[None]) for point in pixels])
+    said, ended = logits.softmax(1).cpu(), bool(found.ended)
+    return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), said, int(own), target, ended)
 
 
 def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:
@@ -176,11 +184,6 @@ def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:
     watched = nn.Sequential(model).train(model.training)
     watched.register_forward_pre_hook(lambda *_: tick())
     return watched
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    return model(x)
 
 
 @dataclass

@@ -9,8 +9,6 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY
 from nbtools.data.brains import nsd
@@ -19,6 +17,7 @@ from nbtools.data.brains.sessions import Session, read_session, regions_of, sess
 from nbtools.data.brains.volumes import Grid
 from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
+from nbtools.processes import Bar
 
 LOADER = 1  # raise it when the same volume would give other numbers
 
@@ -75,7 +74,7 @@ def prepare_nsd(
     failed: dict[int, InputError] = {}
     with _workers(jobs) as pool:
         waiting = {pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in to_do}
-        for done in tqdm(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
+        for done in Bar(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
             if isinstance(error := done.exception(), InputError):
                 failed[waiting[done]] = error
             elif error:

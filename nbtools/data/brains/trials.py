@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from nbtools.data.brains.responses import RoiTrials, count_repeats
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.volumes import check_grid
 from nbtools.errors import InputError
+from nbtools.processes import Bar
 
 
 def assemble(
@@ -45,7 +45,7 @@ def assemble(
     parts: list[Session] = []
     scaled: dict[str, list[NDArray[np.float32]]] = {}
     alive: dict[str, NDArray[np.bool_]] = {}
-    for number in tqdm(numbers, "sessions", disable=not progress):
+    for number in Bar(numbers, "sessions", disable=not progress):
         session = read(number)
         for roi in list(session.responses):
             values, varies = _scaled(session.responses.pop(roi), session.scale, zscore)

@@ -28,14 +28,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
-from tqdm.auto import tqdm
 
 from nbtools.checks import reading
 from nbtools.data.images.files import on_all_cores, readable
 from nbtools.data.study import home
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
-from nbtools.processes import QUIET
+from nbtools.processes import QUIET, Bar
 
 BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
@@ -284,7 +283,7 @@ def _append(source: Source, part: Path, marks: Path, records: list[Record]) -> s
     """Decode the images that are missing, add what they came from to `records`, return the sha256 of all pixels."""
     with part.open("rb") as before:
         digest = hashlib.file_digest(before, "sha256")
-    bar = tqdm(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
+    bar = Bar(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
     with part.open("ab") as pixels, marks.open("ab") as lines, bar:
         bar.update(len(records))
         for block in _decoded(source, len(records)):
