@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nbtools.checks import reading
 from nbtools.errors import InputError
+from nbtools.files import opened_hdf5
 
 TRIALS_PER_SESSION = 750
 BETA_SCALE = 300  # betas are int16: percent signal change × 300
@@ -146,10 +147,7 @@ def _gather(
 
 
 def _read_hdf5(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
-    with (
-        reading("the betas cannot be read", OSError, file=file, expected="an intact HDF5 file", fix=_AGAIN),
-        h5py.File(file, "r") as tree,
-    ):
+    with opened_hdf5(file, "the betas cannot be read", expected="an intact HDF5 file", fix=_AGAIN) as tree:
         dataset = tree.get("betas")
         if not isinstance(dataset, h5py.Dataset):
             raise InputError(

@@ -309,6 +309,9 @@ def _read_volume(file: Path) -> NDArray:
 
 def reading_volume(file: Path) -> AbstractContextManager[None]:
     """Tell what nibabel raises where a NIfTI file is missing or damaged as an `InputError`."""
-    kinds = nib.filebasedimages.ImageFileError, EOFError, OSError, RuntimeError, zlib.error
+    kinds = (
+        *(EOFError, OSError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError, zlib.error),
+        *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
+    )
     expected, fix = "a NIfTI volume (x, y, z)", "download nsddata/ppdata/subjXX/func1pt8mm again"
     return reading("a region volume cannot be read", *kinds, file=file, expected=expected, fix=fix)

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import STIMULI as IN_NSD, as_toml
 from nbtools.data.synthetic.anatomy import Anatomy, build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
@@ -175,8 +175,8 @@ class World:
         """The scanner's images, (n, size, size, 3)."""
         path = self.folder / STIMULI
         if path.exists():
-            with h5py.File(path) as file:
-                return file["imgBrick"][:]
+            with opened_stimuli(path) as brick:
+                return brick[:]
         chunk = chunk_size(self.settings.image_size)
         starts = range(0, len(self.scanner), chunk)
         return np.concatenate([self._render("scanner", self.scanner.iloc[i : i + chunk], i) for i in starts])
