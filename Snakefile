@@ -16,7 +16,7 @@ from functools import cache
 
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
-from nbtools.workflow import calibration, costs, graph, sizes
+from nbtools.workflow import calibration, costs, graph, plan, sizes
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -25,6 +25,11 @@ COSTS = costs.estimates(GRAPH, calibration.read_calibration(GRAPH.study))  # not
 FILE = study_file(GRAPH.study)
 SOURCES = {study: sizes.source_of(study) for study in GRAPH.studies}
 PREPARED = {}  # what a study's runs wait for, beside its file
+
+
+onstart:
+    for line in plan.left_out(GRAPH):
+        print(line, file=sys.stderr)
 
 
 def as_is(value):

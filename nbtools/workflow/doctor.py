@@ -18,7 +18,7 @@ from nbtools.data.brains import nsd
 from nbtools.data.brains.betas import TRIALS_PER_SESSION
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.measured import load_design, load_trials
-from nbtools.data.brains.responses import can_be_split
+from nbtools.data.brains.responses import Design, can_be_split
 from nbtools.data.brains.sessions import read_session, regions_of, session_files
 from nbtools.data.fetch.catalogue import N_SESSIONS
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
@@ -27,7 +27,7 @@ from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import FileInUse, InputError
 from nbtools.files import opened_hdf5, read_table
 from nbtools.runs import folders
-from nbtools.workflow.needs import SPLIT, TRAIN, VAL, lacking
+from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, lacking
 from nbtools.workflow.sizes import class_sizes
 from nbtools.workflow.tables import aligned
 
@@ -321,10 +321,12 @@ def _good(study: Study, found: list[Finding]) -> set[str]:
     """Name the parts of the study that are whole, as `nbtools.workflow.needs` names them."""
     good = {f.part for f in found} - {f.part for f in found if f.state != GOOD}
     subjects = [{f.part: f.state for f in found if f.subject == part.subject} for part in study.parts]
+    design = load_design(study) if "design" in good else Design(*np.zeros((2, 0), np.int64))
     derived = {
         "nsd": "regions" in good,
         "responses": all(map(_has_responses, subjects)),
-        SPLIT: "design" in good and _has_both(study),
+        TEST_SET: len(design.shared_ids) > 0,
+        SPLIT: can_be_split(len(design.shared_ids), len(design.training_ids)),
     }
     return good | {part for part, there in derived.items() if there}
 
@@ -333,12 +335,6 @@ def _has_responses(states: Mapping[str, str]) -> bool:
     """Whether there are volumes or prepared sessions, none of them damaged, and what says what they are of."""
     measured = {states.get("volumes", MISSING), states["prepared"]}
     return GOOD in measured <= {GOOD, MISSING} and {states["design"], states.get("regions", GOOD)} == {GOOD}
-
-
-def _has_both(study: Study) -> bool:
-    """Whether there are images to fit a predictor on, and shared ones to test it on."""
-    design = load_design(study)
-    return can_be_split(len(design.shared_ids), len(design.training_ids))
 
 
 def _rest(study: Study) -> Iterator[str]:

@@ -10,11 +10,12 @@ from functools import cache
 from nbtools.runs import folders
 
 TRAIN, VAL = "classification/train", "classification/val"
-SPLIT = "responses to train and to test on"
-_LOADERS = {
+SPLIT, TEST_SET = "responses to train and to test on", "images of the test set"
+_SAID_BY = {
     "load_design": "design",
     "load_trials": "responses",
     "load_responses": "responses",
+    "shared_ids": TEST_SET,
     "split_images": SPLIT,
     "load_stimuli": "stimuli",
     "load_training_images": TRAIN,
@@ -56,8 +57,8 @@ def needs_of(notebook: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        ``"design"``, ``"responses"``, ``"stimuli"``, `SPLIT`, `TRAIN`, `VAL`, and entries of `Study` that not
-        every study has, such as ``"cue_conflict"``.
+        ``"design"``, ``"responses"``, ``"stimuli"``, `TEST_SET`, `SPLIT`, `TRAIN`, `VAL`, and entries of `Study`
+        that not every study has, such as ``"cue_conflict"``.
     """
     parts = dict.fromkeys(part for statement in _in_any_case(notebook) for part in _parts(statement))
     return tuple(part for part in parts if not any(other.startswith(f"{part}/") for other in parts))
@@ -86,8 +87,8 @@ def _parts(node: ast.AST) -> Iterator[str]:
             return
         case ast.Call(func=ast.Attribute(attr="need"), args=[ast.Constant(value=str(part))]):
             yield part
-        case ast.Attribute(attr=name) if name in _LOADERS:
-            yield _LOADERS[name]
+        case ast.Attribute(attr=name) if name in _SAID_BY:
+            yield _SAID_BY[name]
     for below in ast.iter_child_nodes(node):
         yield from _parts(below)
 
