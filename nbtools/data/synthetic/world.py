@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import STIMULI as IN_NSD, as_toml
 from nbtools.data.synthetic.anatomy import Anatomy, build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
@@ -30,6 +29,7 @@ from nbtools.data.synthetic.subject import (
     plant_region,
     session_betas,
 )
+from nbtools.files import opened_hdf5
 
 Step = tuple[str, Callable[[], None]]  # what the progress bar says, and what is done
 Content = Callable[[], bytes]
@@ -175,8 +175,9 @@ class World:
         """The scanner's images, (n, size, size, 3)."""
         path = self.folder / STIMULI
         if path.exists():
-            with opened_stimuli(path) as brick:
-                return brick[:]
+            again = {"expected": "the images that were drawn for this study", "fix": "delete it: it is drawn again"}
+            with opened_hdf5(path, "the stimuli cannot be read", **again) as file:
+                return file["imgBrick"][:]
         chunk = chunk_size(self.settings.image_size)
         starts = range(0, len(self.scanner), chunk)
         return np.concatenate([self._render("scanner", self.scanner.iloc[i : i + chunk], i) for i in starts])
