@@ -56,6 +56,17 @@ def check_counts(problem: str, wrong: Mapping[str, int], *, expected: object, fi
         raise InputError(problem, expected=expected, got=found, fix=fix)
 
 
+def as_names(names: str | Iterable[str]) -> list[str]:
+    """Return names as a list: a single text is one name, not its letters."""
+    return [names] if isinstance(names, str) else list(names)
+
+
+def plain(table: DataFrame) -> DataFrame:
+    """Return a table whose categorical columns are what their categories are, numbers or text."""
+    categorical = table.select_dtypes("category")
+    return table.assign(**{str(name): values.astype(object).infer_objects() for name, values in categorical.items()})
+
+
 @contextmanager
 def reading(
     problem: str, *kinds: type[Exception], expected: object, fix: str, file: str | Path | None = None

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from nbtools.checks import reading
+from nbtools.checks import as_names, plain, reading
 from nbtools.errors import FileInUse, InputError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def require_space(folder: Path, n_bytes: int) -> None:
 
 
 def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a parquet table of plain columns: numbers, text, times.
+    """Read a parquet table of plain columns: numbers, text, times. Categories come back as what they are.
 
     Parameters
     ----------
@@ -112,18 +112,19 @@ def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     from pyarrow import ArrowException
     from pyarrow.parquet import read_schema
 
+    names = None if columns is None else as_names(columns)
     with reading(
         "the table cannot be read",
         *(OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, ArrowException),
         file=file,
-        expected=f"a parquet table with {', '.join(columns)}" if columns else "a parquet table of numbers and text",
+        expected=f"a parquet table with {', '.join(names)}" if names else "a parquet table of numbers and text",
         fix="make it again: a run's, by deleting its folder and running its notebook",
     ):
         # Such a column says which code makes its objects; older readers ran it.
         made = [field.name for field in read_schema(file) if _is_extension(field)]
         if made:
             raise ValueError(f"objects in {', '.join(made)}")
-        return pd.read_parquet(file, engine="pyarrow", columns=columns)
+        return plain(pd.read_parquet(file, engine="pyarrow", columns=names))
 
 
 def _is_extension(field: pyarrow.Field) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nbtools.checks import check_choice, check_counts, check_enough, check_once, check_table, reading
+from nbtools.checks import as_names, check_choice, check_counts, check_enough, check_once, check_table, plain, reading
 from nbtools.errors import InputError
 
 
@@ -58,3 +58,17 @@ def test_other_errors_and_those_that_say_more_pass() -> None:
         with pytest.raises(type(error)) as raised, reading("p", OSError, InputError, expected="", fix=""):
             raise error
         assert raised.value is error
+
+
+@pytest.mark.parametrize(("given", "names"), [("TO", ["TO"]), (("V1", "TO"), ["V1", "TO"]), ([], []), ("", [""])])
+def test_a_single_text_is_one_name(given: str | tuple[str, ...], names: list[str]) -> None:
+    assert as_names(given) == names
+
+
+def test_categories_come_back_as_what_they_are() -> None:
+    table = pd.DataFrame({"id": [3, 1], "label": ["b", "a"], "score": [0.5, None]})
+    categorical = table.astype({"id": "category", "label": "category"})
+    pd.testing.assert_frame_equal(plain(categorical), table)
+    assert plain(categorical[:0]).columns.tolist() == list(table)
+    missing = pd.DataFrame({"id": pd.Categorical([3, None])})
+    assert plain(missing)["id"].isna().tolist() == [False, True]

@@ -174,6 +174,20 @@ def test_predictor_scores_put_trained_beside_shuffled():
         plots.predictor_scores(table.assign(control="other"), title=TITLE)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_figures_say_that_there_is_no_ceiling(known):
+    table = pd.DataFrame({"roi": "TO", "voxel": range(4), "noise_ceiling": 40.0 if known else np.nan, "r": 0.3})
+    similar = pd.DataFrame([{"a": "none", "a_source": "pooled", "b": "TO", "similarity": 0.2}])
+    bounds = pd.DataFrame({"region": ["TO"], "lower": 0.4 if known else np.nan, "upper": 0.5 if known else np.nan})
+    figures = (
+        plots.noise_ceilings(table, title=TITLE),
+        plots.voxel_scores(table, title=TITLE),
+        plots.network_region(similar.assign(ci_low=0.1, ci_high=0.3), bounds, title=TITLE),
+    )
+    for figure in figures:
+        assert ("no ceiling" in figure.to_json()) == (not known)
+
+
 def test_voxel_scores_compare_r_with_the_root_of_the_ceiling():
     table = per_voxel()
     fig = plots.voxel_scores(table, title=TITLE)

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 from nbtools.errors import InputError
+from nbtools.metrics.comparisons import compare
 from nbtools.metrics.robustness import check_decisions, correctness, epsilon_label, robust_accuracy
+from nbtools.metrics.shape_bias import shape_bias
+from nbtools.metrics.visibility import MEASURES, mean_visibility
 
 EPSILONS = (0.0, 1 / 255, 2 / 255)
 
@@ -28,6 +31,43 @@ def decisions(conditions=("V1", "V4", "TO"), seeds=(0, 1), n_images=40, epsilons
         for image in range(n_images)
     ]
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+def one_by_one(table):
+    return [
+        robust_accuracy(table, by="condition"),
+        mean_visibility(table.assign(**dict.fromkeys(MEASURES, 0.5)), by="condition"),
+        shape_bias(clean(table).assign(shape="a", texture="b", prediction="a"), by="condition"),
+        compare(table, EPSILONS[1], "TO", "V1", n_permutations=20),
+    ]
+
+
+def clean(table):
+    return table[table["epsilon"] == 0]
+
+
+def test_one_name_is_a_list_of_one():
+    """Where names of columns or conditions come in: a text is one name, not its letters."""
+    table = decisions()
+    in_lists = [
+        robust_accuracy(table, by=["condition"]),
+        mean_visibility(table.assign(**dict.fromkeys(MEASURES, 0.5)), by=["condition"]),
+        shape_bias(clean(table).assign(shape="a", texture="b", prediction="a"), by=["condition"]),
+        compare(table, EPSILONS[1], ["TO"], ["V1"], n_permutations=20),
+    ]
+    for alone, listed in zip(one_by_one(table), in_lists, strict=True):
+        pd.testing.assert_frame_equal(alone, listed)
+    np.testing.assert_array_equal(correctness(table, 0, "TO"), correctness(table, 0, ["TO"]))
+
+
+@pytest.mark.parametrize(
+    "columns", [["condition"], ["label"], ["prediction"], ["image_id", "seed", "label", "condition"]]
+)
+def test_columns_may_be_categories(columns):
+    table, categories = decisions(), decisions().astype(dict.fromkeys(columns, "category"))
+    for plain, categorical in zip(one_by_one(table), one_by_one(categories), strict=True):
+        pd.testing.assert_frame_equal(plain, categorical, check_categorical=False)
+    check_decisions(categories)
 
 
 @pytest.mark.parametrize(

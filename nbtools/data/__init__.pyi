@@ -18,6 +18,7 @@ from .brains.responses import (
     RoiTrials as RoiTrials,
     average_repeats as average_repeats,
     average_within_sessions as average_within_sessions,
+    equal_repeats as equal_repeats,
     fit_basis as fit_basis,
     project as project,
     reconstruct as reconstruct,

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_enough, check_table
+from nbtools.checks import as_names, check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import correctness
 from nbtools.metrics.stats import ROUNDING, ci, defined, holm, percentile_interval, ratio, resampled_means, trend_test
@@ -57,6 +57,7 @@ def compare(
     p: the sign of each image's difference is flipped at random (Fisher's test for pairs), which asks about other
     images for these very networks. A difference between *regions* needs other seeds and other subjects.
     """
+    conditions, controls = as_names(conditions), as_names(controls)
     names = list(dict.fromkeys([*conditions, *controls]))
     clean, robust = (dict(zip(names, correctness(decisions, e, names), strict=True)) for e in (0.0, epsilon))
     rows = []
@@ -166,7 +167,7 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         If a column is missing, a direction is neither 1 nor −1 or not the measure's only one, a measure has two
         scores of one region or lacks one, or as `stats.trend_test`.
     """
-    problem = "these scores cannot be tested along the hierarchy"
+    regions, problem = as_names(regions), "these scores cannot be tested along the hierarchy"
     fix = "run the analyses for all the regions that are compared"
     check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
     groups = list(scores[scores["condition"].isin(regions)].groupby("measure", sort=False))

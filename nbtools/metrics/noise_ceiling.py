@@ -145,12 +145,17 @@ def voxel_ceilings(responses: ArrayLike, image_ids: ArrayLike, **repeats: int) -
     Returns
     -------
     DataFrame
-        One row per voxel: ``voxel`` (from 0), then these columns, in percent of variance.
+        One row per voxel: ``voxel`` (from 0), then these columns, in percent of variance; missing where no image was
+        shown twice: nothing tells noise from signal then.
 
     Raises
     ------
     InputError
         As `ncsnr`, `noise_ceiling`.
     """
-    snr = ncsnr(np.asarray(responses), np.asarray(image_ids))
+    values, ids = np.asarray(responses), np.asarray(image_ids)
+    check_rows("responses", values, ids)
+    if len(np.unique(ids)) == len(ids):
+        return pd.DataFrame({"voxel": range(values.shape[1]), **dict.fromkeys(repeats, np.nan)})
+    snr = ncsnr(values, ids)
     return pd.DataFrame({"voxel": range(len(snr)), **{name: noise_ceiling(snr, n=n) for name, n in repeats.items()}})

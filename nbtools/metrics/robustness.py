@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import as_names, check_counts, check_once, check_table, plain
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
@@ -40,7 +40,8 @@ def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> Non
         If a column is missing or of another type, a value is missing or not finite, ε is outside [0, 1], an
         image has two labels, an image × ε occurs twice in a run, or an image lacks an ε that its run has.
     """
-    by = [column for column in RUN_COLUMNS if column in table] if by is None else list(by)
+    table = plain(table)
+    by = [column for column in RUN_COLUMNS if column in table] if by is None else as_names(by)
     _check_columns(table, by)
     _check_values(table, by)
     _check_grid(table, by)
@@ -75,6 +76,7 @@ def robust_accuracy(
     InputError
         As `check_decisions`, or if a ``by`` column is missing.
     """
+    by, decisions = as_names(by), plain(decisions)
     pooled = [column for column in ("subject", "seed") if column in decisions and column not in by]
     check_decisions(decisions, [*by, *pooled])
     parts = []
@@ -113,6 +115,7 @@ def correctness(decisions: pd.DataFrame, epsilon: float, conditions: Sequence[st
         As `check_decisions`; if ε or a condition is not in the table; if conditions were not tested on the
         same images, subjects and seeds.
     """
+    conditions, decisions = as_names(conditions), plain(decisions)
     check_decisions(decisions, ["condition", *(name for name in ("subject", "seed") if name in decisions)])
     at_epsilon = decisions[np.isclose(decisions["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
     missing = [name for name in conditions if name not in set(at_epsilon["condition"])]

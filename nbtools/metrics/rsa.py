@@ -249,12 +249,13 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per region: ``region``, ``source``, ``lower``, ``upper``, ``n_repeats``, ``n_images``, ``method``.
+        One row per region: ``region``, ``source``, ``lower``, ``upper``, ``n_repeats``, ``n_images``, ``method``. The
+        bounds are missing where a region has one RDM only.
 
     Raises
     ------
     InputError
-        If the method is unknown or a region has one RDM only.
+        If the method is unknown.
 
     Notes
     -----
@@ -265,11 +266,11 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     rows = []
     for source, name in _names(regions):
         part = regions.subset("name", name).subset("source", source)
-        fix = "make an RDM of each repeat with repeat_rdms"
-        check_enough(f"{name}: one RDM has no noise ceiling", part.n_rdm, 2, fix=fix)
-        with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
-            warnings.filterwarnings("ignore", "Noise ceiling for tau")
-            lower, upper = boot_noise_ceiling(part, method=METHODS[method])
+        lower = upper = np.nan
+        if part.n_rdm > 1:
+            with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
+                warnings.filterwarnings("ignore", "Noise ceiling for tau")
+                lower, upper = boot_noise_ceiling(part, method=METHODS[method])
         found = {"region": name, "source": source, "lower": float(lower), "upper": float(upper)}
         rows.append({**found, "n_repeats": part.n_rdm, "n_images": part.n_cond, "method": method})
     return pd.DataFrame(rows)

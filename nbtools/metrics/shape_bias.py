@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import as_names, check_counts, check_once, check_table, plain
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, defined, percentile_interval, ratio, resampled_means
 
@@ -44,6 +44,7 @@ def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition",), seed
     Geirhos et al. (2019): among trials whose shape and texture classes differ, correct-shape / (correct-shape +
     correct-texture) decisions. Decisions for a third class do not count.
     """
+    by, decisions = as_names(by), plain(decisions)
     _check(decisions, by)
     trials = decisions[decisions["shape"] != decisions["texture"]]
     trials = trials.assign(

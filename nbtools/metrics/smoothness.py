@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbtools.checks import check_counts, check_eval, check_labels, check_pixels, check_table
+from nbtools.checks import as_names, check_counts, check_eval, check_labels, check_pixels, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
@@ -59,7 +61,7 @@ def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     return gradient
 
 
-def smoothness(gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "epsilon"), seed: int = 0) -> pd.DataFrame:
+def smoothness(gradients: pd.DataFrame, by: Sequence[str] = ("condition", "epsilon"), seed: int = 0) -> pd.DataFrame:
     """Average squared gradients over images, with bootstrap intervals.
 
     Parameters
@@ -83,6 +85,7 @@ def smoothness(gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "eps
     InputError
         If a column is missing or a value is negative or not finite.
     """
+    by = as_names(by)
     problem, fix = "this is not a table of squared gradients", "make it with squared_gradient"
     check_table(problem, gradients, ("image_id", "gradient", *by), fix=fix)
     impossible = ~np.isfinite(gradients["gradient"]) | (gradients["gradient"] < 0)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.checks import check_eval
+from nbtools.checks import as_names, check_eval
 from nbtools.data.images.sets import to_float
 from nbtools.models.networks import Network
 
@@ -51,7 +51,7 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
     check_eval(model)
     device = next(model.parameters()).device
     chunks = [model.features(to_float(chunk.to(device))) for chunk in pixels.split(batch_size)]
-    return {name: torch.cat([chunk[name].cpu() for chunk in chunks]) for name in names if name in chunks[0]}
+    return {name: torch.cat([chunk[name].cpu() for chunk in chunks]) for name in as_names(names) if name in chunks[0]}
 
 
 def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pooled") -> dict[Key, np.ndarray]:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
+from nbtools.checks import as_names
 from nbtools.conditions import color
 from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
@@ -60,7 +61,7 @@ def region_view(
     InputError
         If a table lacks a column or the region.
     """
-    of_region = []
+    names, of_region = as_names(names), []
     wanted = (("noise_ceiling",), ("r", "noise_ceiling"), ("pattern_r", "control"))
     for table, columns in zip((ceilings, voxels, pattern), wanted, strict=True):
         check_drawable(table, ("roi", *columns))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nbtools.checks import as_names
 from nbtools.conditions import color
 from nbtools.plots.marks import add_key
 from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels
@@ -36,7 +37,7 @@ def regions(volume: Nifti1Image, names: Sequence[str], *, title: str) -> Figure:
     from matplotlib.colors import ListedColormap
     from nilearn import plotting
 
-    figure = plt.figure(figsize=(11, 2.8))
+    names, figure = as_names(names), plt.figure(figsize=(11, 2.8))
     palette = ListedColormap([color(roi) for roi in names])
     look: dict = {"alpha": 1, "black_bg": False, "annotate": False, "draw_cross": False, "colorbar": False}
     slices: dict = {"display_mode": "z", "cut_coords": 6, "bg_img": None}
@@ -58,7 +59,8 @@ def noise_ceilings(
     Parameters
     ----------
     table : DataFrame
-        One row per voxel: ``roi``, ``voxel``, ``noise_ceiling`` (percent of variance).
+        One row per voxel: ``roi``, ``voxel``, ``noise_ceiling`` (percent of variance; missing in all where no image was
+        shown twice).
     published : mapping of roi → (mean, SD), optional
         Values to compare with, drawn as open diamonds.
     title : str
@@ -79,6 +81,8 @@ def noise_ceilings(
         fig.add_violin(x0=place, y=values, points=False, spanmode="hard", **look, **said)
     stats = table.groupby("roi")["noise_ceiling"].agg(["mean", "std", "size"]).loc[rois]
     _mean_sd(fig, range(len(rois)), stats, "mean ± SD of voxels", "circle")
+    if table["noise_ceiling"].isna().all():
+        _say_no_ceiling(fig)
     shown = [roi for roi in rois if roi in (published or {})]
     if published and shown:
         known = pd.DataFrame([published[roi] for roi in shown], columns=["mean", "std"])
@@ -162,11 +166,18 @@ def add_control(fig: go.Figure, table: pd.DataFrame, roi: str, control: str, **o
 def add_voxels(fig: go.Figure, voxels: pd.DataFrame, roi: str, **options: Any) -> None:
     """Draw r of a region's voxels against the highest that their noise allows, and the line on which both agree."""
     panel = {"row": options["row"], "col": options["col"]}
+    if voxels["noise_ceiling"].isna().all():
+        _say_no_ceiling(fig, **panel)
     line = {"color": PALE, "width": 1.5}
     fig.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", **panel)
     ceiling = np.sqrt(voxels["noise_ceiling"].clip(lower=0) / 100)
     marker = {"color": color(roi), "size": 5, "opacity": 0.5}
     fig.add_scatter(x=ceiling, y=voxels["r"], mode="markers", name=roi, marker=marker, **options)
+
+
+def _say_no_ceiling(fig: go.Figure, **panel: int) -> None:
+    place = {"xref": "x domain", "yref": "y domain", "x": 0.5, "y": 0.02, "yanchor": "bottom"}
+    fig.add_annotation(text="no ceiling:<br>no image was shown twice", showarrow=False, **place, **panel)
 
 
 def _mean_sd(fig: go.Figure, x: Sequence[float], stats: pd.DataFrame, name: str, shape: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from nbtools.checks import as_names
 from nbtools.plots.marks import add_curve, look_of
 from nbtools.plots.networks import METRIC_LABELS
 from nbtools.plots.style import BESIDE, BOTTOM, TOP, panels
@@ -31,6 +32,7 @@ def compared_curves(histories: pd.DataFrame, metrics: Sequence[str], *, title: s
     InputError
         If the table is empty or lacks a column, or a metric is unknown or none was chosen.
     """
+    metrics = as_names(metrics)
     check_drawable(histories, ("run", "condition", "folder", "epoch", "split", *metrics))
     check_names(metrics or [""], METRIC_LABELS, "metrics")
     validation = histories[histories["split"] == "validation"]

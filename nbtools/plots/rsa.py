@@ -97,7 +97,8 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     table : DataFrame
         From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
     ceilings : DataFrame
-        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
+        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge); a panel without
+        says so.
     label : str
         The similarity.
     title : str
@@ -114,7 +115,7 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     regions, names = ordered(table["b"]), ordered(table["a"])
     check_names(table["b"], ceilings["region"], "b")
     bands, places = ceilings.set_index("region"), axis_places(names)
-    titles = [f"<b>{region}</b>" for region in regions]
+    titles = [f"<b>{region}</b>" + ", no ceiling" * bool(bands["lower"].isna()[region]) for region in regions]
     fig, panel_of = panels(title, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
     for region, panel in zip(regions, panel_of, strict=True):
@@ -126,7 +127,8 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
             add_point(fig, f"{SOURCES[source]}: {name}", row["similarity"], y, **look, **panel)
         fig.add_vline(x=0, line=DOTTED, **panel)
         low, high = bands.loc[region, ["lower", "upper"]]
-        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
+        if low <= high:  # neither is missing
+            fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
         if region in places:
             y, tint = places[region], faded(color(region), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)

@@ -90,12 +90,15 @@ def describe(volume: RegionVolume, tables: BrainTables, state: BrainState) -> st
     ceilings, voxels, pattern = (t[t["roi"] == roi] for t in (tables.ceilings, tables.voxels, tables.pattern))
     nc, image_r = ceilings["noise_ceiling"], pattern.groupby("control")["pattern_r"].mean()
     here = region_at(volume, state.at)
+    noise, allowed = "without a noise ceiling, as no image was shown twice", ""
+    if nc.notna().any():
+        noise = f"with a noise ceiling of {nc.mean():.0f} % on average (SD {nc.std():.0f})"
+        allowed = f", where noise allows {np.sqrt(voxels['noise_ceiling'] / 100).median():.2f}"
     return (
         f"Slices through voxel {state.at}, which is in {here or 'none of the regions'}. "
-        f"{roi} has {len(nc)} voxels with a noise ceiling of {nc.mean():.0f} % on average (SD {nc.std():.0f}). "
+        f"{roi} has {len(nc)} voxels {noise}. "
         f"Its predictor reaches r = {image_r['trained']:.2f} per image (images shuffled: {image_r['shuffled']:+.2f}) "
-        f"and, at the median voxel, r = {voxels['r'].median():.2f} over images, "
-        f"where noise allows {np.sqrt(voxels['noise_ceiling'] / 100).median():.2f}."
+        f"and, at the median voxel, r = {voxels['r'].median():.2f} over images{allowed}."
     )
 
 

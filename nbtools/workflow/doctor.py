@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -130,7 +131,9 @@ Look = Callable[[Study, bool], str]
 
 def _state(look: Look, study: Study, deep: bool) -> tuple[str, str]:
     try:
-        return GOOD, look(study, deep)
+        with warnings.catch_warnings(record=True, action="always") as doubts:
+            said = look(study, deep)
+        return GOOD, " · ".join([said, *(str(doubt.message) for doubt in doubts)])
     except FileNotFoundError as error:
         return MISSING, str(error)
     except FileInUse as error:

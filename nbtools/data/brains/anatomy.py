@@ -16,10 +16,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
+from nbtools.checks import as_names, reading
 from nbtools.conditions import ROI_LABELS, check_rois
 from nbtools.data.brains.design import subject_folder
-from nbtools.data.brains.nsd import reading_volume, roi_folder, roi_volume
+from nbtools.data.brains.nsd import roi_folder, roi_volume
+from nbtools.data.brains.volumes import check_grid, grid_of, read_volume, whole_labels
 from nbtools.errors import InputError
 
 Voxel = tuple[int, int, int]
@@ -107,34 +108,22 @@ def load_volume(nsd: Path, subject: int, rois: Sequence[str]) -> RegionVolume:
     Raises
     ------
     InputError
-        As `nbtools.data.brains.nsd.roi_masks`, or if the anatomy has another shape.
+        As `nbtools.data.brains.nsd.roi_masks`, or if the anatomy has another shape or lies elsewhere.
     """
-    labels = roi_volume(nsd, subject, rois)
+    rois = as_names(rois)
+    labels = nib.as_closest_canonical(roi_volume(nsd, subject, rois))
     folder = roi_folder(nsd, subject)
-    file = folder.parent / "T1_to_func1pt8mm.nii.gz"
-    if file.exists():
-        below = _turned(file)
+    anatomical, general = folder.parent / "T1_to_func1pt8mm.nii.gz", folder / "nsdgeneral.nii.gz"
+    file = anatomical if anatomical.exists() else general
+    image = nib.as_closest_canonical(read_volume(file))
+    check_grid(grid_of(image), grid_of(labels), file=file, what=file.name, like="the regions (nsdgeneral.nii.gz)")
+    below = np.nan_to_num(image.get_fdata(dtype=np.float32))
+    if file == anatomical:
         below = np.clip(below / np.percentile(below, 99.5), 0, 1)
     else:  # nsdgeneral is −1 outside the brain's cortex
-        file = folder / "nsdgeneral.nii.gz"
-        general = _turned(file)
-        below = np.select([general == 1, general == 0], [np.float32(0.6), np.float32(0.3)], np.float32(0))
-    canonical = np.asarray(nib.as_closest_canonical(labels).dataobj, dtype=np.int16)
-    if below.shape != canonical.shape:
-        raise InputError(
-            "the volume to show below the regions has another shape",
-            file=file,
-            expected=f"{canonical.shape}, as Kastner2015.nii.gz",
-            got=below.shape,
-            fix="take both from the same subject and space",
-        )
-    return RegionVolume(canonical, below, tuple(rois))
-
-
-def _turned(file: Path) -> NDArray[np.float32]:
-    """Read a volume (x, y, z), turned as `RegionVolume` has them."""
-    with reading_volume(file):
-        return nib.as_closest_canonical(nib.Nifti1Image.from_filename(file)).get_fdata(dtype=np.float32)
+        values = whole_labels(below, file)
+        below = np.select([values == 1, values == 0], [np.float32(0.6), np.float32(0.3)], np.float32(0))
+    return RegionVolume(np.asarray(labels.dataobj, dtype=np.int16), below, tuple(rois))
 
 
 def slices(volume: RegionVolume, at: Voxel) -> dict[str, Slice]:
@@ -197,7 +186,8 @@ def load_surfaces(nsd: Path, subject: int, rois: Sequence[str]) -> tuple[Surface
     InputError
         If a region is unknown, a file is missing beside others or damaged, or labels do not fit the mesh.
     """
-    check_rois(list(rois))
+    rois = as_names(rois)
+    check_rois(rois)
     for name in (subject_folder(subject), "fsaverage"):
         folder = Path(nsd) / "nsddata" / "freesurfer" / name
         if (folder / "surf" / "lh.inflated").exists():
@@ -214,7 +204,7 @@ def _surface(folder: Path, hemisphere: Hemisphere, rois: tuple[str, ...]) -> Sur
     fix = "download nsddata/freesurfer of this subject again"
     with reading("a surface cannot be read", *kinds, file=folder, expected=expected, fix=fix):
         coordinates, faces = nib.freesurfer.read_geometry(mesh)
-        values = np.asarray(nib.MGHImage.from_filename(atlas).dataobj).ravel()
+        values = whole_labels(nib.MGHImage.from_filename(atlas).get_fdata().ravel(), atlas)
         sulc = nib.freesurfer.read_morph_data(depth) if depth.exists() else None
     if len(values) != len(coordinates) or (sulc is not None and len(sulc) != len(coordinates)):
         raise InputError(

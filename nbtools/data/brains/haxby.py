@@ -19,6 +19,7 @@ from PIL import Image
 
 from nbtools.checks import reading
 from nbtools.data.brains.sessions import Session, write_session, written_hdf5
+from nbtools.data.brains.volumes import check_grid, grid_of
 from nbtools.data.images.files import link, read_image
 from nbtools.data.study import as_toml
 from nbtools.errors import InputError
@@ -107,16 +108,20 @@ def _labels(file: Path) -> pd.DataFrame:
 
 def _responses(fetched: Any, mask: str, labels: pd.DataFrame) -> NDArray[np.float32]:
     """Return a region's time series (n_volumes, n_voxels), without each run's linear trend; nilearn does the work."""
+    import nibabel as nib
     from nilearn.maskers import NiftiMasker
 
     place, func = getattr(fetched, mask)[0], fetched.func[0]
     masker = NiftiMasker(place, detrend=True, standardize=None, runs=labels["run"].to_numpy())
-    kinds, expected = (OSError, ValueError, EOFError), f"whole volumes, as many as labels, and a mask {place}"
+    kinds = OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError
+    expected = f"whole volumes, as many as labels, and a mask {place}"
     with (
         reading("a region's responses cannot be read", *kinds, file=func, expected=expected, fix=_AGAIN),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # nilearn's deprecations
+        grid, other = (grid_of(nib.nifti1.load(file)) for file in (place, func))
+        check_grid(grid, other, file=place, what=Path(place).name, like=Path(func).name)
         series = masker.fit_transform(func)
     if len(series) != len(labels):
         raise InputError(

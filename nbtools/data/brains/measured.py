@@ -19,6 +19,7 @@ from typing import Protocol
 import nibabel as nib
 import numpy as np
 
+from nbtools.checks import as_names
 from nbtools.conditions import check_rois
 from nbtools.data.brains import nsd, own
 from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
@@ -83,7 +84,8 @@ def load_trials(
     InputError
         If a file is missing or damaged, or no voxel of a region is left.
     """
-    check_rois(list(rois))
+    rois = as_names(rois)
+    check_rois(rois)
     if study.voxels.subjects:
         return _together(study, rois, sessions, zscore, progress)
     zscore, threshold = zscore and study.voxels.zscore, study.voxels.noise_ceiling
@@ -124,7 +126,7 @@ def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     InputError
         As `nbtools.data.brains.nsd.roi_masks`.
     """
-    return _set(study).volume_of(study, rois)
+    return _set(study).volume_of(study, as_names(rois))
 
 
 def _set(study: Study) -> Recordings:

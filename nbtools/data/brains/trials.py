@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from nbtools.data.brains.responses import RoiTrials, count_repeats
 from nbtools.data.brains.sessions import Session
+from nbtools.data.brains.volumes import check_grid
 from nbtools.errors import InputError
 
 
@@ -39,7 +40,7 @@ def assemble(
     Raises
     ------
     InputError
-        If sessions hold different voxels, or no voxel of a region is left.
+        If sessions hold different voxels or say that these lie elsewhere, or no voxel of a region is left.
     """
     parts: list[Session] = []
     scaled: dict[str, list[NDArray[np.float32]]] = {}
@@ -51,6 +52,9 @@ def assemble(
             scaled.setdefault(roi, []).append(values)
             _check_voxels(roi, number, session, parts)
             alive[roi] = alive.get(roi, True) & varies
+        if parts and parts[0].grid and session.grid:
+            like = f"session {numbers[0]}"
+            check_grid(session.grid, parts[0].grid, what=f"session {number}", like=like)
         parts.append(session)
     repeats = _repeats(parts)
     return {

@@ -15,7 +15,7 @@ import pandas as pd
 import scipy.io
 from tqdm.auto import tqdm
 
-from nbtools.checks import reading
+from nbtools.checks import as_names, reading
 from nbtools.data.archives import build, contents, read_files, unpack
 from nbtools.data.images.files import images_below, is_image
 from nbtools.data.images.prepare import SPLITS, choose_classes, place_sound, places_in, report_on
@@ -124,6 +124,7 @@ def prepare_imagenet(source: Path, target: Path, classes: Sequence[str] = tuple(
         If images or labels are not found, an archive is damaged, a class has no sound image, or something else lies
         at `target`.
     """
+    classes = as_names(classes)
     chosen = choose_classes(set(classes), classes, source)
     odd = [name for name in chosen if not re.fullmatch(_SYNSET, name)]
     if odd:

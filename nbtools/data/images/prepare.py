@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nbtools.checks import as_names
 from nbtools.data.archives import build
 from nbtools.data.images.files import images_below, link, on_all_cores, read_image, subfolders
 from nbtools.data.images.sets import split_rows
@@ -92,7 +93,7 @@ def choose_classes(there: Collection[str], classes: Sequence[str] | None, place:
     InputError
         Unless these are 2 to 1000 classes, each named once and found `there`.
     """
-    chosen = sorted(there if classes is None else classes)
+    chosen = sorted(there if classes is None else as_names(classes))
     unknown = sorted(set(chosen) - set(there))
     if unknown or not 2 <= len(chosen) <= 1000 or len(set(chosen)) < len(chosen):
         raise InputError(
