@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 # What h5py raises where a file's bytes are damaged.
-HDF5_ERRORS = OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError
+HDF5_ERRORS = OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError
 PREFIX = ".tmp-"  # of what a killed process leaves behind; nothing reads a file of such a name
 
 

@@ -107,10 +107,12 @@ def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...],
 def _read_header(file: Path, stream: IO[bytes], shape: tuple[int, ...]) -> np.dtype:
     """Check the NIfTI header, leave the stream at the first voxel, return the dtype with its byte order."""
     raw = stream.read(nib.Nifti1Header.template_dtype.itemsize)
-    kinds = nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError
-    with reading("the betas have no NIfTI header", *kinds, file=file, expected="NIfTI-1", fix=_AGAIN):
+    kinds = (nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError)
+    absurd = (OverflowError, ValueError, MemoryError)  # of where the first voxel is said to lie
+    with reading("the betas have no NIfTI header", *kinds, *absurd, file=file, expected="NIfTI-1", fix=_AGAIN):
         header = nib.Nifti1Header.from_fileobj(io.BytesIO(raw))
         dtype = header.get_data_dtype()
+        stream.read(max(0, int(header["vox_offset"]) - len(raw)))
     _check_layout(file, header.get_data_shape(), (*shape, TRIALS_PER_SESSION), dtype)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if (np.isfinite(slope) and slope not in (0, 1)) or (np.isfinite(intercept) and slope != 0 and intercept != 0):
@@ -121,7 +123,6 @@ def _read_header(file: Path, stream: IO[bytes], shape: tuple[int, ...]) -> np.dt
             got=f"scl_slope {slope:g}, scl_inter {intercept:g}",
             fix="use NSD's own file, or write the stored integers without a slope",
         )
-    stream.read(max(0, int(header["vox_offset"]) - len(raw)))
     return dtype
 
 

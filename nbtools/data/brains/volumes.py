@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbtools.checks import reading
+from nbtools.data.archives import inflated
 from nbtools.errors import InputError
 
 _APART = 0.1  # of a voxel: so far two headers' rounding may lay one voxel's centre apart
@@ -89,12 +89,12 @@ def read_volume(file: Path) -> nib.Nifti1Image:
         If the file is missing, damaged or not three-dimensional.
     """
     kinds = (
-        *(EOFError, OSError, RuntimeError, TypeError, ValueError, zlib.error),
+        *(EOFError, OSError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError),
         *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
     )
     expected, fix = "a NIfTI volume (x, y, z) of numbers", "download nsddata/ppdata/subjXX/func1pt8mm again"
     with reading("a region volume cannot be read", *kinds, file=file, expected=expected, fix=fix):
-        image = nib.Nifti1Image.from_filename(file)
+        image = nib.Nifti1Image.from_bytes(inflated(file))
         image.get_fdata()  # is kept
     if image.ndim != 3:
         raise InputError(
