@@ -83,23 +83,6 @@ def intact(archive: Path) -> AbstractContextManager[None]:
     )
 
 
-def inflated(file: Path) -> bytes:
-    """Read a small gzip file whole, to its end, where its checksum is compared.
-
-    Raises
-    ------
-    InputError
-        If it is missing, cut short or damaged.
-    """
-    kinds: Any = OSError, *_BROKEN  # isal's stub takes its exception for an instance
-    fix = "the copy is incomplete or damaged: download it again"
-    with (
-        reading("the file cannot be inflated", *kinds, file=file, expected="a whole gzip file", fix=fix),
-        igzip.open(file, "rb") as stream,
-    ):
-        return stream.read()
-
-
 def read_files(archive: Path) -> dict[str, bytes]:
     """Read a small archive whole: the content of its files by their names, without folders; raises as `contents`."""
     with intact(archive):

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from nbtools.checks import as_names, reading
 from nbtools.conditions import ROI_LABELS, check_rois
-from nbtools.data.archives import inflated
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.nsd import roi_folder, roi_volume
-from nbtools.data.brains.volumes import check_grid, grid_of, read_volume, whole_labels
+from nbtools.data.brains.volumes import check_grid, grid_of, inflated, read_volume, whole_labels
 from nbtools.errors import InputError
 
 Voxel = tuple[int, int, int]
@@ -209,7 +208,7 @@ def _surface(folder: Path, hemisphere: Hemisphere, rois: tuple[str, ...]) -> Sur
             "labels or depths do not fit the surface",
             file=atlas,
             expected=f"{len(coordinates)} vertices, as {mesh.name}",
-            got=f"{len(values)} labels" + (f", {len(sulc)} depths" if sulc is not None else ""),
+            got=f"{len(values)} labels" + (f", {len(sulc)} depths in {depth.name}" if sulc is not None else ""),
             fix="take all files of one surface from the same folder",
         )
     labels = np.zeros(len(values), np.int16)
@@ -221,7 +220,7 @@ def _surface(folder: Path, hemisphere: Hemisphere, rois: tuple[str, ...]) -> Sur
 def _read(file: Path, how: Callable[[Path], Any]) -> Any:
     kinds = (
         *(OSError, EOFError, LookupError, TypeError, ValueError, OverflowError, MemoryError),
-        *(nib.filebasedimages.ImageFileError, nib.freesurfer.mghformat.MGHError),
+        *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.freesurfer.mghformat.MGHError),
     )
     expected, fix = f"{file.name} in FreeSurfer's format", "download nsddata/freesurfer of this subject again"
     with reading("a surface cannot be read", *kinds, file=file, expected=expected, fix=fix):

@@ -102,7 +102,7 @@ def _read_mat(file: Path) -> dict[str, NDArray]:
         mat = scipy.io.loadmat(raw, variable_names=_VARIABLES)
     missing = [name for name in _VARIABLES if name not in mat or mat[name].ndim != 2]
     if missing:
-        got = f"no matrix {', '.join(missing)}"
+        got = f"no {', '.join(missing)}"
         raise InputError("the design is incomplete", file=file, expected=expected, got=got, fix=fix)
     return mat
 
