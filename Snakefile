@@ -16,7 +16,7 @@ from functools import cache
 
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
-from nbtools.workflow import calibration, costs, graph, plan, sizes
+from nbtools.workflow import calibration, costs, graph, sizes
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -28,7 +28,7 @@ PREPARED = {}  # what a study's runs wait for, beside its file
 
 
 onstart:
-    for line in plan.left_out(GRAPH):
+    for line in GRAPH.notes:
         print(line, file=sys.stderr)
 
 

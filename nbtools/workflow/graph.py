@@ -108,6 +108,11 @@ class Graph:
         return [job for job in self.jobs if job.record in self.targets[target]]
 
     @property
+    def notes(self) -> list[str]:
+        """Of which notebooks no run is planned, and why, a line each."""
+        return [f"not planned: {notebook}, for want of {', '.join(parts)}" for notebook, parts in self.left_out.items()]
+
+    @property
     def studies(self) -> list[str]:
         """The study, and those of further subjects."""
         return list(dict.fromkeys([self.study, *(job.study for job in self.jobs)]))

@@ -38,15 +38,8 @@ def plan(config: Config) -> str:
     table = estimates(graph, calibration, past)
     table["finished"] = table.index.isin(list(done))
     table["hours"] = table.seconds * table.threads.clip(upper=os.cpu_count()).where(table.gpus == 0, 1) / 3600
-    notes = [*_notes(device, table, asked), *left_out(graph)]
+    notes = [*_notes(device, table, asked), *graph.notes]
     return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *notes])
-
-
-def left_out(graph: Graph) -> list[str]:
-    """Say of which notebooks no run is planned, and why."""
-    return [
-        f"not planned: {notebook}, for there is no {', '.join(parts)}" for notebook, parts in graph.left_out.items()
-    ]
 
 
 def finished_jobs(graph: Graph) -> set[Path]:
