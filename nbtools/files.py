@@ -1,5 +1,5 @@
-"""How a file is written: beside its place, then put there, by one process at a time, where there is room; how a table
-is read back.
+"""How a file is written: beside its place, then put there, by one process at a time, where there is room; how tables
+and HDF5 files are opened to read.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from nbtools.checks import as_names, plain, reading
-from nbtools.errors import InputError
+from nbtools.errors import FileInUse, InputError
 
 if TYPE_CHECKING:
+    import h5py
     import pandas as pd
     import pyarrow
 
+# What h5py raises where a file's bytes are damaged.
+HDF5_ERRORS = OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError
 PREFIX = ".tmp-"  # of what a killed process leaves behind; nothing reads a file of such a name
 
 
@@ -134,6 +137,51 @@ def _is_extension(field: pyarrow.Field) -> bool:
     from pyarrow import BaseExtensionType
 
     return isinstance(field.type, BaseExtensionType) or b"ARROW:extension:name" in (field.metadata or {})
+
+
+@contextmanager
+def opened_hdf5(file: Path, problem: str, *, expected: object, fix: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read; what h5py raises of a damaged one, then or while it is read, is an `InputError`.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    problem, expected, fix : str
+        What an error about a missing or damaged file says.
+
+    Raises
+    ------
+    FileInUse
+        If another program has the file open, and locked.
+    InputError
+        If it is missing, damaged or no HDF5 file.
+    """
+    import h5py
+
+    with (
+        reading(problem, *HDF5_ERRORS, file=file, expected=expected, fix=fix),
+        _unlocked(file),
+        h5py.File(file, "r") as tree,
+    ):
+        yield tree
+
+
+@contextmanager
+def _unlocked(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if "unable to lock file" not in str(error):  # as HDF5 says it, whatever number the system gives it
+            raise
+        raise FileInUse(
+            "the file is in use: another program has it open, and it is not damaged",
+            file=file,
+            expected="an HDF5 file that no program is writing to",
+            got=f"HDF5: {error.strerror or error}",
+            fix="close it there (a notebook's kernel, a viewer), or wait until it is written. If no program has it "
+            "open, its file system knows no locks: set the environment variable HDF5_USE_FILE_LOCKING=FALSE",
+        ) from error
 
 
 @contextmanager

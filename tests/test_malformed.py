@@ -1,7 +1,7 @@
 """Bad data at the doors a user opens: every case ends in words, none in a number, a bare traceback or a lost file.
 
 More cases, door by door, are in test_nsd, test_measured, test_images, test_image_sets, test_packed, test_download,
-test_haxby and test_doctor.
+test_haxby, test_doctor and test_mutations.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
 from torchvision.models.resnet import BasicBlock
 
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
 
@@ -232,14 +233,15 @@ def load_imagenet_weights(backbone: Backbone) -> None:
     InputError
         As `downloaded`.
     """
-    state = downloaded(ResNet18_Weights.IMAGENET1K_V1)
-    stem = {"conv1": "0", "bn1": "1"}
-    renamed = {}
-    for name, value in state.items():
-        first, _, rest = name.partition(".")
-        if first != "fc":
-            renamed[f"stem.{stem[first]}.{rest}" if first in stem else name] = value
-    backbone.parts.load_state_dict(renamed)
+    weights = ResNet18_Weights.IMAGENET1K_V1
+    state, stem = downloaded(weights), {"conv1": "0", "bn1": "1"}
+    with _telling_of(weights):
+        renamed = {}
+        for name, value in state.items():
+            first, _, rest = name.partition(".")
+            if first != "fc":
+                renamed[f"stem.{stem[first]}.{rest}" if first in stem else name] = value
+        backbone.parts.load_state_dict(renamed)
 
 
 def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
@@ -250,16 +252,18 @@ def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
     InputError
         If they cannot be had, or the file is damaged or holds anything else.
     """
-    try:
+    with _telling_of(weights):
         return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
-    except Exception as error:  # the network's, the disk's, or those of torch's reader, which are of many kinds
-        raise InputError(
-            "torchvision's weights cannot be had",
-            file=Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name,
-            expected="the file torchvision publishes, of tensors alone",
-            got=f"{type(error).__name__}: {str(error)[:200]}",
-            fix="delete the file if it is there, and try again with a network",
-        ) from error
+
+
+def _telling_of(weights: WeightsEnum) -> AbstractContextManager[None]:
+    return reading(
+        "torchvision's weights cannot be had",
+        Exception,  # the network's, the disk's, or those of torch's reader, which are of many kinds
+        file=Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name,
+        expected="the file torchvision publishes, of tensors alone",
+        fix="delete the file if it is there, and try again with a network",
+    )
 
 
 def freeze(model: nn.Module) -> nn.Module:

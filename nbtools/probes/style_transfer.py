@@ -87,7 +87,7 @@ def vgg19_features(weights: Path | None = None) -> VggFeatures:
         state = load_file(weights) if weights else downloaded(VGG19_Weights.IMAGENET1K_V1)
         layers = {name: value for name, value in state.items() if not name.startswith("classifier.")}
         net.load_state_dict({name.removeprefix("features."): value for name, value in layers.items()})
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, AttributeError, TypeError, SafetensorError) as error:
         raise InputError(
             "VGG-19 cannot be built",
             file=weights,

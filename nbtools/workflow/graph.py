@@ -15,11 +15,12 @@ from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
-from nbtools.workflow.needs import needs_of
+from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
 TARGETS = ("all", "study", "explorers")
 CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
-_NOT_IN_EVERY_STUDY = {"cue_conflict", "scanner_labels", "corruptions"}
+_MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
+_NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Graph:
         With which a simulated study is made; None: the study is to be fetched.
     gpus : int
         That a run is given that gains from one.
+    left_out : mapping
+        Notebooks of which runs are not planned, and what there is not that these would need.
     """
 
     study: str
@@ -98,10 +101,16 @@ class Graph:
     source: Study | None
     profile: str | None
     gpus: int
+    left_out: Mapping[str, list[str]]
 
     def of(self, target: str) -> list[Job]:
         """Return the jobs of a target."""
         return [job for job in self.jobs if job.record in self.targets[target]]
+
+    @property
+    def notes(self) -> list[str]:
+        """Of which notebooks no run is planned, and why, a line each."""
+        return [f"not planned: {notebook}, for want of {', '.join(parts)}" for notebook, parts in self.left_out.items()]
 
     @property
     def studies(self) -> list[str]:
@@ -139,7 +148,7 @@ class _Planner:
 
     def __init__(self, config: Config):
         check_config(config)
-        self.config, self.jobs = config, dict[Path, Job]()
+        self.config, self.jobs, self.left_out = config, dict[Path, Job](), dict[str, list[str]]()
         self.study = str(config.get("study", "demo"))
         self.source = open_study(self.study) if study_file(self.study).is_file() else None
         self.settings = config.get("settings") or {}
@@ -157,7 +166,8 @@ class _Planner:
 
     def graph(self) -> Graph:
         wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
-        targets = {target: self._with_upstream(records) for target, records in wanted.items()}
+        self.jobs = {record: job for record, job in self.jobs.items() if self._has_data(job.notebook, job.study)}
+        targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
         guides = once(roi for name in [*self.every, *networks] if (roi := self._condition(name).roi))
         return Graph(
@@ -168,6 +178,7 @@ class _Planner:
             source=self.source,
             profile=str(self.config.get("profile", "demo")) if is_simulated(self.study) else None,
             gpus=int(self.config.get("gpus", 0)),
+            left_out=self.left_out,
         )
 
     # --- targets ---
@@ -187,7 +198,7 @@ class _Planner:
             "07_shape_bias": networks,
             "09_manifolds": attacks + self._all(self._predictor, self.rois),
         }
-        claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook)}
+        claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook, self.study)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
         plain = [name for name in self.every if self._condition(name).kind != "decay"]
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
@@ -202,9 +213,8 @@ class _Planner:
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
+            self._job("17_natural_corruptions", networks, **compared),
         ]
-        if self._has_data("17_natural_corruptions"):
-            made.append(self._job("17_natural_corruptions", networks, **compared))
         return made
 
     def _explorers(self) -> list[Path]:
@@ -299,12 +309,19 @@ class _Planner:
                 found.update(job.after)
         return found
 
-    def _has_data(self, notebook: str) -> bool:
+    def _has_data(self, notebook: str, study: str) -> bool:
         """Of a study that is there, what it lacks data for is not planned; a simulated one will have all."""
-        needed = _NOT_IN_EVERY_STUDY.intersection(needs_of(notebook))
-        if self.source is None:
-            return is_simulated(self.study) or needed <= {"cue_conflict"}
-        return all(map(self.source.has, needed))
+        source = self.source if study == self.study else open_study(study)
+
+        def has(part: str) -> bool:
+            if part in _MEASURED or source is None:
+                return part not in _NOT_FETCHED or is_simulated(study)
+            entry, _, folder = part.partition("/")
+            return source.has(entry) and (source.need(entry) / folder).exists()
+
+        if absent := lacking(notebook, has):
+            self.left_out[notebook] = absent
+        return not absent
 
     def _region_names(self) -> tuple[str, ...]:
         """Name the regions there are, or will be; none where it is not known yet."""

@@ -85,10 +85,10 @@ def _scanner_images(source: Study) -> int:
         return 250 * N_SESSIONS[source.subject - 1]
     if not source.stimuli.is_file():
         return ASSUMED.scanner
-    import h5py
+    from nbtools.data.images.stimuli import opened_stimuli  # h5py takes a while
 
-    with h5py.File(source.stimuli, "r") as store:
-        return len(store["imgBrick"])
+    with opened_stimuli(source.stimuli) as brick:
+        return len(brick)
 
 
 def class_sizes(folder: Path | None) -> list[int]:

@@ -7,10 +7,10 @@ nsddata/freesurfer/<subjXX or fsaverage>/label/{lh,rh}.Kastner2015.mgz atlas lab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +20,7 @@ from nbtools.checks import as_names, check_choice, reading
 from nbtools.conditions import ROI_LABELS
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.nsd import roi_folder, roi_volume
-from nbtools.data.brains.volumes import check_grid, grid_of, read_volume, whole_labels
+from nbtools.data.brains.volumes import check_grid, grid_of, inflated, read_volume, whole_labels
 from nbtools.errors import InputError
 
 Voxel = tuple[int, int, int]
@@ -200,22 +200,29 @@ def _surface(folder: Path, hemisphere: Hemisphere, rois: tuple[str, ...]) -> Sur
     prefix = {"left": "lh", "right": "rh"}[hemisphere]
     mesh, atlas = folder / "surf" / f"{prefix}.inflated", folder / "label" / f"{prefix}.Kastner2015.mgz"
     depth = folder / "surf" / f"{prefix}.sulc"
-    kinds = OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError
-    expected = f"surf/{mesh.name} and label/{atlas.name} in FreeSurfer's formats"
-    fix = "download nsddata/freesurfer of this subject again"
-    with reading("a surface cannot be read", *kinds, file=folder, expected=expected, fix=fix):
-        coordinates, faces = nib.freesurfer.read_geometry(mesh)
-        values = whole_labels(nib.MGHImage.from_filename(atlas).get_fdata().ravel(), atlas)
-        sulc = nib.freesurfer.read_morph_data(depth) if depth.exists() else None
+    coordinates, faces = _read(mesh, nib.freesurfer.read_geometry)
+    labelled = _read(atlas, lambda file: nib.MGHImage.from_bytes(inflated(file)).get_fdata())
+    values = whole_labels(labelled.ravel(), atlas)
+    sulc = _read(depth, nib.freesurfer.read_morph_data) if depth.exists() else None
     if len(values) != len(coordinates) or (sulc is not None and len(sulc) != len(coordinates)):
         raise InputError(
             "labels or depths do not fit the surface",
             file=atlas,
             expected=f"{len(coordinates)} vertices, as {mesh.name}",
-            got=f"{len(values)} labels" + (f", {len(sulc)} depths" if sulc is not None else ""),
+            got=f"{len(values)} labels" + (f", {len(sulc)} depths in {depth.name}" if sulc is not None else ""),
             fix="take all files of one surface from the same folder",
         )
     labels = np.zeros(len(values), np.int16)
     for number, roi in enumerate(rois, start=1):
         labels[np.isin(values, ROI_LABELS[roi])] = number
     return Surface(hemisphere, coordinates, faces, labels, sulc, rois)
+
+
+def _read(file: Path, how: Callable[[Path], Any]) -> Any:
+    kinds = (
+        *(OSError, EOFError, LookupError, TypeError, ValueError, OverflowError, MemoryError),
+        *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.freesurfer.mghformat.MGHError),
+    )
+    expected, fix = f"{file.name} in FreeSurfer's format", "download nsddata/freesurfer of this subject again"
+    with reading("a surface cannot be read", *kinds, file=file, expected=expected, fix=fix):
+        return how(file)

@@ -260,8 +260,7 @@ def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, s
         If a part would be empty.
     """
     test, rest = np.flatnonzero(responses.shared), np.flatnonzero(~responses.shared)
-    n_validation = round(validation_fraction * len(rest))
-    if not len(test) or not 0 < n_validation < len(rest):
+    if not can_be_split(len(test), len(rest), validation_fraction):
         raise InputError(
             f"{responses.roi}: the images cannot be split into training, validation and test",
             expected="shared images to test on, and at least one image in both other parts",
@@ -269,8 +268,14 @@ def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, s
             fix="mark some images as shared, and not all (of NSD, load more sessions); or change validation_fraction",
         )
     rest = rest[np.argsort(responses.image_ids[rest], kind="stable")]
+    n_validation = round(validation_fraction * len(rest))
     validation = np.random.default_rng(seed).choice(rest, size=n_validation, replace=False)
     return {"train": np.setdiff1d(rest, validation), "validation": np.sort(validation), "test": test}
+
+
+def can_be_split(n_shared: int, n_others: int, validation_fraction: float = 0.1) -> bool:
+    """Say whether so many images, shared ones and others, leave `split_images` no empty part."""
+    return n_shared > 0 and 0 < round(validation_fraction * n_others) < n_others
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import as_names, reading
+from nbtools.checks import as_names
 from nbtools.data.brains.volumes import Grid
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import opened_hdf5, written
 
 FORMAT = "nbtools responses 1"
 _AGAIN = "prepare it again, or write it as data/README.md shows"
@@ -205,11 +205,7 @@ def regions_of(file: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[h5py.File]:
-    kinds = OSError, KeyError, RuntimeError, ValueError, TypeError  # of h5py, where bytes are damaged
-    with (
-        reading("a session cannot be read", *kinds, file=file, expected=f"HDF5, {FORMAT!r}", fix=_AGAIN),
-        h5py.File(file, "r") as tree,
-    ):
+    with opened_hdf5(file, "a session cannot be read", expected=f"HDF5, {FORMAT!r}", fix=_AGAIN) as tree:
         _check_format(file, tree)
         yield tree
 

@@ -91,8 +91,12 @@ def _read(file: Path) -> pd.Series:
     ids = pd.to_numeric(table["image_id"], errors="coerce")
     check_counts(
         f"the scanner labels do not fit: {file}",
-        {"ids are no whole number": int((ids % 1 != 0).sum()), "images named twice": int(ids.duplicated().sum())},
-        expected="image_id, the row of the stimuli (0, 1, …), once each",
+        {
+            "ids are no whole number": int((ids % 1 != 0).sum()),
+            "images named twice": int(ids.duplicated().sum()),
+            "labels are no name": int((~table["label"].map(pd.api.types.is_hashable).astype(bool)).sum()),
+        },
+        expected="image_id, the row of the stimuli (0, 1, …), once each, and the name of its class",
         fix="name every image once, by its row in the stimuli",
     )
     return table.set_index(ids.astype(np.int64))["label"]

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from nbtools.checks import check_names, check_range, reading
+from nbtools.checks import check_names, check_range
 from nbtools.data.images.files import check_side, decode_image, fitted, on_all_cores
 from nbtools.data.images.folders import class_files
-from nbtools.data.images.packed import STIMULI_EXPECTED, Source, folder_source, packed, stimuli_source
+from nbtools.data.images.packed import Source, folder_source, packed, stimuli_source
+from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.errors import InputError
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
@@ -191,36 +191,23 @@ def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     """
     check_side(size)
     ids = np.asarray(image_ids)
-    with (
-        reading("the stimuli cannot be read", OSError, file=file, **STIMULI_EXPECTED),
-        h5py.File(file, "r") as store,
-    ):
-        brick = _image_brick(store, file, ids)
+    with opened_stimuli(file) as brick:
+        _check_ids(ids, file, len(brick))
         source = stimuli_source(brick, ids, size)
         large = len(ids) * max(math.prod(brick.shape[1:]), 3 * size * size) > LARGE
         pixels = packed(source, size) if large else _in_memory(source, size)
     return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
 
 
-def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
-    brick = store.get("imgBrick")
-    if brick is None or brick.ndim != 4 or brick.shape[3] != 3 or brick.dtype != np.uint8:
-        raise InputError(
-            "the stimuli have another form",
-            file=file,
-            expected="imgBrick, uint8, (n, height, width, 3)",
-            got=f"{sorted(store)}" if brick is None else f"{brick.dtype}, {brick.shape}",
-            fix="write it as data/README.md shows (of NSD, use nsd_stimuli.hdf5 as released)",
-        )
-    if ids.size == 0 or ids.min() < 0 or ids.max() >= len(brick):
+def _check_ids(ids: np.ndarray, file: Path, n_images: int) -> None:
+    if ids.size == 0 or ids.min() < 0 or ids.max() >= n_images:
         raise InputError(
             "image ids out of range",
             file=file,
-            expected=f"at least one id, all from 0 to {len(brick) - 1}",
+            expected=f"at least one id, all from 0 to {n_images - 1}",
             got=f"{ids.min()} to {ids.max()}" if ids.size else "no id",
             fix="check that the design file and the stimuli are of the same study",
         )
-    return brick
 
 
 def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) -> ImageSet:
