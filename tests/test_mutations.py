@@ -163,7 +163,7 @@ TOML = {
     "nsd": "nsd",
     "subject": 1,
     "image_size": 32,
-    "responses": "responses",
+    "responses": "subj01",
     "stimuli": "stimuli.hdf5",
     "scanner_labels": "labels.parquet",
     "voxels": {"betas": "b3", "zscore": True, "noise_ceiling": 10, "subjects": [1, 2]},
