@@ -48,7 +48,8 @@ lint: .venv/.ready
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 lab: .venv/.ready
-	$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+	NBTOOLS_HOME="$$($(BIN)/python -c 'from nbtools.data.study import home; print(home())')" \
+		$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
 
 explore: .venv/.ready
 	$(BIN)/python -m nbtools explore $(EXPLORER)

@@ -27,6 +27,11 @@ SOURCES = {study: sizes.source_of(study) for study in GRAPH.studies}
 PREPARED = {}  # what a study's runs wait for, beside its file
 
 
+onstart:
+    for line in GRAPH.notes:
+        print(line, file=sys.stderr)
+
+
 def as_is(value):
     """Hand a parameter over without looking for wildcards in it."""
     return lambda wildcards: value

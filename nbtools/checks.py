@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbtools.errors import InputError
 
@@ -19,6 +21,30 @@ def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: s
     choices = list(choices)
     if got not in choices:
         raise InputError(problem, expected=", ".join(map(str, choices)), got=repr(got), fix=fix)
+
+
+def check_range(name: str, value: Any, least: float, most: float = inf, *, whole: bool = False) -> None:
+    """Raise `InputError` unless a value is a finite number from `least` to `most`: NaN is nowhere, text no number."""
+    kind: Any = Integral if whole else Real
+    if not (isinstance(value, kind) and least <= value <= most and value < inf):
+        number = "whole number" if whole or {type(least), type(value)} == {int} else "number"
+        span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
+        fix = "correct the value"
+        raise InputError(f"{name} cannot be {value!r}", expected=f"a {number} {span}", got=repr(value), fix=fix)
+
+
+def check_names(
+    problem: str, got: Sequence[str], wanted: Sequence[str], *, fix: str, file: str | Path | None = None
+) -> None:
+    """Raise `InputError` unless classes have the names that are wanted, in that order; the error says which differ."""
+    if list(got) != list(wanted):
+        raise InputError(problem, file=file, expected=_apart(wanted, got), got=_apart(got, wanted), fix=fix)
+
+
+def _apart(names: Sequence[str], others: Sequence[str]) -> str:
+    """Say which names are not among others; where there are none, all in their order."""
+    only = [name for name in names if name not in others]
+    return f"{len(names)} classes" + (f", among them {', '.join(only[:20])}" if only else f": {', '.join(names[:20])}")
 
 
 def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: str) -> None:
@@ -56,6 +82,17 @@ def check_counts(problem: str, wrong: Mapping[str, int], *, expected: object, fi
         raise InputError(problem, expected=expected, got=found, fix=fix)
 
 
+def as_names(names: str | Iterable[str]) -> list[str]:
+    """Return names as a list: a single text is one name, not its letters."""
+    return [names] if isinstance(names, str) else list(names)
+
+
+def plain(table: DataFrame) -> DataFrame:
+    """Return a table whose categorical columns are what their categories are, numbers or text."""
+    categorical = table.select_dtypes("category")
+    return table.assign(**{str(name): values.astype(object).infer_objects() for name, values in categorical.items()})
+
+
 @contextmanager
 def reading(
     problem: str, *kinds: type[Exception], expected: object, fix: str, file: str | Path | None = None
@@ -71,13 +108,34 @@ def reading(
 
 
 def check_eval(model: nn.Module) -> None:
-    """Raise `InputError` if the model is in training mode."""
+    """Raise `InputError` unless the model is a torch module in eval mode."""
+    if not hasattr(model, "training"):
+        raise InputError(
+            "this is not a network",
+            expected="a torch.nn.Module",
+            got=f"a {type(model).__name__}",
+            fix="give the network itself, or a module whose forward calls it",
+        )
     if model.training:
         raise InputError(
             "the model is in training mode",
             expected="model.eval(): batch statistics would leak between images",
             got="model.training is True",
             fix="call nbtools.models.freeze(model)",
+        )
+
+
+def check_same_classes(classes: Sequence[str], *models: object) -> None:
+    """Raise `InputError` unless images have the classes that networks were trained on: the same names, in their order.
+
+    A model that names no ``classes``, as of another library, passes: of that one no more than a number is known.
+    """
+    for model in models:
+        check_names(
+            "the images are not of the network's classes",
+            classes,
+            getattr(model, "classes", classes),
+            fix="name the images' folders as those of the images it was trained on, or train it on these",
         )
 
 

@@ -7,21 +7,24 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbtools import bench, data, runs, workflow
-from nbtools.checks import reading
+from nbtools.checks import check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.runs import folders
+from nbtools.runs.lineage import command
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
+_RANGES = {"subject": (1, 8), "jobs": (1, inf), "port": (1, 65535)}  # of numbers, wherever a command takes one
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
@@ -29,7 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
     chosen = _parser().parse_args(arguments)
     try:
-        return chosen.command(chosen) or 0
+        for name in _RANGES.keys() & vars(chosen).keys():
+            check_range(f"--{name}", getattr(chosen, name), *_RANGES[name])
+        status = chosen.command(chosen) or 0
+        sys.stdout.flush()  # so that a reader who has left is met here, not at the interpreter's end
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -86,7 +96,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     kinds = prepare.add_subparsers(required=True, metavar="what")
     own = _add(kinds, "nsd", _prepare_nsd, "reduce NSD's volumes to the voxels of regions, once")
     own.add_argument("--study", default="nsd", help="name, or path of a study.toml (default: nsd)")
-    own.add_argument("--rois", nargs="+", default=list(HIERARCHY), help=f"(default: {' '.join(HIERARCHY)})")
+    own.add_argument("--rois", nargs="+", help=f"(default: the study's hierarchy, or {' '.join(HIERARCHY)})")
     own.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     imagenet = _add(kinds, "imagenet50", _prepare_imagenet, "take the study's 50 classes out of ILSVRC 2012")
     imagenet.add_argument("source", type=Path, help="folder with train/ and val/, or with the original tar files")
@@ -154,16 +164,18 @@ def _route(chosen: argparse.Namespace) -> Route:
 def _numbers(text: str) -> tuple[int, ...]:
     """Read ``1-3,7`` as 1, 2, 3, 7."""
     parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in text.split(",") if part]
-    if not all(parts):
+    spans = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if not all(parts) or not all(spans):
         raise InputError(
             "these are no sessions", expected="numbers such as 1-10 or 1,2,5", got=repr(text), fix="correct --sessions"
         )
-    return tuple(sorted({n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)}))
+    return tuple(sorted(set().union(*spans)))
 
 
 def _prepare_nsd(chosen: argparse.Namespace) -> None:
     study = open_study(chosen.study)
-    files = [file for part in study.parts for file in data.prepare_nsd(part, chosen.rois, jobs=chosen.jobs)]
+    rois = chosen.rois or study.hierarchy
+    files = [file for part in study.parts for file in data.prepare_nsd(part, rois, jobs=chosen.jobs)]
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{len(files)} sessions of {study.title} are prepared: {size:.0f} MB in {study.responses.parent}")
 
@@ -171,7 +183,7 @@ def _prepare_nsd(chosen: argparse.Namespace) -> None:
 def _prepare_imagenet(chosen: argparse.Namespace) -> None:
     from nbtools.data.images.imagenet import SYNSETS
 
-    classes = _lines(chosen.classes) if chosen.classes else list(SYNSETS)
+    classes = [line.split()[0] for line in _lines(chosen.classes)] if chosen.classes else list(SYNSETS)
     target = chosen.to or _raw(chosen.classes.stem if chosen.classes else "imagenet50")
     data.prepare_imagenet(chosen.source, target, classes)
     _print_images(target)
@@ -183,7 +195,7 @@ def _prepare_images(chosen: argparse.Namespace) -> None:
     report = data.prepare_folder(chosen.source, target, classes, chosen.validation)
     left_out = report["left_out"].explode().dropna()
     print(report[["split", "class", "images"]].to_string(index=False))
-    print("\n".join([f"left out as damaged: {len(left_out)}", *left_out]))
+    print("\n".join([f"left out: {len(left_out)}", *left_out]))
     _print_images(target)
 
 
@@ -194,7 +206,8 @@ def _print_images(folder: Path) -> None:
 def _lines(file: Path) -> list[str]:
     expected = "a text file, a class a line"
     with reading("the classes cannot be read", OSError, ValueError, file=file, expected=expected, fix="write one"):
-        return [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # Windows' editors begin UTF-8 with a mark
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _raw(name: str) -> Path:
@@ -273,9 +286,8 @@ def _plan(chosen: argparse.Namespace) -> None:
 def _summary(chosen: argparse.Namespace) -> None:
     found = folders.collect("10_summary", chosen.study)
     if found.empty:
-        raise InputError(
-            "there is no summary yet", expected="a finished run of 10_summary", got="none", fix="run `make demo`"
-        )
+        fix = f"`make demo`, or of another study `{command('10_summary', {'study': chosen.study})}`"
+        raise InputError("there is no summary yet", expected="a finished run of 10_summary", got="none", fix=fix)
     run = found.loc[found["finished"].idxmax()]
     newest = Path(run["folder"])
     accuracy = read_table(newest / "accuracy.parquet")

@@ -1,10 +1,17 @@
-"""ROIs and guidance conditions: names, atlas labels, order and colours. Said here and nowhere else."""
+"""ROIs and guidance conditions: names, atlas labels, order and colours. Said here and nowhere else.
+
+Any well-formed name (`is_region`) can be a region's: which regions there are, a study's files say. Their order, early
+to late, is `Study.hierarchy`, and what depends on it takes it as an argument; the default is the paper's, `HIERARCHY`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from nbtools.errors import InputError
 
@@ -50,16 +57,26 @@ FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
         "parietal": (7,),
     },
 }
-# Names for responses that are not NSD's: ventral temporal cortex (Haxby et al. 2001), and what others measure.
-OTHER_REGIONS = ("VT", "VT-face", "VT-house", "LOC", "MT", "IT", "PIT", "CIT", "AIT")
-REGIONS: tuple[str, ...] = (*ROI_LABELS, *(roi for atlas in FUNCTIONAL.values() for roi in atlas), *OTHER_REGIONS)
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
-BASELINES: tuple[str, ...] = ("none", "random", "V1-shuffle", "TO-shuffle", "labels")
 # Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
 DECAYS: tuple[str, ...] = ("decay-0.003", "decay-0.01", "decay-0.03", "decay-0.1", "decay-0.3")
-CONDITIONS: tuple[str, ...] = (*BASELINES, *DECAYS, *HIERARCHY)
+
+
+def baselines(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
+    """Return the controls of a hierarchy; its first and its last region are those that are shuffled."""
+    return "none", "random", *dict.fromkeys(f"{roi}-shuffle" for roi in (hierarchy[0], hierarchy[-1])), "labels"
+
+
+def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
+    """Return a hierarchy's conditions in the order of tables and figures: controls, weight decays, regions."""
+    return *baselines(hierarchy), *DECAYS, *hierarchy
+
+
+BASELINES, CONDITIONS = baselines(), conditions_of()
 
 _MANIFOLD = "-manifold"  # after a guide's name
+_RESERVED = {"none", "random", "labels", "decay", "shuffle", "manifold"}
+NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(_RESERVED))}"
 
 Kind = Literal["none", "random", "shuffle", "labels", "decay", "roi", "manifold"]
 
@@ -98,7 +115,12 @@ class Condition:
     weight_decay: float = 0.0
 
 
-def parse_condition(name: str) -> Condition:
+def is_region(name: str) -> bool:
+    """Say whether a name can be a region's (`NAMING`)."""
+    return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and _RESERVED.isdisjoint(name.split("-"))
+
+
+def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Sequence[str] = ()) -> Condition:
     """Read a condition's name.
 
     Parameters
@@ -106,6 +128,10 @@ def parse_condition(name: str) -> Condition:
     name : str
         A region (``"TO"``), ``"none"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
         ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
+    hierarchy : sequence of str
+        Regions, early to late; ``"random"`` has the size of the last one's predictor.
+    regions : sequence of str
+        All there are; left out, any well-formed name is one.
 
     Raises
     ------
@@ -115,18 +141,20 @@ def parse_condition(name: str) -> Condition:
     if name in ("none", "labels"):
         return Condition(name, name, None)  # type: ignore[arg-type]
     if name == "random":
-        return Condition(name, "random", HIERARCHY[-1])
+        return Condition(name, "random", hierarchy[-1])
     if name.startswith("decay-") and (weight_decay := _decay(name)):
         return Condition(name, "decay", None, weight_decay)
-    if (guide := name.removesuffix(_MANIFOLD)) != name and guide.removesuffix("-shuffle") in (*REGIONS, "random"):
-        return Condition(name, "manifold", parse_condition(guide).roi)
-    roi = name.removesuffix("-shuffle")
-    if roi in REGIONS:
+    guide = name.removesuffix(_MANIFOLD)
+    roi = guide.removesuffix("-shuffle")
+    exists = is_region(roi) and (not regions or roi in regions)
+    if guide != name and (guide == "random" or exists):
+        return Condition(name, "manifold", parse_condition(guide, hierarchy).roi)
+    if guide == name and exists:
         return Condition(name, "roi" if roi == name else "shuffle", roi)
     raise InputError(
         f"unknown condition {name!r}",
-        expected=f"a region ({', '.join(REGIONS)}), none, random, <region>-shuffle, labels, decay-<number> or "
-        "<guide>-manifold",
+        expected=f"a region ({', '.join(regions) or NAMING}), none, random, <region>-shuffle, labels, decay-<number> "
+        "or <guide>-manifold",
         got=repr(name),
         fix="check the spelling; names are case-sensitive",
     )
@@ -142,14 +170,14 @@ def _decay(name: str) -> float | None:
 
 
 def check_rois(names: Sequence[str]) -> None:
-    """Raise `InputError` unless every name is one of `REGIONS`."""
-    unknown = [name for name in names if name not in REGIONS]
-    if unknown or not names:
+    """Raise `InputError` unless there is a name, and each can be a region's."""
+    wrong = [name for name in names if not is_region(name)]
+    if wrong or not names:
         raise InputError(
-            "unknown region" if unknown else "no region was asked for",
-            expected=", ".join(REGIONS),
-            got=", ".join(map(repr, unknown)) or "an empty list",
-            fix="use the regions' names as above",
+            "these are no regions' names" if wrong else "no region was asked for",
+            expected=NAMING,
+            got=", ".join(map(repr, wrong)) or "an empty list",
+            fix="use the study's own names; `python -m nbtools doctor` lists them",
         )
 
 
@@ -159,7 +187,7 @@ def region_labels(roi: str, retinotopy: str = "Kastner2015") -> tuple[str, tuple
     Parameters
     ----------
     roi : str
-        One of `REGIONS`.
+        A region's name.
     retinotopy : {"Kastner2015", "prf-visualrois"}
         Where retinotopic regions are taken from: a probabilistic atlas, or the subject's own maps.
 
@@ -168,32 +196,31 @@ def region_labels(roi: str, retinotopy: str = "Kastner2015") -> tuple[str, tuple
     InputError
         If NSD has no such region there.
     """
-    atlases = {retinotopy: RETINOTOPY.get(retinotopy, {}), **FUNCTIONAL}
-    for atlas, regions in atlases.items():
+    for atlas, regions in _atlases(retinotopy).items():
         if roi in regions:
             return atlas, regions[roi]
     raise InputError(
         f"NSD has no region {roi}",
-        expected=", ".join(name for regions in atlases.values() for name in regions),
+        expected=", ".join(nsd_regions(retinotopy)),
         got=f"{roi!r}, retinotopy {retinotopy!r}",
         fix=f"choose one of these, or retinotopy from {', '.join(RETINOTOPY)}",
     )
 
 
+def nsd_regions(retinotopy: str = "Kastner2015") -> tuple[str, ...]:
+    """Name the regions NSD's volumes hold; `retinotopy` as in `region_labels`."""
+    return tuple(roi for regions in _atlases(retinotopy).values() for roi in regions)
+
+
+def _atlases(retinotopy: str) -> dict[str, dict[str, tuple[int, ...]]]:
+    return {retinotopy: RETINOTOPY.get(retinotopy, {}), **FUNCTIONAL}
+
+
 # Dark to light along the hierarchy (steps of inferno, lightness L* 17 to 75), so that the order reads in grey
 # print and to colour-blind eyes (tests/test_plots.py simulates both); unguided controls are black and grey.
-_MARKS: dict[str, tuple[str, str]] = {  # colour and shape
-    "none": ("#000000", "cross"),
-    "random": ("#8c8c8c", "x"),
-    "labels": ("#2d6cc0", "hourglass"),
-    "V1": ("#420a68", "circle"),
-    "V2": ("#6a176e", "square"),
-    "V4": ("#932667", "diamond"),
-    "VO": ("#bc3754", "triangle-up"),
-    "PHC": ("#dd513a", "triangle-down"),
-    "LO": ("#f37819", "pentagon"),
-    "TO": ("#fca50a", "star"),
-}
+_SCALE = ("#420a68", "#6a176e", "#932667", "#bc3754", "#dd513a", "#f37819", "#fca50a")
+_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
+_CONTROL_MARKS = {"none": ("#000000", "cross"), "random": ("#8c8c8c", "x"), "labels": ("#2d6cc0", "hourglass")}
 _OTHER_MARK = ("#1f7f8c", "hexagon")
 _DECAY_COLOR = "#5b7f5b"
 _DASHES: dict[Kind, str] = {
@@ -209,18 +236,30 @@ _DASHES: dict[Kind, str] = {
 _DECAY_SYMBOLS = ("triangle-left", "bowtie", "triangle-right", "hexagram", "star-square")
 
 
-def color(condition: str) -> str:
-    """Return the condition's fixed colour (hex); a shuffled control or a manifold has its guide's."""
+def color(condition: str, hierarchy: Sequence[str] = HIERARCHY) -> str:
+    """Return the condition's colour (hex) in a hierarchy; a shuffled control or a manifold has its guide's."""
     parsed = parse_condition(condition)
     if parsed.kind == "decay":
         return _DECAY_COLOR
-    return _mark(parsed)[0]
+    return _mark(parsed, hierarchy)[0]
 
 
-def _mark(parsed: Condition) -> tuple[str, str]:
-    """Return a condition's own mark, or its region's; regions outside the ventral stream share one."""
+def _mark(parsed: Condition, hierarchy: Sequence[str]) -> tuple[str, str]:
+    """Return colour and shape: a control's own, or its region's; regions outside the hierarchy share one."""
     guide = parsed.name.removesuffix(_MANIFOLD)
-    return _MARKS.get(guide) or _MARKS.get(str(parsed.roi), _OTHER_MARK)
+    if guide in _CONTROL_MARKS:
+        return _CONTROL_MARKS[guide]
+    if parsed.roi not in hierarchy:
+        return _OTHER_MARK
+    place = hierarchy.index(parsed.roi)
+    return _shade(place / max(len(hierarchy) - 1, 1)), _SHAPES[place % len(_SHAPES)]
+
+
+def _shade(share: float) -> str:
+    """Return the colour (hex) at a share, 0 to 1, of the way from dark to light."""
+    steps = np.array([[int(step[i : i + 2], 16) for i in (1, 3, 5)] for step in _SCALE])
+    along = np.linspace(0, 1, len(steps))
+    return "#" + "".join(f"{round(np.interp(share, along, channel)):02x}" for channel in steps.T)
 
 
 def dash(condition: str) -> str:
@@ -228,15 +267,10 @@ def dash(condition: str) -> str:
     return _DASHES[parse_condition(condition).kind]
 
 
-def symbol(condition: str) -> str:
+def symbol(condition: str, hierarchy: Sequence[str] = HIERARCHY) -> str:
     """Return the condition's plotly marker: a shape per region, open for its shuffled control, dotted for manifolds."""
     parsed = parse_condition(condition)
     if parsed.kind == "decay":
         return _DECAY_SYMBOLS[DECAYS.index(condition) if condition in DECAYS else -1]
     guide = condition.removesuffix(_MANIFOLD)
-    return _mark(parsed)[1] + "-open" * guide.endswith("-shuffle") + "-dot" * (parsed.kind == "manifold")
-
-
-def hierarchy_rank(condition: str) -> int | None:
-    """Return a ventral region's place in the hierarchy (V1 = 1 … TO = 7), None for anything else."""
-    return HIERARCHY.index(condition) + 1 if condition in HIERARCHY else None
+    return _mark(parsed, hierarchy)[1] + "-open" * guide.endswith("-shuffle") + "-dot" * (parsed.kind == "manifold")

@@ -80,11 +80,12 @@ def _meeting(devices: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Return Fabric's options, and of each process to start here the variables by which it finds the others."""
     here = place()
     alone = here.n_processes == 1
-    if not alone and (here.n_processes % devices or here.local >= devices):
+    # All of them must see it: one that ends alone leaves the others waiting for it.
+    if not alone and (here.n_processes % devices or here.each != devices or here.local >= devices):
         raise InputError(
             "devices and processes do not fit",
             expected=f"a multiple of devices = {devices} processes, {devices} on each node",
-            got=f"{here.n_processes} processes started together, this one number {here.local} on its node",
+            got=f"{here.n_processes} processes started together, {here.each} on a node, this one number {here.local}",
             fix="start as many processes on each node as there are devices (srun --ntasks-per-node), "
             "or one process alone, which starts the others",
         )

@@ -26,13 +26,17 @@ class InputError(ValueError):
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple:
-        return _again, (str(self),)  # an error crosses from a worker process as its text
+        return _again, (type(self), str(self))  # an error crosses from a worker process as its text
 
 
-def _again(text: str) -> InputError:
-    error = InputError.__new__(InputError)
+def _again(kind: type[InputError], text: str) -> InputError:
+    error = kind.__new__(kind)
     ValueError.__init__(error, text)
     return error
+
+
+class FileInUse(InputError):
+    """A file that another program has open: it is sound, and can be read once it is closed there."""
 
 
 class Interrupted(Exception):

@@ -1,5 +1,5 @@
-"""How a file is written: beside its place, then put there, by one process at a time, where there is room; how a table
-is read back.
+"""How a file is written: beside its place, then put there, by one process at a time, where there is room; how tables
+and HDF5 files are opened to read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from nbtools.checks import reading
-from nbtools.errors import InputError
+from nbtools.checks import as_names, plain, reading
+from nbtools.errors import FileInUse, InputError
 
 if TYPE_CHECKING:
+    import h5py
     import pandas as pd
     import pyarrow
 
+# What h5py raises where a file's bytes are damaged.
+HDF5_ERRORS = OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError
 PREFIX = ".tmp-"  # of what a killed process leaves behind; nothing reads a file of such a name
 
 
@@ -51,6 +54,12 @@ def write_text(file: Path, text: str) -> Path:
     with written(file) as beside:
         beside.write_text(text, encoding="utf-8")
     return file
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless they are there; raise `InputError` where the system refuses."""
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -90,7 +99,7 @@ def require_space(folder: Path, n_bytes: int) -> None:
 
 
 def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a parquet table of plain columns: numbers, text, times.
+    """Read a parquet table of plain columns: numbers, text, times. Categories come back as what they are.
 
     Parameters
     ----------
@@ -109,24 +118,70 @@ def read_table(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     from pyarrow import ArrowException
     from pyarrow.parquet import read_schema
 
+    names = None if columns is None else as_names(columns)
     with reading(
         "the table cannot be read",
         *(OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, ArrowException),
         file=file,
-        expected=f"a parquet table with {', '.join(columns)}" if columns else "a parquet table of numbers and text",
+        expected=f"a parquet table with {', '.join(names)}" if names else "a parquet table of numbers and text",
         fix="make it again: a run's, by deleting its folder and running its notebook",
     ):
         # Such a column says which code makes its objects; older readers ran it.
         made = [field.name for field in read_schema(file) if _is_extension(field)]
         if made:
             raise ValueError(f"objects in {', '.join(made)}")
-        return pd.read_parquet(file, engine="pyarrow", columns=columns)
+        return plain(pd.read_parquet(file, engine="pyarrow", columns=names))
 
 
 def _is_extension(field: pyarrow.Field) -> bool:
     from pyarrow import BaseExtensionType
 
     return isinstance(field.type, BaseExtensionType) or b"ARROW:extension:name" in (field.metadata or {})
+
+
+@contextmanager
+def opened_hdf5(file: Path, problem: str, *, expected: object, fix: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read; what h5py raises of a damaged one, then or while it is read, is an `InputError`.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    problem, expected, fix : str
+        What an error about a missing or damaged file says.
+
+    Raises
+    ------
+    FileInUse
+        If another program has the file open, and locked.
+    InputError
+        If it is missing, damaged or no HDF5 file.
+    """
+    import h5py
+
+    with (
+        reading(problem, *HDF5_ERRORS, file=file, expected=expected, fix=fix),
+        _unlocked(file),
+        h5py.File(file, "r") as tree,
+    ):
+        yield tree
+
+
+@contextmanager
+def _unlocked(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if "unable to lock file" not in str(error):  # as HDF5 says it, whatever number the system gives it
+            raise
+        raise FileInUse(
+            "the file is in use: another program has it open, and it is not damaged",
+            file=file,
+            expected="an HDF5 file that no program is writing to",
+            got=f"HDF5: {error.strerror or error}",
+            fix="close it there (a notebook's kernel, a viewer), or wait until it is written. If no program has it "
+            "open, its file system knows no locks: set the environment variable HDF5_USE_FILE_LOCKING=FALSE",
+        ) from error
 
 
 @contextmanager
@@ -212,7 +267,8 @@ def _try(handle: IO[str]) -> bool:
     return True
 
 
-_FULL, _DENIED = "make room on that disk or choose another", "choose a folder of your own, or ask for the rights"
+_FULL = "make room on that disk or choose another"
+_DENIED = "choose a folder of your own (for data and runs: NBTOOLS_HOME), or ask for the rights"
 _LOST = "see that the disk is connected and mounted again"
 _REFUSALS = {
     **dict.fromkeys((errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)), _FULL),

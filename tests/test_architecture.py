@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,7 +26,7 @@ NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 # What a room may import stands on a line above its own. Rooms on one line know nothing of each other, but for those of
 # the ground floor. The folders of `data` likewise.
 FLOORS = (
-    "conditions errors checks files devices processes",
+    "conditions errors checks classifiers files devices processes",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",
     "models",
@@ -41,7 +42,7 @@ FLOORS = (
 )
 DATA = ("archives study", "images synthetic", "brains", "fetch")
 # Metrics turn tables and tensors into tables: they know the names of conditions, and nothing of files or models.
-METRICS_MAY_USE = {"errors", "checks", "conditions", "metrics"}
+METRICS_MAY_USE = {"errors", "checks", "classifiers", "conditions", "processes", "metrics"}
 
 
 def imported_by(source: str, module: str = "nbtools.x") -> set[str]:
@@ -119,6 +120,26 @@ def running(source: str) -> list[str]:
     return found
 
 
+def of_the_locale(source: str) -> list[str]:
+    """Calls of a source that read or write text as the locale has it: on Windows, not as UTF-8."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        match node.func:
+            case ast.Attribute(attr="read_text" | "write_text"):
+                textual = True
+            case ast.Attribute(attr="open"):
+                words = [str(word.value) for word in node.args if isinstance(word, ast.Constant)]
+                textual = not (node.args or given) or any(re.fullmatch(r"[rwax]\+?t?", word) for word in words)
+            case _:
+                textual = given.get("text") == "True"
+        if textual and "encoding" not in given:
+            found.append(ast.unparse(node))
+    return found
+
+
 def room_of(module: str, within: str = "nbtools") -> str:
     return module.removeprefix(f"{within}.").split(".")[0]
 
@@ -167,6 +188,30 @@ def test_notebooks_import_from_rooms_only(notebook: Path) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_that_is_read_is_run(module: str) -> None:
     assert not running(MODULES[module].read_text())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_text_is_utf8_wherever_it_is_read_or_written(module: str) -> None:
+    assert of_the_locale(MODULES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("file.read_text()", "file.write_text(text)", "file.open()", "file.open('a+')"),
+        *("gzip.open(file, 'rt')", "subprocess.run(command, text=True)"),
+    ],
+)
+def test_text_as_the_locale_has_it_would_be_seen(source: str) -> None:
+    assert of_the_locale(source)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_command_says_what_it_can_in_any_alphabet(encoding: str) -> None:
+    code = "import runpy; from nbtools import cli; cli.main = lambda: print('ε – ρ'); runpy.run_module('nbtools')"
+    given = {**os.environ, "PYTHONIOENCODING": encoding}
+    told = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, check=True)
+    assert told.stdout.decode(encoding).split() == ["?", {"cp1252": "–", "ascii": "?"}[encoding], "?"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
@@ -244,7 +289,14 @@ def test_imports_are_light(modules: str, heavy: str) -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
 
 
-PAGES = ("README.md", "CONTRIBUTING.md", "data/README.md", "docs/methods.md", "docs/glossary.md", "docs/teaching.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    "docs/methods.md",
+    "notebooks/glossary.md",
+    "docs/teaching.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

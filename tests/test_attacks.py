@@ -15,14 +15,15 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from nbtools.attacks import ATTACKS, ascending, gradient, minimum_norm, perturb, sweep
+from nbtools.attacks import ATTACKS, ascending, gradient, interface, minimum_norm, perturb, sweep
 from nbtools.attacks.points import Task
 from nbtools.bench import networks
 from nbtools.data.images.sets import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import check_decisions
+from nbtools.metrics.robustness import check_decisions, robust_accuracy
 from nbtools.models.networks import GuidedNet, build, freeze
+from nbtools.processes import Bar
 from nbtools.training.guided import TrainConfig, train_guided
 
 SIDE = 6
@@ -85,7 +86,7 @@ def trained(tiny_study: Any) -> tuple[GuidedNet, ImageSet]:
     images = load_folder(study.classification / "train", study.image_size)
     rows = np.random.default_rng(0).permutation(len(images))
     splits = {"train": rows[20:], "validation": rows[:20]}
-    network = build(GuidedNet, 0, "small_resnet", len(images.classes), 0)
+    network = build(GuidedNet, 0, "small_resnet", images.classes, 0)
     config = TrainConfig(epochs=6, batch_size=32, lr=3e-3, schedule="one-cycle", precision="32-true")
     torch.set_num_threads(1)
     train_guided(network, images, None, 0.0, splits, config)
@@ -389,7 +390,9 @@ def test_what_is_reported_holds_for_the_network_itself(
 
 def test_decisions_are_what_metrics_take(decisions: pd.DataFrame) -> None:
     check_decisions(decisions)
-    assert list(decisions.columns) == ["image_id", "label", "epsilon", "prediction", "margin", "distance"]
+    assert list(decisions.columns) == [
+        *("image_id", "label", "epsilon", "prediction", "margin", "distance", "converged"),
+    ]
     assert len(decisions) == 100 * (1 + len(EPSILONS))
 
 
@@ -477,6 +480,54 @@ def test_the_steps_stop_once_an_image_falls(monkeypatch: pytest.MonkeyPatch) -> 
     assert moved[0] == n_correct
     assert len(moved) < 40
     assert moved == sorted(moved, reverse=True)
+
+
+def test_a_bar_counts_the_passes_of_a_batch_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, str]] = []
+
+    class Watched(Bar):
+        def update(self, n: float | None = 1) -> bool | None:
+            seen.append((self.n, self.postfix))
+            return super().update(n)
+
+    monkeypatch.setattr(interface, "Bar", Watched)
+    sweep(Linear().eval(), grey_images(3), [0.001], attack="LinfSquare", steps=1)
+    passes = [int(found[1]) for n, postfix in seen if n == 0 and (found := re.fullmatch(r"passes=(\d+)", postfix))]
+    assert passes[:50] == list(range(1, 51)), "while no decision is finished"
+
+
+# --- convergence --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attack", ["LinfPGD", "L2DeepFool", "L2CarliniWagner", "LinfSquare"])
+@pytest.mark.parametrize("enough", [False, True])
+def test_an_image_that_stands_for_want_of_steps_is_no_answer(attack: str, enough: bool) -> None:
+    model, images = Linear().eval(), grey_images(12)
+    steps = ATTACKS[attack].least - (not enough)
+    table = sweep(model, images, [1e-6, 0.9], attack=attack, steps=min(steps, 100))
+    stands = (table["prediction"] == table["label"]) & (table["epsilon"] > 0)
+    assert stands.any()
+    assert (table["converged"] == (~stands | enough)).all()
+    scores = robust_accuracy(table, by=()).set_index("epsilon")
+    assert scores.loc[1e-6, "unconverged"] == pytest.approx(0 if enough else scores.loc[1e-6, "accuracy"])
+    assert scores.loc[0.0, "unconverged"] == 0
+
+
+@pytest.mark.parametrize("attack", ["L2FMN", "LinfFMN", "L2DeepFool", "L2CarliniWagner", "L2BrendelBethge"])
+def test_an_attack_that_finds_nothing_at_all_has_not_converged(attack: str) -> None:
+    """A constant network has no adversarial image, a network without gradients hides it: neither was shown robust."""
+
+    class Constant(Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0 * super().forward(x) + torch.tensor([1.0, 0.0])
+
+    images = replace(grey_images(2), labels=torch.zeros(2, dtype=torch.long))
+    table = sweep(Constant().eval(), images, [0.5], attack=attack, steps=ATTACKS[attack].least)
+    assert table["converged"].tolist() == [True, True, False, False]
+
+
+def test_every_attack_has_a_least_number_of_steps_below_its_usual_one() -> None:
+    assert all(1 <= kind.least <= kind.steps for kind in ATTACKS.values())
 
 
 # --- seeds and batches --------------------------------------------------------------------------------------
@@ -595,7 +646,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "one ε of several not a number": (lambda: swept(epsilons=[0.1, float("nan"), 0.2]), "pixel units"),
     "no ε": (lambda: swept(epsilons=[]), "pixel units"),
     "unknown attack": (lambda: swept(attack="PGD"), "unknown attack"),
-    "no step": (lambda: swept(steps=0), "without a step"),
+    "no step": (lambda: swept(steps=0), "steps cannot be 0"),
     "an image without a label": (lambda: swept(images=with_label(-1, ("a", "b"))), "1 images without a label"),
     "more classes than logits": (lambda: swept(images=with_label(2, ("a", "b", "c"))), "of 2 classes"),
     "NaN logits": (lambda: swept(Broken(only_perturbed=False)), "not finite"),
@@ -605,7 +656,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "NaN pixels": (lambda: perturbed(with_a_nan), r"outside \[0, 1\]"),
     "an L2 ε of 0": (lambda: swept(epsilons=[0], attack="L2PGD"), "pixel units"),
     "an infinite L2 ε": (lambda: swept(epsilons=[float("inf")], attack="L2PGD"), "pixel units"),
-    "no restart": (lambda: swept(restarts=0), "started that often"),
+    "no restart": (lambda: swept(restarts=0), "restarts cannot be 0"),
     "restarts of one step": (lambda: swept(attack="LinfFGSM", restarts=2), "deterministic"),
     "restarts of DeepFool": (lambda: swept(attack="L2DeepFool", restarts=2), "deterministic"),
     "one class": (

@@ -37,7 +37,7 @@ def write_notebook(*cells: str, name: str = "train", parameters: str = PARAMETER
         for i, text in enumerate([parameters, *cells])
     ]
     code[0]["metadata"] = {"tags": ["parameters"]}
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    kernel = {"name": "of-another-environment", "display_name": "Python 3", "language": "python"}  # not here
     notebook = {"cells": code, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     (folders.NOTEBOOKS / f"{name}.ipynb").write_text(json.dumps(notebook))
 
@@ -108,6 +108,17 @@ def test_a_failing_cell_is_a_failure_even_after_finish(capfd: pytest.CaptureFixt
 
 
 @pytest.mark.notebook
+def test_input_that_a_notebook_refuses_is_told_in_words(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_notebook(START, "run.upstream('train', roi='V4')", "run.finish()")
+    assert main(["run", "train"]) == 1
+    folder, error = folders.run_folder("train", {}), capfd.readouterr().err
+    assert error.startswith("error: train has no finished runs with these parameters\n  file: ")
+    assert f"python -m nbtools run train -p study tiny -p roi V4\nthe notebook as far as it went: {folder}" in error
+    assert "Traceback" in (folder / "notebook.ipynb").read_text()
+    assert list(home.rglob(".tmp-*")) == [], "no lock is left"
+
+
+@pytest.mark.notebook
 def test_a_kernel_that_dies_is_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
     """As when memory runs out."""
     write_notebook(START, "run.finish()", "import os; os._exit(1)")
@@ -132,7 +143,7 @@ def test_plain_papermill_leaves_the_same_run(tiny_study: Path, tmp_path: Path) -
     for home, command in homes.items():
         shutil.copytree(tiny_study.parent, tmp_path / home / "data/derived/tiny")
         environment = {**os.environ, "NBTOOLS_HOME": str(tmp_path / home), "OMP_NUM_THREADS": "1"}
-        options = [sys.executable, "-m", *map(str, command), "-p", "study", "tiny"]
+        options = [sys.executable, "-m", *map(str, command), "-p", "study", "tiny", "-p", "rois", "V1, TO"]
         started.append(subprocess.Popen(options, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     for process in started:
         said, _ = process.communicate(timeout=600)
@@ -195,6 +206,30 @@ def test_a_command_that_makes_no_sense_is_status_2(arguments: list[str], capsys:
         main(arguments)
     assert ended.value.code == 2
     assert "usage: python -m nbtools" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("fetch nsd --dry-run --subject 9", "--subject cannot be 9\n  expected: a whole number from 1 to 8"),
+        ("fetch nsd --dry-run --subject 0", "--subject cannot be 0"),
+        ("fetch nsd --dry-run --sessions 5-3", "these are no sessions"),
+        ("fetch nsd --dry-run --sessions 0", "no such session"),
+        ("fetch cifar100 --dry-run --jobs 0", "--jobs cannot be 0"),
+        ("prepare nsd --study tiny --jobs -3", "--jobs cannot be -3"),
+        ("prepare haxby --subject 8", "Haxby's study has no such subject\n  expected: 1, 2, 3, 4, 5, 6\n"),
+        ("world new --seed -1", "seed is negative"),
+        ("world new --subject 9", "--subject cannot be 9"),
+        ("explore --port 65536", "--port cannot be 65536"),
+    ],
+)
+def test_a_number_outside_its_range_is_refused_in_words(
+    arguments: str, said: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(home.rglob("*"))
+    assert main(arguments.split()) == 1
+    assert said in capsys.readouterr().err
+    assert sorted(home.rglob("*")) == before
 
 
 def test_the_shell_sees_the_status() -> None:

@@ -10,6 +10,7 @@ import pytest
 from nbtools.bench import study
 from nbtools.errors import InputError
 from nbtools.runs import folders
+from nbtools.widgets.study_state import table_of
 
 N = 2000
 NETWORKS = "03_guided_training"
@@ -77,3 +78,25 @@ def test_a_run_with_the_defaults_is_found_without_reading_the_others(monkeypatch
     assert found.parameters == record["parameters"]
     (folder / folders.RECORD).unlink()
     folder.rmdir()
+
+
+def test_the_newest_run_is_the_one_that_finished_last_wherever_it_ran(many: Path) -> None:
+    """10:30 in Berlin is before 09:45 in London: as texts they stand the other way round."""
+    record = json.loads((many / "runs/demo" / NETWORKS / "TO_seed=0_00000000/run.json").read_text())
+    for place, finished in {"Berlin": "2026-07-01T10:30:00+0200", "London": "2026-07-01T09:45:00+0100"}.items():
+        folder = many / "runs/other" / NETWORKS / place
+        folders.write_text(folder / folders.RECORD, json.dumps({**record, "finished": finished}))
+    found = folders.collect(NETWORKS, "other").assign(notebook=NETWORKS)
+    assert Path(found.loc[found["finished"].idxmax(), "folder"]).name == "London"
+    assert Path(found.loc[found["finished"].idxmin(), "folder"]).name == "Berlin"
+    shown = table_of(found, [])["finished"]
+    assert list(shown.sort_values().index) == list(found["finished"].sort_values().index)
+    assert {text[-3:] for text in shown} == {":30", ":45"}
+
+
+def test_a_time_that_is_none_is_a_damaged_record(many: Path) -> None:
+    file = many / "runs/damaged" / NETWORKS / "TO_seed=0_00000000" / folders.RECORD
+    record = json.loads((many / "runs/demo" / NETWORKS / "TO_seed=0_00000000/run.json").read_text())
+    folders.write_text(file, json.dumps({**record, "finished": "yesterday"}))
+    with pytest.raises(InputError, match="record is damaged"):
+        folders.collect(NETWORKS, "damaged")

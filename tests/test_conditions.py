@@ -9,10 +9,10 @@ from nbtools.conditions import (
     CONDITIONS,
     DORSAL,
     HIERARCHY,
-    REGIONS,
     ROI_LABELS,
     Condition,
     check_rois,
+    nsd_regions,
     parse_condition,
     region_labels,
 )
@@ -47,9 +47,7 @@ def test_names_are_read(name: str, expected: Condition) -> None:
     assert parse_condition(name) == expected
 
 
-OTHERS = (
-    "v1 TO- TO-shuffled none-shuffle random-shuffle labels-shuffle TO-shuffle-shuffle -shuffle TO-manifolds -manifold"
-)
+OTHERS = "TO- V1/V2 area.3b none-shuffle random-shuffle labels-shuffle TO-shuffle-shuffle -shuffle -manifold"
 NO_MANIFOLDS = (
     "none-manifold labels-manifold decay-0.1-manifold TO-manifold-manifold TO-manifold-shuffle random-shuffle-manifold"
 )
@@ -62,12 +60,41 @@ def test_other_names_are_refused(name: str) -> None:
         parse_condition(name)
 
 
-def test_regions_are_checked() -> None:
-    check_rois(["V1", "IPS5"])
-    with pytest.raises(InputError, match=r"got: +'V9'"):
-        check_rois(["V1", "V9"])
+@pytest.mark.parametrize("name", ["v1", "TO-shuffled", "TO-manifolds", "V9", "V9-shuffle", "V9-manifold"])
+def test_regions_that_are_not_there_are_refused_where_it_is_known(name: str) -> None:
+    assert parse_condition(name).roi == name.removesuffix("-shuffle").removesuffix("-manifold")
+    with pytest.raises(InputError, match=r"unknown condition.*\n.*\(V1, 7a, PIT\)"):
+        parse_condition(name, regions=("V1", "7a", "PIT"))
+
+
+def test_names_are_checked() -> None:
+    check_rois(["V1", "7a", "VT-face"])
+    for names in (["V1", "area 3b"], ["none"], ["V1/.."], [""]):
+        with pytest.raises(InputError, match="no regions' names"):
+            check_rois(names)
     with pytest.raises(InputError, match="no region"):
         check_rois([])
+
+
+OWN = ("A1", "V1", "7a", "CIT", "PIT", "V4", "STS", "TE-face", "TO")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 9])
+def test_the_hierarchy_decides_controls_order_and_marks(n: int) -> None:
+    own = OWN[:n]
+    assert parse_condition("random", own).roi == own[-1]
+    ends = list(dict.fromkeys([f"{own[0]}-shuffle", f"{own[-1]}-shuffle"]))
+    assert conditions.baselines(own) == ("none", "random", *ends, "labels")
+    names = conditions.conditions_of(own)
+    assert names == (*conditions.baselines(own), *conditions.DECAYS, *own)
+    looks = {(conditions.color(name, own), conditions.dash(name), conditions.symbol(name, own)) for name in names}
+    assert len(looks) == len(names)
+    shades = [sum(bytes.fromhex(conditions.color(roi, own)[1:])) for roi in own]
+    assert shades == sorted(shades)
+    assert len(set(shades)) == n
+    assert conditions.color(own[0], own) == conditions.color("V1")  # both ends are the paper's
+    assert n == 1 or conditions.color(own[-1], own) == conditions.color("TO")
+    assert conditions.color("elsewhere", own) == conditions.color("V3A")
 
 
 def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
@@ -79,11 +106,6 @@ def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
     assert {conditions.color(roi) for roi in DORSAL}.isdisjoint(conditions.color(name) for name in CONDITIONS)
 
 
-def test_rank_counts_ventral_regions_only() -> None:
-    assert [conditions.hierarchy_rank(roi) for roi in HIERARCHY] == [1, 2, 3, 4, 5, 6, 7]
-    assert {conditions.hierarchy_rank(name) for name in ("none", "random", "TO-shuffle", "V3A")} == {None}
-
-
 def test_regions_stand_in_nsds_volumes() -> None:
     assert region_labels("V4") == ("Kastner2015", (7,))
     assert region_labels("V4", "prf-visualrois") == ("prf-visualrois", (7,))
@@ -91,5 +113,6 @@ def test_regions_stand_in_nsds_volumes() -> None:
     for roi, retinotopy in [("TO", "prf-visualrois"), ("VT", "Kastner2015"), ("V1", "Wang")]:
         with pytest.raises(InputError, match=f"NSD has no region {roi}"):
             region_labels(roi, retinotopy)
-    assert len(set(REGIONS)) == len(REGIONS)
-    assert {parse_condition(roi).roi for roi in REGIONS} == set(REGIONS)
+    regions = nsd_regions()
+    assert len(set(regions)) == len(regions)
+    assert {parse_condition(roi).roi for roi in regions} == set(regions)

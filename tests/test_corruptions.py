@@ -70,7 +70,7 @@ def test_decisions_are_the_networks_own(tiny_study: Path) -> None:
     clean = load_folder(study.need("classification") / "val", 32)
     first = load_corruption(folder, "contrast", 1, 32, clean.classes)
     clean = clean[clean.rows(first.ids)[::-1]]  # another order than the folder's
-    network = freeze(build(GuidedNet, 0, "small_resnet", 10, 0))
+    network = freeze(build(GuidedNet, 0, "small_resnet", clean.classes, 0))
     table = decide_corrupted({("none", 0): network}, clean, folder, there)
     assert len(table) == 3 * len(clean)
     at_two = table[table.severity == 2]

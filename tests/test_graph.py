@@ -44,10 +44,13 @@ def added(*rows: dict[str, Any], **keys: Any) -> set[str]:
 
 
 def describe(study: str) -> None:
-    """A further subject's study: its description is enough to plan with."""
+    """A further subject's study: its description, and folders, are enough to plan with."""
     file = study_file(study)
-    file.parent.mkdir(parents=True)
-    file.write_text(f'name = "{study}"\nsimulated = true\nimage_size = 32\nsubject = 2\nnsd = "."\n')
+    for part in ("train", "val"):
+        (file.parent / part).mkdir(parents=True)
+    file.write_text(
+        f'name = "{study}"\nsimulated = true\nimage_size = 32\nsubject = 2\nnsd = "."\nclassification = "."\n'
+    )
 
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -106,6 +109,20 @@ def test_what_a_study_lacks_data_for_is_not_planned() -> None:
     with study_file("tiny").open("a") as file:
         file.write('cue_conflict = "."\nscanner_labels = "study.toml"\ncorruptions = "nowhere"\n')
     assert everything - names(TINY) == {"17_natural_corruptions"}
+
+
+@pytest.mark.parametrize("folders_there", ["", "val", "train val"])
+def test_networks_are_planned_where_there_are_images_to_train_and_test_them(folders_there: str) -> None:
+    """Haxby's study has pictures to test with alone: no training is planned, and it is said why."""
+    describe("tiny")
+    for part in {"train", "val"} - set(folders_there.split()):
+        (study_file("tiny").parent / part).rmdir()
+    planned = make_graph(TINY)
+    made = {job.notebook for target in graph.TARGETS for job in planned.of(target)}
+    trained = {"03_guided_training", "04_adversarial_attacks", "10_summary", "14_brain_and_geometry"}
+    assert made & trained == (trained if folders_there == "train val" else set())
+    assert "01_brain_responses" in made
+    assert ("classification/train" in planned.left_out.get("10_summary", [])) == ("train" not in folders_there)
 
 
 # --- the table ----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
 
 SHAPE = (8, 9, 7)
+AFFINE = np.diag([3.5, 3.75, 3.75, 1])
 RUNS, BLOCK, REST = 4, 6, 4
 MASKS = ("mask8b_face_vt", "mask8b_house_vt", "mask8_face_vt", "mask8_house_vt")
 
@@ -32,12 +33,11 @@ def write_haxby(folder: Path, subject: int = 2) -> np.ndarray:
     own = data / f"subj{subject}"
     own.mkdir(parents=True)
     (data / "MD5SUMS").write_text(f"{'0' * 32}  nothing.tar.gz\n")
-    affine = np.diag([3.5, 3.75, 3.75, 1])
     inside = np.ones(SHAPE, bool)
     masks = {"mask4_vt": rng.random(SHAPE) < 0.2, **{name: rng.random(SHAPE) < 0.08 for name in MASKS}}
     for name, mask in {**masks, "anat": inside}.items():
-        nib.save(nib.Nifti1Image(mask.astype(np.int16), affine), own / f"{name}.nii.gz")
-    nib.save(nib.Nifti1Image(inside.astype(np.int16), affine), data / "mask.nii.gz")
+        nib.save(nib.Nifti1Image(mask.astype(np.int16), AFFINE), own / f"{name}.nii.gz")
+    nib.save(nib.Nifti1Image(inside.astype(np.int16), AFFINE), data / "mask.nii.gz")
     labels = write_labels(own / "labels.txt", rng)
     patterns = rng.normal(size=(len(CATEGORIES), int(masks["mask4_vt"].sum())))
     bold = 1000 + 20 * rng.normal(size=(*SHAPE, len(labels)))
@@ -46,7 +46,7 @@ def write_haxby(folder: Path, subject: int = 2) -> np.ndarray:
     for row, label in enumerate(labels["labels"].to_numpy()[:-DELAY]):
         if label != "rest":  # the response comes later than the picture
             bold[..., row + DELAY][masks["mask4_vt"]] += 30 * patterns[names.index(label)]
-    nib.save(nib.Nifti1Image(bold.astype(np.int16), affine), own / "bold.nii.gz")
+    nib.save(nib.Nifti1Image(bold.astype(np.int16), AFFINE), own / "bold.nii.gz")
     write_stimuli(data / "stimuli", rng)
     return patterns
 
@@ -133,7 +133,12 @@ def truncated_bold(folder: Path) -> None:
 
 def empty_mask(folder: Path) -> None:
     file = folder / "haxby2001/subj2/mask4_vt.nii.gz"
-    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.int16), np.eye(4)), file)
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.int16), AFFINE), file)
+
+
+def turned_mask(folder: Path) -> None:
+    file = folder / "haxby2001/subj2/mask8b_face_vt.nii.gz"
+    nib.save(nib.load(file).as_reoriented(np.array([[0, -1], [1, 1], [2, 1]])), file)
 
 
 def no_cats(folder: Path) -> None:
@@ -152,6 +157,7 @@ def html_for_a_picture(folder: Path) -> None:
         (fewer_labels, "responses cannot be read|differ in number"),
         (truncated_bold, "responses cannot be read"),
         (empty_mask, "responses cannot be read"),
+        (turned_mask, r"mask8b_face_vt\.nii\.gz lies elsewhere than bold\.nii\.gz"),
         (no_cats, "no pictures of cats"),
         (html_for_a_picture, r"image cannot be read\n.*shoes_00\.jpg"),
     ],
@@ -177,8 +183,9 @@ def test_the_notebook_compares_networks_with_the_brain(tmp_path: Path, monkeypat
         run = folders.start(
             "03_guided_training", {**folders.defaults("03_guided_training"), "study": "tiny", "roi": roi}
         )
-        save_model(build(GuidedNet, 0, "small_resnet", 10, 0), run.folder)
+        save_model(build(GuidedNet, 0, "small_resnet", ["disk", "ring"], 0), run.folder)
         run.finish()
+    assert run_notebook("01_brain_responses", {"study": "haxby", "rois": "VT VT-face"}) == 0
     settings = {"networks_of": "tiny", "n_points": "20", "n_samples": "20", "n_draws": "2", "n_boot": "20"}
     assert run_notebook("16_haxby", settings) == 0
     found = folders.find("16_haxby", "haxby")

@@ -7,6 +7,7 @@ import gzip
 import io
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -25,12 +26,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
+from nbtools.cli import main
 from nbtools.data import archives
 from nbtools.data.archives import build, contents, unpack
 from nbtools.data.images import cifar100, cue_conflict, imagenet, prepare
 from nbtools.data.images.cifar100 import unpack_cifar100
 from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.cue_conflict import cue_conflict_names, unpack_cue_conflict
+from nbtools.data.images.folders import SPLITS
 from nbtools.data.images.imagenet import SYNSETS, prepare_imagenet
 from nbtools.data.images.prepare import prepare_folder
 from nbtools.data.images.sets import load_folder
@@ -583,12 +586,12 @@ def test_kill_9_while_unpacking(source: Path, tmp_path: Path, monkeypatch: pytes
 # --- any folder ---------------------------------------------------------------------------------------------
 
 
-def write_classes(root: Path, per_class: int = 10) -> Path:
+def write_classes(root: Path, per_class: int = 10, start: int = 0) -> Path:
     classes = ("cat", "dög at home", "eel")
     return write_files(
         root,
         {
-            f"{name}/{i} ü.png": picture(50 * n + i, kind="PNG")
+            f"{name}/{i} ü.png": picture(50 * n + i + start, kind="PNG")
             for n, name in enumerate(classes)
             for i in range(per_class)
         },
@@ -613,11 +616,30 @@ def test_a_folder_is_split_within_each_class(tmp_path: Path) -> None:
 def test_a_split_folder_is_kept_as_it_is(tmp_path: Path) -> None:
     root = tmp_path / "in"
     write_classes(root / "train")
-    write_classes(root / "val", 2)
+    write_classes(root / "val", 2, start=20)
     report = prepare_folder(root, tmp_path / "out", ["eel", "cat"])
     assert report["class"].tolist() == ["cat", "eel"] * 2
     assert tree(tmp_path / "out") == {name: raw for name, raw in tree(root).items() if "dög" not in name}
     assert load_folder(tmp_path / "out/val", 8).classes == ("cat", "eel")
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_no_training_image_is_byte_for_byte_a_validation_image(tmp_path: Path, split: bool) -> None:
+    root = tmp_path / "in"
+    write_classes(root / "train" if split else root, 10)
+    if split:
+        write_classes(root / "val", 2)  # the first two of each class again
+    else:
+        for place in list(root.rglob("*.png")):
+            shutil.copy(place, place.with_name(f"copy of {place.name}"))
+    report = prepare_folder(root, tmp_path / "out", validation=0.4).set_index(["split", "class"])
+    train, val = ({file.read_bytes() for file in (tmp_path / "out" / part).rglob("*.png")} for part in SPLITS)
+    assert not train & val
+    assert len(train | val) == 30, "no image is lost"
+    assert report.loc["val", "left_out"].str.len().sum() == 0
+    told = report.loc[("train", "cat"), "left_out"]
+    assert len(told) + report.loc[("train", "cat"), "images"] == (10 if split else 12)
+    assert all(re.fullmatch(r".*\.png: the same bytes as val/cat/.*\.png", line) for line in told)
 
 
 def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path) -> None:
@@ -634,10 +656,27 @@ def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path) -> None:
 
 def test_nested_images_keep_their_paths(tmp_path: Path) -> None:
     root = write_files(
-        tmp_path / "in", {f"{c}/{sub}/1.png": picture(1, kind="PNG") for c in "ab" for sub in ("x", "y", "z")}
+        tmp_path / "in", {f"{c}/{sub}/1.png": picture(ord(c) * ord(sub), kind="PNG") for c in "ab" for sub in "xyz"}
     )
     prepare_folder(root, tmp_path / "out", validation=0.3)
     assert len(tree(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize("begin", ["", "\ufeff"], ids=["plain", "with a mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "  \n\n"], ids=["Unix", "Windows", "blanks"])
+def test_a_file_of_classes(tmp_path: Path, begin: str, end: str) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_bytes((begin + end.join(["eel", "dög at home", ""])).encode())
+    source, target = write_classes(tmp_path / "in"), tmp_path / "out"
+    assert main(["prepare", "images", str(source), "--to", str(target), "--classes", str(file)]) == 0
+    assert load_folder(target / "val", 8).classes == ("dög at home", "eel")
+
+
+def test_a_file_of_synsets_may_name_them_too(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text(f"{B} racket, racquet\n{A}\n")
+    how = ["--to", str(tmp_path / "out"), "--classes", str(tmp_path / "mine.txt")]
+    assert main(["prepare", "imagenet50", str(lay(source, "sorted")), *how]) == 0
+    assert load_folder(tmp_path / "out/val", 8).classes == tuple(sorted([A, B]))
 
 
 BAD_REQUESTS: dict[str, tuple[dict[str, Any], str]] = {

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,13 +19,18 @@ import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.nn import functional as F
+from torchvision.datasets.folder import IMG_EXTENSIONS, ImageFolder, pil_loader
 from torchvision.transforms import v2
 
-from nbtools.data.images import sets as image_module, views as views_module
+from nbtools.data.images import own, sets as image_module, views as views_module
+from nbtools.data.images.corruptions import load_corruption
+from nbtools.data.images.folders import EXTENSIONS
+from nbtools.data.images.prepare import prepare_folder
 from nbtools.data.images.sets import ImageSet, load_folder, load_stimuli, to_float
 from nbtools.data.images.views import augment, draw_boxes
 from nbtools.data.study import STIMULI, open_study
 from nbtools.errors import InputError
+from nbtools.workflow.sizes import class_sizes
 
 SIZE = 32
 
@@ -270,6 +280,188 @@ def test_damage_is_refused_or_harmless(
     file.write_bytes(bytes(raw[: data.draw(st.integers(1, len(raw)))]))
     with suppress(InputError):
         assert load_folder(folder, 12).pixels.shape == (1, 3, 12, 12)
+
+
+def in_format(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def upside_down() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return exif
+
+
+def with_hidden_colour(mode: str) -> Image.Image:
+    """An image of which one half is transparent, with a colour below."""
+    layered = COLOURS.convert(mode)
+    layered.putalpha(Image.fromarray(np.repeat(np.uint8([[0], [255]]), SIZE // 2, 0).repeat(SIZE, 1)))
+    return layered
+
+
+COLOURS = Image.fromarray(some_images(1)[0].permute(1, 2, 0).numpy())
+PICTURES = {
+    "turned by its EXIF": in_format(COLOURS, "JPEG", exif=upside_down()),
+    "transparent": in_format(with_hidden_colour("RGB"), "PNG"),
+    "transparent grey": in_format(with_hidden_colour("L"), "PNG"),
+    "transparent palette": in_format(COLOURS.quantize(16), "PNG", transparency=3),
+    "transparent WebP": in_format(with_hidden_colour("RGB"), "WEBP", lossless=True, exact=True),
+    "palette": in_format(COLOURS.quantize(16), "BMP"),
+    "grey": in_format(COLOURS.convert("L"), "JPEG"),
+    "black and white": in_format(COLOURS.convert("1"), "PNG"),
+    "CMYK": in_format(COLOURS.convert("CMYK"), "JPEG"),
+    "CMYK TIFF": in_format(COLOURS.convert("CMYK"), "TIFF"),
+    "animated": in_format(COLOURS, "GIF", save_all=True, append_images=[Image.new("RGB", (SIZE, SIZE))]),
+}
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_every_door_gives_the_pixels_of_imagefolder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "home"))
+    root = tmp_path / "in"
+    for place in ("val/a", "val/b", "train/a", "train/b", "C/fog/3/a"):
+        (root / place).mkdir(parents=True)
+        (root / place / "0.png").write_bytes(PICTURES[case] + place.encode())  # no two files are the same
+    prepare_folder(root, tmp_path / "out")
+    seen = {
+        "folder": load_folder(root / "val", SIZE).pixels[0],
+        "packed": load_folder(root / "val", SIZE, memory_limit=0).pixels[0],
+        "prepared": load_folder(tmp_path / "out/val", SIZE).pixels[0],
+        "corruption": load_corruption(root / "C", "fog", 3, SIZE, ["a"]).pixels[0],
+        "own": own.read_image(PICTURES[case], "0.png", SIZE),
+    }
+    expected = np.asarray(pil_loader(root / "val/a/0.png"))
+    for door, pixels in seen.items():
+        np.testing.assert_array_equal(pixels.permute(1, 2, 0), expected, err_msg=door)
+
+
+def png_of(color: int, channels: int) -> bytes:
+    """A PNG of one pixel, 16 bits per channel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 16, color, 0, 0, 0)
+    rows = zlib.compress(b"\0" + b"\1\2" * channels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def tiff_of(order: str, name: bytes) -> bytes:
+    """A TIFF of one RGB pixel, 16 bits per channel."""
+    bits, pixels = 8 + 2 + 9 * 12 + 4, 8 + 2 + 9 * 12 + 4 + 6
+    tags = {256: 1, 257: 1, 258: bits, 259: 1, 262: 2, 273: pixels, 277: 3, 278: 1, 279: 6}
+    rows = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    rows[2] = struct.pack(f"{order}HHII", 258, 3, 3, bits)  # three shorts
+    start = name + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    return start + b"".join(rows) + struct.pack(f"{order}IHHHHHH", 0, 16, 16, 16, 1, 2, 3)
+
+
+DEEP = {
+    "PNG grey": png_of(0, 1),
+    "PNG colour": png_of(2, 3),
+    "PNG grey, transparent": png_of(4, 2),
+    "PNG colour, transparent": png_of(6, 4),
+    "PPM": b"P6 1 1 65535\n" + b"\1\2" * 3,
+    "PPM in words": b"P3 1 1 4095\n1 2 3 ",
+    "PGM": b"P5 1 1 1023\n\1\2",
+    "TIFF": tiff_of("<", b"II"),
+    "TIFF, big-endian": tiff_of(">", b"MM"),
+    "TIFF of floats": in_format(Image.new("F", (4, 4)), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_more_than_eight_bits_are_refused_at_every_door(tmp_path: Path, case: str) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "bar/0.png").write_bytes(DEEP[case])
+    for read in (lambda: load_folder(tmp_path, SIZE), lambda: own.read_image(DEEP[case], "bar/0.png", SIZE)):
+        with pytest.raises(InputError, match=r"bar/0\.png[\s\S]*more than 8 bits per channel"):
+            read()
+
+
+def test_five_six_and_five_bits_are_no_sixteen() -> None:
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    head = struct.pack("<IiiHHIIiiII", 40, 1, 1, 1, 16, 3, 4, 0, 0, 0, 0)
+    raw = b"BM" + struct.pack("<IHHI", 70, 0, 0, 66) + head + masks + b"\x1f\xf8\0\0"
+    assert own.read_image(raw, "magenta.bmp", 1).flatten().tolist() == [255, 0, 255]
+
+
+SYSTEMS = {
+    "Jupyter": "ring/.ipynb_checkpoints/0-checkpoint.png",
+    "Jupyter, beside the classes": ".ipynb_checkpoints/0.png",
+    "Synology": "ring/@eaDir/0.png/SYNOPHOTO_THUMB_M.png",
+    "Synology, beside the classes": "@eaDir/0.png",
+    "macOS, zipped": "__MACOSX/ring/._0.png",
+    "macOS": "ring/._0.png",
+    "Windows": "$RECYCLE.BIN/0.png",
+    "a hidden folder": "ring/.trash/more/0.png",
+}
+
+
+@pytest.mark.parametrize("case", SYSTEMS)
+def test_what_systems_leave_behind_is_no_image(tmp_path: Path, case: str) -> None:
+    clean = load_folder(write_folder(tmp_path / "in"), SIZE)
+    left = tmp_path / "in" / SYSTEMS[case]
+    left.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(tmp_path / "in/ring/0.png", left)
+    (tmp_path / "in/Thumbs.db").touch()
+    (tmp_path / "in/ring/.DS_Store").touch()
+    found = load_folder(tmp_path / "in", SIZE)
+    assert found.classes == clean.classes
+    assert list(found.ids) == list(clean.ids)
+    assert class_sizes(tmp_path / "in") == [3, 3, 3]
+    report = prepare_folder(tmp_path / "in", tmp_path / "out", validation=0.4)
+    assert report["images"].tolist() == [2, 2, 2, 1, 1, 1]
+    assert report["left_out"].str.len().sum() == 0
+
+
+def test_images_in_sub_folders_are_listed_and_counted_alike(tmp_path: Path) -> None:
+    root, elsewhere = write_folder(tmp_path / "in"), write_folder(tmp_path / "elsewhere")
+    (root / "ring/more").mkdir()
+    (root / "ring/1.png").rename(root / "ring/more/1.png")
+    (root / "ring/linked").symlink_to(elsewhere / "ring")
+    found = load_folder(root, SIZE)
+    names = ["0.png", "2.png", "linked/0.png", "linked/1.png", "linked/2.png", "more/1.png"]
+    assert list(found.ids[-6:]) == [f"ring/{name}" for name in names]
+    assert class_sizes(root) == [3, 3, 6]
+    assert list(found.ids) == [Path(name).relative_to(root).as_posix() for name, _ in ImageFolder(root).samples]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_folder(tmp_path)
+    (root / "ring/more").mkdir()
+    scan = os.scandir
+
+    def denied(place: str) -> object:
+        if str(place).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    for read in (lambda: load_folder(root, SIZE), lambda: prepare_folder(root, tmp_path.with_name("out"))):
+        with pytest.raises(InputError, match=r"cannot be listed\n.*ring/more\n[\s\S]*Permission denied"):
+            read()
+
+
+def test_the_kinds_of_image_files_are_torchvisions() -> None:
+    assert EXTENSIONS == IMG_EXTENSIONS
+
+
+@pytest.mark.parametrize("size", [0, -32])
+def test_a_size_that_cannot_be(tmp_path: Path, tiny_study: Path, size: int) -> None:
+    picture, folder = in_format(COLOURS, "PNG"), write_folder(tmp_path)
+    stimuli = open_study(str(tiny_study)).stimuli
+    doors = (
+        lambda: load_folder(folder, size),
+        lambda: load_stimuli(stimuli, np.arange(3), size),
+        lambda: load_corruption(folder, "fog", 3, size, ["bar"]),
+        lambda: own.read_image(picture, "0.png", size),
+    )
+    for read in doors:
+        with pytest.raises(InputError, match=rf"cannot have this size[\s\S]*at least 1[\s\S]*{size}"):
+            read()
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:

@@ -35,11 +35,23 @@ def test_labels_are_joined_by_image_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "types",
+    [{"image_id": str}, {"image_id": float}, {"image_id": "category"}, {"label": "category"}, {"image_id": "Int64"}],
+)
+def test_ids_may_be_text_and_columns_categories(tmp_path: Path, types: dict) -> None:
+    table = pd.DataFrame({"image_id": [7, 3, 5, 9], "label": ["star", "disk", "bar", "disk"]}).astype(types)
+    table.to_parquet(tmp_path / "labels.parquet")
+    assert label_stimuli(stimuli([5, 7, 3]), tmp_path / "labels.parquet", CLASSES).labels.tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
     ("ids", "labels", "got"),
     [
         ([3, 5], ["disk", "bar"], "1 images without"),
         ([3, 5, 7], ["disk", "bar", "heart"], "1 images without"),
-        ([3, 5, 7, 7], ["disk", "bar", "star", "disk"], "named twice"),
+        ([3, 5, 7, 7], ["disk", "bar", "star", "disk"], "1 images named twice"),
+        (["3", "5", "seven"], ["disk", "bar", "star"], "1 ids are no whole number"),
+        ([3, 5, 7.5], ["disk", "bar", "star"], "1 ids are no whole number"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path, ids: list[int], labels: list[str], got: str) -> None:

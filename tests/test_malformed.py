@@ -1,7 +1,7 @@
 """Bad data at the doors a user opens: every case ends in words, none in a number, a bare traceback or a lost file.
 
 More cases, door by door, are in test_nsd, test_measured, test_images, test_image_sets, test_packed, test_download,
-test_haxby and test_doctor.
+test_haxby, test_doctor and test_mutations.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ NSD_CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "atlas and volume swapped": (swap(atlas, second), "region volume"),
     "an atlas of floats between labels": (
         lambda root: nib.save(nib.Nifti1Image(np.full(SHAPE, 1.5), np.eye(4)), atlas(root)),
-        "no voxel in V1, TO",
+        "labels of regions are not whole numbers",
     ),
     "an atlas of NaN": (
         lambda root: nib.save(nib.Nifti1Image(np.full(SHAPE, np.nan), np.eye(4)), atlas(root)),
@@ -196,7 +196,7 @@ NSD_CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an nsdgeneral of NaN": (
         lambda root: nib.save(nib.Nifti1Image(np.full(SHAPE, np.nan), np.eye(4)), general(root)),
-        "not nsdgeneral",
+        "no voxel in V1, TO",
     ),
     "an empty atlas": (lambda root: nib.save(nib.Nifti1Image(np.zeros(SHAPE), np.eye(4)), atlas(root)), "no voxel"),
     "subjects' images shuffled": (
@@ -261,11 +261,11 @@ def test_voxels_that_do_not_vary_are_left_out_and_counted(study: Study) -> None:
     assert np.isfinite(trials["V1"].responses).all()
 
 
-def test_a_volume_that_lies_elsewhere_is_reported(study: Study) -> None:
+def test_a_volume_that_lies_elsewhere_is_refused(study: Study) -> None:
     moved = np.array([1, 0, 0, 30.0]), np.array([0, 1, 0, 0.0]), np.array([0, 0, 1, 0.0])
     fields = {"sform_code": 1, "srow_x": moved[0], "srow_y": moved[1], "srow_z": moved[2]}
     header(**fields)(study.need("nsd"))
-    with pytest.warns(UserWarning, match=r"betas_session02\.nii\.gz says that it lies elsewhere"):
+    with pytest.raises(InputError, match=r"betas_session02\.nii\.gz lies elsewhere than the masks"):
         load_trials(study, ROIS, progress=False)
 
 
@@ -378,7 +378,7 @@ def test_preparing_leaves_an_unsound_image_out_and_says_so(
     target = tmp_path / "prepared"
     assert main(["prepare", "images", str(pictures), "--to", str(target), "--validation", "0.4"]) == 0
     told = capsys.readouterr().out
-    assert "left out as damaged: 1" in told
+    assert "left out: 1" in told
     assert "3.JPEG: " in told
     assert (pictures / "cat/3.JPEG").read_bytes() == UNSOUND[case], "the source is left alone"
     assert len(load_folder(target / "train", 16)) + len(load_folder(target / "val", 16)) == 6

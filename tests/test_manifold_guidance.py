@@ -70,8 +70,8 @@ def some_images(seed: int = 0) -> ImageSet:
     return ImageSet(pixels, torch.arange(N) % K, np.arange(N), tuple("abcd"))
 
 
-def a_network(n_components: int = D, n_classes: int = K) -> GuidedNet:
-    return build(GuidedNet, 0, "small_resnet", n_classes, n_components)
+def a_network(n_components: int = D, classes: str = "abcd") -> GuidedNet:
+    return build(GuidedNet, 0, "small_resnet", list(classes), n_components)
 
 
 def a_guide(condition: str = "TO", target_scale: str = "global", predictor: RoiPredictor | None = None) -> Guide:
@@ -410,7 +410,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "a network in training mode": (lambda: cloud_responses(a_network().train(), some_images(), SIDE), "training mode"),
     "a head of another size": (lambda: guided(a_network(D + 1)), "do not fit"),
     "no neural head": (lambda: guided(a_network(0)), "do not fit"),
-    "a network of other classes": (lambda: guided(a_network(D, K + 1)), "do not fit"),
+    "a network of other classes": (lambda: guided(a_network(D, "abcde")), "not of the network's classes"),
     "an image without a label": (lambda: guided(images=unlabelled()), "1 images without a label"),
     "no class weight": (lambda: guided(weights=(0.0, 0.5, 0.5)), "no settings"),
     "a negative weight": (lambda: guided(weights=(0.1, -0.5, 0.5)), "no settings"),

@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -23,10 +26,13 @@ from nbtools.data.brains.prepare_nsd import prepare_nsd, prepared_file, reduce_s
 from nbtools.data.brains.responses import Design, RoiTrials, average_repeats, split_images
 from nbtools.data.brains.sessions import Session, read_session, regions_of, session_files, write_session
 from nbtools.data.brains.trials import assemble
-from nbtools.data.study import Study, VoxelChoices, open_study
+from nbtools.data.study import Study, VoxelChoices, as_toml, open_study
 from nbtools.data.synthetic import make_study
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.runs.batch import run_notebook
+from nbtools.runs.folders import find
+from nbtools.workflow.doctor import DAMAGED, GOOD, findings
 
 ROIS = ["V1", "TO"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*were dropped:UserWarning")
@@ -322,6 +328,14 @@ def test_own_sessions_are_read(own: Study) -> None:
     assert region_volume(own, ["IT"]) is None
 
 
+def test_a_region_may_be_named_alone(own: Study) -> None:
+    for door in (partial(load_trials, progress=False), region_volume):
+        assert str(door(own, "IT")) == str(door(own, ["IT"]))
+    assert list(read_session(own.responses / "session01.hdf5", "IT").responses) == ["IT"]
+    with pytest.raises(InputError, match="got:      'I T'"):
+        load_trials(own, "I T", progress=False)
+
+
 def test_own_voxels_have_a_place_where_the_file_says_so(own: Study) -> None:
     session = own_session(1)
     places = np.argwhere(np.ones((1, 5, 1)))
@@ -374,6 +388,10 @@ BAD_OWN: dict[str, tuple] = {
     "flat responses": (put("regions/IT/responses", np.ones(12)), "do not belong together"),
     "fewer places": (put("regions/IT/voxels", np.zeros((4, 3), int)), "do not belong together"),
     "other voxels": (put("regions/IT/voxels", np.zeros((5, 3), int)), "different voxels"),
+    "a repeat that is NaN": (put("repeat", np.full(12, np.nan)), "whole numbers"),
+    "places between voxels": (put("regions/IT/voxels", np.full((5, 3), 1.5)), "whole numbers"),
+    "places outside the volume": (break_file(lambda t: t.attrs.update(shape=(2, 2, -3))), "outside the volume"),
+    "an affine of another shape": (break_file(lambda t: t.attrs.update(affine=np.eye(3))), "affine"),
     "no scale": (break_file(lambda t: t.attrs.update(scale=0.0)), "do not belong together"),
     "a bad note": (break_file(lambda t: t.attrs.update(source="{")), "cannot be read"),
     "all constant": (put("regions/IT/responses", np.ones((12, 5))), "no voxel varies"),
@@ -388,6 +406,113 @@ def test_bad_own_files(own: Study, case: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         load_trials(own, ["IT"], progress=False)
     assert "to do:" in str(error.value)
+
+
+ANYTHING: dict[str, object] = {
+    "text": b"x",
+    "texts": np.array(["é"] * 12, dtype=h5py.string_dtype()),
+    "NaN": np.nan,
+    "huge": 1e308,
+    "a square": np.eye(12),
+    "nothing": np.zeros(0),
+    "empty": h5py.Empty("f"),
+    "complex": np.full(12, 1j),
+    "pairs": np.zeros(12, [("a", int), ("b", int)]),
+    "large": np.arange(12, dtype=np.uint64) + 2**63,
+}
+PLACES = ("image_id", "shared", "repeat", "regions", "regions/IT", "regions/IT/responses", "regions/IT/voxels")
+
+
+@pytest.mark.parametrize("value", ANYTHING)
+@pytest.mark.parametrize("place", [*PLACES, "@format", "@scale", "@shape", "@affine", "@source"])
+def test_whatever_stands_in_a_session_it_is_read_or_refused(own: Study, place: str, value: str) -> None:
+    with h5py.File(own.responses / "session02.hdf5", "r+") as tree:
+        if place.startswith("@"):
+            tree.attrs[place[1:]] = ANYTHING[value]
+        else:
+            tree.pop(place, None)
+            tree[place] = ANYTHING[value]
+    for door in (lambda: load_trials(own, ["IT"], progress=False), lambda: load_design(own)):
+        with suppress(InputError):
+            door()
+
+
+SHARED = np.arange(12) % 4 == 0
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, ">i2"])
+def test_shared_may_be_ones_and_zeros(own: Study, dtype: str) -> None:
+    put("shared", SHARED.astype(dtype))(own.responses)  # type: ignore[operator]
+    np.testing.assert_array_equal(load_design(own).shared_ids, [10])
+
+
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [
+        (np.where(SHARED, b"True", b"False"), "b'False', b'True'"),
+        (np.where(SHARED, b"1", b"0"), "b'0', b'1'"),
+        (np.where(SHARED, 1.0, np.nan), "float64: 1.0, nan"),
+        (np.where(SHARED, 1, -1), "int64: -1, 1"),
+        (np.where(SHARED, 255, 0), "int64: 0, 255"),
+    ],
+)
+def test_shared_that_is_neither_true_nor_false_is_refused(own: Study, values: np.ndarray, got: str) -> None:
+    put("shared", values)(own.responses)  # type: ignore[operator]
+    with pytest.raises(InputError, match=rf"shared holds something else than true and false(.|\n)*{got}"):
+        load_design(own)
+
+
+@pytest.mark.parametrize("value", [b"nbtools responses 1", np.bytes_(b"nbtools responses 1"), ["nbtools responses 1"]])
+def test_the_format_may_be_written_as_matlab_writes_it(own: Study, value: object) -> None:
+    expected = load_trials(own, ["IT"], zscore=False, progress=False)["IT"]
+    attributes = {"format": value, "scale": np.array([1.0]), "source": b"{}"}
+    break_file(lambda t: t.attrs.update(attributes))(own.responses)  # type: ignore[operator]
+    assert_same(load_trials(own, ["IT"], zscore=False, progress=False)["IT"], expected)
+
+
+def renumbered(own: Study, ids: np.ndarray, n_images: int) -> Study:
+    """Have both sessions show these ids, of so many images."""
+    for number in (1, 2):
+        write_session(own.responses / f"session{number:02d}.hdf5", replace(own_session(number), image_ids=ids))
+    stimuli = own.responses.parent / "own.hdf5"
+    with h5py.File(stimuli, "w") as store:
+        store["imgBrick"] = np.zeros((n_images, 2, 2, 3), np.uint8)
+    return replace(own, stimuli=stimuli)
+
+
+@pytest.mark.parametrize("door", [lambda study: load_trials(study, ["IT"], progress=False), load_design])
+def test_image_ids_are_rows_of_the_stimuli(own: Study, door: Callable[[Study], object]) -> None:
+    ids = np.arange(12) % 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        door(renumbered(own, ids, 4))
+        door(replace(own, stimuli=own.responses / "nothing"))
+    with pytest.raises(InputError, match=r"ids from 0 to 3(.|\n)*got:      ids from 1 to 4(.|\n)*subtract 1"):
+        door(renumbered(own, ids + 1, 4))
+    with pytest.raises(InputError, match=r"got:      ids from 0 to 3(.|\n)*counted from 0$"):
+        door(renumbered(own, ids, 3))
+    with pytest.warns(UserWarning, match="ids go from 1 to 4, image 0 is never shown: are they counted from 1"):
+        door(renumbered(own, ids + 1, 5))
+
+
+@pytest.mark.parametrize(("n_images", "state", "says"), [(4, DAMAGED, "subtract 1"), (5, GOOD, "counted from 1?")])
+def test_doctor_asks_about_image_ids(own: Study, n_images: int, state: str, says: str) -> None:
+    found = findings(renumbered(own, np.arange(12) % 4 + 1, n_images), deep=True)
+    told = next(finding for finding in found if finding.part == "prepared")
+    assert told.state == state
+    assert says in told.found
+
+
+def test_own_sessions_lie_in_one_place(own: Study) -> None:
+    places, affine = np.argwhere(np.ones((1, 5, 1))), np.diag([2.0, 2, 2, 1])
+    for number, factor in ((1, 1), (2, 1 + 1e-7)):
+        session = replace(own_session(number), voxels={"IT": places}, shape=(4, 6, 3), affine=affine * factor)
+        write_session(own.responses / f"session{number:02d}.hdf5", session)
+    load_trials(own, ["IT"], progress=False)
+    for attributes in ({"affine": affine * [-1, 1, 1, 1]}, {"shape": (4, 6, 4)}):
+        write_session(own.responses / "session02.hdf5", replace(session, **attributes))
+        with pytest.raises(InputError, match=r"session 2 (lies elsewhere than|and) session 1"):
+            load_trials(own, ["IT"], progress=False)
 
 
 def test_an_image_cannot_be_tested_on_and_trained_on(own: Study) -> None:
@@ -447,3 +572,29 @@ def test_assembling_is_zscoring_session_by_session(lengths: list[int], constant:
 def test_one_session_can_be_reduced_by_itself(study: Study) -> None:
     volume = nsd.find_sessions(study.need("nsd"), study.subject)[1]
     assert reduce_session(study, 1, volume, ["TO"]) == prepared_file(study, 1)
+
+
+@pytest.mark.notebook
+def test_a_study_shown_once_is_trained_on_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No image twice: no ceiling, which is a missing value and no error."""
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    folder, rng = tmp_path / "data/raw/once", np.random.default_rng(0)
+    ids = np.arange(40)
+    responses = {"TO": rng.normal(size=(40, 6))}
+    once = Session(ids, ids % 4 == 0, np.zeros(40, np.int64), responses, {"TO": np.full((6, 3), -1)})
+    write_session(folder / "responses/session01.hdf5", once)
+    with h5py.File(folder / "stimuli.hdf5", "w") as store:
+        store["imgBrick"] = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
+    entries = {
+        "name": "once",
+        "simulated": False,
+        "image_size": 32,
+        "responses": "responses",
+        "stimuli": "stimuli.hdf5",
+    }
+    (folder / "study.toml").write_text(as_toml(entries))
+    assert run_notebook("02_neural_predictors", {"study": "once", "epochs": "1"}) == 0
+    run = find("02_neural_predictors", "once")
+    assert run.finished
+    assert run.table("voxels")["noise_ceiling"].isna().all()
+    assert run.table("voxels")["r"].notna().all()

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
+from nbtools import attacks, probes, training, widgets
+from nbtools.data.images.sets import ImageSet
 from nbtools.errors import InputError
 from nbtools.models.networks import (
     PIXEL_MEAN,
@@ -31,7 +38,10 @@ from nbtools.models.networks import (
     readout,
     save_model,
 )
+from nbtools.training import TrainConfig, train_guided
+from nbtools.training.clouds import CategoryManifolds
 
+TEN = list("abcdefghij")
 ARCHITECTURES = ("small_resnet", "resnet18")
 # Channels of each stage × its grid squared.
 WIDTHS = {
@@ -82,14 +92,14 @@ def test_building_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    build(GuidedNet, 0, "small_resnet", 10, 5)
+    build(GuidedNet, 0, "small_resnet", TEN, 5)
     assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("readout_name", ["pooled", "layer2"])
 def test_conditions_of_one_seed_start_alike(readout_name: str) -> None:
-    none = build(GuidedNet, 3, "small_resnet", 10, 0)
-    guided = build(GuidedNet, 3, "small_resnet", 10, 37, readout_name)
+    none = build(GuidedNet, 3, "small_resnet", TEN, 0)
+    guided = build(GuidedNet, 3, "small_resnet", TEN, 37, readout_name)
     assert same(none.backbone, guided.backbone)
     assert same(none.class_head, guided.class_head)
     assert torch.equal(none(pixels()), guided(pixels()))
@@ -102,12 +112,12 @@ def test_conditions_of_one_seed_start_alike(readout_name: str) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_readout_has_its_width(architecture: str, side: int) -> None:
     x = pixels(2, side)
-    net = freeze(build(GuidedNet, 0, architecture, 10, 7, "layer3"))
+    net = freeze(build(GuidedNet, 0, architecture, TEN, 7, "layer3"))
     widths = {name: features.shape[1] for name, features in net.features(x).items()}
     assert widths == {**WIDTHS[architecture], "logits": 10, "neural": 7}
     assert {name: net.backbone.readout_width(name) for name in READOUTS} == WIDTHS[architecture]
     assert net.neural_head.in_features == WIDTHS[architecture]["layer3"]
-    bare = freeze(build(GuidedNet, 0, architecture, 10, 0)).features(x)
+    bare = freeze(build(GuidedNet, 0, architecture, TEN, 0)).features(x)
     assert set(bare) == {*READOUTS, "logits"}
     predicted = freeze(build(RoiPredictor, 0, architecture, 7, 50)).features(x)
     assert {name: tuple(value.shape) for name, value in predicted.items()} == {
@@ -118,7 +128,7 @@ def test_every_readout_has_its_width(architecture: str, side: int) -> None:
 
 @pytest.mark.parametrize("guided_readout", READOUTS)
 def test_features_heads_and_forward_agree(guided_readout: str) -> None:
-    net, x = freeze(randomised(build(GuidedNet, 0, "small_resnet", 10, 7, guided_readout))), pixels()
+    net, x = freeze(randomised(build(GuidedNet, 0, "small_resnet", TEN, 7, guided_readout))), pixels()
     features, (logits, neural) = net.features(x), net.heads(x)
     assert torch.equal(logits, net(x))
     assert torch.equal(features["logits"], logits)
@@ -161,7 +171,7 @@ def test_the_backbone_normalises_pixels_itself() -> None:
     ("make", "message"),
     [
         (lambda: Backbone("resnet50"), "unknown architecture"),
-        (lambda: GuidedNet("small_resnet", 10, 5, "layer5"), "unknown read-out"),
+        (lambda: GuidedNet("small_resnet", TEN, 5, "layer5"), "unknown read-out"),
     ],
 )
 def test_unknown_names(make: Callable[[], object], message: str) -> None:
@@ -188,7 +198,7 @@ def test_imagenet_weights_give_torchvisions_features(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_folding_leaves_the_function_and_the_model_as_they_were(architecture: str) -> None:
-    model = randomised(build(GuidedNet, 0, architecture, 10, 0)).eval()
+    model = randomised(build(GuidedNet, 0, architecture, TEN, 0)).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     folded, x = fold_batchnorm(model), pixels()
     with torch.no_grad():
@@ -211,7 +221,7 @@ def test_folding_follows_names_not_luck() -> None:
 
 
 def test_frozen_means_that_nothing_can_change() -> None:
-    model = freeze(build(GuidedNet, 0, "small_resnet", 10, 0))
+    model = freeze(build(GuidedNet, 0, "small_resnet", TEN, 0))
     before = model(pixels())
     model(pixels(seed=1))
     assert torch.equal(model(pixels()), before)
@@ -224,7 +234,7 @@ def test_frozen_means_that_nothing_can_change() -> None:
 def models() -> list[nn.Module]:
     predictor = build(RoiPredictor, 0, "small_resnet", 5, 40)
     predictor.components = torch.randn(5, 40)
-    return [predictor, build(GuidedNet, 0, "resnet18", 10, 0), build(GuidedNet, 0, "small_resnet", 10, 4, "layer2")]
+    return [predictor, build(GuidedNet, 0, "resnet18", TEN, 0), build(GuidedNet, 0, "small_resnet", TEN, 4, "layer2")]
 
 
 @pytest.mark.parametrize("index", range(3))
@@ -244,7 +254,7 @@ def test_two_files_rebuild_a_model(tmp_path: Path, index: int) -> None:
 
 @pytest.mark.slow
 def test_another_process_rebuilds_it(tmp_path: Path) -> None:
-    model = freeze(randomised(build(GuidedNet, 0, "small_resnet", 10, 4)))
+    model = freeze(randomised(build(GuidedNet, 0, "small_resnet", TEN, 4)))
     save_model(model, tmp_path)
     code = f"""
 import torch
@@ -296,10 +306,14 @@ BAD_FOLDERS: dict[str, Callable[[Path], object]] = {
     "unknown model": lambda folder: described(folder, model="Transformer"),
     "unknown architecture": lambda folder: described(folder, architecture="resnet19"),
     "unknown option": lambda folder: described(folder, depth=3),
-    "another size": lambda folder: described(folder, n_classes=11),
+    "other classes": lambda folder: described(folder, classes=TEN[1:]),
+    "no name for its classes": lambda folder: described(folder, n_classes=10),
+    "classes as text": lambda folder: described(folder, classes="abcdefghij"),
+    "classes as numbers": lambda folder: described(folder, classes=list(range(10))),
+    "a class twice": lambda folder: described(folder, classes=[*TEN[1:], TEN[1]]),
     "another architecture": lambda folder: described(folder, architecture="resnet18"),
-    "a negative size": lambda folder: described(folder, n_classes=-1),
-    "size as text": lambda folder: described(folder, n_classes="ten"),
+    "a negative size": lambda folder: described(folder, n_components=-1),
+    "size as text": lambda folder: described(folder, n_components="ten"),
     "a tensor missing": lambda folder: reweighted(folder, lambda tensors: tensors.pop("class_head.bias")),
     "a tensor too many": lambda folder: reweighted(folder, lambda t: t.update(more=torch.zeros(1))),
 }
@@ -307,7 +321,122 @@ BAD_FOLDERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("case", BAD_FOLDERS)
 def test_a_folder_that_holds_no_whole_model(tmp_path: Path, case: str) -> None:
-    save_model(build(GuidedNet, 0, "small_resnet", 10, 0), tmp_path)
+    save_model(build(GuidedNet, 0, "small_resnet", TEN, 0), tmp_path)
     BAD_FOLDERS[case](tmp_path)
     with pytest.raises(InputError, match=rf"cannot be rebuilt\n +file: +{tmp_path}"):
         load_model(tmp_path)
+
+
+# --- the classes it knows -----------------------------------------------------------------------------------
+
+CLASSES = ("Äpfel und Birnen", "bar", "ring", "triangle")
+OTHERS = {
+    "renamed": (("Triangle", "bar", "ring", "Äpfel und Birnen"), r"triangle\n.*among them Triangle\n"),
+    "in another order": (("bar", "ring", "triangle", "Äpfel und Birnen"), r"4 classes: Äpfel .*\n.*4 classes: bar,"),
+    "one less": (CLASSES[1:], r"4 classes, among them Äpfel und Birnen\n.*3 classes: bar"),
+    "one more": ((*CLASSES, "zebra"), r"4 classes: Äpfel .*\n.*5 classes, among them zebra"),
+}
+
+
+def some_images(classes: Sequence[str]) -> ImageSet:
+    labels = torch.arange(16) % 4 % len(classes)
+    return ImageSet((pixels(16) * 255).to(torch.uint8), labels, np.array(list("abcdefghijklmnop")), tuple(classes))
+
+
+def a_network(n_components: int = 0) -> GuidedNet:
+    return freeze(build(GuidedNet, 0, "small_resnet", CLASSES, n_components))
+
+
+def train(images: ImageSet, file: Path | None = None, network: GuidedNet | None = None, epochs: int = 1) -> None:
+    splits = {"train": np.arange(12), "validation": np.arange(12, 16)}
+    config = TrainConfig(epochs=epochs, batch_size=8, lr=1e-3, augmentation="none")
+    train_guided((network or a_network()).requires_grad_(True), images, None, 0.0, splits, config, file)
+
+
+def train_by_clouds(images: ImageSet) -> None:
+    splits, config = {"train": np.arange(16)}, TrainConfig(epochs=1, batch_size=16, lr=1e-3)
+    clouds = CategoryManifolds(torch.zeros(4, 2), torch.ones(4), torch.zeros(4, 1, 2))
+    training.train_manifold_guided(a_network(2), images, clouds, (1.0, 0.0, 0.0), splits, config)
+
+
+def corrupted(images: ImageSet) -> None:
+    probes.decide_corrupted({("none", 0): a_network()}, images, Path(), pd.DataFrame({"corruption": []}))
+
+
+# Every public function and class that takes a network and images.
+DOORS: dict[str, Callable[[ImageSet], object]] = {
+    "training.train_guided": train,
+    "training.train_manifold_guided": train_by_clouds,
+    "training.cloud_responses": lambda images: training.cloud_responses(a_network(2), images, 32),
+    "attacks.sweep": lambda images: attacks.sweep(a_network(), images, [0.01]),
+    "attacks.audit": lambda images: attacks.audit(a_network(), images, [0.01, 0.02]),
+    "attacks.transfer": lambda images: attacks.transfer({"a": a_network(), "b": a_network()}, images, 0.01),
+    "attacks.attacked_gradients": lambda images: attacks.attacked_gradients({("a", 0): a_network()}, images, [0.01]),
+    "probes.decide_corrupted": corrupted,
+    "widgets.attack_path": lambda images: widgets.attack_path(a_network(), images[:1]),
+    "widgets.AttackExplorer": lambda images: widgets.AttackExplorer(
+        {"none": a_network()}, images, origin=widgets.Origin("demo", 0.65, 0), title="t"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("door", DOORS)
+def test_images_of_other_classes_are_refused(door: str, case: str) -> None:
+    classes, words = OTHERS[case]
+    with pytest.raises(InputError, match=rf"not of the network's classes\n.*{words}"):
+        DOORS[door](some_images(classes))
+
+
+def test_no_door_is_forgotten() -> None:
+    found = set()
+    for room in ("models", "training", "attacks", "probes", "metrics", "runs", "workflow", "plots", "widgets"):
+        module = importlib.import_module(f"nbtools.{room}")
+        for name in dir(module):
+            thing = getattr(module, name)
+            taken = str(inspect.signature(thing)).partition(" -> ")[0] if callable(thing) else ""
+            if "ImageSet" in taken and re.search(r"nn\.Module|GuidedNet|Network", taken):
+                found.add(f"{room}.{name}")
+    assert found == set(DOORS)
+
+
+def test_a_surrogate_of_other_classes_is_no_surrogate() -> None:
+    images, other = some_images(CLASSES), freeze(build(GuidedNet, 0, "small_resnet", CLASSES[::-1], 0))
+    with pytest.raises(InputError, match="not of the network's classes"):
+        attacks.audit(a_network(), images, [0.01, 0.02], surrogate=other)
+
+
+def test_a_network_of_another_library_is_known_by_a_number_alone() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)).eval()
+    assert len(attacks.sweep(plain, some_images(OTHERS["renamed"][0]), [0.01], steps=1)) == 32
+
+
+@pytest.mark.parametrize("classes", [[], ["a", "a"], "ab", 2, [1, 2], [["a"], ["b"]], None], ids=str)
+def test_classes_are_different_names(classes: Any) -> None:
+    with pytest.raises(InputError, match="has to know its classes' names"):
+        GuidedNet("small_resnet", classes, 0)
+
+
+def test_its_classes_travel_with_it(tmp_path: Path) -> None:
+    save_model(a_network(), tmp_path)
+    assert load_model(tmp_path).classes == CLASSES
+    assert fold_batchnorm(load_model(tmp_path)).classes == CLASSES
+
+
+def test_a_network_that_knows_a_number_alone_can_be_told_its_names(tmp_path: Path) -> None:
+    save_model(a_network(), tmp_path)
+    file = tmp_path / "model.json"
+    named = file.read_text()
+    file.write_text(json.dumps({"n_classes" if key == "classes" else key: v for key, v in json.loads(named).items()}))
+    with pytest.raises(InputError, match=r'write "classes": .* in place of "n_classes" in model\.json'):
+        load_model(tmp_path)
+    file.write_text(named)
+    assert load_model(tmp_path).classes == CLASSES
+
+
+def test_a_training_goes_on_with_the_same_classes_only(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    train(some_images(CLASSES), file)
+    renamed = OTHERS["renamed"][0]
+    with pytest.raises(InputError, match=r"another configuration[\s\S]*Triangle[\s\S]*triangle"):
+        train(some_images(renamed), file, build(GuidedNet, 0, "small_resnet", renamed, 0))

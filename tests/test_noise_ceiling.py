@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from nbtools.errors import InputError
-from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
 
 
 def simulate(signal_share: np.ndarray, n_images: int, repeats: np.ndarray | int, seed: int = 0):
@@ -172,3 +172,11 @@ def test_bad_responses(responses: np.ndarray, image_ids: np.ndarray, says: str) 
 def test_bad_ratios(snr: list[float], n: object) -> None:
     with pytest.raises(InputError, match="no noise ceiling"):
         noise_ceiling(np.array(snr), n)  # type: ignore[arg-type]
+
+
+def test_images_shown_once_have_no_ceiling() -> None:
+    table = voxel_ceilings(GOOD[:, :2], np.arange(len(GOOD)), noise_ceiling=3, n1=1)
+    assert table["voxel"].tolist() == [0, 1]
+    assert table[["noise_ceiling", "n1"]].isna().all(axis=None)
+    with pytest.raises(InputError, match="do not fit"):
+        voxel_ceilings(GOOD, np.arange(3), n1=1)

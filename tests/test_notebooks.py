@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nbtools import metrics
+from nbtools import metrics, workflow
 from nbtools.conditions import VENTRAL
 from nbtools.runs import folders
 from nbtools.training.clouds import CategoryManifolds
@@ -116,6 +117,24 @@ def test_rooms_offer_what_it_takes_of_them(file: Path) -> None:
             assert node.attr in dir(importlib.import_module(f"nbtools.{node.value.id}")), ast.unparse(node)
 
 
+def test_figures_and_trends_take_the_studys_order() -> None:
+    """One that is forgotten would show a study's own regions in the paper's order, or leave them out."""
+    rooms = {before: importlib.import_module(f"nbtools.{before or 'widgets'}") for before in ("plots", "metrics", "")}
+    takes = {
+        f"{before}.{name}".strip(".") for before, room in rooms.items() for name in dir(room) if ordered_by(room, name)
+    }
+    assert {"plots.hierarchy", "metrics.verdict", "metrics.verdicts", "AttackExplorer", "hierarchy_of"} <= takes
+    for file in FILES:
+        for call in ast.walk(ast.parse("\n".join(map(source, code_cells(file))))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in takes:
+                assert re.search(r"\border\b|\.hierarchy\b", ast.unparse(call)), f"{file.stem}: {ast.unparse(call)}"
+
+
+def ordered_by(room: Any, name: str) -> bool:
+    offered = getattr(room, name)
+    return callable(offered) and "order" in inspect.signature(offered).parameters
+
+
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
 def test_it_starts_and_finishes_its_own_run(file: Path) -> None:
     text = "\n".join(map(source, code_cells(file)))
@@ -130,7 +149,7 @@ def test_it_ends_with_exercises_that_wait_for_an_answer(file: Path) -> None:
     assert "1. " in source(exercises)
     assert "`answer`" in source(exercises)
     assert source(check).startswith("answer = None\nif answer is not None:\n")
-    assert 'print("right' in source(check)
+    assert re.search(r"workflow\.check_(word|number)\(answer, ", source(check))
     assert answers["metadata"].get("tags") == ["answer"], "then the instructor's section"
 
 
@@ -154,58 +173,76 @@ ACCURACY = pd.DataFrame(
 )
 VOXELS = pd.DataFrame({"r": [0.2, 0.3, 0.6, 0.9], "noise_ceiling": [4.0, 36.0, 49.0, 100.0]})
 LAST = pd.DataFrame({"attack": ["LinfPGD", "L2PGD", "L2FGM"], "accuracy": [0.1, 0.2, 0.4], "condition": "TO"})
-CAPACITY = pd.DataFrame({"measured": [0.2, 0.5], "predicted": [0.9, 0.4]}, index=["V1", "LO"])
-TO_LAST = pd.Series([0.1, 0.2], index=["none", "TO"])
+CAPACITY = pd.DataFrame(
+    {"space": ["measured", "measured", "pooled"], "condition": ["V1", "LO", "V1"], "value": [0.2, 0.5, 0.9]}
+)
+TO_LAST = pd.DataFrame(
+    {"condition": ["none", "TO"], "a": ["none", "TO"], "similarity": [0.1, 0.2], "shape_bias": [0.1, 0.2]}
+)
 CLOUDS = CategoryManifolds(torch.zeros(2, 8), torch.ones(2), torch.eye(8)[:2].expand(2, 2, 8))
 HELD = pd.DataFrame({("response", "most"): [0.5, 0.3], ("held_out", "most"): [0.1, 0.2]}, index=["V1", "LO"])
 GEOMETRY = pd.DataFrame({"measure": "capacity", "condition": ["VT", "VT-face"], "value": [0.1, 0.3]})
 PREDICTORS = pd.DataFrame({"roi": ["V1", "TO"], "pattern r": [0.3, 0.4]}, index=[4, 2])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0.9], "accuracy": [0.9, 0.1, 0.2]})
+KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
 
 def potency(_: None, role: str) -> pd.DataFrame:
     """What the others' accuracy on each network's adversarial images could be."""
     assert role == "source"
-    return pd.DataFrame({"condition": ["TO", "V1"], "accuracy": [0.8, 0.5]})
+    return pd.DataFrame({"condition": ["TO", "V1"], "seed": 0, "accuracy": [0.8, 0.5], "ci_low": 0, "ci_high": 1})
 
 
 @pytest.mark.parametrize(
     ("name", "known", "right", "wrong"),
     [
-        ("00_start_here", {"VENTRAL": VENTRAL}, "VO", "LO"),
-        ("01_brain_responses", {"metrics": metrics, "np": np}, 42.9, 20.0),
-        ("02_neural_predictors", {"voxels": VOXELS}, 6 / 7, 0.9),
-        ("03_guided_training", {}, 0.0, 0.5),
-        ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, 2.5, 4.5),
-        ("05_attack_explorer", {"path": PATH}, 2.0, 4.0),
+        ("00_start_here", {"VENTRAL": VENTRAL}, ["VO", "vo "], ["LO", 4]),
+        ("01_brain_responses", {"metrics": metrics, "np": np}, [42.9, 0.429, "43 %", "42,9"], [20.0, 0.2, "many"]),
+        ("02_neural_predictors", {"voxels": VOXELS}, [6 / 7, 85.7], [0.9]),
+        ("03_guided_training", {}, [0, 0.0], [0.5, True]),
+        ("04_adversarial_attacks", {"accuracy": ACCURACY, "main": "LinfPGD"}, [2.5, 2.5 / 255, "3/255"], [4.5, 0.5]),
+        ("05_attack_explorer", {"path": PATH}, [2.0, 1.8, 2.2, "2/255"], [1.4, 4.0, 0]),
+        ("05_attack_explorer", {"path": PATH.assign(reached=False)}, [0], [2.0]),
         (
             "06_smoothness_and_transfer",
-            {"metrics": SimpleNamespace(transfer_robustness=potency), "decisions": None},
-            "V1",
-            "TO",
+            {
+                "metrics": SimpleNamespace(transfer_robustness=potency, over_networks=metrics.over_networks),
+                "decisions": None,
+            },
+            ["V1"],
+            ["TO"],
         ),
-        ("07_shape_bias", {"by_condition": TO_LAST}, "TO", "none"),
-        ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, "TO", "none"),
-        ("09_manifolds", {"capacity": CAPACITY}, "LO", "V1"),
-        ("10_summary", {"table": TABLE}, "TO", "V1"),
-        ("11_attacks_and_audit", {"last": LAST}, "L2PGD", "LinfPGD"),
-        ("12_alpha", {"accuracy": ALPHAS, "budget": 4 / 255, "metrics": metrics}, 0.9, 0.0),
-        ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, 0.25, 0.5),
-        ("14_brain_and_geometry", {"held": HELD}, "LO", "V1"),
-        ("15_study_explorer", {"predictors": PREDICTORS}, "TO", "V1"),
-        ("16_haxby", {"geometry": GEOMETRY}, "VT-face", "VT"),
-        ("17_natural_corruptions", {"table": pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])}, "TO", "none"),
+        ("07_shape_bias", {"scores": TO_LAST}, ["TO", "to"], ["none"]),
+        ("08_rsa", {"to_last": TO_LAST, "last": "TO"}, ["TO"], ["none"]),
+        ("09_manifolds", {"capacity": CAPACITY}, ["LO"], ["V1"]),
+        ("10_summary", {"table": TABLE}, ["TO"], ["V1"]),
+        ("11_attacks_and_audit", {"last": LAST}, ["L2PGD", "l2pgd"], ["LinfPGD"]),
+        ("12_alpha", {"accuracy": ALPHAS, "budget": 4 / 255, "metrics": metrics}, [0.9, "0.9"], [0.0, "α"]),
+        ("13_manifold_guidance", {"manifolds": CLOUDS, "n_components": 8}, [0.25, "25 %"], [0.5]),
+        ("14_brain_and_geometry", {"held": HELD}, ["LO"], ["V1"]),
+        ("15_study_explorer", {"predictors": PREDICTORS}, ["TO"], ["V1"]),
+        ("16_haxby", {"geometry": GEOMETRY}, ["VT-face", "vt-face"], ["VT"]),
+        (
+            "17_natural_corruptions",
+            {"table": KEPT},
+            ["TO"],
+            ["none"],
+        ),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(
-    name: str, known: dict[str, Any], right: object, wrong: object, capsys: pytest.CaptureFixture[str]
+    name: str, known: dict[str, Any], right: list, wrong: list, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check = source(code_cells(folders.NOTEBOOKS / f"{name}.ipynb")[-1])
+    known = {**known, "workflow": workflow}
     exec(check, dict(known))
     assert capsys.readouterr().out == "", "unanswered, it is silent"
-    exec(check.replace("answer = None", f"answer = {right!r}", 1), dict(known))
-    assert capsys.readouterr().out.startswith("right")
-    with pytest.raises(AssertionError, match=r"\w"):
-        exec(check.replace("answer = None", f"answer = {wrong!r}", 1), dict(known))
+    for answers, said in ((right, "right"), (wrong, "not yet: ")):
+        for answer in answers:
+            exec(check.replace("answer = None", f"answer = {answer!r}", 1), dict(known))
+            assert capsys.readouterr().out.startswith(said), answer
+    if "check_number" in check:
+        exec(check.replace("answer = None", "answer = 'a lot'", 1), dict(known))
+        assert capsys.readouterr().out.startswith("not yet: 'a lot' is not a number. ")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -24,11 +27,13 @@ from nbtools.data.brains.responses import (
     RoiResponses,
     RoiTrials,
     average_repeats,
+    equal_repeats,
     fit_basis,
     project,
     reconstruct,
     split_images,
 )
+from nbtools.data.brains.volumes import read_labels, same_grid
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 
@@ -254,6 +259,133 @@ print(before, peak())
     assert after - before < 30 * 1024
 
 
+def test_one_region_is_named_alone(tree: Path) -> None:
+    np.testing.assert_array_equal(nsd.roi_masks(tree, SUBJECT, "TO")["TO"], nsd.roi_masks(tree, SUBJECT, ROIS)["TO"])
+    labels = nsd.roi_volume(tree, SUBJECT, "TO").get_fdata()
+    np.testing.assert_array_equal(labels, nsd.roi_volume(tree, SUBJECT, ["TO"]).get_fdata())
+
+
+# --- where voxels lie, and what labels are -------------------------------------------------------------------
+
+PLACE = np.array([[1.8, 0, 0, -40], [0, 1.8, 0, -60], [0, 0, 1.8, -30], [0, 0, 0, 1]])
+
+
+def rewrite_volume(file: Path, values: np.ndarray, affine: np.ndarray | None = None, slope: float = 1) -> None:
+    """Write a volume again; with an affine it says where it lies, with a slope it is stored scaled, in 16 bits."""
+    image = nib.Nifti1Image(values, affine, dtype=values.dtype)
+    if slope != 1:
+        image = nib.Nifti1Image(np.zeros(values.shape, np.int16), affine)
+        image.header.set_slope_inter(slope, 0)
+        image = nib.Nifti1Image(values, affine, image.header)
+    nib.save(image, file)
+
+
+@pytest.fixture
+def placed(tree: Path) -> Path:
+    """The tree, all of its volumes lying at `PLACE`."""
+    for name in ("Kastner2015", "nsdgeneral"):
+        rewrite_volume(roi_file(tree, name), np.asarray(nib.load(roi_file(tree, name)).dataobj), PLACE)
+    lie(betas_file(tree, 1), PLACE)
+    return tree
+
+
+def lie(file: Path, affine: np.ndarray) -> None:
+    """Have a file of betas say where it lies."""
+    rows = {f"srow_{axis}": row for axis, row in zip("xyz", affine, strict=False)}
+    write_nifti(file, make_betas(1), sform_code=1, **rows)
+
+
+def turned(file: Path) -> None:
+    """Save a volume with its first axis reversed: the same labels at the same millimetres."""
+    nib.save(nib.load(file).as_reoriented(np.array([[0, -1], [1, 1], [2, 1]])), file)
+
+
+def shifted(file: Path, millimetres: float) -> None:
+    moved = PLACE.copy()
+    moved[1, 3] += millimetres
+    rewrite_volume(file, np.asarray(nib.load(file).dataobj), moved)
+
+
+@pytest.mark.parametrize(
+    ("move", "says"),
+    [
+        (lambda r: turned(roi_file(r, "Kastner2015")), "nsdgeneral.nii.gz lies elsewhere than Kastner2015.nii.gz"),
+        (lambda r: turned(roi_file(r, "nsdgeneral")), "nsdgeneral.nii.gz lies elsewhere than Kastner2015.nii.gz"),
+        (lambda r: shifted(roi_file(r, "Kastner2015"), 1.8), "lies elsewhere than Kastner2015.nii.gz"),
+        (lambda r: shifted(roi_file(r, "nsdgeneral"), 0.5), "lies elsewhere than Kastner2015.nii.gz"),
+        (
+            lambda r: lie(betas_file(r, 1), PLACE * [-1, 1, 1, 1]),
+            "betas_session01.nii.gz lies elsewhere than the masks",
+        ),
+        (lambda r: lie(betas_file(r, 1), np.diag([1.0, 1, 1, 1])), "betas_session01.nii.gz lies elsewhere than the"),
+    ],
+)
+def test_volumes_that_lie_elsewhere_are_refused(placed: Path, move: Callable[[Path], None], says: str) -> None:
+    load(placed)
+    move(placed)
+    with pytest.raises(InputError, match=says):
+        load(placed)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda r: shifted(roi_file(r, "Kastner2015"), 1e-4),  # of single precision
+        lambda r: lie(betas_file(r, 1), PLACE.astype(np.float32)),
+        lambda r: write_nifti(betas_file(r, 1), make_betas(1)),  # does not say where it lies
+    ],
+)
+def test_volumes_that_lie_in_one_place_are_read(placed: Path, move: Callable[[Path], None]) -> None:
+    expected = load(placed)
+    move(placed)
+    for roi, trials in load(placed).items():
+        np.testing.assert_array_equal(trials.responses, expected[roi].responses)
+
+
+@pytest.mark.parametrize("name", ["Kastner2015", "nsdgeneral"])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        lambda values: {"values": values.astype(np.float32)},
+        lambda values: {"values": values.astype(np.float64) - 2e-10},
+        lambda values: {"values": values.astype(np.float64), "slope": 0.01},
+        lambda values: {"values": np.where(values == 0, np.nan, values.astype(np.float32))},
+    ],
+    ids=["single", "a little less", "slope", "NaN outside"],
+)
+def test_labels_are_whole_however_they_are_stored(tree: Path, name: str, stored: Callable[..., dict]) -> None:
+    expected = nsd.roi_masks(tree, SUBJECT, ROIS)
+    values = np.asarray(nib.load(roi_file(tree, name)).dataobj)
+    rewrite_volume(roi_file(tree, name), affine=np.eye(4), **stored(values))
+    for roi, mask in nsd.roi_masks(tree, SUBJECT, ROIS).items():
+        np.testing.assert_array_equal(mask, expected[roi])
+
+
+@pytest.mark.parametrize("label", [2.4, np.inf, -0.5])
+def test_labels_between_whole_numbers_are_refused(tree: Path, label: float) -> None:
+    values = np.asarray(nib.load(roi_file(tree, "Kastner2015")).dataobj).astype(np.float64)
+    values[0, 0, 0] = label
+    rewrite_volume(roi_file(tree, "Kastner2015"), values, np.eye(4))
+    with pytest.raises(InputError, match=rf"not whole numbers(.|\n)*others in 1 of 210 voxels, e\.g\. {label:.4g}"):
+        nsd.roi_masks(tree, SUBJECT, ROIS)
+
+
+@settings(max_examples=100, deadline=None)
+@given(changes=st.dictionaries(st.integers(0, 351), st.integers(0, 255), min_size=1, max_size=6))
+def test_whatever_a_header_says_it_is_read_or_refused(changes: dict[int, int]) -> None:
+    raw = bytearray(nifti_bytes(np.arange(210, dtype=np.int16).reshape(SHAPE), sform_code=1, srow_x=[1, 0, 0, 0]))
+    for place, byte in changes.items():
+        raw[place] = byte
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "atlas.nii"
+        file.write_bytes(raw)
+        with suppress(InputError):
+            labels, grid = read_labels(file)
+            assert labels.shape == grid.shape
+            assert same_grid(grid, grid) or not np.isfinite(grid.affine).all()
+
+
 # --- bad input ----------------------------------------------------------------------------------------------
 
 
@@ -477,7 +609,7 @@ def test_bad_files(tree: Path, case: str) -> None:
     [
         (0, ROIS, {}, "no such subject"),
         (9, ROIS, {}, "no such subject"),
-        (SUBJECT, ["V9"], {}, "unknown region"),
+        (SUBJECT, ["V9"], {}, "NSD has no region V9"),
         (SUBJECT, [], {}, "no region"),
         (SUBJECT, ROIS, {"sessions": [2]}, "sessions are missing"),
         (SUBJECT, ROIS, {"sessions": [0, 1]}, "sessions are missing"),
@@ -520,6 +652,25 @@ def test_averaging_equals_a_groupby(ids: list[int], counts: list[int], seed: int
     np.testing.assert_array_equal(images.n_repeats, reference.size())
     assert set(images.image_ids[images.shared]) == set(ids[::2])
     assert images.responses.dtype == np.float32
+
+
+@settings(max_examples=25, deadline=None)
+@given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=12), seed=st.integers(0, 99))
+def test_repeats_are_made_equal_and_most_trials_are_kept(counts: list[int], seed: int) -> None:
+    """As many trials of each image, whatever the counts; no other number of repeats would keep more."""
+    image_ids = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)) * 3, counts))
+    trials = make_trials(np.append(image_ids, 100), seed=seed)  # one image that nobody asks for
+    equal = equal_repeats(trials, np.arange(len(counts)) * 3)
+    k = equal.repeats.max()
+    assert set(np.unique(equal.image_ids, return_counts=True)[1]) == {k}
+    kept = {n: n * sum(count >= n for count in counts) for n in range(2, max(counts) + 1)} or {1: len(counts)}
+    assert len(equal.image_ids) == kept[k] == max(kept.values())
+    for image in np.unique(equal.image_ids):
+        rows, first = equal.image_ids == image, np.flatnonzero(trials.image_ids == image)[:k]
+        np.testing.assert_array_equal(equal.responses[rows], trials.responses[first])
+        np.testing.assert_array_equal(equal.repeats[rows], np.arange(1, k + 1))
+    with pytest.raises(InputError, match="no trial shows these images"):
+        equal_repeats(trials, np.array([999]))
 
 
 def make_images(n: int = 100, n_voxels: int = 4, n_shared: int = 10) -> RoiResponses:

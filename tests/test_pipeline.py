@@ -77,7 +77,7 @@ def test_a_network_is_trained_by_the_steps_of_notebook_03(
     if chosen.roi:
         of = build(RoiPredictor, 1003, **predictor.config) if condition == "random" else predictor
         guide = make_guide(chosen, of, pictures, "global", 3)
-    model = build(GuidedNet, 3, "small_resnet", len(pictures.classes), len(guide.mean) if guide else 0)
+    model = build(GuidedNet, 3, "small_resnet", pictures.classes, len(guide.mean) if guide else 0)
     config = TrainConfig(epochs=1, batch_size=64, lr=2e-3, seed=3, weight_decay=chosen.weight_decay)
     history = train_guided(model, pictures, guide, 0.65, split_rows(len(pictures), 0.12), config)
     network, told = train_network(pictures, condition, predictor, CONFIG)

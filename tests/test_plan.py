@@ -255,12 +255,12 @@ def test_a_study_that_is_not_there_has_an_assumed_size() -> None:
 
 def test_images_that_are_there_are_counted(tmp_path: Path) -> None:
     for place in [
-        "images/train/a/1",
-        "images/train/a/2",
-        "images/train/b/3",
-        "images/val/a/4",
-        "shapes/a/5",
-        "corrupted/fog/1/a/4",
+        "images/train/a/1.png",
+        "images/train/a/2.png",
+        "images/train/b/3.png",
+        "images/val/a/4.png",
+        "shapes/a/5.png",
+        "corrupted/fog/1/a/4.png",
     ]:
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).touch()

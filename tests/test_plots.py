@@ -1,8 +1,10 @@
 """Figures hold the right numbers, colours and words; the report needs no network."""
 
+import ast
 import base64
 import io
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +18,7 @@ from nbtools import plots
 from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY, color, dash, symbol
 from nbtools.errors import InputError
 from nbtools.plots.labels import place_labels, spread, thinned
+from nbtools.plots.marks import interval_text
 from nbtools.plots.style import panels
 
 TITLE = "Figure: demo study, simulated"
@@ -102,7 +105,11 @@ def test_figure_has_title_axis_titles_and_its_own_paper(name):
     assert fig.layout.title.text == TITLE
     assert (fig.layout.template.layout.paper_bgcolor, fig.layout.template.layout.plot_bgcolor) == ("white", "white")
     assert fig.layout.template.layout.font.size >= 14
-    if name == "voxel_scores":  # one title for all panels
+    assert fig.layout.template.layout.modebar.remove == ("sendChartToCloud",), "no button that uploads the data"
+    assert (fig.layout.width or 900) >= 900, "room for a title with the study's name"
+    if name == "training_curves":  # heads in place of titles: they would be longer than a panel is high
+        assert "neural correlation r" in words(fig)
+    elif name == "voxel_scores":  # one title for all panels
         assert "√(NC/100)" in words(fig)
         assert "prediction r" in words(fig)
     else:
@@ -170,6 +177,20 @@ def test_predictor_scores_put_trained_beside_shuffled():
     assert trace(fig, "TO, trained").line.color == color("TO")
     with pytest.raises(InputError, match="control"):
         plots.predictor_scores(table.assign(control="other"), title=TITLE)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_figures_say_that_there_is_no_ceiling(known):
+    table = pd.DataFrame({"roi": "TO", "voxel": range(4), "noise_ceiling": 40.0 if known else np.nan, "r": 0.3})
+    similar = pd.DataFrame([{"a": "none", "a_source": "pooled", "b": "TO", "similarity": 0.2}])
+    bounds = pd.DataFrame({"region": ["TO"], "lower": 0.4 if known else np.nan, "upper": 0.5 if known else np.nan})
+    figures = (
+        plots.noise_ceilings(table, title=TITLE),
+        plots.voxel_scores(table, title=TITLE),
+        plots.network_region(similar.assign(ci_low=0.1, ci_high=0.3), bounds, title=TITLE),
+    )
+    for figure in figures:
+        assert ("no ceiling" in figure.to_json()) == (not known)
 
 
 def test_voxel_scores_compare_r_with_the_root_of_the_ceiling():
@@ -268,7 +289,7 @@ def test_perturbations_show_unchanged_pixels_grey():
     difference = decoded(fig.data[4].source)
     assert difference[0, 0].tolist() == pytest.approx([178.5] * 3, abs=0.6)
     assert (difference[1:] == 128).all()
-    for text in ("original", "adversarial", "difference<br>× 10", "a → b"):
+    for text in ("original", "attacked", "difference<br>× 10", "a → b"):
         assert text in words(fig)
 
 
@@ -394,3 +415,19 @@ def test_report_refuses_nothing_and_unknown_contents():
         plots.report("t", [])
     with pytest.raises(InputError, match="dict"):
         plots.report("t", [("h", "x", {"a": 1})])
+
+
+def test_every_mark_is_of_the_order_that_a_figure_is_given() -> None:
+    """A call that forgets it would draw a study's own regions as strangers to its hierarchy."""
+    takes = {"color", "symbol", "look_of", "marker", "ring", "ordered", "axis_places"}
+    forgotten = []
+    for file in Path(plots.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in takes:
+                forgotten += [f"{file.name}:{node.lineno}"] if len(node.args) < 2 else []
+    assert forgotten == []
+
+
+@pytest.mark.parametrize("value", [-0.001, -0.0, 0.004])
+def test_no_number_is_minus_nothing(value):
+    assert interval_text(value, -0.004, 0.2) == "0.00 [0.00, 0.20]"

@@ -53,6 +53,13 @@ def test_each_norm_has_its_panel_and_each_condition_its_row() -> None:
     assert fig.layout.yaxis.title.text.endswith("none")
 
 
+def test_an_attack_that_did_not_converge_is_dotted() -> None:
+    table = accuracy().assign(unconverged=0.0)
+    table.loc[(table["attack"] == "L2PGD") & (table["epsilon"] > 0.5), "unconverged"] = 0.1
+    names = {trace.name: trace.line.dash for trace in plots.attack_curves(table, title=TITLE).data}
+    assert names == {"PGD": "solid", "FMN": "solid", "PGD (not converged)": "dot"}
+
+
 def test_visibility_has_a_row_per_measure() -> None:
     fig = plots.visibility_curves(summary(), title=TITLE)
     assert len(fig.data) == 2 * len(EPSILONS)

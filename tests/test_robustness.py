@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 from nbtools.errors import InputError
+from nbtools.metrics.contrasts import compare
 from nbtools.metrics.robustness import check_decisions, epsilon_label, robust_accuracy
+from nbtools.metrics.shape_bias import shape_bias
+from nbtools.metrics.visibility import MEASURES, mean_visibility
 
 EPSILONS = (0.0, 1 / 255, 2 / 255)
 
@@ -30,6 +33,46 @@ def decisions(conditions=("V1", "V4", "TO"), seeds=(0, 1), n_images=40, epsilons
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
 
 
+def one_by_one(table):
+    return [
+        robust_accuracy(one_seed(table), by="condition"),
+        mean_visibility(table.assign(**dict.fromkeys(MEASURES, 0.5)), by="condition"),
+        shape_bias(clean(one_seed(table)).assign(shape="a", texture="b", prediction="a"), by="condition"),
+        compare(clean(robust_accuracy(table)), "accuracy", "TO", "V1"),
+    ]
+
+
+def one_seed(table):
+    return table[table["seed"] == 0]
+
+
+def clean(table):
+    return table[table["epsilon"] == 0]
+
+
+def test_one_name_is_a_list_of_one():
+    """Where names of columns or conditions come in: a text is one name, not its letters."""
+    table = decisions()
+    in_lists = [
+        robust_accuracy(one_seed(table), by=["condition"]),
+        mean_visibility(table.assign(**dict.fromkeys(MEASURES, 0.5)), by=["condition"]),
+        shape_bias(clean(one_seed(table)).assign(shape="a", texture="b", prediction="a"), by=["condition"]),
+        compare(clean(robust_accuracy(table)), "accuracy", ["TO"], ["V1"]),
+    ]
+    for alone, listed in zip(one_by_one(table), in_lists, strict=True):
+        pd.testing.assert_frame_equal(alone, listed)
+
+
+@pytest.mark.parametrize(
+    "columns", [["condition"], ["label"], ["prediction"], ["image_id", "seed", "label", "condition"]]
+)
+def test_columns_may_be_categories(columns):
+    table, categories = decisions(), decisions().astype(dict.fromkeys(columns, "category"))
+    for plain, categorical in zip(one_by_one(table), one_by_one(categories), strict=True):
+        pd.testing.assert_frame_equal(plain, categorical, check_categorical=False)
+    check_decisions(categories)
+
+
 @pytest.mark.parametrize(
     ("epsilon", "label"), [(0, "clean"), (2 / 255, "2/255"), (0.25 / 255, "0.25/255"), (8 / 255, "8/255")]
 )
@@ -47,6 +90,7 @@ def test_accuracy_of_each_run_and_budget():
         "ci_low",
         "ci_high",
         "n",
+        "unconverged",
     ]
     assert len(table) == 3 * 2 * 3
     run = table[(table["condition"] == "V4") & (table["seed"] == 1)]
@@ -92,6 +136,17 @@ def test_only_a_euclidean_budget_may_pass_one():
         robust_accuracy(table.assign(attack="LinfPGD"), by=("attack", "condition", "seed"))
 
 
+def test_what_did_not_converge_is_shown_beside_the_accuracy():
+    table = decisions(seeds=(0,)).assign(converged=True)
+    assert (robust_accuracy(table)["unconverged"] == 0).all()
+    assert (robust_accuracy(table.drop(columns="converged"))["unconverged"] == 0).all()
+    table.loc[(table["epsilon"] == 1 / 255) & (table["image_id"] < "img010"), "converged"] = False
+    scores = robust_accuracy(table)
+    assert scores.groupby("epsilon")["unconverged"].unique().tolist() == [[0.0], [0.25], [0.0]]
+    with pytest.raises(InputError, match="True or False"):
+        robust_accuracy(table.assign(converged=table["converged"].astype(str)))
+
+
 @pytest.mark.parametrize("column", ["condition", "seed"])
 def test_networks_that_saw_other_images_are_not_compared(column):
     table = decisions()
@@ -104,7 +159,7 @@ def spoiled(kind):
     table = decisions().reset_index(drop=True)
     match kind:
         case "no column":
-            return table.drop(columns="margin")
+            return table.drop(columns="prediction")
         case "no rows":
             return table.iloc[:0]
         case "twice":
@@ -146,6 +201,14 @@ def test_malformed_decisions_are_refused(kind):
         check_decisions(spoiled(kind))
     with pytest.raises(InputError):
         robust_accuracy(spoiled(kind), by=("condition",))
+
+
+def test_classes_may_have_names_and_margins_may_be_missing():
+    table = decisions().drop(columns="margin")
+    named = table.assign(**{name: "class " + table[name].astype(str) for name in ("label", "prediction")})
+    pd.testing.assert_frame_equal(robust_accuracy(named), robust_accuracy(table))
+    with pytest.raises(InputError, match="both integer or both text"):
+        robust_accuracy(table.assign(label=table["label"].astype(str)))
 
 
 def test_good_decisions_pass():

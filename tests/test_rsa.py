@@ -322,8 +322,9 @@ def test_a_spearman_ceiling_is_nilis():
 
 
 def test_one_repeat_has_no_ceiling():
-    with pytest.raises(InputError, match="one RDM has no noise ceiling"):
-        rdm_noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
+    table = rdm_noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
+    assert table[["lower", "upper"]].isna().all(axis=None)
+    assert table["n_repeats"].tolist() == [1]
 
 
 # --- what similarities say ------------------------------------------------------------------------------------

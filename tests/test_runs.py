@@ -19,6 +19,7 @@ import pytest
 
 from nbtools.errors import InputError
 from nbtools.runs import folders, provenance, several
+from nbtools.runs.batch import run_notebook
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
@@ -143,6 +144,13 @@ def test_an_unknown_parameter_is_refused() -> None:
 def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"{name} cannot be"):
         folders.run_folder("train", {name: value})
+
+
+def test_a_notebook_goes_on_with_its_parameters_as_they_were_read() -> None:
+    """papermill wrote ``roi = 7`` and ``alpha = 1``: the cells that follow split the text and divide the number."""
+    values = {**DEFAULTS, "roi": 7, "alpha": 1, "other": 3}
+    run = folders.start("train", values)
+    assert values == {**run.parameters, "other": 3} == {**DEFAULTS, "roi": "7", "alpha": 1.0, "other": 3}
 
 
 # --- defaults -----------------------------------------------------------------------------------------------
@@ -448,9 +456,45 @@ def test_find_takes_the_only_run_even_without_defaults() -> None:
 def test_find_says_how_to_make_what_is_missing() -> None:
     finished(roi="V4")
     folders.start("train", {**DEFAULTS, "roi": "V1"})  # unfinished
-    command = r"python -m nbtools run notebooks/train\.ipynb -p study tiny -p roi V1"
-    with pytest.raises(InputError, match=rf"no finished runs with \{{'roi': 'V1'\}}[\s\S]*{command}"):
+    said = r"no finished runs [\s\S]*study tiny, roi V1\n[\s\S]*python -m nbtools run train -p study tiny -p roi V1$"
+    with pytest.raises(InputError, match=said):
         folders.find("train", "tiny", roi="V1")
+
+
+def test_all_that_is_missing_is_said_at_once() -> None:
+    finished(roi="V4")
+    run = folders.start("attack", DEFAULTS)
+    with pytest.raises(InputError, match="no finished runs") as raised:
+        run.upstreams("train", roi=["V1", "V4", "TO"], seed=["0", "1"])
+    lines = [line.strip() for line in str(raised.value).splitlines()]
+    absent = [("V1", 0), ("V1", 1), ("V4", 1), ("TO", 0), ("TO", 1)]
+    commands = [f"python -m nbtools run train -p study tiny -p roi {roi} -p seed {seed}" for roi, seed in absent]
+    assert " ".join(lines).endswith(" && ".join(commands))
+    for roi, seed in absent:
+        finished(roi=roi, seed=seed)
+    assert len(run.upstreams("train", roi=["V1", "V4", "TO"], seed=["0", "1"])) == 6
+
+
+def test_a_run_that_came_to_nothing_leaves_nothing(home: Path) -> None:
+    """A process that asked for a run that is not there, or for a study that is not there, and ended."""
+    code = f"""
+from pathlib import Path
+from nbtools.runs import folders
+folders.NOTEBOOKS = Path({str(folders.NOTEBOOKS)!r})
+folders.start("train", {DEFAULTS!r}).upstream("attack")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "attack has no finished runs" in ended.stderr
+    assert [path.name for path in (home / "runs/tiny").rglob("*")] == ["train"]
+
+
+def test_a_home_that_may_not_be_written_to_is_told_in_words(home: Path) -> None:
+    """It has data and no ``runs/``, and none can be made there."""
+    (home / "runs").write_text("a file in its place: what refuses root, too")
+    with pytest.raises(InputError, match=r"cannot be written\n  file: .*runs[\s\S]*NBTOOLS_HOME"):
+        folders.start("train", DEFAULTS)
+    with pytest.raises(InputError, match="cannot be written"):
+        run_notebook("train", {})
 
 
 def test_find_does_not_choose_between_equals() -> None:

@@ -18,13 +18,13 @@ from nbtools.conditions import CONDITIONS, MEANING, parse_condition
 from nbtools.data.brains.responses import RoiTrials
 from nbtools.errors import InputError
 
-SIDE, K = 16, 3
+SIDE, K, CLASSES = 16, 3, tuple("abcd")
 TABLE = pd.DataFrame({"image_id": [3, 1], "r": [0.25, -1.0]}, index=[7, 8])
 
 
 def some_images(n: int = 24) -> data.ImageSet:
     pixels = torch.randint(0, 256, (n, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return data.ImageSet(pixels, torch.arange(n) % 4, np.arange(n), tuple("abcd"))
+    return data.ImageSet(pixels, torch.arange(n) % 4, np.arange(n), CLASSES)
 
 
 # --- models -------------------------------------------------------------------------------------------------
@@ -37,11 +37,11 @@ def saved(folder: Path, *of: object) -> SimpleNamespace:
 
 
 def test_models_of_several_runs_are_loaded_frozen_by_their_keys(tmp_path: Path) -> None:
-    runs = {("V1", k): saved(tmp_path / str(k), models.GuidedNet, k, "small_resnet", 4, 0) for k in (1, 0)}
+    runs = {("V1", k): saved(tmp_path / str(k), models.GuidedNet, k, "small_resnet", CLASSES, 0) for k in (1, 0)}
     found = models.load_models(runs)
     assert list(found) == [("V1", 1), ("V1", 0)]
     for (_, k), network in found.items():
-        same = models.build(models.GuidedNet, k, "small_resnet", 4, 0).state_dict()
+        same = models.build(models.GuidedNet, k, "small_resnet", CLASSES, 0).state_dict()
         assert all(torch.equal(value, same[name]) for name, value in network.state_dict().items())
         assert not network.training
     with pytest.raises(InputError, match="cannot be rebuilt"):
@@ -49,7 +49,7 @@ def test_models_of_several_runs_are_loaded_frozen_by_their_keys(tmp_path: Path) 
 
 
 def test_several_networks_give_the_same_read_out() -> None:
-    networks = {k: models.freeze(models.build(models.GuidedNet, k, "small_resnet", 4, K)) for k in (0, 1)}
+    networks = {k: models.freeze(models.build(models.GuidedNet, k, "small_resnet", CLASSES, K)) for k in (0, 1)}
     pixels = some_images().pixels
     for name in ("pooled", "neural"):
         found = models.read_each(networks, pixels, name)
@@ -81,6 +81,9 @@ def test_test_images_are_chosen_as_ever(source: data.Study) -> None:
     assert some.class_names == [name.split("/")[0] for name in some.ids]
     with pytest.raises(InputError):
         data.load_test_images(replace(source, classification=None))
+    for none in (0, -5):
+        with pytest.raises(InputError, match=f"the number of test images cannot be {none}"):
+            data.load_test_images(source, none)
 
 
 def test_labels_come_in_the_order_asked_for_or_not_at_all(source: data.Study) -> None:
@@ -144,13 +147,13 @@ def test_every_training_notebook_names_all_settings_but_few() -> None:
 
 
 def test_a_network_starts_as_its_parameters_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = training.new_network(PARAMETERS, 4, K)
-    same = models.build(models.GuidedNet, 2, "small_resnet", 4, K, "layer3")
+    network = training.new_network(PARAMETERS, CLASSES, K)
+    same = models.build(models.GuidedNet, 2, "small_resnet", CLASSES, K, "layer3")
     assert network.config == same.config
     assert all(map(torch.equal, network.state_dict().values(), same.state_dict().values()))
     loaded: list[nn.Module] = []
     monkeypatch.setattr("nbtools.training.parameters.load_imagenet_weights", loaded.append)
-    network = training.new_network({**PARAMETERS, "imagenet_weights": True}, 4, K)
+    network = training.new_network({**PARAMETERS, "imagenet_weights": True}, CLASSES, K)
     assert loaded == [network.backbone]
 
 

@@ -35,7 +35,7 @@ def test_a_planted_bias_is_exact():
 
 def test_every_network_has_its_own():
     both = pd.concat([planted(60, 20, 20, seed=0), planted(20, 60, 20, seed=1)])
-    assert shape_bias(both)["shape_bias"].tolist() == pytest.approx([0.75, 0.25])
+    assert shape_bias(both, by=("condition", "seed"))["shape_bias"].tolist() == pytest.approx([0.75, 0.25])
     with pytest.raises(InputError, match="such as seed"):
         shape_bias(both, by=("condition",))
 

@@ -135,3 +135,16 @@ def test_vgg_is_built_from_a_file_and_gives_the_named_maps(tmp_path: Path):
     file.write_bytes(b"nothing")
     with pytest.raises(InputError, match="VGG-19 cannot be built"):
         vgg19_features(file)
+
+
+def test_images_are_painted_wherever_it_is_called():
+    content, style = pictures(1)
+    expected = stylise(content, style, features, steps=3)
+    with torch.inference_mode():
+        assert torch.equal(stylise(content.clone(), style.clone(), features, steps=3), expected)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"steps": 1.5}, {"style_weight": -1}, {"learning_rate": "fast"}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(InputError, match="cannot be"):
+        stylise(*pictures(1), features, **settings)

@@ -19,6 +19,7 @@ from nbtools.workflow.teaching import student_copies
 
 FILES = sorted(folders.NOTEBOOKS.glob("*.ipynb"))
 NAMES = [file.stem for file in FILES]
+LINK = re.compile(r"\]\(([^):]+)\)")
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def test_the_cell_that_installs_is_no_part_of_what_computes(tmp_path: Path) -> N
 
 
 def test_the_glossary_is_alphabetical_and_points_to_notebooks() -> None:
-    text = (folders.PROJECT / "docs/glossary.md").read_text(encoding="utf-8")
+    text = (folders.PROJECT / "notebooks/glossary.md").read_text(encoding="utf-8")
     entries = re.findall(r"^- \*\*(.+?)\.\*\* (.+)$", text, re.MULTILINE)
     assert len(entries) > 40
     spelt = str.maketrans({"α": "alpha", "ε": "epsilon", "κ": "kappa", "ρ": "rho"})
@@ -213,11 +214,19 @@ def test_the_glossary_is_alphabetical_and_points_to_notebooks() -> None:
         assert {number for place in places for number in place.split(", ")} <= known, term
 
 
-@pytest.mark.parametrize("page", ["teaching", "glossary"])
+@pytest.mark.parametrize("page", ["docs/teaching.md", "notebooks/glossary.md"])
 def test_links_point_somewhere(page: str) -> None:
-    text = (folders.PROJECT / f"docs/{page}.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert (folders.PROJECT / "docs" / target).exists(), target
+    file = folders.PROJECT / page
+    for target in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8")):
+        assert (file.parent / target).exists(), target
+
+
+def test_every_link_of_a_copy_leads_to_a_file_beside_it(tmp_path: Path) -> None:
+    """JupyterLab opens nothing above the folder it was started in: the notebooks', or a student's."""
+    copies = student_copies(tmp_path)
+    linked = {name for copy in copies for cell in read(copy)["cells"] for name in LINK.findall(source(cell))}
+    assert {*NAMES[1:]} | {"glossary"} <= {name.split(".")[0] for name in linked}
+    assert {name for name in linked if not (tmp_path / name).exists()} == set()
 
 
 def test_the_lesson_takes_ninety_minutes() -> None:

@@ -13,7 +13,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import torch
-from plotly.callbacks import Points
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 from traitlets import TraitError
@@ -34,7 +33,7 @@ from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.brain_view import BrainView
 from nbtools.widgets.geometry_explorer import GeometryExplorer
 from nbtools.widgets.geometry_state import SpaceTables
-from nbtools.widgets.parts import Controls, choice, slider, table_html
+from nbtools.widgets.parts import Controls, LiveFigure, choice, fill, slider, table_html
 from nbtools.widgets.study_explorer import StudyExplorer
 from nbtools.widgets.study_state import HierarchyChoice
 
@@ -269,7 +268,12 @@ def brain(volume: RegionVolume) -> BrainView:
 
 
 def histogram(view: BrainView) -> np.ndarray:
-    return np.asarray(next(trace for trace in view.figure.data if trace.type == "histogram").x)
+    return np.asarray(next(trace for trace in view.figure.drawn.data if trace.type == "histogram").x)
+
+
+def point(widget: LiveFigure, trace: int, how: str = "click", **at: object) -> None:
+    """Point at a place of a figure, as the page tells it."""
+    widget._handle_custom_msg({"how": how, "trace": trace, **at}, [])
 
 
 def shows(view: BrainView, roi: str) -> bool:
@@ -286,35 +290,30 @@ def test_every_way_to_choose_a_region_shows_it(brain, volume):
     assert shows(brain, "V1")
     assert [brain.controls[axis].value for axis in "xyz"] == list(anatomy.centre_of(volume, "V1"))
     i, j, k = anatomy.centre_of(volume, "TO")
-    brain._clicked(2, None, Points(xs=[i], ys=[j]), None)  # on the axial slice at V1's height
+    point(brain.figure, 2 * 4, x=i, y=j)  # on the axial slice at V1's height
     for axis, coordinate in zip("xyz", (i, j, k), strict=True):
         brain.controls[axis].value = coordinate
     assert shows(brain, "TO")
-    brain._clicked_surface(brain_surface(), None, Points(point_inds=[60]), None)
+    point(brain.surfaces[0], 0, index=60)
     assert shows(brain, "V1")
-
-
-def brain_surface() -> Surface:
-    xyz, faces = sphere()
-    return Surface("left", xyz, faces, np.repeat(np.array([0, 1, 2], np.int16), 48), None, ROIS)
 
 
 def test_clicks_reach_the_traces(brain):
     """As the browser sends them: through the figure widget's own dispatch."""
     plane = 2  # axial
     x, y, _ = anatomy.centre_of(brain.volume, "TO")
-    brain.figure.data[plane * 4 + 1]._dispatch_on_click(Points(xs=[x - 1], ys=[y]), None)
+    point(brain.figure, plane * 4 + 1, x=x - 1, y=y)
     assert brain.state.at[:2] == (x - 1, y)
     assert "voxel" in brain.words.value
 
 
 def test_a_slider_moves_the_slice_and_keeps_the_region(brain):
-    before = np.array(brain.figure.data[1].z, float)
+    before = np.array(brain.figure.drawn.data[1].z, float)
     brain.controls["x"].value = 0  # out of the brain
     assert brain.state.roi == "TO"
     assert "none of the regions" in brain.words.value
-    assert not np.array_equal(before, np.array(brain.figure.data[1].z, float), equal_nan=True)
-    assert len(brain.figure.data[1].z) == brain.volume.labels.shape[2], "the sagittal slice has z upwards"
+    assert not np.array_equal(before, np.array(brain.figure.drawn.data[1].z, float), equal_nan=True)
+    assert len(brain.figure.drawn.data[1].z) == brain.volume.labels.shape[2], "the sagittal slice has z upwards"
 
 
 def test_the_brain_view_says_all_in_words(brain):
@@ -322,15 +321,15 @@ def test_the_brain_view_says_all_in_words(brain):
     assert len(alternatives) == 12
     assert all(re.fullmatch(r"image \d+: [+-]\d\.\d\d", text) for text in alternatives)
     assert 'aria-live="polite"' in brain.words.value
-    assert "simulated" in brain.figure.layout.title.text
+    assert "simulated" in brain.figure.drawn.layout.title.text
 
 
 def test_regions_keep_their_colours_and_names(brain):
-    heatmap = brain.figure.data[1]
+    heatmap = brain.figure.drawn.data[1]
     assert [color for _, color in heatmap.colorscale][::2] == [color(roi) for roi in ROIS]
-    names = {str(text) for trace in brain.figure.data[3:12:4] for text in trace.text or ()}
+    names = {str(text) for trace in brain.figure.drawn.data[3:12:4] for text in trace.text or ()}
     assert "TO" in names, "a name on the patch, for those who do not see the colour"
-    assert brain.surfaces[0].data[0].type == "mesh3d"
+    assert brain.surfaces[0].drawn.data[0].type == "mesh3d"
 
 
 def test_without_a_surface_a_note_says_so(volume):
@@ -380,7 +379,7 @@ def test_tables_hold_correlation_distances_in_the_order_asked_for(tables):
 
 
 def test_hovering_and_typing_show_the_two_images(geometry, tables):
-    geometry.figure.data[1]._dispatch_on_hover(Points(xs=[2], ys=[4]), None)
+    point(geometry.figure, 1, "hover", x=2, y=4)
     assert (geometry.controls["first"].value, geometry.controls["second"].value) == (4, 2)
     alternatives = re.findall(r'alt="([^"]+)"', geometry.pair.value)
     assert alternatives == ["4: image 21, disk", "2: image 36, star"]
@@ -393,9 +392,9 @@ def test_hovering_and_typing_show_the_two_images(geometry, tables):
 
 def test_switching_spaces_redraws_all(geometry, tables):
     geometry.controls["left"].value = "measured TO"
-    np.testing.assert_allclose(geometry.figure.data[0].customdata, tables.rdm("measured TO"))
-    np.testing.assert_allclose(geometry.figure.data[2].x, tables.of("maps", "measured TO")["x"])
-    titles = [note.text for note in geometry.figure.layout.annotations]
+    np.testing.assert_allclose(geometry.figure.drawn.data[0].customdata, tables.rdm("measured TO"))
+    np.testing.assert_allclose(geometry.figure.drawn.data[2].x, tables.of("maps", "measured TO")["x"])
+    titles = [note.text for note in geometry.figure.drawn.layout.annotations]
     assert "<b>measured TO</b>" in titles
     rho = stats.spearmanr(
         tables.of("rdms", "measured TO")["dissimilarity"], tables.of("rdms", "pooled none")["dissimilarity"]
@@ -407,19 +406,19 @@ def test_switching_spaces_redraws_all(geometry, tables):
 
 def test_images_lie_where_the_map_says(geometry, tables):
     places = tables.of("maps", "measured V1")
-    found = [(image.x, image.y) for image in geometry.figure.layout.images if image.xref == "x3"]
+    found = [(image.x, image.y) for image in geometry.figure.drawn.layout.images if image.xref == "x3"]
     np.testing.assert_allclose(found, places[["x", "y"]])
 
 
 def test_manifolds_appear_where_there_are_classes(geometry):
     def shown() -> list[str]:
         box = geometry.manifolds
-        return [] if box.layout.display == "none" else [trace.name for trace in box.children[0].data]
+        return [] if box.layout.display == "none" else [trace.name for trace in box.children[0].drawn.data]
 
     assert shown() == ["disk", "star"], "the network's images have no classes here"
     geometry.controls["right"].value = "measured TO"
     assert shown() == ["disk", "star", "disk", "star"]
-    looks = {(t.marker.color, t.marker.symbol) for t in geometry.manifolds.children[0].data}
+    looks = {(t.marker.color, t.marker.symbol) for t in geometry.manifolds.children[0].drawn.data}
     assert len(looks) == 2
     assert "measured TO: radius" in geometry.radii.value
     geometry.controls["left"].value = geometry.controls["right"].value = "pooled none"
@@ -535,12 +534,12 @@ def test_the_explorer_follows_its_filter(study):
     view = StudyExplorer(study)
     assert view.filters["notebook"].value == "03_guided_training"
     assert "3 runs" in view.table.value
-    assert [trace.name for trace in view.curves.children[0].data[:3]] == ["V1", "V4", "TO"]
+    assert [trace.name for trace in view.curves.children[0].drawn.data[:3]] == ["V1", "V4", "TO"]
     assert "neural correlation r ends from 0 (V1" in view.curves_words.value
     view.filters["words"].value = "TO"
-    assert len(view.curves.children[0].data) == 2, "two metrics of one network"
+    assert len(view.curves.children[0].drawn.data) == 2, "two metrics of one network"
     view.filters["curves"].value = ("accuracy",)
-    assert len(view.curves.children[0].data) == 1
+    assert len(view.curves.children[0].drawn.data) == 1
     view.filters["notebook"].value = "04_adversarial_attacks"
     assert "2 runs" in view.table.value
     assert view.curves.layout.display == "none"
@@ -549,7 +548,7 @@ def test_the_explorer_follows_its_filter(study):
     assert "0 runs" in view.table.value
     view.filters["words"].value, view.filters["notebook"].value = "TO", "03_guided_training"
     assert view.curves.layout.display is None
-    assert len(view.curves.children[0].data) == 1
+    assert len(view.curves.children[0].drawn.data) == 1
     view.filters["metrics"].value = ("neural r",)
     assert "<th>neural r</th>" in view.table.value
     assert "validation accuracy" not in view.table.value
@@ -560,16 +559,16 @@ def test_the_hierarchy_follows_its_lists(study):
     assert view.networks["alpha"].value == 0.65
     shown = view.hierarchy.children[0]
     expected = decisions("TO", 0.7).query("attack == 'LinfPGD' and epsilon > 0").prediction.mean()
-    assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
+    assert [t.y[0] for t in shown.drawn.data if t.name == "TO"][1] == pytest.approx(expected)
     assert "3 conditions at α = 0.65" in view.hierarchy_words.value
     assert "one seed is no sample: no test" in view.hierarchy_words.value
     view.networks["attack"].value = "LinfFGSM"
-    assert "LinfFGSM" in shown.layout.title.text
+    assert "LinfFGSM" in shown.drawn.layout.title.text
     expected = decisions("TO", 0.7).query("attack == 'LinfFGSM' and epsilon > 0").prediction.mean()
-    assert [t.y[0] for t in shown.data if t.name == "TO"][1] == pytest.approx(expected)
+    assert [t.y[0] for t in shown.drawn.data if t.name == "TO"][1] == pytest.approx(expected)
     view.networks["alpha"].value = 0.9
-    assert {t.name for t in view.hierarchy.children[0].data if t.name} >= {"TO"}
-    assert "1 conditions at α = 0.9" in view.hierarchy_words.value
+    assert {t.name for t in view.hierarchy.children[0].drawn.data if t.name} >= {"TO"}
+    assert "1 condition at α = 0.9" in view.hierarchy_words.value
 
 
 def test_a_choice_that_was_not_run_says_what_to_do(study):
@@ -636,7 +635,7 @@ def test_logic_knows_no_widgets(module):
 
 def test_figures_hold_what_json_can_say(brain, geometry):
     """A NaN in a table of two axes breaks the message to the browser."""
-    for figure in (brain.figure, geometry.figure):
+    for figure in (brain.figure.drawn, geometry.figure.drawn):
         for trace in figure.data:
             values = np.asarray(trace.z, object).ravel() if trace.type == "heatmap" else np.array([])
             assert not [value for value in values if value is not None and not np.isfinite(value)]
@@ -654,4 +653,23 @@ def test_nothing_is_fetched_at_run_time(brain, geometry):
     for view in (brain, geometry):
         texts = [part.value for part in view.children if hasattr(part, "value")]
         assert not re.search(r"https?://", " ".join(map(str, texts)))
-    assert isinstance(brain.figure, go.FigureWidget)
+
+
+def test_a_page_that_comes_later_is_given_the_figure_of_now(brain, geometry):
+    """A reload asks for the widgets' state; no axis, shape or note of another figure may be left in it."""
+    before = brain.figure.get_state("_json")
+    brain.controls["region"].value = "V1"
+    geometry.controls["left"].value = "measured TO"
+    assert brain.figure.get_state("_json") != before
+    for widget, wanted in ((brain.figure, brain._drawn()), (geometry.figure, geometry._drawn())):
+        assert json.loads(widget.get_state("_json")["_json"]) == json.loads(wanted.to_json())
+    fill(geometry.manifolds, go.Figure(go.Bar(x=[1], y=[2])))  # after scenes in three dimensions
+    assert set(json.loads(geometry.manifolds.children[0].get_state("_json")["_json"])["layout"]) <= {"template"}
+
+
+def test_a_page_that_asks_is_answered(brain, monkeypatch):
+    """Else it says that the kernel does not answer, and stops the controls."""
+    page, answers = brain.children[-1], []
+    monkeypatch.setattr(page, "send", answers.append)
+    page._handle_custom_msg({}, [])
+    assert answers == [{}]

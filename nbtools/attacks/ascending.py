@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import foolbox as fb
-import torch
 from pyautoattack import AutoAttack
 from torch import Tensor
 
-from nbtools.attacks.points import Attacked, Checked, Task, carried_up, into_ball, logits_of, seeded
+from nbtools.attacks.points import Attacked, Task, carried_up, into_ball, seeded
+from nbtools.classifiers import logits_of
 
 Find = Callable[[Task], Tensor]  # a task of one ε → a point for each image, adversarial or not
 
@@ -29,7 +29,7 @@ def survivors(find: Find, norm: float, task: Task) -> Attacked:
         rows = stands.nonzero().flatten()
         if not len(rows):
             break
-        here = Task(Checked(model), x[rows], labels[rows], [epsilon], task.steps, task.seed + index)
+        here = Task(model, x[rows], labels[rows], [epsilon], task.steps, task.seed + index)
         with seeded(x, here.seed):
             found = find(here)
         points[index, rows] = into_ball(x[rows], found.detach(), epsilon, norm)
@@ -48,8 +48,7 @@ def autoattack(norm: str, members: Sequence[str], task: Task) -> Tensor:
     left out below four classes.
     """
     x, steps = task.x, task.steps
-    with torch.no_grad():
-        n_classes = task.model(x[:1]).shape[1]
+    n_classes = logits_of(task.model, x[:1]).shape[1]
     with _quiet():
         suite = AutoAttack(task.model, norm=norm, eps=task.epsilons[0], device=x.device, seed=task.seed)
         suite.attacks_to_run = [name for name in members if name != "apgd-t" or n_classes > 3]

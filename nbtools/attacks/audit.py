@@ -12,8 +12,10 @@ from torch import nn
 
 from nbtools.attacks.interface import perturb, sweep
 from nbtools.attacks.table import ATTACKS
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, check_same_classes
+from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
+from nbtools.devices import best_device
 from nbtools.errors import InputError
 
 _MORE = 4  # times as many steps, and as many restarts: enough to show what the given number missed
@@ -77,6 +79,7 @@ def audit(
     every check and still fall to an attack made for it.
     """
     _check(attack, epsilons)
+    check_same_classes(images.classes, model, surrogate)
     radii = sorted(map(float, epsilons))
     found = _accuracies(model, images, radii, attack, steps, seed)
     if surrogate is not None:
@@ -147,11 +150,10 @@ def _transferred(
     model: nn.Module, surrogate: nn.Module, images: ImageSet, radii: list[float], attack: str, steps: int, seed: int
 ) -> np.ndarray:
     """Accuracy on images that fool the surrogate: at each ε, clean first."""
-    images = images.to(next(model.parameters()).device)
-    x = to_float(images.pixels)
+    images = images.to(best_device())
+    x, judge = to_float(images.pixels), Classifier(model)
     points = perturb(surrogate.to(x.device), x, images.labels, radii, attack=attack, steps=steps, seed=seed)
-    with torch.no_grad():
-        right = [model(point).argmax(1) == images.labels for point in (x, *points)]
+    right = [logits_of(judge, point).argmax(1) == images.labels for point in (x, *points)]
     return torch.stack(right).float().mean(1).cpu().numpy()
 
 

@@ -10,7 +10,8 @@ import torch
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
 from torch import Tensor, nn
 
-from nbtools.attacks.points import Attacked, Task, carried_up, logits_of, seeded, shrunk
+from nbtools.attacks.points import Attacked, Task, carried_up, seeded, shrunk
+from nbtools.classifiers import logits_of
 from nbtools.errors import InputError
 from nbtools.models.networks import fold_batchnorm
 

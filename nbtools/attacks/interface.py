@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-from math import isfinite
+from collections.abc import Callable, Sequence
+from itertools import count
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from nbtools.attacks.points import Attacked, Task, carried_up, length, logits_of
+from nbtools.attacks.points import Attacked, Task, carried_up, length
 from nbtools.attacks.table import ATTACKS, Attack
-from nbtools.checks import check_choice, check_eval, check_labels, check_pixels
+from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range, check_same_classes
+from nbtools.classifiers import Classifier, differentiating, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.models.read_outs import decided
+from nbtools.processes import Bar
 
 _RESTART = 10_000_019  # between the seeds of restarts: farther apart than batches and ε are
 
 
+@differentiating
 def sweep(
     model: nn.Module,
     images: ImageSet,
@@ -38,7 +40,7 @@ def sweep(
     Parameters
     ----------
     model : nn.Module
-        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes), in any precision (`Classifier`).
     images : ImageSet
         Labelled images.
     epsilons : sequence of float
@@ -61,13 +63,15 @@ def sweep(
     DataFrame
         The decisions: one row per image and ε, ε = 0 (clean) included. Columns image_id, label, epsilon,
         prediction, margin (logit of the label minus the largest other) and distance (norm of the perturbation, at
-        most ε), all measured in float32 on the final image.
+        most ε), all measured in float32 on the final image; and converged: False where the image stands though the
+        attack had fewer than `Attack.least` steps, or, looking for the nearest adversarial image, found none at all.
+        Such a row says nothing of robustness.
 
     Raises
     ------
     InputError
         If the model is in training mode or gives logits that are not finite, an ε, the attack, its steps or restarts
-        are invalid, there is one class only, or labels and logits do not match.
+        are invalid, there is one class only, or images and model are not of the same classes.
 
     Notes
     -----
@@ -75,21 +79,25 @@ def sweep(
     by the same perturbation. Random numbers are drawn batch by batch: another `batch_size` changes them as another
     seed would. A distance is at most ε up to float32 rounding: ε · (1 + 1e-6) for L2, ε + 1e-7 for L∞.
     """
-    radii = sorted(float(epsilon) for epsilon in epsilons)
-    _check_attack(model, radii, attack, steps, restarts)
-    _check_classes(model, images)
+    check_same_classes(images.classes, model)
+    _check_attack(model, attack, steps, restarts)
+    check_range("batch_size", batch_size, 1, whole=True)
+    radii = _radii(epsilons, attack, sort=True)
     device, kind = best_device(), ATTACKS[attack]
-    model = model.to(device)
+    model = Classifier(model.to(device))
+    _check_classes(model, images)
     tables = []
-    with tqdm(total=len(images) * len(radii), desc=attack, unit="decision", leave=False) as bar:
+    with Bar(total=len(images) * len(radii), desc=attack, unit="decision", leave=False, miniters=0) as bar:
+        model.register_forward_pre_hook(_counting(bar))
         for start in range(0, len(images), batch_size):
             rows = images[slice(start, start + batch_size)].to(device)
             x = to_float(rows.pixels)
-            task = Task(model, x, rows.labels, radii, steps or kind.steps, seed + start)
-            points, logits = _attacked(task, kind, restarts)
-            tables.append(_decisions(rows, 0.0, logits_of(model, x), torch.zeros(len(rows))))
-            for epsilon, point, said in zip(radii, points, logits, strict=True):
-                tables.append(_decisions(rows, epsilon, said, length(point - x, kind.norm)))
+            task = Task(model, x, rows.labels.clone(), radii, steps or kind.steps, seed + start)
+            found = _attacked(task, kind, restarts)
+            clean, zeros = logits_of(model, x), torch.zeros(len(rows))
+            tables.append(_decisions(rows, 0.0, clean, zeros, torch.ones_like(found.ended)))
+            for epsilon, point, said in zip(radii, found.points, found.logits, strict=True):
+                tables.append(_decisions(rows, epsilon, said, length(point - x, kind.norm), found.ended))
             bar.update(len(rows) * len(radii))
     return pd.concat(tables, ignore_index=True)
 
@@ -132,19 +140,48 @@ def perturb(
     InputError
         As `sweep`, and if pixels leave [0, 1], labels do not fit or radii are not ascending.
     """
-    epsilons = [float(epsilon) for epsilon in epsilons]
-    _check_attack(model, epsilons, attack, steps, restarts)
+    return attacked(model, x, labels, epsilons, attack, steps, restarts, seed).points
+
+
+@differentiating
+def attacked(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    attack: str,
+    steps: int | None = None,
+    restarts: int = 1,
+    seed: int = 0,
+) -> Attacked:
+    """Return the attacked images as `perturb` does, the model's logits, and whether the attack came to its end."""
+    _check_attack(model, attack, steps, restarts)
+    radii = _radii(epsilons, attack)
     check_pixels(x)
+    model = Classifier(model)
     logits = logits_of(model, x)
     check_labels(logits, labels)
-    _check_several(logits.shape[1])
+    check_several(logits.shape[1])
     kind = ATTACKS[attack]
-    return _attacked(Task(model, x, labels, epsilons, steps or kind.steps, seed), kind, restarts)[0]
+    # copies, which are differentiable even if these were made under torch.inference_mode
+    task = Task(model, x.clone(), labels.clone(), radii, steps or kind.steps, seed)
+    return _attacked(task, kind, restarts)
+
+
+def _counting(bar: Bar) -> Callable[..., None]:
+    """Return a hook that shows how often a network was asked: a batch's decisions come all at once, minutes later."""
+    asked = count(1)
+
+    def tick(*_: object) -> None:
+        bar.set_postfix(passes=next(asked), refresh=False)
+        bar.update(0)
+
+    return tick
 
 
 def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
     """Attack, and attack again what still stands at some ε; the first point that fools the model is kept."""
-    points, logits = kind.run(task)
+    points, logits, ended = kind.run(task)
     labels = task.labels
     for restart in range(1, restarts):
         stands = logits.argmax(2) == labels
@@ -152,26 +189,27 @@ def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
         if not len(rows):
             break
         epsilons, seed = task.epsilons[:n_epsilons], task.seed + restart * _RESTART
-        again, said = kind.run(Task(task.model, task.x[rows], labels[rows], epsilons, task.steps, seed))
+        again, said, _ = kind.run(Task(task.model, task.x[rows], labels[rows], epsilons, task.steps, seed))
         better = stands[:n_epsilons, rows] & (said.argmax(2) != labels[rows])
         points[:n_epsilons, rows] = torch.where(better[..., None, None, None], again, points[:n_epsilons, rows])
-        points, logits = carried_up(task.model, labels, points)
-    return points, logits
+        points, logits, _ = carried_up(task.model, labels, points)
+    return Attacked(points, logits, ended & (task.steps >= kind.least))
 
 
-def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tensor) -> pd.DataFrame:
+def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tensor, ended: Tensor) -> pd.DataFrame:
     columns = {"label": images.labels, **decided(logits, images.labels), "distance": distance}
+    columns["converged"] = ended | (columns["prediction"] != images.labels)
     table = pd.DataFrame({name: value.cpu().numpy() for name, value in columns.items()})
     table.insert(0, "image_id", images.ids.astype(str))
     table.insert(2, "epsilon", epsilon)
     return table
 
 
-def _check_attack(model: nn.Module, epsilons: Sequence[float], attack: str, steps: int | None, restarts: int) -> None:
+def _check_attack(model: nn.Module, attack: str, steps: int | None, restarts: int) -> None:
     check_choice("unknown attack", attack, ATTACKS)
-    if steps is not None and steps < 1:
-        raise InputError("an attack without a step", expected="steps of 1 or more", got=steps, fix="40 is usual")
-    if restarts < 1 or (restarts > 1 and not ATTACKS[attack].random):
+    check_range("steps", ATTACKS[attack].steps if steps is None else steps, 1, whole=True)
+    check_range("restarts", restarts, 1, whole=True)
+    if restarts > 1 and not ATTACKS[attack].random:
         random = ", ".join(name for name, kind in ATTACKS.items() if kind.random)
         raise InputError(
             f"{attack} cannot be started that often",
@@ -180,24 +218,28 @@ def _check_attack(model: nn.Module, epsilons: Sequence[float], attack: str, step
             fix="leave restarts at 1: a second run of a deterministic attack finds the same",
         )
     check_eval(model)
-    _check_epsilons(epsilons, attack)
 
 
-def _check_epsilons(epsilons: Sequence[float], attack: str) -> None:
-    euclidean = ATTACKS[attack].norm == 2
-    ascending = all(smaller < larger for smaller, larger in pairwise(epsilons))
-    inside = all(epsilon > 0 and isfinite(epsilon) and (euclidean or epsilon <= 1) for epsilon in epsilons)
-    limit = "" if euclidean else " and up to 1, such as 4/255"
-    if not epsilons or not inside or not ascending:
+def _radii(epsilons: Sequence[float], attack: str, *, sort: bool = False) -> list[float]:
+    """Return ε as a list of floats; raise unless they are different radii, ascending once sorted or as they are."""
+    euclidean, values = ATTACKS[attack].norm == 2, np.asarray(epsilons)
+    if values.ndim != 1 or values.dtype.kind not in "fiu":
+        values = np.empty(0)
+    radii = np.sort(values) if sort else values
+    inside = (radii > 0) & (radii < np.inf if euclidean else radii <= 1)
+    if not len(radii) or not inside.all() or not (np.diff(radii) > 0).all():
+        limit = "" if euclidean else " and up to 1, such as 4/255"
         raise InputError(
             "ε is in pixel units",
-            expected=f"different numbers above 0{limit}, ascending",
-            got=list(epsilons),
+            expected=f"a list of different numbers above 0{limit}, ascending",
+            got=epsilons,
             fix="divide by 255 if these are grey levels",
         )
+    return radii.astype(float).tolist()
 
 
-def _check_several(n_classes: int) -> None:
+def check_several(n_classes: int) -> None:
+    """Raise `InputError` unless a model has two classes or more."""
     if n_classes < 2:
         raise InputError(
             "there is one class only",
@@ -208,9 +250,7 @@ def _check_several(n_classes: int) -> None:
 
 
 def _check_classes(model: nn.Module, images: ImageSet) -> None:
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        n_classes = model(to_float(images.pixels[:1].to(device))).shape[1]
+    n_classes = logits_of(model, to_float(images.pixels[:1])).shape[1]
     if n_classes != len(images.classes) or (images.labels < 0).any():
         raise InputError(
             "the model's classes are not the images'",
@@ -218,4 +258,4 @@ def _check_classes(model: nn.Module, images: ImageSet) -> None:
             got=f"{len(images.classes)} classes, {int((images.labels < 0).sum())} images without a label",
             fix="use the images the model was trained for",
         )
-    _check_several(n_classes)
+    check_several(n_classes)

@@ -12,7 +12,8 @@ import foolbox.attacks as fa
 import torch
 from torch import Tensor
 
-from nbtools.attacks.points import Attacked, Checked, Task, carried_up, into_ball, logits_of, seeded, shrunk
+from nbtools.attacks.points import Attacked, Task, carried_up, into_ball, seeded, shrunk
+from nbtools.classifiers import logits_of
 
 _NOISE_DRAWS, _BLENDS = 50, 50  # of Brendel and Bethge's first try at a starting point
 _HAIR = 1.0001
@@ -45,10 +46,11 @@ def nearest(make: Callable[[int], Any], norm: float, task: Task) -> Attacked:
     -----
     An image falls at ε if the point that was found lies within ε, or if the point is still adversarial after it was
     moved into the ball: for L2 straight towards the image, for L∞ by clipping each pixel, as Foolbox does it.
-    The model itself decides, in float32, about every point.
+    The model itself decides, in float32, about every point. The attack has ended where it found a point at all: without
+    a limit there always is one.
     """
     model, x, labels = task.model, task.x, task.labels
-    judge = fb.PyTorchModel(Checked(model), bounds=(0, 1), device=x.device)
+    judge = fb.PyTorchModel(model, bounds=(0, 1), device=x.device)
     found, rows = x.clone(), task.standing().nonzero().flatten()
     with seeded(x, task.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba compiles; noise does not fool every network: both are as expected
@@ -57,7 +59,7 @@ def nearest(make: Callable[[int], Any], norm: float, task: Task) -> Attacked:
     fell = logits_of(model, found).argmax(1) != labels
     found = torch.where(fell[:, None, None, None], found, shrunk(x, found, _OUTWARDS))
     points = torch.stack([into_ball(x, found, epsilon, norm) for epsilon in task.epsilons])
-    return carried_up(model, labels, points)
+    return carried_up(model, labels, points)._replace(ended=fell)
 
 
 def _run(method: Any, judge: Any, x: Tensor, labels: Tensor) -> Tensor:

@@ -1,19 +1,36 @@
-"""What all attacks share: logits that are numbers, points in balls, and what nested balls imply."""
+"""What all attacks share: their task, points in balls, and what nested balls imply."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import eagerpy as ep
 import foolbox.distances as fd
 import torch
 from torch import Tensor, nn
 
-from nbtools.checks import check_finite
+from nbtools.classifiers import logits_of
 
-Attacked = tuple[Tensor, Tensor]  # points (n_epsilons, n, 3, h, w) and their logits (n_epsilons, n, n_classes)
+
+class Attacked(NamedTuple):
+    """What every attack returns.
+
+    Attributes
+    ----------
+    points : Tensor
+        In the balls and in [0, 1], shape (n_epsilons, n, 3, h, w).
+    logits : Tensor
+        The model's, shape (n_epsilons, n, n_classes).
+    ended : Tensor of bool
+        Whether the attack came to its end, shape (n,): an image that stands at an ε is an answer only then.
+    """
+
+    points: Tensor
+    logits: Tensor
+    ended: Tensor
 
 
 @dataclass(frozen=True)
@@ -23,9 +40,9 @@ class Task:
     Attributes
     ----------
     model : nn.Module
-        In eval mode; maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+        A `Classifier` in eval mode.
     x : Tensor
-        Pixels in [0, 1], shape (n, 3, h, w), on the model's device.
+        Pixels in [0, 1], shape (n, 3, h, w).
     labels : Tensor
         Shape (n,).
     epsilons : sequence of float
@@ -52,29 +69,6 @@ class Task:
         return logits_of(self.model, self.x).argmax(1) == self.labels
 
 
-class Checked(nn.Module):
-    """A model for other libraries to attack: raises `InputError` where a logit is not a number."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (n, n_classes); they are the caller's own, and may be written to."""
-        logits = self.model(x)
-        check_finite(logits)
-        return logits.clone()
-
-
-@torch.no_grad()
-def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the model's logits (n, n_classes); raise `InputError` unless they are finite."""
-    logits = model(x)
-    check_finite(logits)
-    return logits
-
-
 def length(change: Tensor, norm: float) -> Tensor:
     """Return the norm (n,) of each change (n, 3, h, w)."""
     return torch.linalg.vector_norm(change.flatten(1), ord=norm, dim=1)
@@ -96,7 +90,7 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
 def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
     """Let the model decide on points (n_epsilons, n, 3, h, w).
 
-    An image that falls at some ε falls at every larger one, by the same point.
+    An image that falls at some ε falls at every larger one, by the same point. The attack counts as ended.
     """
     logits = torch.stack([logits_of(model, point) for point in points])
     fell = logits.argmax(2) != labels
@@ -104,7 +98,7 @@ def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
         carried = fell[index - 1] & ~fell[index]
         points[index, carried], logits[index, carried] = points[index - 1, carried], logits[index - 1, carried]
         fell[index] |= carried
-    return points, logits
+    return Attacked(points, logits, torch.ones_like(fell[0]))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pandas as pd
 from torch import nn
 
 from nbtools.attacks.interface import perturb
+from nbtools.checks import check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.metrics.smoothness import squared_gradient
 from nbtools.metrics.tables import stacked
@@ -38,8 +39,9 @@ def attacked_gradients(
     Raises
     ------
     InputError
-        As `perturb`, `metrics.squared_gradient`.
+        If a network is not of the images' classes, or as `perturb`, `metrics.squared_gradient`.
     """
+    check_same_classes(images.classes, *networks.values())
     x, attacked = to_float(images.pixels), [epsilon for epsilon in epsilons if epsilon > 0]
     parts = {}
     for (condition, seed), network in networks.items():

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbtools.attacks.interface import perturb
-from nbtools.errors import InputError
+from nbtools.attacks.interface import check_several, perturb
+from nbtools.checks import check_eval, check_range
+from nbtools.classifiers import Classifier
 
 
 class Towards(nn.Module):
@@ -33,19 +34,14 @@ class Towards(nn.Module):
 
     def __init__(self, model: nn.Module, target: int):
         super().__init__()
-        self.model, self.target = model, target
-        self.train(model.training)
+        self.model, self.target = Classifier(model), target
+        self.training = model.training
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) to the two logits (n, 2)."""
         logits = self.model(x)
-        if not 0 <= self.target < logits.shape[1] or logits.shape[1] < 2:
-            raise InputError(
-                "the target is none of the model's classes",
-                expected=f"a class from 0 to {logits.shape[1] - 1}, of two or more",
-                got=self.target,
-                fix="give the class's index",
-            )
+        check_several(logits.shape[1])
+        check_range("the target", self.target, 0, logits.shape[1] - 1, whole=True)
         others = torch.cat([logits[:, : self.target], logits[:, self.target + 1 :]], dim=1)
         return torch.stack([others.max(1).values, logits[:, self.target]], dim=1)
 
@@ -73,5 +69,6 @@ def perturb_towards(model: nn.Module, x: Tensor, target: int, epsilons: Sequence
     InputError
         As `attacks.perturb`, and if the target is none of the model's classes.
     """
+    check_eval(model)
     labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     return perturb(Towards(model, target), x, labels, epsilons, **options)

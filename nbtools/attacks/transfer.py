@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from nbtools.attacks.interface import perturb
-from nbtools.checks import check_eval, check_labels
+from nbtools.checks import check_eval, check_labels, check_same_classes
+from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
+from nbtools.processes import Bar
 
 
 def transfer(
@@ -48,14 +49,15 @@ def transfer(
     Raises
     ------
     InputError
-        If there are fewer than two models, or as `attacks.perturb`.
+        If there are fewer than two models, one is not of the images' classes, or as `attacks.perturb`.
     """
     if len(models) < 2:
         raise InputError("nothing to transfer to", expected="two networks or more", got=len(models), fix="name others")
+    check_same_classes(images.classes, *models.values())
     x = to_float(images.pixels)
     clean = {name: _decide(model, x, images.labels) for name, model in models.items()}
     parts = []
-    for source, model in tqdm(models.items(), desc=f"transfer, {attack}", unit="source"):
+    for source, model in Bar(models.items(), desc=f"transfer, {attack}", unit="source"):
         points = perturb(model, x, images.labels, [epsilon], attack=attack, steps=steps, seed=seed)[0]
         decided = {name: _decide(target, points, images.labels) for name, target in models.items()}
         for target, prediction in decided.items():
@@ -73,9 +75,9 @@ def transfer(
     return decisions[[*first, *decisions.columns.difference(first, sort=False)]]
 
 
-@torch.no_grad()
 def _decide(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     check_eval(model)
-    logits = torch.cat([model(part) for part in x.split(256)])
+    judge = Classifier(model)
+    logits = torch.cat([logits_of(judge, part) for part in x.split(256)])
     check_labels(logits, labels)
     return logits.argmax(1)

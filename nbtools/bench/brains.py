@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from nbtools.bench.measure import Row, in_new_process, row, scratch, timed
 from nbtools.conditions import HIERARCHY, ROI_LABELS
@@ -19,6 +18,7 @@ from nbtools.data.brains.measured import load_trials
 from nbtools.data.brains.prepare_nsd import prepare_nsd, prepared_file
 from nbtools.data.study import Study
 from nbtools.metrics.noise_ceiling import ncsnr
+from nbtools.processes import Bar
 
 # Subject 1's volume; the sizes of its regions are rounded guesses, about 9,000 voxels together.
 _SHAPE = (81, 104, 83)
@@ -123,6 +123,6 @@ def write_session(root: Path, n_sessions: int = 1) -> None:
     for number in range(1, n_sessions + 1):
         with gzip.open(folder / f"betas_session{number:02d}.nii.gz", "wb", compresslevel=6) as stream:
             stream.write(header.binaryblock + b"\0" * 4)
-            for _ in tqdm(range(nsd.TRIALS_PER_SESSION), "writing a session"):
+            for _ in Bar(range(nsd.TRIALS_PER_SESSION), "writing a session"):
                 volume[brain] = rng.standard_normal(len(brain), dtype=np.float32) * sd
                 stream.write(volume.tobytes())

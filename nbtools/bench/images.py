@@ -11,12 +11,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from tqdm.auto import tqdm
 
 from nbtools.bench.measure import Row, row, scratch, timed
 from nbtools.data.images.packed import pack_file
 from nbtools.data.images.sets import load_folder
 from nbtools.data.images.views import augment, draw_boxes, take
+from nbtools.processes import Bar
 
 
 def compare_packed() -> Row:
@@ -64,7 +64,7 @@ def write_photographs(folder: Path, n: int = 600) -> int:
     """
     rng = np.random.default_rng(0)
     across, along = np.fft.fftfreq(375)[:, None], np.fft.rfftfreq(500)[None]
-    for i in tqdm(range(n), "writing photographs"):
+    for i in Bar(range(n), "writing photographs"):
         frequency = np.hypot(across * (1, 1, 3, 3)[i % 4], along * (1, 3, 1, 3)[i % 4])
         frequency[0, 0] = 1
         noise = np.fft.rfft2(rng.normal(size=(3, 375, 500))) / frequency

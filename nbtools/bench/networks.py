@@ -37,11 +37,11 @@ def compare_training(size: int, n_images: int) -> Row:
     """
     predictor = build(RoiPredictor, 1, "resnet18", 50, 500)
     freeze(predictor)
-    plain, ours, alone = (build(GuidedNet, 0, "resnet18", 4, n) for n in (50, 50, 0))
     with scratch() as folder:
         write_photographs(folder / "train", n_images)
         write_photographs(folder / "val", 100)
         images = load_folder(folder / "train", round(size * 8 / 7), memory_limit=0)
+        plain, ours, alone = (build(GuidedNet, 0, "resnet18", images.classes, n) for n in (50, 50, 0))
         splits = {"train": np.arange(len(images)), "validation": np.arange(len(images))[::8]}
         config = TrainConfig(
             epochs=2,
@@ -85,7 +85,7 @@ def compare_training(size: int, n_images: int) -> Row:
 def _precision() -> Precision:
     """Return the precision that pays here: processors without instructions for bf16 imitate it, far slower."""
     cpu = Path("/proc/cpuinfo")
-    flags = cpu.read_text() if cpu.exists() else ""
+    flags = cpu.read_text(encoding="utf-8") if cpu.exists() else ""
     has = torch.cuda.is_available() or "avx512_bf16" in flags or "amx_bf16" in flags
     return "bf16-mixed" if has else "32-true"
 
@@ -157,7 +157,7 @@ def _classifier(folder: Path) -> tuple[nn.Module, ImageSet]:
     images = load_folder(study.need("classification") / "train", study.image_size)
     splits = split_rows(len(images), 0.04)
     config = TrainConfig(epochs=16, batch_size=64, lr=3e-3, schedule="one-cycle")
-    model = build(GuidedNet, 0, "small_resnet", len(images.classes), 0)
+    model = build(GuidedNet, 0, "small_resnet", images.classes, 0)
     train_guided(model, images, None, 0.0, splits, config)
     save_model(model, folder / "network")
     validation = load_folder(study.need("classification") / "val", study.image_size)

@@ -6,6 +6,7 @@ from .brains.anatomy import (
 )
 from .brains.haxby import prepare_haxby as prepare_haxby
 from .brains.measured import (
+    condition_of as condition_of,
     load_design as load_design,
     load_responses as load_responses,
     load_trials as load_trials,
@@ -18,6 +19,7 @@ from .brains.responses import (
     RoiTrials as RoiTrials,
     average_repeats as average_repeats,
     average_within_sessions as average_within_sessions,
+    equal_repeats as equal_repeats,
     fit_basis as fit_basis,
     project as project,
     reconstruct as reconstruct,
@@ -31,6 +33,7 @@ from .images.classified import (
 )
 from .images.corruptions import corruptions as corruptions, load_corruption as load_corruption
 from .images.cue_conflict import cue_conflict_names as cue_conflict_names
+from .images.decisions import read_decisions as read_decisions
 from .images.imagenet import prepare_imagenet as prepare_imagenet
 from .images.labels import label_stimuli as label_stimuli, load_labels as load_labels
 from .images.own import photographs as photographs, read_image as read_image, with_photographs as with_photographs

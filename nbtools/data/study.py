@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from nbtools.checks import reading
-from nbtools.conditions import RETINOTOPY
+from nbtools.checks import check_choice, reading
+from nbtools.conditions import HIERARCHY, NAMING, RETINOTOPY, is_region, region_labels
 from nbtools.errors import InputError
 
 # NSD's versions of the betas, as its authors number them; the paper takes b3.
 BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 _PATHS = ("nsd", "responses", "stimuli", "classification", "cue_conflict", "corruptions", "scanner_labels")
-# What a study.toml may say; what else stands in it is left alone.
+# What a study.toml may say, and what a simulated study's notes of how it was made.
 _KINDS: dict[str, type] = {
     "name": str,
     "simulated": bool,
     "image_size": int,
     "subject": int,
+    "regions": list,
     "voxels": dict,
     **dict.fromkeys(_PATHS, str),
 }
+_NOTES = {"note", "seed", "profile", "category_labels", *(f"{roi}_category_weight" for roi in HIERARCHY)}
+_SUBJECT = re.compile(r"subj\d\d")  # in the name of a folder of sessions
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class VoxelChoices:
     subjects: tuple[int, ...] = ()
 
 
+_TOP, _UNDER = "at the top, above [voxels]", "under [voxels]"
+_STANDS = dict.fromkeys(_KINDS, _TOP) | {choice.name: _UNDER for choice in fields(VoxelChoices)}
+
+
 @dataclass(frozen=True)
 class Study:
     """Where one study's files lie.
@@ -71,7 +80,7 @@ class Study:
     stimuli : Path
         HDF5 file with the scanner's images, ``imgBrick``.
     subject : int
-        NSD subject, 1 to 8.
+        Whose responses: NSD's subject, 1 to 8; 0 where responses of one's own are nobody's in particular.
     classification : Path or None
         ImageFolder tree: ``train/<class>/*`` and ``val/<class>/*``.
     cue_conflict : Path or None
@@ -84,6 +93,8 @@ class Study:
         Table of the scanner images' categories: ``image_id`` (row of the stimuli) and ``label`` (a class name).
     voxels : VoxelChoices
         Which responses are taken.
+    regions : tuple of str
+        Its regions in their order, early to late, where the study says it.
     """
 
     name: str
@@ -98,14 +109,21 @@ class Study:
     image_size: int
     scanner_labels: Path | None
     voxels: VoxelChoices = field(default_factory=VoxelChoices)
+    regions: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """The name as figures show it: a simulated study always says so."""
         if self.simulated:
             return f"{self.name} study, simulated"
-        together = " ".join(map(str, self.voxels.subjects))
-        return f"{self.name}, subjects {together} together" if together else f"{self.name}, subject {self.subject}"
+        if together := " ".join(map(str, self.voxels.subjects)):
+            return f"{self.name}, subjects {together} together"
+        return f"{self.name}, subject {self.subject}" if self.subject else self.name
+
+    @property
+    def hierarchy(self) -> tuple[str, ...]:
+        """The order of regions, early to late: the study's own, else the paper's."""
+        return self.regions or HIERARCHY
 
     @property
     def parts(self) -> list[Study]:
@@ -114,7 +132,7 @@ class Study:
 
     def of(self, subject: int) -> Study:
         """Return the study of one of its subjects alone."""
-        folder = self.responses.with_name(self.responses.name.replace(f"subj{self.subject:02d}", f"subj{subject:02d}"))
+        folder = self.responses.with_name(_SUBJECT.sub(f"subj{subject:02d}", self.responses.name))
         return replace(self, subject=subject, responses=folder, voxels=replace(self.voxels, subjects=()))
 
     @property
@@ -124,7 +142,14 @@ class Study:
         return self.responses if prepared or self.nsd is None else self.nsd
 
     def has(self, entry: str) -> bool:
-        """Say whether the study has a file or folder that not every study has."""
+        """Say whether the study has a file or folder that not every study has.
+
+        Raises
+        ------
+        InputError
+            If no study has such an entry.
+        """
+        check_choice("a study has no such entry", entry, _PATHS)
         path = getattr(self, entry)
         try:
             return path is not None and path.exists()
@@ -137,10 +162,11 @@ class Study:
         Raises
         ------
         InputError
-            If this study's description does not name it, or nothing is there.
+            If this study's description does not name it, or nothing is there; or as `has`.
         """
-        path = getattr(self, entry)
-        if not self.has(entry):
+        there = self.has(entry)
+        path: Path | None = getattr(self, entry)
+        if path is None or not there:
             raise InputError(
                 f"the study {self.name!r} has no {entry}",
                 file=path,
@@ -153,8 +179,16 @@ class Study:
 
 
 def home() -> Path:
-    """Return the folder that holds ``data/`` and ``runs/``: ``$NBTOOLS_HOME``, else the project's root."""
-    return Path(os.environ.get("NBTOOLS_HOME") or Path(__file__).parents[2]).resolve()
+    """Return the folder that holds ``data/`` and ``runs/``: ``$NBTOOLS_HOME``, else the project's root.
+
+    A relative one starts where the first process that asks was started. It is made absolute in the environment, so that
+    kernels and jobs, which run in other folders, look and write at the same place.
+    """
+    given = os.environ.get("NBTOOLS_HOME")
+    place = Path(os.path.expanduser(given) if given else Path(__file__).parents[2]).resolve()
+    if given:
+        os.environ["NBTOOLS_HOME"] = str(place)
+    return place
 
 
 def study_file(study: str | Path) -> Path:
@@ -167,7 +201,7 @@ def study_file(study: str | Path) -> Path:
     if isinstance(study, Path):
         return (study / "study.toml" if study.is_dir() else study).resolve()
     if study.endswith(".toml"):
-        return home() / study
+        return home() / os.path.expanduser(study)
     _checked_name(study)
     raw, derived = (home() / "data" / part / study / "study.toml" for part in ("raw", "derived"))
     return raw if raw.is_file() else derived
@@ -220,11 +254,10 @@ def open_study(study: str | Path) -> Study:
         )
     entries = _entries(file)
     _checked_name(entries["name"], file)
-    subject, voxels = entries.get("subject", 1), _voxels(file, entries.get("voxels", {}))
+    subject, voxels = entries.get("subject", 0), _voxels(file, entries.get("voxels", {}))
     places: dict[str, Any] = dict.fromkeys(_PATHS)
-    places |= {key: Path(os.path.abspath(file.parent / entries[key])) for key in _PATHS if key in entries}
-    prepared = file.parent / "responses" / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
-    places["responses"] = places["responses"] or prepared
+    places |= {key: _absolute(file.parent, entries[key]) for key in _PATHS if key in entries}
+    places["responses"] = _responses(file, places["responses"], subject, voxels)
     places["stimuli"] = places["stimuli"] or (places["nsd"] or file.parent) / STIMULI
     return Study(
         name=entries["name"],
@@ -232,14 +265,19 @@ def open_study(study: str | Path) -> Study:
         subject=subject,
         image_size=entries["image_size"],
         voxels=voxels,
+        regions=_regions(file, entries, voxels),
         **places,
     )
 
 
+def _absolute(folder: Path, path: str) -> Path:
+    return Path(os.path.abspath(folder / os.path.expanduser(path)))  # links stay links
+
+
 def as_toml(entries: Mapping[str, object]) -> str:
     """Return the text of a description: an entry a line."""
-    # JSON's strings, numbers and booleans are TOML's too.
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
+    # JSON's strings, numbers, booleans and lists are TOML's too, but for characters that JSON writes as two.
+    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in entries.items())
 
 
 _WAYS = {
@@ -253,7 +291,8 @@ def _entries(file: Path) -> dict[str, Any]:
     kinds = ValueError, OSError, RecursionError  # not TOML, not text, not to be read
     fix = "correct that line; data/README.md shows a whole study.toml"
     with reading("the study's description cannot be read", *kinds, file=file, expected="TOML", fix=fix):
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+        entries = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows' editors begin with a BOM
+    _check_keys(file, _TOP, {key: value for key, value in entries.items() if key not in _NOTES})
     source = ("responses", "stimuli") if "responses" in entries else ("nsd", "subject")
     needed = {"name", "simulated", "image_size", *source}
     asked = {key: kind for key, kind in _KINDS.items() if key in entries or key in needed}
@@ -266,25 +305,72 @@ def _entries(file: Path) -> dict[str, Any]:
             got=f"missing or of another type: {', '.join(wrong)}",
             fix="add them; data/README.md shows a whole study.toml, for NSD and for other responses",
         )
+    low = [f"{key} = {entries[key]}" for key in ("subject", "image_size") if entries.get(key, 1) < 1]
+    if low:
+        problem, expected = "a number in the study's description cannot be", "subject and image_size from 1"
+        raise InputError(problem, file=file, expected=expected, got=", ".join(low), fix="correct it")
     return entries
 
 
+def _check_keys(file: Path, part: str, entries: dict[str, Any]) -> None:
+    """Raise `InputError` if a part of the file has a key that does not belong there; say where it does."""
+    unknown = [key for key in entries if _STANDS.get(key) != part]
+    if unknown:
+        near = {key: get_close_matches(key, _STANDS, 1) for key in unknown}
+        raise InputError(
+            "the study's description has a key that nothing reads",
+            file=file,
+            expected=f"{part}: {', '.join(key for key, place in _STANDS.items() if place == part)}",
+            got=", ".join(unknown),
+            fix="; ".join(
+                f"{found[0]} stands {_STANDS[found[0]]}" if found else f"leave out {key}" for key, found in near.items()
+            ),
+        )
+
+
+def _responses(file: Path, own: Path | None, subject: int, voxels: VoxelChoices) -> Path:
+    """Return the folder of sessions: the study's own, else what `prepare` makes of NSD's volumes."""
+    folder = own or file.parent / "responses" / f"subj{subject:02d}_{voxels.betas}_{voxels.retinotopy}"
+    if voxels.subjects and not _SUBJECT.search(folder.name):
+        raise InputError(
+            "the responses of several subjects lie in one folder",
+            file=file,
+            expected="a folder of sessions a subject, such as subj01 and subj02; responses names one of them",
+            got=folder,
+            fix="rename the folders, or leave out subjects under [voxels]",
+        )
+    return folder
+
+
+def _regions(file: Path, entries: dict[str, Any], voxels: VoxelChoices) -> tuple[str, ...]:
+    names = entries.get("regions", [])
+    if not all(type(name) is str and is_region(name) for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            "the study's regions cannot be",
+            file=file,
+            expected=f"different names, early to late: {NAMING}",
+            got=names,
+            fix='write them as regions = ["V1", "V4", "IT"]',
+        )
+    if "nsd" in entries:
+        for roi in names:
+            region_labels(roi, voxels.retinotopy)
+    return tuple(names)
+
+
 def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
-    known = {entry.name for entry in fields(VoxelChoices)}
-    given: dict[str, Any] = {
-        key: tuple(value) if type(value) is list else value for key, value in entries.items() if key in known
-    }
+    _check_keys(file, _UNDER, entries)
+    given: dict[str, Any] = {key: tuple(value) if type(value) is list else value for key, value in entries.items()}
     choices = VoxelChoices(**given)
     sound = (
-        entries.keys() <= known
-        and choices.betas in list(BETAS)  # whatever stands there: a table has no hash
+        choices.betas in list(BETAS)  # whatever stands there: a table has no hash
         and choices.retinotopy in list(RETINOTOPY)
         and type(choices.zscore) is bool
         and type(choices.noise_ceiling) in (int, float)
         and 0 <= choices.noise_ceiling < 100
         and (choices.zscore or not choices.noise_ceiling)  # the ceiling's formula takes a variance of 1
         and type(choices.subjects) is tuple
-        and all(type(subject) is int for subject in choices.subjects)
+        and all(type(subject) is int and subject > 0 for subject in choices.subjects)
         and len(set(choices.subjects)) == len(choices.subjects) != 1
     )
     if not sound:
@@ -292,7 +378,7 @@ def _voxels(file: Path, entries: dict[str, Any]) -> VoxelChoices:
             "the study's choice of voxels cannot be",
             file=file,
             expected=f"betas of {', '.join(BETAS)}; retinotopy of {', '.join(RETINOTOPY)}; zscore true or false; "
-            "noise_ceiling from 0 to 100, with zscore = true unless it is 0; subjects, two or more different numbers",
+            "noise_ceiling from 0 to 100, with zscore = true unless it is 0; subjects, two or more different",
             got=entries,
             fix="correct the entries under [voxels]",
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import check_counts, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
@@ -85,6 +85,7 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
         If a column is missing, or networks were not tested on the same images, each once.
     """
     problem, fix = "networks' errors cannot be compared", "collect decisions of one seed on one test set"
+    decisions = plain(decisions)
     check_table(problem, decisions, ("condition", "image_id", "prediction", label), fix=fix)
     check_once(problem, decisions, ("condition", "image_id"), fix=fix)
     decided = decisions.assign(right=decisions["prediction"] == decisions[label])

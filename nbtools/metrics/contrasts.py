@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import as_names, check_counts, check_once, check_table, plain
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
@@ -73,7 +73,7 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
         As `layout`.
     """
     rows = []
-    for named, group in groups_of(scores, by):
+    for named, group in groups_of(plain(scores), as_names(by)):
         values = layout(group.assign(condition="one"), column, ["one"])
         found = contrast(values, [1.0])
         bounds = asdict(found) if values.size > 1 else {**asdict(found), **group.iloc[0][["ci_low", "ci_high"]]}
@@ -138,6 +138,7 @@ def compare(scores: pd.DataFrame, column: str, conditions: Sequence[str], contro
     InputError
         As `layout`, or if there is nothing to compare.
     """
+    conditions, controls = as_names(conditions), as_names(controls)
     names = list(dict.fromkeys([*conditions, *controls]))
     values, rows = layout(scores, column, names), []
     for condition, control in product(conditions, controls):
@@ -264,6 +265,7 @@ def layout(scores: pd.DataFrame, column: str, conditions: Sequence[str]) -> np.n
     """
     problem, fix = "networks cannot be compared", "give every condition one network of every subject and seed"
     check_table(problem, scores, ("condition", column), fix=fix)
+    scores = plain(scores)
     table = scores[scores["condition"].isin(conditions)]
     table = table.assign(subject=table.get("subject", 0), seed=table.get("seed", 0))
     names = ["condition", "subject", "seed"]

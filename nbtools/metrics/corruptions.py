@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nbtools.checks import check_once, check_table
+from nbtools.checks import check_once, check_table, plain
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
 
@@ -39,11 +39,13 @@ def mean_corruption_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
 
     Parameters and errors are those of `corruption_accuracy`; one row per condition × seed.
     """
+    decisions = plain(decisions)
     _check(decisions)
     return _accuracy(decisions[decisions["severity"] > 0], ["condition", "seed"])
 
 
 def _accuracy(decisions: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    decisions = plain(decisions)
     _check(decisions)
     right = decisions.assign(right=(decisions["prediction"] == decisions["label"]).astype(float))
     rows = []

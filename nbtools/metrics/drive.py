@@ -53,7 +53,7 @@ def drive(
     mean = responses[:, reliable].mean(axis=1, dtype=np.float64)
     table = pd.DataFrame({"image_id": image_ids, "repeat": repeats, "response": mean})
     table = table[table.groupby("image_id")["repeat"].transform("size") == N_REPEATS]
-    check_enough(f"no image was seen {N_REPEATS} times", len(table), 1, fix="load more sessions")
+    check_enough(f"no image was seen {N_REPEATS} times", len(table), 1, fix="take sessions in which images come again")
     return table.sort_values(["image_id", "repeat"], ignore_index=True)
 
 
@@ -90,7 +90,7 @@ def extremes(table: pd.DataFrame, k: int = 6) -> pd.DataFrame:
             "extremes cannot be chosen",
             expected=f"{max(2 * k, 2)} images or more, each with the same two or more repeats",
             got=f"{len(wide)} images, {wide.shape[1]} repeats, {int(wide.isna().sum().sum())} responses missing",
-            fix="ask for fewer images, or load more sessions",
+            fix="ask for fewer images, or take more sessions in which images come again",
         )
     ends = []
     for end, sign in (("most", -1), ("least", 1)):

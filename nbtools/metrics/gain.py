@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nbtools.checks import check_counts, check_table
+from nbtools.checks import as_names, check_counts, check_table
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, holm
 
@@ -43,6 +43,7 @@ def correlate_with_gain(table: pd.DataFrame, by: Sequence[str] = ("measure",), s
     Interval: Fisher's z with the variance (1 + ρ²/2) / (n − 3) of Bonett & Wright (2000). The networks are the
     sample, and there are few: a wide interval is the rule, and ρ = ±1 has one of no width.
     """
+    by = as_names(by)
     problem, fix = "values and gains cannot be correlated", "attack more networks, or leave that measure out"
     check_table(problem, table, (*by, "value", "gain"), fix=fix)
     groups = list(groups_of(table, by))

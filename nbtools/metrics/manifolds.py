@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import nnls
 
-from nbtools.checks import check_counts, check_enough, check_table
+from nbtools.checks import as_names, check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 from nbtools.metrics.stats import ROUNDING, bootstrap_ci, ci, ratio
@@ -144,9 +144,8 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Draws share images, so the interval says how well this estimator knows the geometry of *these* images and
     networks; other networks and other brains differ by more.
     """
-    fix = "make it with repeated_geometry, of n_draws=5 or so"
-    check_table("this is not a table of manifolds", manifolds, (*by, "draw", *MEASURES), fix=fix)
-    keys = list(by)
+    keys, fix = as_names(by), "make it with repeated_geometry, of n_draws=5 or so"
+    check_table("this is not a table of manifolds", manifolds, (*keys, "draw", *MEASURES), fix=fix)
     inverse = manifolds.assign(capacity=1 / manifolds["capacity"])
     means = inverse.groupby([*keys, "draw"], sort=False)[list(MEASURES)].mean()
     means["capacity"] = 1 / means["capacity"]

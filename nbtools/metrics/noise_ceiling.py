@@ -56,7 +56,8 @@ def ncsnr(responses: NDArray[np.floating], image_ids: NDArray[np.integer]) -> ND
     order = np.argsort(image_ids, kind="stable")
     _, first, counts = np.unique(image_ids[order], return_index=True, return_counts=True)
     degrees = len(order) - len(counts)
-    check_enough("no image was shown twice, to estimate noise from", degrees, 1, fix="load more sessions")
+    fix = "take sessions in which images come again"
+    check_enough("no image was shown twice, to estimate noise from", degrees, 1, fix=fix)
     deviations = responses[order].astype(np.float64)
     deviations -= np.repeat(np.add.reduceat(deviations, first) / counts[:, None], counts, axis=0)
     noise_variance = np.einsum("ij,ij->j", deviations, deviations) / degrees
@@ -136,12 +137,17 @@ def voxel_ceilings(responses: ArrayLike, image_ids: ArrayLike, **repeats: int) -
     Returns
     -------
     DataFrame
-        One row per voxel: ``voxel`` (from 0), then these columns, in percent of variance.
+        One row per voxel: ``voxel`` (from 0), then these columns, in percent of variance; missing where no image was
+        shown twice: nothing tells noise from signal then.
 
     Raises
     ------
     InputError
         As `ncsnr`, `noise_ceiling`.
     """
-    snr = ncsnr(np.asarray(responses), np.asarray(image_ids))
+    values, ids = np.asarray(responses), np.asarray(image_ids)
+    check_rows("responses", values, ids)
+    if len(np.unique(ids)) == len(ids):
+        return pd.DataFrame({"voxel": range(values.shape[1]), **dict.fromkeys(repeats, np.nan)})
+    snr = ncsnr(values, ids)
     return pd.DataFrame({"voxel": range(len(snr)), **{name: noise_ceiling(snr, n=n) for name, n in repeats.items()}})

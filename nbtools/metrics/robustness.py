@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import as_names, check_counts, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, percentile_interval, resampled_means
 
-DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction", "margin")
+DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction")
 # What tells one run's decisions from another's, where a table holds several.
 RUN_COLUMNS: tuple[str, ...] = ("condition", "seed", "attack", "subject")
 
@@ -29,7 +29,8 @@ def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> Non
     ----------
     table : DataFrame
         The decisions: ``image_id`` (str), ``label`` (int), ``epsilon`` (float, pixel units in [0, 1], 0 is
-        clean), ``prediction`` (int), ``margin`` (float), and the columns that name the run.
+        clean), ``prediction`` (int), and the columns that name the run; where there are ``margin`` (float) and
+        ``converged`` (bool), these too. Classes may have names in place of numbers, in both columns.
     by : sequence of str, optional
         The columns that name a run; by default those of `RUN_COLUMNS` that the table has.
 
@@ -39,7 +40,8 @@ def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> Non
         If a column is missing or of another type, a value is missing or not finite, ε is outside [0, 1], an
         image has two labels, an image × ε occurs twice in a run, or an image lacks an ε that its run has.
     """
-    by = [column for column in RUN_COLUMNS if column in table] if by is None else list(by)
+    table = plain(table)
+    by = [column for column in RUN_COLUMNS if column in table] if by is None else as_names(by)
     _check_columns(table, by)
     _check_values(table, by)
     _check_grid(table, by)
@@ -55,7 +57,8 @@ def robust_accuracy(
     decisions : DataFrame
         As `check_decisions` describes.
     by : sequence of str
-        Columns that tell networks apart; `contrasts.over_networks` averages over them.
+        Columns that tell networks apart; `contrasts.over_networks` averages over them. Where the table has
+        ``converged`` (`attacks.sweep`), it says which decisions are answers of the attack.
     level : float
         Coverage of the interval.
     seed : int
@@ -65,23 +68,28 @@ def robust_accuracy(
     -------
     DataFrame
         One row per network × ε: the `by` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high`` (fractions; of
-        this network on other images), ``n`` (images). At an accuracy of exactly 0 or 1 a bootstrap interval has no
-        width: read ``n``.
+        this network on other images), ``n`` (images), ``unconverged`` (the fraction that stands because the attack did
+        not converge: by so much the accuracy may be too high). At an accuracy of exactly 0 or 1 a bootstrap interval
+        has no width: read ``n``.
 
     Raises
     ------
     InputError
         As `check_decisions`, if a ``by`` column is missing, or networks were not tested on the same images.
     """
+    by, decisions = as_names(by), plain(decisions)
     check_decisions(decisions, by)
     _check_same_images(decisions, by)
-    right = decisions.assign(right=(decisions["prediction"] == decisions["label"]).astype(float))
+    right = (decisions["prediction"] == decisions["label"]).astype(float)
+    decisions = decisions.assign(right=right, converged=decisions.get("converged", True))
     parts = []
-    for named, group in groups_of(right, by):
+    for named, group in groups_of(decisions, by):
         table = group.pivot(index="image_id", columns="epsilon", values="right")
         # One seed of the bootstrap for all networks: those with the same images draw the same ones (paired).
         bounds = ci(percentile_interval(resampled_means(table, seed=seed), level))
-        scores = {"epsilon": table.columns, "accuracy": table.mean().to_numpy(), **bounds, "n": len(table)}
+        missed = 1 - group.groupby("epsilon")["converged"].mean().to_numpy()
+        counts = {"n": len(table), "unconverged": missed}
+        scores = {"epsilon": table.columns, "accuracy": table.mean().to_numpy(), **bounds, **counts}
         parts.append(pd.DataFrame({**named, **scores}))
     return pd.concat(parts, ignore_index=True)
 
@@ -101,9 +109,18 @@ def _check_same_images(table: pd.DataFrame, by: Sequence[str]) -> None:
 def _check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:
     problem, fix = "this is not a table of decisions", "make decisions with nbtools.attacks, or rename your columns"
     check_table(problem, table, (*DECISION_COLUMNS, *by), fix=fix)
-    other = [name for name in ("label", "prediction") if not pd.api.types.is_integer_dtype(table[name])]
+    answers = ("label", "prediction")
+    named = all(pd.api.types.is_string_dtype(table[name]) for name in answers)
+    other = [name for name in answers if not named and not pd.api.types.is_integer_dtype(table[name])]
+    if "converged" in table and not pd.api.types.is_bool_dtype(table["converged"]):
+        raise InputError(problem, expected="converged: True or False", got=str(table["converged"].dtype), fix=fix)
     if other:
-        raise InputError(problem, expected="integer label, prediction", got=f"other {', '.join(other)}", fix=fix)
+        raise InputError(
+            problem,
+            expected="label and prediction, both integer or both text",
+            got=f"other {', '.join(other)}",
+            fix=fix,
+        )
 
 
 def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
@@ -111,7 +128,7 @@ def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
     euclidean = table["attack"].astype(str).str.startswith("L2") if "attack" in table else False
     wrong = {
         "missing values": int(table[[*DECISION_COLUMNS, *by]].isna().to_numpy().sum()),
-        "infinite margins": int(np.isinf(table["margin"].to_numpy(float)).sum()),
+        "margins that are not finite": int((~np.isfinite(np.asarray(table.get("margin", []), float))).sum()),
         "ε outside [0, 1]": int((~table["epsilon"].between(0, np.where(euclidean, np.inf, 1))).sum()),
         "images with two labels": int((table.groupby("image_id")["label"].nunique() > 1).sum()),
     }

@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike
 from rsatoolbox.data import Dataset
 from rsatoolbox.inference import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs, calc_rdm, compare as compare_rdms, concat
-from tqdm.auto import tqdm
 
-from nbtools.checks import check_choice, check_counts, check_enough
+from nbtools.checks import check_choice, check_counts, check_enough, check_range
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 from nbtools.metrics.stats import ratio
+from nbtools.processes import Bar
 
 # Our name → rsatoolbox's; docs/methods.md says which is apt where.
 METHODS = {
@@ -226,13 +226,14 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     being the higher the fewer the images: so halves are moved to have the mean of the whole.
     """
     check_choice("unknown similarity", method, METHODS)
+    check_range("n_boot", n_boot, 0)
     _check_images(a, b)
     if n_boot:
         check_enough("too few images to resample", a.n_cond, 10, fix="show more images, or n_boot=0")
     rng = np.random.default_rng(seed)
     labels = pd.MultiIndex.from_product([_names(a), _names(b)])
     rows = [_grouped(a, b, method)]
-    for _ in tqdm(range(n_boot), "resamples", leave=False, disable=None):
+    for _ in Bar(range(n_boot), "resamples", leave=False, disable=None):
         chosen = _resample(rng, a.n_cond, method)
         rows.append(_grouped(a.subsample_pattern("index", chosen), b.subsample_pattern("index", chosen), method))
     pairs = [(draw, *first, *second) for draw in range(n_boot + 1) for first, second in labels]
@@ -256,12 +257,13 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per region: ``region``, ``source``, ``lower``, ``upper``, ``n_repeats``, ``n_images``, ``method``.
+        One row per region: ``region``, ``source``, ``lower``, ``upper``, ``n_repeats``, ``n_images``, ``method``. The
+        bounds are missing where a region has one RDM only.
 
     Raises
     ------
     InputError
-        If the method is unknown or a region has one RDM only.
+        If the method is unknown.
 
     Notes
     -----
@@ -272,11 +274,11 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
     rows = []
     for source, name in _names(regions):
         part = regions.subset("name", name).subset("source", source)
-        fix = "make an RDM of each repeat with repeat_rdms"
-        check_enough(f"{name}: one RDM has no noise ceiling", part.n_rdm, 2, fix=fix)
-        with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
-            warnings.filterwarnings("ignore", "Noise ceiling for tau")
-            lower, upper = boot_noise_ceiling(part, method=METHODS[method])
+        lower = upper = np.nan
+        if part.n_rdm > 1:
+            with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
+                warnings.filterwarnings("ignore", "Noise ceiling for tau")
+                lower, upper = boot_noise_ceiling(part, method=METHODS[method])
         found = {"region": name, "source": source, "lower": float(lower), "upper": float(upper)}
         rows.append({**found, "n_repeats": part.n_rdm, "n_images": part.n_cond, "method": method})
     return pd.DataFrame(rows)

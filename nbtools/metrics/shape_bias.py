@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_once, check_table
+from nbtools.checks import as_names, check_counts, check_once, check_table, plain
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("image_id", "shape", "texture", "prediction")
 
 
-def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition", "seed"), seed: int = 0) -> pd.DataFrame:
+def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition",), seed: int = 0) -> pd.DataFrame:
     """Score each network's decisions on cue-conflict images.
 
     Parameters
@@ -23,7 +23,8 @@ def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition", "seed"
         One row per network × image: ``image_id``, ``shape``, ``texture``, ``prediction`` (category names), and the
         `by` columns.
     by : sequence of str
-        Columns that tell networks apart; with ``"shape"`` among them, every shape class has its own bias.
+        Columns that tell networks apart, ``seed`` where there are several; with ``"shape"`` among them, every shape
+        class has its own bias.
     seed : int
         Of the bootstrap.
 
@@ -44,6 +45,7 @@ def shape_bias(decisions: pd.DataFrame, by: Sequence[str] = ("condition", "seed"
     Geirhos et al. (2019): among trials whose shape and texture classes differ, correct-shape / (correct-shape +
     correct-texture) decisions. Decisions for a third class do not count.
     """
+    by, decisions = as_names(by), plain(decisions)
     _check(decisions, by)
     trials = decisions[decisions["shape"] != decisions["texture"]]
     trials = trials.assign(

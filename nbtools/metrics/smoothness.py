@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbtools.checks import check_counts, check_eval, check_labels, check_once, check_pixels, check_table
+from nbtools.checks import (
+    as_names,
+    check_counts,
+    check_eval,
+    check_labels,
+    check_once,
+    check_pixels,
+    check_range,
+    check_table,
+)
+from nbtools.classifiers import Classifier, differentiating
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
 
 
+@differentiating
 def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 256) -> Tensor:
     """Return ‖∇ₓ CE(model(x), label)‖² of every image.
 
@@ -46,11 +59,13 @@ def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: in
     """
     check_eval(model)
     check_pixels(x)
+    check_range("batch_size", batch_size, 1, whole=True)
+    judge, labels = Classifier(model), labels.clone()  # differentiable, even if made under torch.inference_mode
     batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
-    return torch.cat([_gradient(model, *batch).flatten(1).double().square().sum(1) for batch in batches])
+    return torch.cat([_gradient(judge, *batch).flatten(1).double().square().sum(1) for batch in batches])
 
 
-def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+def _gradient(model: Classifier, x: Tensor, labels: Tensor) -> Tensor:
     """Each image's gradient of its own loss; summing the losses keeps images apart."""
     here = x.detach().clone().requires_grad_(True)
     logits = model(here)
@@ -60,7 +75,7 @@ def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
 
 
 def smoothness(
-    gradients: pd.DataFrame, by: tuple[str, ...] = ("condition", "seed", "epsilon"), seed: int = 0
+    gradients: pd.DataFrame, by: Sequence[str] = ("condition", "seed", "epsilon"), seed: int = 0
 ) -> pd.DataFrame:
     """Average squared gradients over images, with bootstrap intervals.
 
@@ -68,7 +83,7 @@ def smoothness(
     ----------
     gradients : DataFrame
         One row per network × image × ε: ``image_id``, ``gradient`` (from `squared_gradient`) and the `by` columns.
-    by : tuple of str
+    by : sequence of str
         What tells networks and ε apart.
     seed : int
         Of the bootstrap.
@@ -84,6 +99,7 @@ def smoothness(
     InputError
         If a column is missing or a value is negative or not finite.
     """
+    by = as_names(by)
     problem, fix = "this is not a table of squared gradients", "make it with squared_gradient"
     check_table(problem, gradients, ("image_id", "gradient", *by), fix=fix)
     impossible = ~np.isfinite(gradients["gradient"]) | (gradients["gradient"] < 0)
@@ -98,6 +114,7 @@ def smoothness(
     return pd.DataFrame(rows)
 
 
+@differentiating
 def loss_surface(
     model: nn.Module, x: Tensor, labels: Tensor, radius: float, n: int = 21, seed: int = 0
 ) -> pd.DataFrame:
@@ -139,7 +156,8 @@ def loss_surface(
         )
     check_eval(model)
     check_pixels(x)
-    uphill = _gradient(model, x, labels).sign()
+    judge, labels = Classifier(model), labels.clone()
+    uphill = _gradient(judge, x, labels).sign()
     generator = torch.Generator().manual_seed(seed)
     aside = (torch.randint(0, 2, x.shape, generator=generator) * 2 - 1).to(x)
     steps = torch.linspace(-radius, radius, n)
@@ -147,7 +165,7 @@ def loss_surface(
     with torch.no_grad():
         for a in steps.tolist():
             for b in steps.tolist():
-                logits = model((x + a * uphill + b * aside).clamp(0, 1))
+                logits = judge((x + a * uphill + b * aside).clamp(0, 1))
                 loss = float(F.cross_entropy(logits.double(), labels))
                 rows.append({"along_gradient": a, "along_random": b, "loss": loss})
     return pd.DataFrame(rows)

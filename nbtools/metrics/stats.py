@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nbtools.checks import check_range
 from nbtools.errors import InputError
 
 MAX_REGIONS = 9  # 9! = 362,880 orders are listed in a second; a tenth region would take ten times that
@@ -52,6 +53,7 @@ def bootstrap_ci(
     -----
     Efron & Tibshirani (1993), chapter 13. Agrees with `scipy.stats.bootstrap(method="percentile")`.
     """
+    check_range("n_boot", n_boot, 1)
     array = _finite(values, "values", dims=(1, 2))
     rng = np.random.default_rng(seed)
     # In pieces of about 32 MB, so that the resamples never lie in memory all at once.
@@ -84,6 +86,7 @@ def resampled_means(values: ArrayLike, n_boot: int = 2000, seed: int = 0) -> np.
     InputError
         If there are fewer than two images or a value is not finite.
     """
+    check_range("n_boot", n_boot, 1)
     array = _finite(values, "scores", dims=(2,))
     n = len(array)
     shares = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_boot) / n

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_choice, check_enough, check_once, check_table
+from nbtools.checks import check_choice, check_enough, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
@@ -37,6 +37,7 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     InputError
         If a column is missing or an image stands twice.
     """
+    decisions = plain(decisions)
     _check(decisions)
     return pd.DataFrame([named | _accuracy(group, seed) for named, group in groups_of(decisions, ["source", "target"])])
 
@@ -65,6 +66,7 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
     InputError
         As `transfer_matrix`, or if the role is unknown or there is one network only.
     """
+    decisions = plain(decisions)
     _check(decisions)
     check_choice("unknown role", role, ("target", "source"))
     others = decisions[decisions["source"] != decisions["target"]]
@@ -108,6 +110,7 @@ def at_equal_smoothness(
     Only images of sources outside the compared pair's target itself count, as in `transfer_robustness`. Smoothness is
     taken as known; the interval is that of the images.
     """
+    decisions = plain(decisions)
     _check(decisions)
     names = list(dict.fromkeys(decisions["target"]))
     bad = [name for name in names if not smoothness.get(name, 0) > 0]

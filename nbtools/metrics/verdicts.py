@@ -14,12 +14,12 @@ SIGNIFICANT = 0.05
 TOO_FEW = "no trend: it takes three regions, two points are none"
 
 
-def in_order(conditions: Sequence[str]) -> list[str]:
+def in_order(conditions: Sequence[str], order: Sequence[str] = HIERARCHY) -> list[str]:
     """Return the regions among these conditions, from early to late."""
-    return [roi for roi in HIERARCHY if roi in conditions]
+    return [roi for roi in order if roi in conditions]
 
 
-def verdict(scores: pd.DataFrame, column: str) -> str:
+def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY) -> str:
     """Say whether a score rises along the hierarchy, and how sure that is.
 
     Parameters
@@ -28,30 +28,34 @@ def verdict(scores: pd.DataFrame, column: str) -> str:
         One row per network: ``condition``, ``seed`` (and ``subject``), the score; controls are left out.
     column : str
         The score's.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
 
     Raises
     ------
     InputError
         As `contrasts.slope`.
     """
-    regions = in_order(list(scores["condition"].unique()))
+    regions = in_order(list(scores["condition"].unique()), order)
     return describe(slope(scores, column, regions)) if len(regions) > 2 else TOO_FEW
 
 
-def verdicts(accuracy: pd.DataFrame) -> dict[float, str]:
+def verdicts(accuracy: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> dict[float, str]:
     """Say of each ε whether robust accuracy rises along the hierarchy.
 
     Parameters
     ----------
     accuracy : DataFrame
         One row per network × ε, from `robust_accuracy`.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
 
     Raises
     ------
     InputError
         As `contrasts.slope`.
     """
-    return {epsilon: verdict(rows, "accuracy") for epsilon, rows in accuracy.groupby("epsilon")}
+    return {epsilon: verdict(rows, "accuracy", order) for epsilon, rows in accuracy.groupby("epsilon")}
 
 
 def describe(slope: Effect) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from nbtools.checks import check_counts, check_pixels, check_table
+from nbtools.checks import as_names, check_counts, check_pixels, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
@@ -87,6 +87,7 @@ def mean_visibility(table: pd.DataFrame, by: Sequence[str] = ("attack", "epsilon
     InputError
         If a column is missing, a value is not finite, or a group has fewer than two images.
     """
+    by = as_names(by)
     fix = "make it with metrics.visibility and name attack and ε"
     check_table("this is not a table of visibility", table, (*by, *MEASURES), fix=fix)
     parts = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
 from torchvision.models.resnet import BasicBlock
 
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
 
@@ -144,26 +145,33 @@ class GuidedNet(nn.Module):
     ----------
     architecture : str
         Backbone.
-    n_classes : int
-        Size of the class head.
+    classes : sequence of str (n_classes,)
+        The classes' names, in the order of the class head's logits; they travel with the weights, so that images are
+        joined with a network by name (`checks.check_same_classes`).
     n_components : int
         Size of the neural head; 0 for a network without one.
     guided_readout : str
         The read-out the neural head sits on; ``"pooled"`` in the paper.
+
+    Raises
+    ------
+    InputError
+        If there is no such architecture or read-out, or classes are not different names.
     """
 
-    def __init__(self, architecture: str, n_classes: int, n_components: int, guided_readout: str = "pooled"):
+    def __init__(self, architecture: str, classes: Sequence[str], n_components: int, guided_readout: str = "pooled"):
         super().__init__()
         check_choice("unknown read-out", guided_readout, READOUTS)
+        self.classes = _named(classes)
         self.config = {
             "architecture": architecture,
-            "n_classes": n_classes,
+            "classes": list(self.classes),
             "n_components": n_components,
             "guided_readout": guided_readout,
         }
         # The neural head comes last: all conditions of one seed start from the same backbone and class head.
         self.backbone = Backbone(architecture)
-        self.class_head = nn.Linear(self.backbone.width, n_classes)
+        self.class_head = nn.Linear(self.backbone.width, len(self.classes))
         self.neural_head = (
             nn.Linear(self.backbone.readout_width(guided_readout), n_components) if n_components else None
         )
@@ -187,6 +195,18 @@ class GuidedNet(nn.Module):
         if self.neural_head:
             heads["neural"] = self.neural_head(pooled[self.guided_readout])
         return {**pooled, **heads}
+
+
+def _named(classes: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(classes) if isinstance(classes, (list, tuple)) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            "a network has to know its classes' names",
+            expected="a list of different names",
+            got=repr(classes)[:200],
+            fix="give the classes of the images it is trained on",
+        )
+    return names
 
 
 Network = RoiPredictor | GuidedNet
@@ -213,14 +233,15 @@ def load_imagenet_weights(backbone: Backbone) -> None:
     InputError
         As `downloaded`.
     """
-    state = downloaded(ResNet18_Weights.IMAGENET1K_V1)
-    stem = {"conv1": "0", "bn1": "1"}
-    renamed = {}
-    for name, value in state.items():
-        first, _, rest = name.partition(".")
-        if first != "fc":
-            renamed[f"stem.{stem[first]}.{rest}" if first in stem else name] = value
-    backbone.parts.load_state_dict(renamed)
+    weights = ResNet18_Weights.IMAGENET1K_V1
+    state, stem = downloaded(weights), {"conv1": "0", "bn1": "1"}
+    with _telling_of(weights):
+        renamed = {}
+        for name, value in state.items():
+            first, _, rest = name.partition(".")
+            if first != "fc":
+                renamed[f"stem.{stem[first]}.{rest}" if first in stem else name] = value
+        backbone.parts.load_state_dict(renamed)
 
 
 def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
@@ -231,16 +252,18 @@ def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
     InputError
         If they cannot be had, or the file is damaged or holds anything else.
     """
-    try:
+    with _telling_of(weights):
         return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
-    except Exception as error:  # the network's, the disk's, or those of torch's reader, which are of many kinds
-        raise InputError(
-            "torchvision's weights cannot be had",
-            file=Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name,
-            expected="the file torchvision publishes, of tensors alone",
-            got=f"{type(error).__name__}: {str(error)[:200]}",
-            fix="delete the file if it is there, and try again with a network",
-        ) from error
+
+
+def _telling_of(weights: WeightsEnum) -> AbstractContextManager[None]:
+    return reading(
+        "torchvision's weights cannot be had",
+        Exception,  # the network's, the disk's, or those of torch's reader, which are of many kinds
+        file=Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name,
+        expected="the file torchvision publishes, of tensors alone",
+        fix="delete the file if it is there, and try again with a network",
+    )
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -286,7 +309,7 @@ def load_model(folder: Path) -> Any:
     """
     description, weights = folder / "model.json", folder / "weights.safetensors"
     try:
-        config = json.loads(description.read_text())
+        config = json.loads(description.read_text(encoding="utf-8"))
         model = _MODELS[config.pop("model")](**config)
         model.load_state_dict(load_file(weights))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -295,7 +318,8 @@ def load_model(folder: Path) -> Any:
             file=folder,
             expected=f"model.json ({' or '.join(_MODELS)}) and weights.safetensors that fit it",
             got=f"{type(error).__name__}: {error}",
-            fix="train it again; a finished run has both files",
+            fix="train it again; a finished run has both files. One trained before networks knew their classes: write "
+            '"classes": ["…", …], the folders of its training images sorted, in place of "n_classes" in model.json',
         ) from error
     return freeze(model)
 

@@ -9,18 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.checks import check_eval
+from nbtools.checks import as_names, check_eval, check_range
+from nbtools.classifiers import Classifier, home_of, logits_of
 from nbtools.data.images.sets import to_float
+from nbtools.errors import InputError
 from nbtools.models.networks import Network
 
 Key = TypeVar("Key")
 
 
-@torch.no_grad()
 def predict(model: nn.Module, pixels: Tensor, batch_size: int = 256) -> Tensor:
-    """Return a frozen model's output for uint8 pixels (n, 3, h, w): float32 (n, width), on the CPU."""
-    device = next(model.parameters()).device
-    return torch.cat([model(to_float(chunk.to(device))).cpu() for chunk in pixels.split(batch_size)])
+    """Return a model's output for uint8 pixels (n, 3, h, w): float32 (n, width), on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the model is in training mode, or its output is not one tensor of finite numbers for each image.
+    """
+    check_eval(model)
+    check_range("batch_size", batch_size, 1, whole=True)
+    asked, device = Classifier(model), home_of(model, pixels).device
+    return torch.cat([logits_of(asked, to_float(chunk.to(device))).cpu() for chunk in pixels.split(batch_size)])
 
 
 @torch.no_grad()
@@ -46,12 +55,21 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
     Raises
     ------
     InputError
-        If the model is in training mode.
+        If the model is in training mode, or another library's.
     """
     check_eval(model)
-    device = next(model.parameters()).device
-    chunks = [model.features(to_float(chunk.to(device))) for chunk in pixels.split(batch_size)]
-    return {name: torch.cat([chunk[name].cpu() for chunk in chunks]) for name in names if name in chunks[0]}
+    check_range("batch_size", batch_size, 1, whole=True)
+    if not isinstance(model, Network):
+        raise InputError(
+            "this network names no read-outs",
+            expected="a RoiPredictor or GuidedNet of this package",
+            got=type(model).__name__,
+            fix="take the features of another network by its own library, or its output by predict",
+        )
+    home = next(model.parameters())
+    chunks = [model.features(to_float(chunk).to(home)) for chunk in pixels.split(batch_size)]
+    known = [name for name in as_names(names) if name in chunks[0]]
+    return {name: torch.cat([chunk[name].float().cpu() for chunk in chunks]) for name in known}
 
 
 def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pooled") -> dict[Key, np.ndarray]:

@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
-from nbtools.conditions import color
+from nbtools.checks import as_names
+from nbtools.conditions import HIERARCHY, color
 from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
 from nbtools.plots.brain import add_control, add_voxels
@@ -32,11 +33,12 @@ def region_view(
     voxels: pd.DataFrame,
     pattern: pd.DataFrame,
     *,
+    order: Sequence[str] = HIERARCHY,
     title: str,
 ) -> go.Figure:
     """Show three slices through the regions, and below them one region's noise ceilings and predictor's scores.
 
-    The traces are the same, in number and order, whatever is shown: `widgets.brain_view` updates them in place.
+    The slices' traces come first, `TRACES_PER_SLICE` of each: by its place `widgets.brain_view` knows what is clicked.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def region_view(
         ``roi``, ``voxel``, ``r``, ``noise_ceiling``: the predictor's score in each voxel.
     pattern : DataFrame
         ``roi``, ``pattern_r``, ``control`` (``trained`` or ``shuffled``): the predictor's score for each image.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -60,7 +64,7 @@ def region_view(
     InputError
         If a table lacks a column or the region.
     """
-    of_region = []
+    names, of_region = as_names(names), []
     wanted = (("noise_ceiling",), ("r", "noise_ceiling"), ("pattern_r", "control"))
     for table, columns in zip((ceilings, voxels, pattern), wanted, strict=True):
         check_drawable(table, ("roi", *columns))
@@ -71,25 +75,27 @@ def region_view(
         title, len(heads), 3, gap=0.4, subplot_titles=heads, row_heights=[0.56, 0.44], horizontal_spacing=0.1
     )
     for plane, place in zip(PLANES, places, strict=False):
-        _slice(fig, slices[plane], names, place)
+        _slice(fig, slices[plane], names, order, place)
         across, up = _AXES[plane]
         rows, columns = slices[plane].labels.shape
         square = {"scaleanchor": fig.data[-1].xaxis}
         fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], constrain="domain", **BARE, **place)
         fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], constrain="domain", **square, **BARE, **place)
     for draw, part, place in zip((_ceilings, _voxels, _images), of_region, places[len(PLANES) :], strict=True):
-        draw(fig, part, roi, place)
+        draw(fig, part, roi, order, place)
     fig.update_layout(showlegend=False, bargap=0.05)
     return fig.update_layout(height=680, margin={"t": 90, "b": 60, "l": 70})
 
 
-def surface_view(surface: Surface, *, title: str) -> go.Figure:
-    """Show one hemisphere's inflated surface with its regions in their fixed colours; it can be turned.
+def surface_view(surface: Surface, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+    """Show one hemisphere's inflated surface with its regions in their colours; it can be turned.
 
     Parameters
     ----------
     surface : Surface
         From `nbtools.data.brains.anatomy.load_surfaces`.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -108,7 +114,7 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
             got="none",
             fix="check that atlas and mesh belong together",
         )
-    palette = ListedColormap([color(roi) for roi in surface.names])
+    palette = ListedColormap([color(roi, order) for roi in surface.names])
     roi_map = np.where(surface.labels > 0, surface.labels, np.nan).astype(float)
     drawn = plotting.plot_surf_roi(
         [surface.coordinates, surface.faces],
@@ -126,16 +132,16 @@ def surface_view(surface: Surface, *, title: str) -> go.Figure:
     named = [surface.names[label - 1] if label else "" for label in surface.labels]
     fig.data[0].update(text=named, hovertemplate=_NAMED)
     for roi in surface.names:
-        marker = {"symbol": "square", "size": 12, "color": color(roi)}
+        marker = {"symbol": "square", "size": 12, "color": color(roi, order)}
         fig.add_scatter3d(x=[None], y=[None], z=[None], mode="markers", name=roi, marker=marker, showlegend=True)
-    fig.update_layout(template=TEMPLATE, title_text=f"{title}: {surface.hemisphere} hemisphere, from below")
+    fig.update_layout(template=TEMPLATE, title_text=f"{title}:<br>{surface.hemisphere} hemisphere, from below")
     return fig.update_layout(width=600, height=480, margin={"l": 10, "r": 10, "t": 70, "b": 10})
 
 
-def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], panel: Panel) -> None:
+def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], order: Sequence[str], panel: Panel) -> None:
     fig.add_heatmap(z=cut.underlay, colorscale=_UNDER, zmin=0, zmax=1, showscale=False, hoverinfo="skip", **panel)
     n = len(names)
-    steps = [[(i + end) / n, color(roi)] for i, roi in enumerate(names) for end in (0, 1)]
+    steps = [[(i + end) / n, color(roi, order)] for i, roi in enumerate(names) for end in (0, 1)]
     shown = cut.labels.astype(object)
     shown[cut.labels == 0] = None  # widgets cannot send NaN
     said = np.array(["", *names], object)[cut.labels]
@@ -147,7 +153,7 @@ def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], panel: Panel) -> No
     fig.add_scatter(**cross, mode="lines", line=DOTTED, hoverinfo="skip", **panel)
     x, y, text = _patches(cut.labels, names)
     # a name on every patch, so that no one needs the colours
-    inks = [_readable(color(roi)) for roi in text]
+    inks = [_readable(color(roi, order)) for roi in text]
     fig.add_scatter(x=x, y=y, text=text, mode="text", textfont={"size": 10, "color": inks}, hoverinfo="skip", **panel)
 
 
@@ -173,21 +179,21 @@ def _readable(fill: str) -> str:
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "black"
 
 
-def _ceilings(fig: go.Figure, table: pd.DataFrame, roi: str, panel: Panel) -> None:
+def _ceilings(fig: go.Figure, table: pd.DataFrame, roi: str, order: Sequence[str], panel: Panel) -> None:
     bins = {"start": 0, "end": 100, "size": 5}
-    marker = {"color": faded(color(roi), 0.6), "line": {"width": 1, "color": color(roi)}}
+    marker = {"color": faded(color(roi, order), 0.6), "line": {"width": 1, "color": color(roi, order)}}
     fig.add_histogram(x=table["noise_ceiling"], xbins=bins, name=roi, marker=marker, **panel)
     fig.update_xaxes(title_text="noise ceiling (% of variance)", range=[0, 100], **panel)
     fig.update_yaxes(title_text="voxels", **panel)
 
 
-def _voxels(fig: go.Figure, table: pd.DataFrame, roi: str, panel: Panel) -> None:
-    add_voxels(fig, table, roi, **panel)
+def _voxels(fig: go.Figure, table: pd.DataFrame, roi: str, order: Sequence[str], panel: Panel) -> None:
+    add_voxels(fig, table, roi, order, **panel)
     fig.update_xaxes(title_text="ceiling of r, √(NC/100)", range=[-0.03, 1.03], **panel)
     fig.update_yaxes(title_text="r over images", range=[-0.4, 1.05], **panel)
 
 
-def _images(fig: go.Figure, table: pd.DataFrame, roi: str, panel: Panel) -> None:
+def _images(fig: go.Figure, table: pd.DataFrame, roi: str, order: Sequence[str], panel: Panel) -> None:
     for control in ("trained", "shuffled"):
-        add_control(fig, table, roi, control, name=control, **panel)
+        add_control(fig, table, roi, control, order, name=control, **panel)
     fig.update_yaxes(title_text="pattern r", range=[-0.6, 1.05], **panel)

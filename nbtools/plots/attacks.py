@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nbtools.conditions import HIERARCHY
 from nbtools.plots.labels import thinned
 from nbtools.plots.marks import Look, add_curve
 from nbtools.plots.style import BOTTOM, INK, TOP, new_figure, panels
@@ -38,13 +40,16 @@ _MEASURES = {
 _COLORS = {"zmin": 0, "zmax": 1, "colorscale": [[0, "#e9a3a3"], [1, "#d7ead9"]], "showscale": False}  # failed, passed
 
 
-def attack_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
+def attack_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show accuracy against ε for every attack: one row per condition, L∞ left, L2 right.
 
     Parameters
     ----------
     accuracy : DataFrame
-        ``robust_accuracy(decisions, by=("condition", "attack"))``: one row per condition × attack × ε.
+        ``robust_accuracy(decisions, by=("condition", "attack"))``: one row per condition × attack × ε. Where some of
+        its images are ``unconverged``, an attack is dotted.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -54,7 +59,7 @@ def attack_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty, lacks a column, or holds a condition × attack × ε twice.
     """
     check_accuracy(accuracy, ("condition", "attack"))
-    heads = {name: f"accuracy,<br>guided by {name}" for name in ordered(accuracy["condition"])}
+    heads = {name: f"accuracy,<br>guided by {name}" for name in ordered(accuracy["condition"], order)}
     fig = _curves(accuracy, "condition", heads, "accuracy", title)
     return fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
 
@@ -80,13 +85,15 @@ def visibility_curves(summary: pd.DataFrame, *, title: str) -> go.Figure:
     return _curves(summary, "measure", heads, "mean", title)
 
 
-def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
+def audit_grid(audit: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show which checks each network passed, with their numbers.
 
     Parameters
     ----------
     audit : DataFrame
         Rows of `attacks.audit` with a ``condition``: ``check``, ``value``, ``limit`` (shares), ``passed``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -97,7 +104,7 @@ def audit_grid(audit: pd.DataFrame, *, title: str) -> go.Figure:
     """
     check_drawable(audit, ("condition", "check", "value", "limit", "passed"))
     check_points(audit, ("condition", "check"), fix="draw one audit of each network")
-    checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"])
+    checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"], order)
     text = [
         f"{'pass' if passed else 'FAIL'} {value:+.1%}" if np.isfinite(value) else ""
         for passed, value in zip(audit["passed"], audit["value"], strict=True)
@@ -125,6 +132,8 @@ def _curves(table: pd.DataFrame, key: str, heads: Mapping[str, str], value: str,
         for attack, curve in part.groupby("attack", sort=False):
             name, curve = str(attack).removeprefix(norm), curve.sort_values("epsilon")
             look, shown = _LOOKS.get(name, _OTHER), _ONE_STEP.get(name, name)
+            if curve.get("unconverged", pd.Series(0.0)).any():
+                look, shown = replace(look, dash="dot"), f"{shown} (not converged)"
             add_curve(fig, curve["epsilon"] * scale, curve, value, shown, look=look, bars="cross", **place)
         ticks = thinned(np.sort(table.loc[table["attack"].str.startswith(norm), "epsilon"].unique())) * scale
         fig.update_xaxes(tickvals=ticks, ticktext=[f"{tick:.4g}" for tick in ticks], **place)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import color
+from nbtools.conditions import HIERARCHY, color
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, ring
+from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
 from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
 from nbtools.plots.tables import at_epsilon, check_drawable, check_points, ordered
 
 SIGNIFICANT = 0.05
 
 
-def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: str = "", title: str) -> go.Figure:
+def scores_by_condition(
+    table: pd.DataFrame, score: str, label: str, *, note: str = "", order: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show one score per condition with its interval: controls, weight decays, then regions early to late.
 
     Parameters
@@ -29,6 +32,8 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
         The vertical axis' title, with unit.
     note : str
         A sentence above the figure: the trend, as `metrics.verdict` puts it.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -39,8 +44,8 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
     """
     check_drawable(table, ("condition", score, "ci_low", "ci_high"))
     fig = new_figure(title, "what guided the network", label)
-    places = axis_places(ordered(table["condition"]))
-    add_conditions(fig, table.set_index("condition"), score, places)
+    places = axis_places(ordered(table["condition"], order), order)
+    add_conditions(fig, table.set_index("condition"), score, places, order)
     if note:
         above = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
         fig.add_annotation(text=note, showarrow=False, font={"size": 13}, **above)
@@ -49,7 +54,7 @@ def scores_by_condition(table: pd.DataFrame, score: str, label: str, *, note: st
     )
 
 
-def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
+def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show how far each condition stands above each control: one panel per control.
 
     Parameters
@@ -58,6 +63,8 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
         From `metrics.compare`: ``condition``, ``control``, ``difference``, ``ci_low``, ``ci_high``
         (fractions), ``p_holm``; the last three missing where networks of one seed are compared. Filled markers: p
         after Holm ≤ 0.05.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -67,15 +74,15 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
-    controls, conditions = ordered(table["control"]), ordered(table["condition"])
+    controls, conditions = (ordered(table[name], order) for name in ("control", "condition"))
     titles = [f"minus {control}" for control in controls]
     layout: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": True, "horizontal_spacing": 0.04}
     fig, places = panels(title, len(controls), subplot_titles=titles, **layout)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
-            marker = ring(name, 11, filled=row["p_holm"] <= SIGNIFICANT)
-            bars = error_bars(row, "difference", color(name))
+            marker = ring(name, order, 11, filled=row["p_holm"] <= SIGNIFICANT)
+            bars = error_bars(row, "difference", color(name, order))
             add_point(fig, name, value, name, marker=marker, error_x=bars, **place)
         fig.add_vline(x=0, line=DOTTED, **place)
     fig.update_layout(showlegend=False)
@@ -85,7 +92,9 @@ def differences(table: pd.DataFrame, *, title: str) -> go.Figure:
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
 
 
-def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figure:
+def alpha_ablation(
+    accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show what the weight of guidance buys and costs: robust against clean accuracy, and against α.
 
     Parameters
@@ -95,6 +104,8 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
         chosen ε among them.
     epsilon : float
         The budget of the vertical axes, pixel units.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -108,11 +119,12 @@ def alpha_ablation(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.
     both = at_epsilon(accuracy, 0.0).merge(at_epsilon(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
     check_points(both, keys, fix="average seeds first: over_networks, by condition, α and ε")
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
-    for name in ordered(both["condition"]):
+    for name in ordered(both["condition"], order):
         part = both[both["condition"] == name].sort_values("alpha")
-        bars = error_bars(part, "accuracy_robust", color(name), "line", ("ci_low_robust", "ci_high_robust"))
-        add_curve(fig, part["accuracy_clean"], part, "accuracy_robust", name, size=10, **left)
-        add_curve(fig, part["alpha"], part, "accuracy_robust", name, size=10, error_y=bars, **right)
+        look = look_of(name, order)
+        bars = error_bars(part, "accuracy_robust", look.color, "line", ("ci_low_robust", "ci_high_robust"))
+        add_curve(fig, part["accuracy_clean"], part, "accuracy_robust", name, look=look, size=10, **left)
+        add_curve(fig, part["alpha"], part, "accuracy_robust", name, look=look, size=10, error_y=bars, **right)
         for _, point in part.iterrows():
             where = {"x": point["accuracy_clean"], "y": point["accuracy_robust"], "yshift": 13}
             text = f"{point['alpha']:g}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.plots.marks import add_curve
+from nbtools.conditions import HIERARCHY
+from nbtools.plots.marks import add_curve, look_of
 from nbtools.plots.style import BOTTOM, TOP, legend_beside, panels
 from nbtools.plots.tables import check_drawable, ordered
 
 _COLUMNS = 3
 
 
-def corruption_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
+def corruption_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show accuracy against severity, a panel per corruption and a line per condition.
 
     Parameters
@@ -20,6 +23,8 @@ def corruption_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
     table : DataFrame
         From `metrics.corruptions.corruption_accuracy`: ``condition``, ``corruption``, ``severity`` (0: clean),
         ``accuracy``, ``ci_low``, ``ci_high``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -29,7 +34,7 @@ def corruption_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", "corruption", "severity", "accuracy", "ci_low", "ci_high"))
-    kinds, conditions = list(dict.fromkeys(table["corruption"])), ordered(table["condition"])
+    kinds, conditions = list(dict.fromkeys(table["corruption"])), ordered(table["condition"], order)
     heads = [kind.replace("_", " ") for kind in kinds]
     columns = min(len(kinds), _COLUMNS)
     fig, places = panels(
@@ -38,7 +43,8 @@ def corruption_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
     for kind, place in zip(kinds, places, strict=True):
         for name in conditions:
             line = table[(table["corruption"] == kind) & (table["condition"] == name)].sort_values("severity")
-            add_curve(fig, line["severity"], line, "accuracy", name, bars="cross", size=7, **place)
+            look = look_of(name, order)
+            add_curve(fig, line["severity"], line, "accuracy", name, look=look, bars="cross", size=7, **place)
     fig.update_xaxes(dtick=1, title_text="severity (0: clean)")
     fig.update_yaxes(tickformat=".0%", rangemode="tozero")
     fig.update_yaxes(title_text="accuracy", col=1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import color, symbol
+from nbtools.conditions import HIERARCHY, color
 from nbtools.errors import InputError
-from nbtools.plots.marks import Look, add_curve
+from nbtools.plots.marks import Look, add_curve, look_of
 from nbtools.plots.style import BOTTOM, HEIGHT, INK, TOP, WIDTH, Panel, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
@@ -19,7 +21,14 @@ SLOTS = 2  # networks side by side
 X_TITLE = "attack budget ε (1/255)"
 
 
-def decision_path(path: pd.DataFrame, level: float | None = None, *, x_title: str = X_TITLE, title: str) -> go.Figure:
+def decision_path(
+    path: pd.DataFrame,
+    level: float | None = None,
+    *,
+    x_title: str = X_TITLE,
+    order: Sequence[str] = HIERARCHY,
+    title: str,
+) -> go.Figure:
     """Show how the decision about one image changes with the attack's budget, and where it flips.
 
     Parameters
@@ -31,6 +40,8 @@ def decision_path(path: pd.DataFrame, level: float | None = None, *, x_title: st
         An ε to mark, in 1/255.
     x_title : str
         The unit of ε.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -42,7 +53,8 @@ def decision_path(path: pd.DataFrame, level: float | None = None, *, x_title: st
     _check_path(path)
     fig = new_figure(title, x_title, "probability").update_layout(height=HEIGHT)
     for slot, name in enumerate(dict.fromkeys(path["condition"])):
-        _draw_path(fig, path[path["condition"] == name].sort_values("level"), name, slot, _positions(path))
+        look = look_of(name, order)
+        _draw_path(fig, path[path["condition"] == name].sort_values("level"), name, look, slot, _positions(path))
     fig.update_xaxes(**_level_axis(path))
     fig.update_yaxes(**_PROBABILITY)
     if level is not None:
@@ -57,7 +69,9 @@ def mark_level(figure: go.Figure, path: pd.DataFrame, level: float) -> None:
     figure.layout.shapes = [{"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": line}]
 
 
-def class_bars(bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: str) -> go.Figure:
+def class_bars(
+    bars: pd.DataFrame, path: pd.DataFrame, level: float, *, order: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show the class probabilities of one or two networks, clean and at one ε.
 
     The figure has the same traces for any table, so that a widget can put new values into them.
@@ -71,6 +85,8 @@ def class_bars(bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: s
         As `decision_path` takes it, of the same one or two conditions.
     level : float
         The ε of `bars`, in 1/255.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -86,12 +102,13 @@ def class_bars(bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: s
         raise InputError(
             "there is room for one or two networks, the same in both tables",
             expected="one or two conditions",
-            got=f"{', '.join(names)} and {', '.join(ordered(bars['condition']))}",
+            got=f"{', '.join(names)} and {', '.join(ordered(bars['condition'], order))}",
             fix="choose two networks",
         )
     fig, places = panels(title, SLOTS, subplot_titles=[" "] * SLOTS, horizontal_spacing=0.14)
     for name, place in zip([*names, *[None] * SLOTS], places, strict=False):
-        _draw_bars(fig, bars[bars["condition"] == name], name, place)
+        ink = color(name, order) if name else GHOST
+        _draw_bars(fig, bars[bars["condition"] == name], ink, place)
     fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4})
     fig.update_yaxes(**_class_axis(bars, path))
     height = TOP + BOTTOM + 30 + 18 * bars["class_name"].nunique()
@@ -151,30 +168,34 @@ def _head(path: pd.DataFrame, level: float) -> str:
     return f"<b>{row['condition']}</b> says {row['prediction']}" + (" (fooled)" if fooled else "")
 
 
-def _draw_bars(fig: go.Figure, bars: pd.DataFrame, name: str | None, panel: Panel) -> None:
+def _draw_bars(fig: go.Figure, bars: pd.DataFrame, ink: str, panel: Panel) -> None:
     """Draw two bars a class: the clean image's, wide and pale, and at ε, narrow and in the network's colour."""
     common = {"y": bars["class_name"], "orientation": "h", "showlegend": False, "hovertemplate": "%{y} %{x:.1%}"}
     fig.add_bar(x=bars["clean"].to_numpy(), name="clean", width=0.82, marker={"color": GHOST}, **common, **panel)
-    now = {"name": _NOW, "width": 0.46, "marker": {"color": color(name) if name else GHOST}}
+    now = {"name": _NOW, "width": 0.46, "marker": {"color": ink}}
     fig.add_bar(x=bars["probability"].to_numpy(), **now, **common, **panel)
 
 
-def _draw_path(fig: go.Figure, path: pd.DataFrame, name: str, slot: int, positions: dict[float, float]) -> None:
+def _draw_path(
+    fig: go.Figure, path: pd.DataFrame, name: str, own: Look, slot: int, positions: dict[float, float]
+) -> None:
     """Draw the label's probability, the rival's, and where the decision flips."""
     label, rival = path.iloc[0][["label", "rival"]]
-    shade, shape = color(name), symbol(name)
+    shade, shape = own.color, own.symbol
     x = [positions[level] for level in path["level"]]
     said = {"customdata": path["level"], "hovertemplate": "ε = %{customdata:g}/255: %{y:.1%}"}
     add_curve(fig, x, path, "probability", f"{name}: {label}", look=Look(shade, symbol=shape), width=2.5, **said)
     dotted = Look(shade, "dot", f"{shape}-open")
     add_curve(fig, x, path, "rival_probability", f"{name}: {rival}", look=dotted, width=1.8, size=6, **said)
     flip = path[path["reached"]].head(1)
+    height, share = (("top", 0.25), ("bottom", 0.75))[slot % 2]  # two texts part, and none runs out of the figure
+    turn = np.quantile(list(positions.values()), share)
     fig.add_scatter(
         x=[positions[level] for level in flip["level"]],
         y=flip["rival_probability"],
         text=[f"flips to {said}" for said in flip["prediction"]],
         mode="markers+text",
-        textposition=("top left", "bottom right")[slot % 2],
+        textposition=[f"{height} {'right' if positions[level] < turn else 'left'}" for level in flip["level"]],
         marker={"symbol": "circle-open", "size": 17, "color": shade, "line": {"width": 2.5}},
         name="flip",
         showlegend=False,

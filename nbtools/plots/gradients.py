@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import DECAYS, color, symbol
+from nbtools.conditions import DECAYS, HIERARCHY, color, symbol
 from nbtools.plots.labels import epsilon_axis
-from nbtools.plots.marks import add_curve, add_point, error_bars, interval_text, look_of, matrix_figure
+from nbtools.plots.marks import add_curve, add_point, error_bars, interval_text, look_of, marker, matrix_figure
 from nbtools.plots.style import INK, SEQUENTIAL, TOP, legend_beside, new_figure, panels
 from nbtools.plots.tables import check_drawable, ordered
 
 _SURFACE_AXES = "along the gradient's sign and a random direction, both in 1/255"
 
 
-def smoothness_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
+def smoothness_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show the mean squared input gradient against the attack's budget, one line per condition.
 
     Parameters
@@ -25,6 +25,8 @@ def smoothness_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
     table : DataFrame
         From `metrics.smoothness.smoothness`: ``condition``, ``epsilon`` (pixel units), ``mean``, ``ci_low``,
         ``ci_high``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -35,11 +37,12 @@ def smoothness_curves(table: pd.DataFrame, *, title: str) -> go.Figure:
     """
     check_drawable(table, ("condition", "epsilon", "mean", "ci_low", "ci_high"))
     fig = new_figure(title, "attack budget ε (pixel units)", "mean squared gradient (nats² / pixel²)")
-    names = ordered(table["condition"])
+    names = ordered(table["condition"], order)
     for place, name in enumerate(names):
         part = table[table["condition"] == name].sort_values("epsilon")
         nudge = (place - (len(names) - 1) / 2) * 0.012 * table["epsilon"].max() * 255  # so that bars do not hide
-        add_curve(fig, part["epsilon"] * 255 + nudge, part, "mean", name, bars="line", size=9)
+        look = look_of(name, order)
+        add_curve(fig, part["epsilon"] * 255 + nudge, part, "mean", name, look=look, bars="line", size=9)
     epsilon_axis(fig, table["epsilon"])
     return legend_beside(fig.update_yaxes(type="log", dtick=1), len(names))
 
@@ -88,13 +91,15 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
     return fig.update_layout(height=TOP + 60 + 290 * places[-1]["row"], margin={"l": 10, "t": TOP + 20, "b": 20})
 
 
-def transfer_heatmap(matrix: pd.DataFrame, *, title: str) -> go.Figure:
+def transfer_heatmap(matrix: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show every target's accuracy on every source's adversarial images; the diagonal is the white-box attack.
 
     Parameters
     ----------
     matrix : DataFrame
         From `metrics.transfer.transfer_matrix`: ``source``, ``target``, ``accuracy``, ``ci_low``, ``ci_high``, ``n``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -108,7 +113,7 @@ def transfer_heatmap(matrix: pd.DataFrame, *, title: str) -> go.Figure:
     text = [f"{value:.2f}".lstrip("0") if value < 1 else "1" for value in matrix["accuracy"]]
     look = {"zmin": 0, "zmax": 1, "colorbar": {"title": "accuracy", "tickformat": ".0%"}}
     cells = matrix.assign(said=said, text=text)
-    fig = matrix_figure(title, cells, ("source", "target"), "accuracy", "%{y} → %{x}", **look)
+    fig = matrix_figure(title, cells, ("source", "target"), "accuracy", "%{y} → %{x}", order, **look)
     fig.update_xaxes(title_text="target (whose accuracy)")
     fig.update_yaxes(title_text="source (whose adversarial images)")
     for place in range(matrix["source"].nunique()):
@@ -117,7 +122,9 @@ def transfer_heatmap(matrix: pd.DataFrame, *, title: str) -> go.Figure:
     return fig
 
 
-def equal_smoothness(table: pd.DataFrame, family: pd.DataFrame, *, title: str) -> go.Figure:
+def equal_smoothness(
+    table: pd.DataFrame, family: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show transfer robustness against smoothness: the weight-decay family as a line, the others beside it.
 
     Parameters
@@ -127,6 +134,8 @@ def equal_smoothness(table: pd.DataFrame, family: pd.DataFrame, *, title: str) -
         ``ci_low``, ``ci_high`` (of the difference; drawn as the bar where the network is matched).
     family : DataFrame
         ``condition``, ``smoothness``, ``accuracy`` of the weight-decay networks.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -139,14 +148,15 @@ def equal_smoothness(table: pd.DataFrame, family: pd.DataFrame, *, title: str) -
     check_drawable(family, ("condition", "smoothness", "accuracy"))
     fig = new_figure(title, "mean squared gradient (nats² / pixel²; left is smoother)", "accuracy on others' images")
     line = family.sort_values("smoothness")
-    look = look_of(DECAYS[0])
+    look = look_of(DECAYS[0], order)
     add_curve(fig, line["smoothness"], line, "accuracy", "weight decay", look=look, size=10, text=line["condition"])
-    fig.update_traces(marker_symbol=[symbol(name) for name in line["condition"]])
+    fig.update_traces(marker_symbol=[symbol(name, order) for name in line["condition"]])
     for row in table.to_dict("records"):
         name, value = row["condition"], row["accuracy"]
         family_value = value - row["difference"]  # NaN where the family has no member to compare with
         matched = {"accuracy": value, "low": family_value + row["ci_low"], "high": family_value + row["ci_high"]}
-        bars = error_bars(matched, "accuracy", color(name), bounds=("low", "high"))
-        add_point(fig, name, row["smoothness"], value, error_y=None if np.isnan(family_value) else bars)
+        bars = error_bars(matched, "accuracy", color(name, order), bounds=("low", "high"))
+        mark = {"marker": marker(name, order), "error_y": None if np.isnan(family_value) else bars}
+        add_point(fig, name, row["smoothness"], value, **mark)
     fig.update_xaxes(type="log", tickcolor=INK)
     return legend_beside(fig.update_yaxes(tickformat=".0%"), 1 + len(table))

@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
+from nbtools.checks import check_range
 from nbtools.errors import InputError
 from nbtools.plots.style import TOP, WIDTH, new_figure
 
@@ -44,6 +45,7 @@ def image_grid(images: np.ndarray, labels: Sequence[str], columns: int = 6, *, t
             got=len(labels),
             fix="give one label per image",
         )
+    check_range("columns", columns, 1)
     columns = min(columns, len(images))
     tile = min(150, (WIDTH - 40) // columns)
     wrapped, lines = _wrapped(labels, tile)
@@ -92,7 +94,7 @@ def perturbations(
         )
     rows = {
         "original": original,
-        "adversarial": adversarial,
+        "attacked": adversarial,
         f"difference<br>× {amplify:g}": 0.5 + amplify * (adversarial - original),
     }
     n, left = len(original), 110
@@ -128,7 +130,7 @@ def _tiles(images: np.ndarray, places: Places, names: Sequence[str], tile: int, 
     columns, rows = (max(place[i] for place in places) + 1 for i in (0, 1))
     fig.update_xaxes(visible=False, range=[0, columns], constrain="domain")
     fig.update_yaxes(visible=False, range=[rows, 0], constrain="domain", scaleanchor="x")
-    width, top, bottom = max(left + 20 + round(columns * tile), 480), TOP - 25, 15
+    width, top, bottom = max(left + 20 + round(columns * tile), WIDTH), TOP - 25, 15
     margin = {"l": left, "r": width - left - round(columns * tile), "t": top, "b": bottom}
     return fig.update_layout(width=width, height=top + bottom + round(rows * tile), margin=margin)
 

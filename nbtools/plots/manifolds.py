@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color
-from nbtools.plots.marks import add_curve, add_key, add_point, error_bars, interval_text, ring
+from nbtools.plots.marks import add_curve, add_key, add_point, error_bars, interval_text, look_of, ring
 from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, legend_beside, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -26,7 +26,7 @@ _COLUMNS = ("condition", "measure", "value", "ci_low", "ci_high")
 _WIDTH, _HEIGHT = 1000, 640
 
 
-def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
+def manifolds_by_condition(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show every measure of every condition, a panel each: early to late, one marker per space.
 
     Parameters
@@ -34,6 +34,8 @@ def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
     table : DataFrame
         One row per condition × space × measure: ``condition``, ``space`` (as "measured" and "predicted"; the first is
         drawn filled, others open), ``measure`` (of `PANELS`), ``value``, ``ci_low``, ``ci_high``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -45,18 +47,19 @@ def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(table, (*_COLUMNS, "space"))
     fig, places_of = _panels(table, title)
     spaces = list(dict.fromkeys(table["space"]))
-    names = ordered(table["condition"])
-    places = axis_places(names)
+    names = ordered(table["condition"], order)
+    places = axis_places(names, order)
     for measure, place in places_of.items():
         for i, space in enumerate(spaces):
             rows = table[(table["measure"] == measure) & (table["space"] == space)].set_index("condition")
             shift = (i - (len(spaces) - 1) / 2) * 0.3
-            line = [name for name in HIERARCHY if name in rows.index]
+            line = [name for name in order if name in rows.index]
             joined = {"x": [places[name] + shift for name in line], "y": rows.loc[line, "value"]}
             style = {"color": PALE, "width": 1.5, "dash": "solid" if i == 0 else "dot"}
             fig.add_scatter(**joined, mode="lines", line=style, showlegend=False, hoverinfo="skip", **place)
             for name, row in rows.iterrows():
-                look = {"marker": ring(name, filled=i == 0), "error_y": error_bars(row, "value", color(name))}
+                ink = color(name, order)
+                look = {"marker": ring(name, order, filled=i == 0), "error_y": error_bars(row, "value", ink)}
                 x = places[name] + shift
                 add_point(fig, f"{name}, {space}", x, row["value"], showlegend=False, **look, **place)
         fig.update_xaxes(tickvals=list(places.values()), ticktext=names, **place)
@@ -66,7 +69,7 @@ def manifolds_by_condition(table: pd.DataFrame, *, title: str) -> go.Figure:
     return fig.update_xaxes(title_text="region")
 
 
-def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
+def manifolds_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show how every measure changes from read-out to read-out, one line per condition.
 
     Parameters
@@ -74,6 +77,8 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
     table : DataFrame
         One row per condition × read-out × measure: ``condition``, ``readout``, ``measure`` (of `PANELS`), ``value``,
         ``ci_low``, ``ci_high``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -85,7 +90,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(table, (*_COLUMNS, "readout"))
     check_names(table["readout"], READOUT_ORDER, "readout")
     fig, places_of = _panels(table, title)
-    names = ordered(table["condition"])
+    names = ordered(table["condition"], order)
     readouts = [name for name in READOUT_ORDER if name in set(table["readout"])]
     for measure, place in places_of.items():
         for i, name in enumerate(names):
@@ -93,13 +98,15 @@ def manifolds_by_readout(table: pd.DataFrame, *, title: str) -> go.Figure:
             part = part.loc[[readout for readout in readouts if readout in part.index]]
             nudge = (i - (len(names) - 1) / 2) * 0.03  # so that bars do not hide one another
             x = [readouts.index(readout) + nudge for readout in part.index]
-            add_curve(fig, x, part, "value", name, bars="line", width=1.5, **place)
+            add_curve(fig, x, part, "value", name, look=look_of(name, order), bars="line", width=1.5, **place)
         ends = [-0.35, len(readouts) - 0.65]
         fig.update_xaxes(tickvals=list(range(len(readouts))), ticktext=readouts, range=ends, **place)
     return _legend_beside(fig.update_xaxes(title_text="read-out"), len(names))
 
 
-def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: str) -> go.Figure:
+def manifolds_and_gain(
+    table: pd.DataFrame, statistics: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show what each network gained against each measure of geometry, with the correlation above each panel.
 
     Parameters
@@ -109,6 +116,8 @@ def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: 
         ``gain``, ``gain_low``, ``gain_high`` (fractions).
     statistics : DataFrame
         From `metrics.gain.correlate_with_gain`: ``measure``, ``rho``, ``ci_low``, ``ci_high``, ``p_holm``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -125,13 +134,14 @@ def manifolds_and_gain(table: pd.DataFrame, statistics: pd.DataFrame, *, title: 
     fig, places_of = _panels(table, title, {name: _found(row) for name, row in found.iterrows()})
     for measure, place in places_of.items():
         for row in table[table["measure"] == measure].to_dict("records"):
-            name = row["condition"]
+            name, ink = row["condition"], color(row["condition"], order)
             bars = {
-                "error_x": error_bars(row, "value", color(name), "cross"),
-                "error_y": error_bars(row, "gain", color(name), "cross", ("gain_low", "gain_high")),
+                "error_x": error_bars(row, "value", ink, "cross"),
+                "error_y": error_bars(row, "gain", ink, "cross", ("gain_low", "gain_high")),
             }
             named = place == {"row": 1, "col": 1}
-            add_point(fig, name, row["value"], row["gain"], marker=ring(name), showlegend=named, **bars, **place)
+            look = {"marker": ring(name, order), "showlegend": named}
+            add_point(fig, name, row["value"], row["gain"], **look, **bars, **place)
         fig.add_hline(y=0, line=DOTTED, **place)
         fig.update_xaxes(title_text=PANELS[measure], **place)
     fig.update_yaxes(tickformat="+.0%", matches="y")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color, dash, symbol
-from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure
+from nbtools.conditions import color, dash, symbol
+from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure, plot_width
 from nbtools.plots.tables import ordered
 
 Bars = Literal["point", "line", "cross"]
@@ -31,9 +31,9 @@ class Look:
     symbol: str = "circle"
 
 
-def look_of(condition: str) -> Look:
-    """Return a condition's fixed look."""
-    return Look(color(condition), dash(condition), symbol(condition))
+def look_of(condition: str, order: Sequence[str]) -> Look:
+    """Return a condition's look in a hierarchy."""
+    return Look(color(condition, order), dash(condition), symbol(condition, order))
 
 
 def error_bars(
@@ -60,24 +60,23 @@ def error_bars(
 
 def interval_text(value: float, low: float, high: float) -> str:
     """Write a value and its interval."""
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:z.2f} [{low:z.2f}, {high:z.2f}]"
 
 
-def marker(condition: str, size: float = 12) -> dict[str, Any]:
+def marker(condition: str, order: Sequence[str], size: float = 12) -> dict[str, Any]:
     """Return a condition's marker."""
-    return {"symbol": symbol(condition), "size": size, "color": color(condition), "line": {"width": 1.5}}
+    look = look_of(condition, order)
+    return {"symbol": look.symbol, "size": size, "color": look.color, "line": {"width": 1.5}}
 
 
-def ring(condition: str, size: float = 10, *, filled: bool = True) -> dict[str, Any]:
+def ring(condition: str, order: Sequence[str], size: float = 10, *, filled: bool = True) -> dict[str, Any]:
     """Return a condition's marker with an edge in its colour, filled or white."""
-    line = {"width": 2, "color": color(condition)}
-    return {**marker(condition, size), "color": color(condition) if filled else "white", "line": line}
+    plain = marker(condition, order, size)
+    return {**plain, "color": plain["color"] if filled else "white", "line": {"width": 2, "color": plain["color"]}}
 
 
 def add_point(fig: go.Figure, name: str, x: object, y: object, **options: Any) -> None:
-    """Draw one marker, as its condition's unless options tell another."""
-    if "marker" not in options:
-        options["marker"] = marker(name)
+    """Draw one marker; options, its look among them, go to plotly."""
     fig.add_scatter(x=[x], y=[y], name=name, mode="markers", **options)
 
 
@@ -88,7 +87,7 @@ def add_curve(
     y: str,
     name: str,
     *,
-    look: Look | None = None,
+    look: Look,
     bars: Bars | None = None,
     width: float = 2,
     size: float = 8,
@@ -106,8 +105,8 @@ def add_curve(
         ``y``, and with ``bars`` its bounds ``ci_low``, ``ci_high``.
     y, name : str
         The column to show, and what a legend says.
-    look : Look, optional
-        Without it that of the condition of this name.
+    look : Look
+        Of the curve.
     bars : str, optional
         The kind of error bars; none without it.
     width, size : float
@@ -115,7 +114,6 @@ def add_curve(
     options
         Go to plotly; among them the panel.
     """
-    look = look or look_of(name)
     if bars:
         options["error_y"] = error_bars(rows, y, look.color, bars)
     if "row" in options:
@@ -125,13 +123,15 @@ def add_curve(
     fig.add_scatter(x=x, y=rows[y], name=name, mode="lines+markers", line=line, marker=marks, **options)
 
 
-def add_conditions(fig: go.Figure, rows: pd.DataFrame, score: str, places: Mapping[str, float], **panel: int) -> None:
+def add_conditions(
+    fig: go.Figure, rows: pd.DataFrame, score: str, places: Mapping[str, float], order: Sequence[str], **panel: int
+) -> None:
     """Draw a score of every condition (the rows' index) with its interval, at its place on the horizontal axis.
 
     A grey line joins the hierarchy's regions, a dotted one is at the unguided network's score.
     """
     names = [name for name in places if name in rows.index]
-    guided = [name for name in names if name in HIERARCHY]
+    guided = [name for name in names if name in order]
     joined = {"x": [places[name] for name in guided], "y": rows.loc[guided, score]}
     fig.add_scatter(**joined, mode="lines", line={"color": "#cfcfcf", "width": 2}, hoverinfo="skip", **panel)
     if "none" in names:
@@ -139,7 +139,8 @@ def add_conditions(fig: go.Figure, rows: pd.DataFrame, score: str, places: Mappi
         fig.add_hline(y=rows.loc["none", score], line=DOTTED, **label, **panel)
     for name in names:
         row = rows.loc[name]
-        add_point(fig, name, places[name], row[score], error_y=error_bars(row, score, color(name)), **panel)
+        look = {"marker": marker(name, order), "error_y": error_bars(row, score, color(name, order))}
+        add_point(fig, name, places[name], row[score], **look, **panel)
 
 
 def add_key(fig: go.Figure, name: str, marks: Mapping[str, Any], **options: Any) -> None:
@@ -148,7 +149,7 @@ def add_key(fig: go.Figure, name: str, marks: Mapping[str, Any], **options: Any)
 
 
 def matrix_figure(
-    title: str, table: pd.DataFrame, keys: tuple[str, str], value: str, hover: str, **options: Any
+    title: str, table: pd.DataFrame, keys: tuple[str, str], value: str, hover: str, order: Sequence[str], **options: Any
 ) -> go.Figure:
     """Return a heat map of a value of all pairs of conditions.
 
@@ -164,10 +165,12 @@ def matrix_figure(
         The column to show.
     hover : str
         What a hover says first, with ``%{y}`` and ``%{x}`` for the two conditions.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     options
         Go to plotly's heat map.
     """
-    names = ordered(table[keys[0]])
+    names = ordered(table[keys[0]], order)
     square = table.pivot(index=keys[0], columns=keys[1]).loc[names]
     values, text, said = (square[column][names].to_numpy() for column in (value, "text", "said"))
     words = {"text": text, "texttemplate": "%{text}", "textfont": {"size": 11}, "customdata": said}
@@ -176,4 +179,4 @@ def matrix_figure(
     fig.add_heatmap(x=names, y=names, z=values, colorscale=SEQUENTIAL, **words, **options)
     fig.update_yaxes(autorange="reversed", showgrid=False)
     side = 190 + 42 * len(names)
-    return fig.update_layout(width=max(side + 110, 600), height=side, margin={"l": 130, "b": 110})
+    return plot_width(fig, max(side + 110, 600)).update_layout(height=side, margin={"l": 130, "b": 110})

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import BASELINES, DECAYS, HIERARCHY, color
+from nbtools.conditions import DECAYS, HIERARCHY, baselines, color
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.plots.labels import epsilon_axis, place_labels, spread
-from nbtools.plots.marks import Look, add_conditions, add_curve, add_point, error_bars
+from nbtools.plots.marks import Look, add_conditions, add_curve, add_point, error_bars, look_of, marker
 from nbtools.plots.style import (
     BOTTOM,
     HEIGHT,
@@ -68,18 +68,20 @@ def training_curves(history: pd.DataFrame, *, title: str) -> go.Figure:
             got=f"columns {', '.join(map(str, history))}",
             fix="give the history that training returned",
         )
-    fig, places = panels(title, len(metrics), min(3, len(metrics)), gap=0.48, horizontal_spacing=0.11)
+    heads = [METRIC_LABELS[metric] for metric in metrics]  # beside an axis they would be longer than a panel is high
+    columns = min(3, len(metrics))
+    fig, places = panels(title, len(metrics), columns, gap=0.56, subplot_titles=heads, horizontal_spacing=0.09)
     for metric, place in zip(metrics, places, strict=True):
         for split, shade in (("train", PALE), ("validation", INK)):
             part = history[(history["split"] == split) & history[metric].notna()].sort_values("epoch")
             if len(part):
                 add_curve(fig, part["epoch"], part, metric, split, look=Look(shade), width=2.5, size=4, **place)
-        fig.update_yaxes(title_text=METRIC_LABELS[metric], **place)
     fig.update_xaxes(title_text="epoch")
-    return fig.update_layout(height=TOP + BOTTOM + 230 * places[-1]["row"])
+    legend = {"yref": "container", "y": 0.99, "yanchor": "top"}  # beside the title, above the heads
+    return fig.update_layout(legend=legend, height=TOP + BOTTOM + 230 * places[-1]["row"])
 
 
-def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
+def robustness_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show accuracy against the attack's budget, one line and confidence band per condition.
 
     Parameters
@@ -87,6 +89,8 @@ def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
     accuracy : DataFrame
         One row per condition × ε, as `metrics.over_networks` gives it, or `robust_accuracy` of one seed: ``condition``,
         ``epsilon`` (pixel units), ``accuracy``, ``ci_low``, ``ci_high`` (fractions).
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -98,14 +102,15 @@ def robustness_curves(accuracy: pd.DataFrame, *, title: str) -> go.Figure:
     check_accuracy(accuracy)
     fig = new_figure(title, "attack budget ε (pixel units)", "accuracy")
     ends = {}
-    for name in ordered(accuracy["condition"]):
+    for name in ordered(accuracy["condition"], order):
         part = accuracy[accuracy["condition"] == name].sort_values("epsilon")
         x = part["epsilon"] * 255
-        _band(fig, x, part["ci_low"], part["ci_high"], color(name))
-        add_curve(fig, x, part, "accuracy", name, width=2.5)
+        look = look_of(name, order)
+        _band(fig, x, part["ci_low"], part["ci_high"], look.color)
+        add_curve(fig, x, part, "accuracy", name, look=look, width=2.5)
         ends[name] = (x.iloc[-1], part["accuracy"].iloc[-1])
     top = min(1.02, 1.06 * float(accuracy["ci_high"].max()) + 0.01)
-    _name_ends(fig, ends, top)
+    _name_ends(fig, ends, top, order)
     epsilon_axis(fig, accuracy["epsilon"])
     last = float(accuracy["epsilon"].max()) * 255
     fig.update_xaxes(range=[-0.03 * last, 1.03 * last])
@@ -119,6 +124,7 @@ def hierarchy(
     epsilons: Sequence[float],
     seeds: pd.DataFrame | None = None,
     *,
+    order: Sequence[str] = HIERARCHY,
     title: str,
 ) -> go.Figure:
     """Show whether networks guided by later regions are more robust: one panel per budget.
@@ -133,6 +139,8 @@ def hierarchy(
         The budgets to show, pixel units; 0 is clean.
     seeds : DataFrame, optional
         One row per condition × seed × ε (``robust_accuracy(decisions)``); small dots.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -142,14 +150,15 @@ def hierarchy(
         If a table is empty or lacks a column, or an ε is not in it.
     """
     check_accuracy(accuracy)
-    places = axis_places(ordered(accuracy["condition"]))
+    places = axis_places(ordered(accuracy["condition"], order), order)
     fig, rows = panels(title, len(epsilons), 1, gap=0.36, shared_xaxes=True)
     for epsilon, row in zip(epsilons, rows, strict=True):
-        add_conditions(fig, at_epsilon(accuracy, epsilon).set_index("condition"), "accuracy", places, **row)
+        at = at_epsilon(accuracy, epsilon).set_index("condition")
+        add_conditions(fig, at, "accuracy", places, order, **row)
         if seeds is not None:
             dots = at_epsilon(seeds, epsilon)
             dots = dots[dots["condition"].isin(places)]
-            marks = {"size": 5, "color": [color(name) for name in dots["condition"]], "opacity": 0.6}
+            marks = {"size": 5, "color": [color(name, order) for name in dots["condition"]], "opacity": 0.6}
             x = dots["condition"].map(places) + 0.2
             fig.add_scatter(x=x, y=dots["accuracy"], mode="markers", name="one seed", marker=marks, **row)
         text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
@@ -163,7 +172,8 @@ def hierarchy(
     fig.update_layout(showlegend=False, height=TOP + BOTTOM + 80 + 230 * len(epsilons))
     fig.update_layout(margin={"t": TOP + 50, "b": BOTTOM + 30, "r": 60})
     condition_axis(fig, places)
-    for group, text in ((BASELINES, "controls"), (DECAYS, "weight decay"), (HIERARCHY, "regions, early → late")):
+    groups = {"controls": baselines(order), "weight decay": DECAYS, "regions, early → late": order}
+    for text, group in groups.items():
         members = [places[name] for name in group if name in places]
         if members:
             below = {"yref": "paper", "y": 0, "yshift": -46, "yanchor": "top", "xref": "x"}
@@ -171,7 +181,7 @@ def hierarchy(
     return fig.update_xaxes(title={"text": "what guided the network", "standoff": 40}, row=len(epsilons), col=1)
 
 
-def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figure:
+def trade_off(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show robust against clean accuracy, one labelled marker per network.
 
     Parameters
@@ -180,6 +190,8 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
         One row per condition (× seed) × ε, as `robust_accuracy` gives it, with ε = 0 and the chosen ε.
     epsilon : float
         The budget of the vertical axis, pixel units.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -203,8 +215,9 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
     for row in both.to_dict("records"):
         name, (x, y) = row["condition"], (row["accuracy_clean"], row["accuracy_robust"])
         # With a network per seed the markers themselves show the spread; bars would hide them.
-        bars = {} if "seed" in keys else {"error_x": _bars(row, "clean"), "error_y": _bars(row, "robust")}
-        add_point(fig, name, x, y, **bars)
+        look = marker(name, order)
+        bars = {} if "seed" in keys else {"error_x": _bars(row, "clean", look), "error_y": _bars(row, "robust", look)}
+        add_point(fig, name, x, y, marker=look, **bars)
     bounds = ("accuracy",) if "seed" in keys else ("ci_low", "ci_high")
     fig.update_xaxes(range=padded(both[[f"{bound}_clean" for bound in bounds]]), tickformat=".3~p")
     fig.update_yaxes(range=padded(both[[f"{bound}_robust" for bound in bounds]]), tickformat=".3~p")
@@ -214,18 +227,19 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, title: str) -> go.Figur
     return fig.update_layout(showlegend=False)
 
 
-def _bars(row: Mapping[str, Any], end: str) -> dict[str, Any]:
+def _bars(row: Mapping[str, Any], end: str, look: Mapping[str, Any]) -> dict[str, Any]:
     bounds = (f"ci_low_{end}", f"ci_high_{end}")
-    return error_bars(row, f"accuracy_{end}", color(row["condition"]), "cross", bounds)
+    return error_bars(row, f"accuracy_{end}", look["color"], "cross", bounds)
 
 
-def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: float) -> None:
+def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: float, order: Sequence[str]) -> None:
     """Write each curve's name to the right of its end (x, y), apart from the others; ``top`` ends the axis."""
     plot_height = HEIGHT - TOP - BOTTOM
     wanted = np.array([y for _, y in ends.values()]) / (top + 0.02) * plot_height
     look = {"xanchor": "left", "arrowhead": 0, "arrowwidth": 1.2, "standoff": 6}
     for (name, (x, y)), raw, place in zip(ends.items(), wanted, spread(wanted, 19, plot_height), strict=True):
-        fig.add_annotation(x=x, y=y, ax=50, ay=raw - place, text=name, arrowcolor=color(name), **look)
+        ink = color(name, order)
+        fig.add_annotation(x=x, y=y, ax=50, ay=raw - place, text=name, arrowcolor=ink, **look)
 
 
 def _band(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, hex_color: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import color, symbol
+from nbtools.conditions import HIERARCHY, color, symbol
 from nbtools.errors import InputError
 from nbtools.plots.labels import place_labels, plot_size
 from nbtools.plots.marks import add_key, add_point, error_bars, interval_text
@@ -26,6 +26,7 @@ from nbtools.plots.style import (
     new_figure,
     padded,
     panels,
+    plot_width,
 )
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -86,10 +87,17 @@ def rdm_grid(
     shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
     fig.update_yaxes(title_text=shown, col=1)
     height = TOP + 30 + 205 * places[-1]["row"]
-    return fig.update_layout(height=height, width=160 + 205 * columns, margin={"b": 20, "l": 110})
+    return plot_width(fig, 160 + 205 * columns).update_layout(height=height, margin={"b": 20, "l": 110})
 
 
-def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Spearman ρ", *, title: str) -> go.Figure:
+def network_region(
+    table: pd.DataFrame,
+    ceilings: pd.DataFrame,
+    label: str = "Spearman ρ",
+    *,
+    order: Sequence[str] = HIERARCHY,
+    title: str,
+) -> go.Figure:
     """Show how like each region every network is: a panel per region, a row per condition.
 
     Parameters
@@ -97,9 +105,12 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     table : DataFrame
         From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
     ceilings : DataFrame
-        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge).
+        From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge); a panel without
+        says so.
     label : str
         The similarity.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -111,27 +122,28 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     check_drawable(table, ("a_source", "a", "b", "similarity", "ci_low", "ci_high"))
     check_drawable(ceilings, ("region", "lower", "upper"))
     check_names(table["a_source"], SOURCES, "a_source")
-    regions, names = ordered(table["b"]), ordered(table["a"])
+    regions, names = ordered(table["b"], order), ordered(table["a"], order)
     check_names(table["b"], ceilings["region"], "b")
-    bands, places = ceilings.set_index("region"), axis_places(names)
-    titles = [f"<b>{region}</b>" for region in regions]
+    bands, places = ceilings.set_index("region"), axis_places(names, order)
+    titles = [f"<b>{region}</b>" + ", no ceiling" * bool(bands["lower"].isna()[region]) for region in regions]
     fig, panel_of = panels(title, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
     for region, panel in zip(regions, panel_of, strict=True):
         for row in table[table["b"] == region].to_dict("records"):
             name, source = row["a"], row["a_source"]
             y = places[name] + 0.26 * (sources.index(source) - (len(sources) - 1) / 2)
-            bars = error_bars(row, "similarity", color(name), "cross")
-            look = {"marker": _marker(name, source, 8), "error_x": bars, "showlegend": False}
+            bars = error_bars(row, "similarity", color(name, order), "cross")
+            look = {"marker": _marker(name, source, 8, order), "error_x": bars, "showlegend": False}
             add_point(fig, f"{SOURCES[source]}: {name}", row["similarity"], y, **look, **panel)
         fig.add_vline(x=0, line=DOTTED, **panel)
         low, high = bands.loc[region, ["lower", "upper"]]
-        fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
+        if low <= high:  # neither is missing
+            fig.add_vrect(low, high, fillcolor="#dcdcdc", line_width=0, layer="below", **panel)
         if region in places:
-            y, tint = places[region], faded(color(region), 0.16)
+            y, tint = places[region], faded(color(region, order), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
     _source_legend(fig, sources)
-    fig.update_layout(width=230 + 125 * len(regions))
+    plot_width(fig, 230 + 125 * len(regions))
     fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
     fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
@@ -139,7 +151,9 @@ def network_region(table: pd.DataFrame, ceilings: pd.DataFrame, label: str = "Sp
     return fig.update_yaxes(title_text="what guided the network", col=1)
 
 
-def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title: str) -> go.Figure:
+def similarity_heatmap(
+    table: pd.DataFrame, label: str = "Spearman ρ", *, order: Sequence[str] = HIERARCHY, title: str
+) -> go.Figure:
     """Show the similarity of every two RDMs, grouped by what the features are.
 
     Parameters
@@ -148,6 +162,8 @@ def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title
         From `metrics.similarity.intervals`, of a list of RDMs with itself.
     label : str
         The similarity.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -158,7 +174,7 @@ def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title
     """
     check_drawable(table, ("a_source", "a", "b_source", "b", "similarity", "ci_low", "ci_high"))
     check_names(table["a_source"], SOURCES, "a_source")
-    groups = {source: ordered(table.loc[table["a_source"] == source, "a"]) for source in SOURCES}
+    groups = {source: ordered(table.loc[table["a_source"] == source, "a"], order) for source in SOURCES}
     keys = [(source, name) for source, names in groups.items() for name in names]
     words = [f"{label} = {interval_text(r.similarity, r.ci_low, r.ci_high)}" for r in table.itertuples()]
     cells = table.assign(words=words).pivot(index=["a_source", "a"], columns=["b_source", "b"])
@@ -180,16 +196,18 @@ def similarity_heatmap(table: pd.DataFrame, label: str = "Spearman ρ", *, title
     fig.update_yaxes(ticks, autorange="reversed", showgrid=False, showline=False)
     _group_marks(fig, groups)
     side = 250 + 17 * len(keys)
-    return fig.update_layout(width=side + 100, height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
+    return plot_width(fig, side + 100).update_layout(height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
 
 
-def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
+def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show RDMs as points of a plane; near points are like geometries. The title says how true the plane is.
 
     Parameters
     ----------
     places : DataFrame
         From `metrics.similarity.mds`: ``source`` (among `SOURCES`), ``name``, ``x``, ``y``, ``stress``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -205,15 +223,15 @@ def rdm_map(places: pd.DataFrame, *, title: str) -> go.Figure:
     fig.update_layout(legend2=BESIDE)
     sources = [source for source in SOURCES if source in set(places["source"])]
     for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
-        line = {"color": faded(color(part["name"].iloc[0]), 0.35), "width": 1}
+        line = {"color": faded(color(part["name"].iloc[0], order), 0.35), "width": 1}
         fig.add_scatter(x=part["x"], y=part["y"], mode="lines", line=line, hoverinfo="skip", showlegend=False)
     for row in places.to_dict("records"):
         name, source = row["name"], row["source"]
-        look = {"marker": _marker(name, source, 11), "showlegend": False}
+        look = {"marker": _marker(name, source, 11, order), "showlegend": False}
         add_point(fig, f"{SOURCES[source]}: {name}", row["x"], row["y"], **look)
     _source_legend(fig, sources)
-    for name in ordered(places["name"]):
-        add_key(fig, name, _marker(name, "pooled", 10), legend="legend2")
+    for name in ordered(places["name"], order):
+        add_key(fig, name, _marker(name, "pooled", 10, order), legend="legend2")
     x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
     fig.update_xaxes(blank, range=x_range).update_yaxes(blank, range=y_range)
@@ -231,9 +249,9 @@ def _true_to_scale(points: pd.DataFrame, size: np.ndarray) -> tuple[list[float],
     return x, y
 
 
-def _marker(name: str, source: str, size: float, ink: str = "") -> dict[str, Any]:
+def _marker(name: str, source: str, size: float, order: Sequence[str], ink: str = "") -> dict[str, Any]:
     """Return a marker of the condition's colour, or of another ink, and symbol, in the source's form."""
-    ink, shape = ink or color(name), symbol(name)
+    ink, shape = ink or color(name, order), symbol(name, order)
     opening, scale = _FORMS[source]
     if opening:
         shape = shape.removesuffix("-open") + opening
@@ -243,7 +261,7 @@ def _marker(name: str, source: str, size: float, ink: str = "") -> dict[str, Any
 
 def _source_legend(fig: go.Figure, sources: Sequence[str]) -> None:
     for source in sources:
-        add_key(fig, SOURCES[source], _marker("V1", source, 10, "#777777"))
+        add_key(fig, SOURCES[source], _marker("V1", source, 10, HIERARCHY, "#777777"))
 
 
 def _percentiles(matrix: np.ndarray) -> np.ndarray:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import color, symbol
+from nbtools.conditions import HIERARCHY, color, symbol
 from nbtools.plots.marks import error_bars, interval_text, matrix_figure
 from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_figure
 from nbtools.plots.tables import check_drawable, ordered
 
 
-def class_bias(table: pd.DataFrame, *, title: str) -> go.Figure:
+def class_bias(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show the shape bias of every class: a row per shape class, a marker per condition, its interval.
 
     Parameters
     ----------
     table : DataFrame
         From ``shape_bias(decisions, by=("condition", "shape"))``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -29,13 +33,14 @@ def class_bias(table: pd.DataFrame, *, title: str) -> go.Figure:
     """
     check_drawable(table, ("condition", "shape", "shape_bias", "ci_low", "ci_high"))
     classes = sorted(table["shape"].unique())
-    names = ordered(table["condition"])
+    names = ordered(table["condition"], order)
     fig = new_figure(title, "decided by texture ← shape bias → decided by shape", "shape class")
     for i, name in enumerate(names):
         part = table[table["condition"] == name].set_index("shape").reindex(classes)
         offset = (i - (len(names) - 1) / 2) * 0.7 / len(names)
-        look = {"symbol": symbol(name), "size": 9, "color": color(name)}
-        bars = error_bars(part, "shape_bias", color(name), "line")
+        ink = color(name, order)
+        look = {"symbol": symbol(name, order), "size": 9, "color": ink}
+        bars = error_bars(part, "shape_bias", ink, "line")
         y = np.arange(len(classes)) + offset
         fig.add_scatter(x=part["shape_bias"], y=y, name=name, mode="markers", marker=look, error_x=bars)
     fig.add_vline(x=0.5, line=DOTTED)
@@ -45,13 +50,15 @@ def class_bias(table: pd.DataFrame, *, title: str) -> go.Figure:
     return legend_beside(fig, len(names))
 
 
-def shape_and_texture(table: pd.DataFrame, *, title: str) -> go.Figure:
+def shape_and_texture(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show how often each condition names the shape, the texture, or a third class.
 
     Parameters
     ----------
     table : DataFrame
         From ``shape_bias``: ``condition``, ``shape_accuracy``, ``texture_accuracy``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -61,7 +68,7 @@ def shape_and_texture(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", "shape_accuracy", "texture_accuracy"))
-    names = ordered(table["condition"])
+    names = ordered(table["condition"], order)
     rows = table.set_index("condition").loc[names]
     parts = {
         "shape": (rows["shape_accuracy"], "#333333", ""),
@@ -76,13 +83,15 @@ def shape_and_texture(table: pd.DataFrame, *, title: str) -> go.Figure:
     return fig.update_layout(barmode="stack", margin={"b": BOTTOM + 30})
 
 
-def consistency_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
+def consistency_heatmap(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
     """Show the error consistency of every pair of networks.
 
     Parameters
     ----------
     table : DataFrame
         From `metrics.consistency.consistency_matrix`: ``a``, ``b``, ``kappa``, ``ci_low``, ``ci_high``, ``n``.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -94,7 +103,8 @@ def consistency_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
     said = [f"κ = {interval_text(r.kappa, r.ci_low, r.ci_high)}, {r.n} images" for r in table.itertuples()]
     kappa = table["kappa"].where(table["a"] != table["b"])  # a network agrees with itself: nothing to see
-    text = ["" if np.isnan(value) else f"{value:.2f}" for value in kappa]
+    text = ["" if np.isnan(value) else f"{value:z.2f}" for value in kappa]
     cells = table.assign(kappa=kappa, said=said, text=text)
-    fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", colorbar={"title": "Cohen's κ"})
+    bar = {"title": "Cohen's κ"}
+    fig = matrix_figure(title, cells, ("a", "b"), "kappa", "%{y} and %{x}", order, colorbar=bar)
     return fig.update_xaxes(title_text="network").update_yaxes(title_text="network")

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
-from nbtools.conditions import BASELINES, DECAYS, HIERARCHY
+from nbtools.conditions import DECAYS, HIERARCHY, baselines
 
 Panel = dict[str, Any]  # {"row": row, "col": column}, as plotly's methods take them
 WIDTH, HEIGHT = 900, 500
@@ -44,6 +44,7 @@ TEMPLATE = go.layout.Template(
         "yaxis": _AXIS,
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
         "hoverlabel": {"font": {"size": 13}},
+        "modebar": {"remove": ["sendChartToCloud"]},  # plotly's button would upload the data of a figure
     }
 )
 
@@ -89,9 +90,9 @@ def panels(
     return fig.update_layout(template=TEMPLATE, title_text=title), places
 
 
-def axis_places(names: Sequence[str]) -> dict[str, float]:
+def axis_places(names: Sequence[str], order: Sequence[str] = HIERARCHY) -> dict[str, float]:
     """Return each condition's place on an axis: controls, weight decays, regions, others; a gap between groups."""
-    known = (BASELINES, DECAYS, HIERARCHY)
+    known = (baselines(order), DECAYS, order)
     groups = [[name for name in names if name in group] for group in known]
     groups.append([name for name in names if not any(name in group for group in known)])
     places: dict[str, float] = {}
@@ -108,6 +109,12 @@ def condition_axis(fig: go.Figure, places: Mapping[str, float]) -> go.Figure:
     return fig.update_layout(width=width).update_xaxes(
         tickvals=list(places.values()), ticktext=names, tickangle=0, tickfont={"size": 13}
     )
+
+
+def plot_width(fig: go.Figure, width: int) -> go.Figure:
+    """Give a plot and its margins a width (pixels); the paper stays wide enough for a title, free on the right."""
+    right = RIGHT if fig.layout.margin.r is None else fig.layout.margin.r
+    return fig.update_layout(width=max(width, WIDTH), margin={"r": right + max(WIDTH - width, 0)})
 
 
 def legend_beside(fig: go.Figure, entries: int) -> go.Figure:

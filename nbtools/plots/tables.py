@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_once, check_table
-from nbtools.conditions import CONDITIONS
+from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
 
@@ -57,7 +57,7 @@ def at_epsilon(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     return rows
 
 
-def ordered(names: pd.Series) -> list[str]:
-    """Return the distinct names in the order of `conditions.CONDITIONS`, others after them as they come."""
-    found = list(dict.fromkeys(names.astype(str)))
-    return sorted(found, key=lambda name: CONDITIONS.index(name) if name in CONDITIONS else len(CONDITIONS))
+def ordered(names: pd.Series, order: Sequence[str] = HIERARCHY) -> list[str]:
+    """Return the distinct names in the order of `conditions.conditions_of`, others after them as they come."""
+    found, known = list(dict.fromkeys(names.astype(str))), conditions_of(order)
+    return sorted(found, key=lambda name: known.index(name) if name in known else len(known))

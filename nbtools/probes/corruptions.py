@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
+from nbtools.checks import check_same_classes
 from nbtools.data.images.corruptions import load_corruption
 from nbtools.data.images.sets import ImageSet
 from nbtools.metrics.tables import stacked
 from nbtools.models.networks import Network
 from nbtools.models.read_outs import decided, predict
+from nbtools.processes import Bar
 
 
 def decide_corrupted(
@@ -42,11 +43,12 @@ def decide_corrupted(
     Raises
     ------
     InputError
-        If a corruption lacks an image.
+        If a network is not of the images' classes, or a corruption lacks an image.
     """
+    check_same_classes(clean.classes, *networks.values())
     size, classes = clean.pixels.shape[-1], clean.classes
     parts = []
-    for row in tqdm(list(there.itertuples()), "corruptions", disable=None):
+    for row in Bar(list(there.itertuples()), "corruptions", disable=None):
         images = load_corruption(folder, row.corruption, row.severity, size, classes)
         images = images[images.rows(clean.ids)]
         parts.append(_decide(networks, images).assign(corruption=row.corruption, severity=row.severity))

@@ -13,14 +13,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import VGG19_Weights, vgg19
-from tqdm.auto import tqdm
 
-from nbtools.checks import check_pixels
+from nbtools.checks import check_pixels, check_range
+from nbtools.classifiers import differentiating
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.files import written
 from nbtools.models.networks import PIXEL_MEAN, PIXEL_SD, downloaded, freeze
+from nbtools.processes import Bar
 
 Features = Callable[[Tensor], dict[str, Tensor]]
 
@@ -86,7 +87,7 @@ def vgg19_features(weights: Path | None = None) -> VggFeatures:
         state = load_file(weights) if weights else downloaded(VGG19_Weights.IMAGENET1K_V1)
         layers = {name: value for name, value in state.items() if not name.startswith("classifier.")}
         net.load_state_dict({name.removeprefix("features."): value for name, value in layers.items()})
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, AttributeError, TypeError, SafetensorError) as error:
         raise InputError(
             "VGG-19 cannot be built",
             file=weights,
@@ -103,6 +104,7 @@ def gram(maps: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
 
 
+@differentiating
 def stylise(
     content: Tensor,
     style: Tensor,
@@ -136,7 +138,7 @@ def stylise(
     Raises
     ------
     InputError
-        If shapes differ, pixels leave [0, 1], or the features lack those layers.
+        If shapes differ, pixels leave [0, 1], a number is out of its range, or the features lack those layers.
 
     Notes
     -----
@@ -145,6 +147,9 @@ def stylise(
     """
     check_pixels(content)
     check_pixels(style)
+    check_range("steps", steps, 1, whole=True)
+    check_range("style_weight", style_weight, 0)
+    check_range("learning_rate", learning_rate, 0)
     with torch.no_grad():
         shape, texture = features(content), features(style)
     layers = [name for name in STYLE if name in texture]
@@ -158,7 +163,7 @@ def stylise(
     grams = {name: gram(texture[name]) for name in layers}
     image = content.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([image], learning_rate)
-    for _ in tqdm(range(steps), desc="style transfer", disable=not progress):
+    for _ in Bar(range(steps), desc="style transfer", disable=not progress):
         maps = features(image)
         # Summed over images: each has the gradient it would have alone.
         loss = (maps[CONTENT] - shape[CONTENT]).square().flatten(1).mean(1).sum()
@@ -211,7 +216,8 @@ def make_cue_conflict(
     Raises
     ------
     InputError
-        If classes differ, are not words of letters, or a class has no image; as `stylise`.
+        If classes differ, are not words of letters, a class has no image, or a number is out of its range; as
+        `stylise`.
     """
     if shapes.classes != textures.classes or not all(name.isalpha() for name in shapes.classes):
         raise InputError(
@@ -220,9 +226,11 @@ def make_cue_conflict(
             got=f"{', '.join(shapes.classes)} and {', '.join(textures.classes)}",
             fix="rename the class folders to words, such as truck",
         )
+    check_range("per_pair", per_pair, 1, whole=True)
+    check_range("batch_size", batch_size, 1, whole=True)
     jobs = [job for job in _pairs(shapes, textures, per_pair, seed) if not (folder / job[0]).exists()]
     device = best_device()
-    with tqdm(total=len(jobs), desc="cue-conflict images", unit="image") as bar:
+    with Bar(total=len(jobs), desc="cue-conflict images", unit="image") as bar:
         for start in range(0, len(jobs), batch_size):
             names, rows, style_rows = zip(*jobs[start : start + batch_size], strict=True)
             content = to_float(shapes.pixels[list(rows)].to(device))

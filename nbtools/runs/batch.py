@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from nbtools.errors import Helped, InputError, Interrupted
-from nbtools.files import locked
+from nbtools.files import locked, make_folder
 from nbtools.processes import on_sigterm, place
 from nbtools.runs import folders
 
 EXECUTED = "notebook.ipynb"  # in the run's folder
+_TOLD = (InputError.__name__, Interrupted.__name__)  # their words are enough; the executed notebook keeps the rest
 
 
 def run_notebook(notebook: str, texts: dict[str, str]) -> int:
@@ -40,14 +42,16 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
         return 0
     if place().rank > 0:  # it trains beside the first process, whose notebook is kept
         return _execute(notebook, parameters, None)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder / EXECUTED):  # another process at this run may be the same job, started again: wait for it
         if _finished_before(folder):
             return 0
-        print(f"running {notebook} into {folder}", flush=True)
+        print(f"running {notebook} into {folder}\n", end="", flush=True)  # one write: other runs print beside it
         status = _execute(notebook, parameters, folder / EXECUTED)
         if status:
             (folder / folders.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished
+            with suppress(InputError), locked(folder, 0):  # removes the lock that the killed kernel left behind
+                pass
             print(f"the notebook as far as it went: {folder / EXECUTED}", file=sys.stderr)
             return status
     if not (folder / folders.RECORD).exists():
@@ -63,7 +67,7 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
 
 def _finished_before(folder: Path) -> bool:
     if finished := folders.stale(folder) == []:
-        print(f"finished before: {folder}")
+        print(f"finished before: {folder}\n", end="")
     return finished
 
 
@@ -72,6 +76,7 @@ def _execute(notebook: str, parameters: folders.Parameters, output: Path | None)
     # papermill imports slowly; skipping what is finished should not wait for it
     import papermill
     import psutil
+    from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -89,6 +94,7 @@ def _execute(notebook: str, parameters: folders.Parameters, output: Path | None)
                 str(folders.NOTEBOOKS / f"{notebook}.ipynb"),
                 str(output) if output else None,
                 parameters=parameters,
+                kernel_name=NATIVE_KERNEL_NAME,  # this environment's, in whichever the notebook was saved
                 cwd=str(folders.NOTEBOOKS),
                 progress_bar=sys.stderr.isatty(),
                 config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # ipykernel warns of plain TCP
@@ -99,6 +105,6 @@ def _execute(notebook: str, parameters: folders.Parameters, output: Path | None)
         name = getattr(error, "ename", "")
         if name == Helped.__name__:
             return 0
-        print(error, file=sys.stderr)
+        print(f"error: {getattr(error, 'evalue', '')}" if name in _TOLD else error, file=sys.stderr)
         return Interrupted.STATUS if told or name == Interrupted.__name__ else 1
     return 0

@@ -8,14 +8,14 @@ From `start` to `Run.finish` one process holds it; another one waits a while, th
 
 from __future__ import annotations
 
-import ast
+import atexit
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -23,24 +23,21 @@ from typing import Any
 
 import pandas as pd
 
-from nbtools.checks import reading
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
-from nbtools.files import locked, read_table, write_text, written
+from nbtools.files import locked, make_folder, read_table, write_text, written
 from nbtools.processes import place
 from nbtools.runs.figures import page
-from nbtools.runs.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings, unchanged
+from nbtools.runs.lineage import Asked, before, command
+from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
+from nbtools.runs.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings
+from nbtools.runs.records import RECORD, finished_record, read_record, stale
 
 NOTEBOOKS = PROJECT / "notebooks"
-RECORD = "run.json"
 CHECKPOINT = "checkpoint.safetensors"
+_DEMO = "\n            (make study makes all that the notebooks ask for as they stand)"
 PATIENCE = 60.0  # seconds to wait for another process at work on the same run
 _HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
-_NUMBER = (int, float)
-# What a record must hold; the rest of it is for readers.
-_KINDS: dict[str, Any] = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": _NUMBER, "finished": str}
-
-Parameters = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,10 +76,12 @@ class Run:
 
     def upstream(self, notebook: str, **parameters: Any) -> Run:
         """Find the finished run this one builds on, in the same study unless another is named; note it as input."""
-        found = find(notebook, **{"study": self.parameters["study"], **parameters})
+        return self._use(find(notebook, **{"study": self.parameters["study"], **parameters}))
+
+    def _use(self, found: Run) -> Run:
         print(f"using {short(found.folder)}")
         if changed := stale(found.folder):
-            print(f"note: {', '.join(changed)} changed since that ran: run {notebook} again, then this")
+            print(f"note: {', '.join(changed)} changed since that ran: run {found.notebook} again, then this")
         self.reads(*sorted(f for f in found.folder.iterdir() if f.suffix in (".parquet", ".safetensors")))
         return found
 
@@ -91,13 +90,16 @@ class Run:
 
         Their keys are the listed values, tuples of them where several parameters have lists.
         """
-        listed = [name for name, value in parameters.items() if isinstance(value, list)]
-        found: dict[Any, Run] = {}
-        for values in product(*(parameters[name] for name in listed)):
-            run = self.upstream(notebook, **{**parameters, **dict(zip(listed, values, strict=True))})
-            key = tuple(run.parameters[name] for name in listed)
-            found[key[0] if len(key) == 1 else key] = run
-        return found
+        asked = {"study": self.parameters["study"], **parameters}
+        listed = [name for name, value in asked.items() if isinstance(value, list)]
+        combined = product(*(asked[name] for name in listed))
+        every = [{**asked, **dict(zip(listed, values, strict=True))} for values in combined]
+        found = [_found(notebook, each) for each in every]
+        if absent := [(notebook, each) for each, run in zip(every, found, strict=True) if run is None]:
+            raise _missing(absent)
+        runs = [self._use(run) for run in found if run]
+        keys = [tuple(run.parameters[name] for name in listed) for run in runs]
+        return {key[0] if len(key) == 1 else key: run for key, run in zip(keys, runs, strict=True)}
 
     def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
         """Write tables and figures by their names, but for None; a finished run keeps those it has."""
@@ -175,7 +177,7 @@ class Run:
                 self.checkpoint.unlink()
 
 
-def start(notebook: str, values: Mapping[str, Any]) -> Run:
+def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     """Open the run of a notebook with the parameters it has now.
 
     Parameters
@@ -183,7 +185,8 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
     notebook : str
         Name without ``.ipynb``.
     values : mapping
-        Holds the notebook's parameters by name: ``globals()`` in the notebook itself.
+        Holds the notebook's parameters by name: ``globals()`` in the notebook itself. They are put back as what they
+        are: where papermill wrote ``epsilons = 4``, that is the text ``"4"`` from here on.
 
     Returns
     -------
@@ -197,11 +200,12 @@ def start(notebook: str, values: Mapping[str, Any]) -> Run:
         If a parameter cannot have its value, or another process is still at work on this run after `PATIENCE`.
     """
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
+    values.update(parameters)
     folder = run_folder(notebook, parameters)
-    folder.mkdir(parents=True, exist_ok=True)
     changed = stale(folder)
     if changed != []:
         _hold(folder)
+        make_folder(folder)
         changed = stale(folder)  # another process may have finished it meanwhile
     if changed == []:
         _release(folder)
@@ -220,7 +224,9 @@ def _hold(folder: Path) -> None:
     """Hold a run until it is finished, or this process ends; processes that train together share the first one's."""
     if folder not in _HELD and place().rank == 0:
         lock = ExitStack()
+        atexit.register(lock.close)
         lock.enter_context(locked(folder, PATIENCE))
+        lock.callback(_remove_if_empty, folder)  # a run that was refused before it had saved anything leaves nothing
         _HELD[folder] = lock
 
 
@@ -228,48 +234,9 @@ def _release(folder: Path) -> None:
     _HELD.pop(folder, ExitStack()).close()
 
 
-def stale(folder: Path) -> list[str] | None:
-    """Return which inputs of a finished run have changed (none: an empty list), or None if it is not finished."""
-    record = read_record(folder)
-    if record is None:
-        return None
-    return [name for name, then in record["inputs"].items() if not unchanged(name, then)]
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return a finished run's record, or None if the run is not finished.
-
-    Raises
-    ------
-    InputError
-        If the record is damaged.
-    """
-    file = folder / RECORD
-    if not file.exists():
-        return None
-    kinds = (OSError, ValueError, LookupError, TypeError, RecursionError)
-    expected = "the JSON this project wrote"
-    with reading("a run's record is damaged", *kinds, file=file, expected=expected, fix="delete it"):
-        record = json.loads(file.read_text(encoding="utf-8"))
-        wrong = [name for name, kind in _KINDS.items() if not isinstance(record[name], kind)]
-        wrong += [] if wrong else [name for name, then in record["inputs"].items() if not isinstance(then, dict)]
-        if wrong:
-            raise ValueError(f"{wrong[0]} is of another kind")
-        return record
-
-
-def finished_record(folder: Path) -> dict[str, Any]:
-    """Return a finished run's record; raise `InputError` if the run is not finished, or the record damaged."""
-    record = read_record(folder)
-    if record is None:
-        raise InputError(
-            "this is no finished run",
-            file=folder,
-            expected=f"a run's folder with {RECORD}",
-            got="no such file",
-            fix="name a folder below runs/<study>/<notebook>/",
-        )
-    return record
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def defaults(notebook: str) -> Parameters:
@@ -281,15 +248,8 @@ def defaults(notebook: str) -> Parameters:
         If there is no such notebook or no such cell.
     """
     file = _notebook_file(notebook)
-    if file.exists():
-        for cell in json.loads(file.read_text())["cells"]:
-            if "parameters" in cell["metadata"].get("tags", []):
-                statements = ast.parse("".join(cell["source"])).body
-                return {
-                    node.target.id: ast.literal_eval(node.value)
-                    for node in statements
-                    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
-                }
+    if file.exists() and (found := defaults_in(file)) is not None:
+        return found
     raise InputError(
         f"no notebook {notebook!r} with parameters",
         file=file,
@@ -300,30 +260,18 @@ def defaults(notebook: str) -> Parameters:
 
 
 def typed(notebook: str, values: Mapping[str, Any]) -> Parameters:
-    """Read parameters as the types of their defaults: ``1``, ``1.0`` and ``"1"`` are one α, whoever wrote them.
+    """Read parameters as the types of their defaults, whoever wrote them.
 
     Raises
     ------
     InputError
-        If a parameter does not exist or cannot have that value.
+        If a parameter does not exist or cannot have that value (`parameters.as_defaults`).
     """
     default = defaults(notebook)
     if unknown := ", ".join(sorted(values.keys() - default.keys())):
         expected, fix = ", ".join(default), "check the spelling"
         raise InputError(f"{notebook} has no parameter {unknown}", expected=expected, got=unknown, fix=fix)
-    parameters = {}
-    for name, value in values.items():
-        kind = type(default[name])
-        try:
-            parameters[name] = {"True": True, "False": False}[str(value)] if kind is bool else kind(str(value))
-        except (ValueError, KeyError) as error:
-            raise InputError(
-                f"{name} cannot be {value!r}",
-                expected=f"{kind.__name__}, such as {default[name]!r}",
-                got=repr(value),
-                fix="correct the value",
-            ) from error
-    return parameters
+    return as_defaults(default, values)
 
 
 def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
@@ -342,7 +290,10 @@ def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
 
 
 def collect(notebook: str, study: str) -> pd.DataFrame:
-    """Return all finished runs of a notebook in a study: one row each, its parameters as columns, and its folder."""
+    """Return all finished runs of a notebook in a study: one row each, its parameters as columns, and its folder.
+
+    ``finished`` is an instant, in UTC: records say it in the time zone of the machine that ran.
+    """
     rows = []
     for file in sorted((home() / "runs" / study_name(study) / notebook).glob(f"*/{RECORD}")):
         record = read_record(file.parent)
@@ -350,7 +301,8 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
             noted = {name: record[name] for name in ("seconds", "finished")}
             rows.append({**record["parameters"], **noted, "folder": str(file.parent)})
     # the columns are there even where no run is
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*defaults(notebook), "seconds", "finished", "folder"])
+    found = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*defaults(notebook), "seconds", "finished", "folder"])
+    return found.assign(finished=pd.to_datetime(found["finished"], utc=True, format="ISO8601"))
 
 
 def prefer_defaults(runs: pd.DataFrame, notebook: str, by: tuple[str, ...]) -> pd.DataFrame:
@@ -373,27 +325,58 @@ def find(notebook: str, study: str, **parameters: Any) -> Run:
     InputError
         If there is none, or the choice is not clear.
     """
+    asked = {"study": study, **parameters}
+    if run := _found(notebook, asked):
+        return run
+    raise _missing([(notebook, asked)])
+
+
+def _found(notebook: str, parameters: Parameters) -> Run | None:
+    """Return the finished run with these parameters, ``study`` among them; None if there is none."""
     asked = typed(notebook, parameters)
-    usual = run_folder(notebook, {"study": study, **asked})
+    usual = run_folder(notebook, asked)
     if record := read_record(usual):  # at once: among thousands of runs, a notebook asks for many
         return Run(notebook, record["parameters"], usual, finished=True)
+    study = asked.pop("study")
     runs = collect(notebook, study)
     for name, value in asked.items():
         runs = runs[runs[name] == value] if len(runs) else runs
-    runs = prefer_defaults(runs, notebook, tuple(parameters))
-    if len(runs) != 1:
-        flags = " ".join(f"-p {name} {value}" for name, value in {"study": study, **parameters}.items())
+    runs = prefer_defaults(runs, notebook, tuple(asked))
+    if len(runs) > 1:
         raise InputError(
-            f"{notebook} has {len(runs) or 'no'} finished runs with {parameters}",
+            f"{notebook} has {len(runs)} finished runs with {parameters}",
             file=home() / "runs" / study_name(study) / notebook,
             expected="one finished run",
-            got=", ".join(Path(folder).name for folder in runs.get("folder", [])) or "none",
-            fix=f"run it: python -m nbtools run notebooks/{notebook}.ipynb {flags}, or the whole study: make demo"
-            if not len(runs)
-            else "name the parameters they differ in, or delete the folders you do not want",
+            got=", ".join(Path(folder).name for folder in runs["folder"]),
+            fix="name the parameters they differ in, or delete the folders you do not want",
         )
+    if runs.empty:
+        return None
     folder = Path(runs["folder"].iloc[0])
     return Run(notebook, finished_record(folder)["parameters"], folder, finished=True)
+
+
+def _missing(wanted: list[Asked]) -> InputError:
+    """Say which runs are missing, with the command that makes them and what they build on."""
+    notebook, study = wanted[0][0], wanted[0][1]["study"]
+    names = [", ".join(f"{name} {value}" for name, value in asked.items()) for _, asked in wanted]
+    return InputError(
+        f"{notebook} has no finished runs with these parameters",
+        file=home() / "runs" / study_name(study) / notebook,
+        expected="\n            ".join(names),
+        got="none",
+        fix=" &&\n            ".join(_commands(wanted)) + _DEMO * (study == "demo"),
+    )
+
+
+def _commands(wanted: list[Asked]) -> list[str]:
+    """Return the commands that make missing runs, in their order: first what they build on and is missing, too."""
+    commands: dict[str, None] = {}
+    for notebook, asked in wanted:
+        upstream = before(notebook, {**defaults(notebook), **asked})
+        absent = [(name, values) for name, values in upstream if _found(name, values) is None]
+        commands |= dict.fromkeys([*_commands(absent), command(notebook, asked)])
+    return list(commands)
 
 
 def _notebook_file(notebook: str) -> Path:

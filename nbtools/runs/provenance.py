@@ -146,7 +146,7 @@ def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
 
 def _code_cells(file: Path) -> list[str]:
     """Return the code cells of a notebook, but for its parameters and the one that installs the project."""
-    cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+    cells = [cell for cell in json.loads(file.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     others = {"parameters", "install"}
     return ["".join(cell["source"]) for cell in cells if others.isdisjoint(cell["metadata"].get("tags", []))]
 
@@ -191,7 +191,8 @@ def _git() -> dict[str, Any] | None:
 
 
 def _ask(*command: str) -> str:
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+    asked = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", check=True)
+    return asked.stdout.strip()
 
 
 def _device() -> str:
@@ -204,7 +205,7 @@ def _device() -> str:
 def _processor() -> str:
     """Name the processor: on Linux, `platform` knows its family alone."""
     file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(iter(names), platform.processor() or platform.machine())
 

@@ -42,7 +42,7 @@ def load_checkpoint(file: Path, config: dict[str, Any]) -> tuple[State, dict[str
     file : Path
         The checkpoint.
     config : dict
-        The configuration of the training that wants to go on from it.
+        `made_with` of the training that wants to go on from it.
 
     Raises
     ------
@@ -71,6 +71,11 @@ def load_checkpoint(file: Path, config: dict[str, Any]) -> tuple[State, dict[str
             fix="delete the file to start anew, or train with the configuration it was made with",
         )
     return state, note
+
+
+def made_with(model: nn.Module, config: Any) -> dict[str, Any]:
+    """Return what a checkpoint and a training must agree on: settings, and what the network is, its classes too."""
+    return {**getattr(model, "config", {}), **asdict(config)}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -170,7 +175,7 @@ class Keeper:
 
     def __init__(self, file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fabric: Any, config: Any):
         self.file, self.model, self.optimizer, self.fabric = file, model, optimizer, fabric
-        self.config = asdict(config)
+        self.config = made_with(model, config)
         self.asked, self.saved = False, time.monotonic()
 
     def ask(self) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nbtools.checks import check_same_classes
 from nbtools.conditions import Condition
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, take
@@ -247,10 +248,11 @@ def train_guided(
     Raises
     ------
     InputError
-        If α is out of range, an image has no label, the neural head does not fit the guide, the best epoch is to be
-        kept but there is no guide to judge it by, training diverges, or the checkpoint was made with another
-        configuration.
+        If images and network are not of the same classes, α is out of range, an image has no label, the neural head
+        does not fit the guide, the best epoch is to be kept but there is no guide to judge it by, training diverges,
+        or the checkpoint was made with another configuration.
     """
+    check_same_classes(images.classes, model)
     if guide is None and config.keep == "best":
         raise InputError(
             "without a guide no epoch is the best",

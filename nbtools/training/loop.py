@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,15 +16,14 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, check_range
 from nbtools.data.images.views import Augmentation, draw_boxes
 from nbtools.devices import launch, make_fabric, memory_advice, share_statistics
 from nbtools.errors import Helped, InputError
 from nbtools.models.networks import freeze
-from nbtools.processes import on_sigterm, place
-from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoint
+from nbtools.processes import Bar, on_sigterm, place
+from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoint, made_with
 
 Batch = tuple[Tensor, ...]
 MakeBatch = Callable[[Tensor, Tensor], Batch]  # (rows, boxes) of the views → what the objective takes
@@ -40,7 +39,13 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained; every field is recorded with the run."""
+    """How a network is trained; every field is recorded with the run.
+
+    Raises
+    ------
+    InputError
+        If there is no such schedule, optimiser or epoch to keep, or a number is outside its range.
+    """
 
     epochs: int
     batch_size: int  # over all devices; the last, incomplete batch of an epoch is left out
@@ -56,6 +61,15 @@ class TrainConfig:
     devices: int = 1  # of each node
     accumulate: int = 1  # parts a device's share of a batch is cut into, where memory does not hold it whole
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("unknown schedule", self.schedule, get_args(Schedule))
+        check_choice("unknown optimiser", self.optimizer, get_args(Optimizer))
+        check_choice("no such epoch can be kept", self.keep, get_args(Keep))
+        for name in ("epochs", "batch_size", "devices", "accumulate"):
+            check_range(name, getattr(self, name), 1)
+        for name in ("lr", "momentum", "weight_decay", "seed"):
+            check_range(name, getattr(self, name), 0)
 
 
 WARMUP = 0.15  # share of a one-cycle schedule spent rising
@@ -110,19 +124,13 @@ def fit(
     Raises
     ------
     InputError
-        If there is no epoch to train or keep, a split has no rows, a batch has fewer images than there are parts of it,
+        If a split has no rows, a batch has fewer images than there are parts of it,
         the loss is not finite, memory runs out, or the checkpoint is not one of this training.
     Interrupted
         If the system asked the process to end; the last step is kept.
     Helped
         In every process but the first of those that torchrun or srun started together.
     """
-    check_choice("unknown schedule", config.schedule, get_args(Schedule))  # once, not at every step
-    check_choice("no such epoch can be kept", config.keep, get_args(Keep))
-    if config.epochs < 1:
-        raise InputError(
-            "a training without an epoch", expected="epochs of 1 or more", got=config.epochs, fix="raise it"
-        )
     if not (len(splits["train"]) and len(splits["validation"])):
         raise InputError(
             "a split is empty",
@@ -140,7 +148,7 @@ def fit(
             _loop({}, *work)
         if here.rank > 0:
             raise Helped
-        state, note = load_checkpoint(file, asdict(config))
+        state, note = load_checkpoint(file, made_with(objective.model, config))
     objective.model.load_state_dict(state["kept"] if config.keep == "best" else state["last"])
     freeze(objective.model.cpu())
     return pd.DataFrame(note["history"])
@@ -230,7 +238,7 @@ def _train_epoch(
     config: TrainConfig,
     state: Progress,
     keeper: Keeper,
-    bar: tqdm,
+    bar: Bar,
 ) -> None:
     module.train()
     n_steps = _n_steps(rows, config)
@@ -263,7 +271,6 @@ def _rate(config: TrainConfig, epoch: int, step: int, n_steps: int) -> float:
 
 
 def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:
-    check_choice("unknown optimiser", config.optimizer, get_args(Optimizer))
     weights = objective.parameters()
     if config.optimizer == "adam":
         return torch.optim.Adam(weights, config.lr, weight_decay=config.weight_decay, fused=True)
@@ -276,10 +283,10 @@ def _n_steps(rows: Tensor, config: TrainConfig) -> int:
 
 def _check_parts(splits: dict[str, np.ndarray], config: TrainConfig, n_processes: int) -> None:
     batch, parts = min(config.batch_size, len(splits["train"])), config.accumulate * n_processes
-    if config.accumulate < 1 or batch < parts or len(splits["validation"]) < n_processes:
+    if batch < parts or len(splits["validation"]) < n_processes:
         raise InputError(
             "a batch cannot be cut into these parts",
-            expected="accumulate of 1 or more, and an image for each part on each device",
+            expected="an image for each part on each device",
             got=f"{batch} images in a batch, {len(splits['validation'])} to validate on, "
             f"accumulate = {config.accumulate}, {n_processes} devices",
             fix="lower accumulate or devices, or raise batch_size",
@@ -311,9 +318,9 @@ def _evaluate(fabric: Any, module: nn.Module, make_batch: MakeBatch, rows: Tenso
     return meter.means(fabric)
 
 
-def _progress(rows: Tensor, config: TrainConfig, state: Progress, fabric: Any) -> tqdm:
+def _progress(rows: Tensor, config: TrainConfig, state: Progress, fabric: Any) -> Bar:
     n_steps = _n_steps(rows, config)
-    return tqdm(
+    return Bar(
         total=config.epochs * n_steps,
         initial=state.epoch * n_steps + state.step,
         desc="training",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nbtools.checks import check_choice, check_eval
+from nbtools.checks import check_choice, check_eval, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, draw_boxes
 from nbtools.devices import best_device
@@ -82,8 +82,10 @@ def cloud_responses(of: Guide | GuidedNet, images: ImageSet, size: int, batch_si
     Raises
     ------
     InputError
-        If a network is in training mode.
+        If a network is in training mode, or not of the images' classes.
     """
+    check_range("batch_size", batch_size, 1)
+    check_same_classes(images.classes, of)
     device = best_device()
     here = of.to(device)
     if isinstance(here, GuidedNet):
@@ -187,13 +189,14 @@ def train_manifold_guided(
 def _check_training(
     model: GuidedNet, images: ImageSet, manifolds: CategoryManifolds, weights: Weights, config: TrainConfig, form: Form
 ) -> None:
-    sizes = len(images.classes), model.config["n_classes"], model.config["n_components"]
+    check_same_classes(images.classes, model)
+    sizes = len(images.classes), model.config["n_components"]
     k, d = manifolds.centres.shape
-    if sizes != (k, k, d) or (images.labels < 0).any():
+    if sizes != (k, d) or (images.labels < 0).any():
         raise InputError(
             "images, network and manifolds do not fit",
-            expected=f"labelled images of {k} classes, a network of {k} classes and {d} components",
-            got="{} classes, a network of {} classes and {} components, ".format(*sizes)
+            expected=f"labelled images of {k} classes, a network of {d} components",
+            got="{} classes, a network of {} components, ".format(*sizes)
             + f"{int((images.labels < 0).sum())} images without a label",
             fix="build the network for these images and with the predictor's n_components",
         )

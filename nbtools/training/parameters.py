@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -66,22 +66,24 @@ def guide_of(
     return make_guide(condition, predictor, images, target_scale, seed)
 
 
-def new_network(parameters: Mapping[str, Any], n_classes: int, n_components: int) -> GuidedNet:
+def new_network(parameters: Mapping[str, Any], classes: Sequence[str], n_components: int) -> GuidedNet:
     """Build the network that a notebook's parameters describe, with the weights it starts from.
 
     Parameters
     ----------
     parameters : mapping
         ``seed``, ``architecture``, ``guided_readout``, ``imagenet_weights``.
-    n_classes, n_components : int
-        Outputs of its two heads; without components it has no neural head.
+    classes : sequence of str
+        Those of the images it is to be trained on.
+    n_components : int
+        Outputs of its neural head; without any it has none.
 
     Raises
     ------
     InputError
         If there is no such architecture or read-out, or none of torchvision's weights for it.
     """
-    named = parameters["architecture"], n_classes, n_components, parameters["guided_readout"]
+    named = parameters["architecture"], classes, n_components, parameters["guided_readout"]
     network = build(GuidedNet, parameters["seed"], *named)
     if parameters["imagenet_weights"]:
         load_imagenet_weights(network.backbone)

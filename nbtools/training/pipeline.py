@@ -131,7 +131,7 @@ def train_network(
         )
     guide = guide_of(chosen, predictor, images, target_scale, config.seed) if chosen.roi and predictor else None
     n_components = len(guide.mean) if guide else 0
-    network = build(GuidedNet, config.seed, architecture, len(images.classes), n_components)
+    network = build(GuidedNet, config.seed, architecture, images.classes, n_components)
     splits = split_rows(len(images), validation_fraction)
     config = replace(config, weight_decay=chosen.weight_decay or config.weight_decay)
     return network, train_guided(network, images, guide, alpha, splits, config, checkpoint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
@@ -14,6 +14,7 @@ import ipywidgets as w
 from torch import nn
 
 from nbtools.attacks.table import ATTACKS
+from nbtools.conditions import HIERARCHY
 from nbtools.data.images.own import check_size, read_image
 from nbtools.data.images.sets import ImageSet
 from nbtools.devices import best_device
@@ -47,6 +48,8 @@ class AttackExplorer(Explorer):
         To choose from.
     origin : Origin
         Where both come from, for the code that makes the same picture.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         `Study.title`, shown in the figure.
     levels : tuple of float
@@ -66,6 +69,7 @@ class AttackExplorer(Explorer):
         images: ImageSet,
         *,
         origin: Origin,
+        order: Sequence[str] = HIERARCHY,
         title: str,
         levels: tuple[float, ...] = LEVELS,
         attack: str = "LinfPGD",
@@ -78,7 +82,7 @@ class AttackExplorer(Explorer):
         middle = levels[len(levels) // 2]
         self.choice = Choice(str(images.ids[0]), tuple(networks)[:2], attack, steps, level=middle, seed=seed)
         self.bench.check(self.choice)
-        self._origin, self._title = origin, title
+        self._origin, self._order, self._title = origin, order, title
         self._shown = self.choice
         self._working: Choice | None = None
         self._background = Background(_running_loop())
@@ -213,18 +217,17 @@ class AttackExplorer(Explorer):
         choice, seen = self.choice, view(self.bench, self.choice)
         title = escape(f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})")
         if self.bars.children and choice.same_attacks(self._shown):  # ε alone has moved
-            (bars,), (path,) = self.bars.children, self.path.children
-            with bars.batch_update():
-                move_bars(bars, seen.bars, seen.path, seen.level, title=title)
+            bars, path = (box.children[0].drawn for box in (self.bars, self.path))
+            move_bars(bars, seen.bars, seen.path, seen.level, title=title)
             mark_level(path, seen.path, seen.level)
         else:
             unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
             path_title = f"Decision path ({self._title})"
-            fill(self.bars, class_bars(seen.bars, seen.path, seen.level, title=title))
-            fill(
-                self.path,
-                decision_path(seen.path, seen.level, x_title=f"attack budget ε ({unit})", title=path_title),
-            )
+            x_title = f"attack budget ε ({unit})"
+            bars = class_bars(seen.bars, seen.path, seen.level, order=self._order, title=title)
+            path = decision_path(seen.path, seen.level, x_title=x_title, order=self._order, title=path_title)
+        fill(self.bars, bars)
+        fill(self.path, path)
         self.pictures.value = attack_html.pictures(seen)
         self.outbox.code = as_code(self.bench, choice, self._origin)
         self.outbox.state = save_state(self.bench, choice)

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbtools.attacks.interface import perturb
+from nbtools.attacks.interface import attacked
 from nbtools.attacks.table import ATTACKS
-from nbtools.attacks.targeted import perturb_towards
+from nbtools.attacks.targeted import Towards
+from nbtools.checks import check_same_classes
+from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
 
@@ -77,6 +79,8 @@ class AttackPath:
         The class the attack moves away from: the image's own, or what the network says where it has none.
     target : int or None
         The class the attack pushes towards.
+    ended : bool
+        Whether the attack came to its end: only then a picture it did not turn says something.
     """
 
     levels: tuple[float, ...]
@@ -85,6 +89,7 @@ class AttackPath:
     probabilities: Tensor
     label: int
     target: int | None = None
+    ended: bool = True
 
     @property
     def predictions(self) -> Tensor:
@@ -95,6 +100,11 @@ class AttackPath:
     def reached(self) -> Tensor:
         """Whether the attack has what it wants at every ε, bool (n_levels,)."""
         return self.predictions != self.label if self.target is None else self.predictions == self.target
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether there is an answer at every ε, bool (n_levels,): the clean image, a find, or an attack that ended."""
+        return self.reached | self.ended | (torch.tensor(self.levels) == 0)
 
     @property
     def flip(self) -> float | None:
@@ -124,8 +134,7 @@ def radius(level: float, attack: str, n_values: int) -> float:
 
 def attack_path(
     model: nn.Module,
-    x: Tensor,
-    label: int,
+    image: ImageSet,
     *,
     levels: tuple[float, ...] = LEVELS,
     attack: str = "LinfPGD",
@@ -140,10 +149,8 @@ def attack_path(
     ----------
     model : nn.Module
         In eval mode; maps pixels in [0, 1] to logits.
-    x : Tensor
-        The image, in [0, 1], shape (3, height, width).
-    label : int
-        Its class; negative if it has none.
+    image : ImageSet
+        One, of the network's classes; it may be without a label.
     levels : tuple of float
         ε in 1/255, ascending, without 0.
     attack, steps, seed
@@ -156,20 +163,20 @@ def attack_path(
     Raises
     ------
     InputError
-        As `attacks.perturb`.
+        If the image is not of the network's classes, and as `attacks.perturb`.
     """
-    watched = _watched(model, tick)
-    image = x[None]
-    own = torch.tensor([label if label >= 0 else int(_logits(watched, image).argmax())], device=x.device)
-    radii = [radius(level, attack, x.numel()) for level in levels]
-    if target is None:
-        points = perturb(watched, image, own, radii, attack=attack, steps=steps, seed=seed)
-    else:
-        points = perturb_towards(watched, image, target, radii, attack=attack, steps=steps, seed=seed)
-    pixels = torch.cat([image, points[:, 0].detach()])
+    check_same_classes(image.classes, model)
+    watched = Classifier(_watched(model, tick))
+    x = to_float(image.pixels)
+    own = torch.where(image.labels < 0, logits_of(watched, x).argmax(1), image.labels)
+    radii = [radius(level, attack, x[0].numel()) for level in levels]
+    fooled, about = (watched, own) if target is None else (Towards(watched, target), torch.zeros_like(own))
+    found = attacked(fooled, x, about, radii, attack, steps, seed=seed)
+    pixels = torch.cat([x, found.points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
-    logits = torch.cat([_logits(watched, point[None]) for point in pixels])
-    return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), logits.softmax(1).cpu(), int(own), target)
+    logits = torch.cat([logits_of(watched, point[None]) for point in pixels])
+    said, ended = logits.softmax(1).cpu(), bool(found.ended)
+    return AttackPath((0.0, *levels), (0.0, *radii), pixels.cpu(), said, int(own), target, ended)
 
 
 def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:
@@ -177,11 +184,6 @@ def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:
     watched = nn.Sequential(model).train(model.training)
     watched.register_forward_pre_hook(lambda *_: tick())
     return watched
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    return model(x)
 
 
 @dataclass
@@ -196,12 +198,20 @@ class Bench:
         Labelled or not.
     levels : tuple of float
         ε in 1/255, ascending, without 0.
+
+    Raises
+    ------
+    InputError
+        If a network is not of the images' classes.
     """
 
     networks: Mapping[str, nn.Module]
     images: ImageSet
     levels: tuple[float, ...] = LEVELS
     _paths: OrderedDict[Choice, AttackPath] = field(default_factory=OrderedDict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_same_classes(self.images.classes, *self.networks.values())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -237,6 +247,9 @@ class Bench:
         fit = 1 <= len(choice.networks) <= 2 and len(set(choice.networks)) == len(choice.networks)
         if not fit or not set(choice.networks) <= set(self.networks):
             _refuse("networks", f"one or two of {', '.join(self.networks)}", choice.networks)
+        own = self.image(choice.image)[1]
+        if choice.target and own >= 0 and choice.target == self.classes[own]:
+            _refuse("target", f"another class than {choice.target}, which the image is", choice.target)
         if not 1 <= choice.steps <= 1000:
             _refuse("steps", "1 to 1000", choice.steps)
 
@@ -256,12 +269,11 @@ class Bench:
         """
         self.check(choice)
         model = self.networks[network]
-        pixels, label = self.image(choice.image)
+        image = self.images[self.images.rows(np.array([choice.image]))]
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._paths[_key(choice, network)] = attack_path(
             model,
-            to_float(pixels.to(device)),
-            label,
+            image.to(device),
             levels=self.levels,
             attack=choice.attack,
             steps=choice.steps,

@@ -82,7 +82,7 @@ def view(bench: Bench, choice: Choice) -> View:
         level=choice.level,
         bars=_bars(paths, choice.level, bench.classes),
         label=bench.classes[label] if label >= 0 else "",
-        panels=tuple(_panel(name, path, choice.level, bench.classes) for name, path in paths.items()),
+        panels=tuple(_panel(name, path, choice, bench.classes) for name, path in paths.items()),
         path=decision_table(paths, bench.classes, image=choice.image),
     )
 
@@ -112,7 +112,8 @@ def decision_table(paths: Mapping[str, AttackPath], classes: tuple[str, ...], *,
         One row per condition × ε: ``condition``, ``image_id``, ``level`` (ε in 1/255; RMS for L2), ``epsilon``
         (pixel units, in the attack's norm), ``label``, ``probability`` (of the label), ``rival`` (the target; else
         the class the network turns to, or, where it never does, the second most probable at the largest ε),
-        ``rival_probability``, ``prediction`` and ``reached`` (whether the attack has what it wants).
+        ``rival_probability``, ``prediction``, ``reached`` (whether the attack has what it wants) and ``converged``
+        (False where it has not, and did not come to its end: no answer).
     """
     tables = []
     for name, path in paths.items():
@@ -128,6 +129,7 @@ def decision_table(paths: Mapping[str, AttackPath], classes: tuple[str, ...], *,
             "rival_probability": path.probabilities[:, rival].numpy(),
             "prediction": [classes[index] for index in path.predictions],
             "reached": path.reached.numpy(),
+            "converged": path.converged.numpy(),
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
@@ -142,8 +144,8 @@ def _rival(path: AttackPath) -> int:
     return int(others[at].argmax())
 
 
-def _panel(network: str, path: AttackPath, level: float, classes: tuple[str, ...]) -> Panel:
-    at = path.levels.index(level)
+def _panel(network: str, path: AttackPath, choice: Choice, classes: tuple[str, ...]) -> Panel:
+    at = path.levels.index(choice.level)
     change = path.pixels[at] - path.pixels[0]
     largest = float(change.abs().max())
     amplify = min(0.5 / largest, MAX_AMPLIFY) if largest else 1.0
@@ -154,7 +156,7 @@ def _panel(network: str, path: AttackPath, level: float, classes: tuple[str, ...
         difference=_uint8(0.5 + amplify * change),
         amplify=amplify,
         verdict=_verdict(path, at, classes),
-        flip=_flip(path, classes),
+        flip=_flip(path, classes, ATTACKS[choice.attack].least),
     )
 
 
@@ -168,14 +170,17 @@ def _verdict(path: AttackPath, at: int, classes: tuple[str, ...]) -> str:
     if path.target is None and at and path.reached[0]:
         return f"{says} ({sure}): wrong from the start, so not attacked"
     if not path.reached[at]:
-        return f"still {says} ({sure})" if at else f"{says} ({sure})"
+        unsure = "" if path.converged[at] else ", but the attack did not converge"
+        return f"still {says} ({sure}){unsure}" if at else f"{says} ({sure})"
     if path.target is not None:
         return f"{says} ({sure}): the target"
     return f"{classes[path.label]} → {says} ({sure})" if at else f"{says} ({sure}), but it is {classes[path.label]}"
 
 
-def _flip(path: AttackPath, classes: tuple[str, ...]) -> str:
+def _flip(path: AttackPath, classes: tuple[str, ...], least_steps: int) -> str:
     goal = f"to {classes[path.target]}" if path.target is not None else f"away from {classes[path.label]}"
+    if path.flip is None and not path.ended:
+        return f"no answer: the attack did not converge; give it {least_steps} steps or more"
     if path.flip is None:
         return f"not moved {goal} up to ε = {path.levels[-1]:g}/255"
     if path.flip == 0:

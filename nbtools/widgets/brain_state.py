@@ -90,12 +90,15 @@ def describe(volume: RegionVolume, tables: BrainTables, state: BrainState) -> st
     ceilings, voxels, pattern = (t[t["roi"] == roi] for t in (tables.ceilings, tables.voxels, tables.pattern))
     nc, image_r = ceilings["noise_ceiling"], pattern.groupby("control")["pattern_r"].mean()
     here = region_at(volume, state.at)
+    noise, allowed = "without a noise ceiling, as no image was shown twice", ""
+    if nc.notna().any():
+        noise = f"with a noise ceiling of {nc.mean():.0f} % on average (SD {nc.std():.0f})"
+        allowed = f", where noise allows {np.sqrt(voxels['noise_ceiling'] / 100).median():.2f}"
     return (
         f"Slices through voxel {state.at}, which is in {here or 'none of the regions'}. "
-        f"{roi} has {len(nc)} voxels with a noise ceiling of {nc.mean():.0f} % on average (SD {nc.std():.0f}). "
-        f"Its predictor reaches r = {image_r['trained']:.2f} per image (images shuffled: {image_r['shuffled']:+.2f}) "
-        f"and, at the median voxel, r = {voxels['r'].median():.2f} over images, "
-        f"where noise allows {np.sqrt(voxels['noise_ceiling'] / 100).median():.2f}."
+        f"{roi} has {len(nc)} voxels {noise}. "
+        f"Its predictor reaches r = {image_r['trained']:.2f} per image (images shuffled: {image_r['shuffled']:+z.2f}) "
+        f"and, at the median voxel, r = {voxels['r'].median():.2f} over images{allowed}."
     )
 
 
@@ -106,8 +109,8 @@ def driving(tables: BrainTables, images: ImageSet, roi: str, k: int = 6) -> tupl
     for end, part in chosen.groupby("end", sort=False):
         head = (
             f"Images that drive {roi} {end} (mean z over its reliable voxels and three repeats; "
-            f"in repeats that did not choose them {part['held_out'].iloc[0]:+.2f})"
+            f"in repeats that did not choose them {part['held_out'].iloc[0]:+z.2f})"
         )
-        notes = tuple(f"image {i}: {z:+.2f}" for i, z in zip(part["image_id"], part["response"], strict=True))
+        notes = tuple(f"image {i}: {z:+z.2f}" for i, z in zip(part["image_id"], part["response"], strict=True))
         ends.append(Driving(head, images.rows(part["image_id"].to_numpy()), notes))
     return ends[0], ends[1]

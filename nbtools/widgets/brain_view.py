@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
+from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.anatomy import PLANES, RegionVolume, Surface, slices
 from nbtools.data.images.sets import ImageSet
 from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
 from nbtools.widgets import brain_state, parts
 from nbtools.widgets.brain_state import BrainState, BrainTables
+from nbtools.widgets.parts import Pointed
 
 _NO_SURFACE = "This study has no cortical surface (nsddata/freesurfer): the slices are all there is."
 _AXES = {"x": "left → right", "y": "back → front", "z": "down → up"}
@@ -35,6 +36,8 @@ class BrainView(parts.Explorer):
         The images of ``tables.drive``.
     surfaces : sequence of Surface
         From `nbtools.data.brains.anatomy.load_surfaces`; without any a note says so.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
 
@@ -51,21 +54,21 @@ class BrainView(parts.Explorer):
         images: ImageSet,
         surfaces: Sequence[Surface] = (),
         *,
+        order: Sequence[str] = HIERARCHY,
         title: str,
     ):
         brain_state.check_tables(volume, tables)
-        self.volume, self.tables, self.images, self.title = volume, tables, images, title
+        self.volume, self.tables, self.images = volume, tables, images
+        self.order, self.title = order, title
         self.state = state = brain_state.pick_region(volume, volume.names[-1])
         sizes = zip(_AXES.items(), volume.labels.shape, state.at, strict=True)
         sliders = {axis: parts.slider(name, n - 1, place) for (axis, name), n, place in sizes}
         self.controls = parts.Controls(self._chosen, region=parts.choice("region", volume.names, state.roi), **sliders)
-        self.figure = parts.LiveFigure(self._drawn())
-        for plane in range(len(PLANES)):
-            for trace in self.figure.data[plane * TRACES_PER_SLICE :][:2]:  # what is below, and the regions
-                trace.on_click(partial(self._clicked, plane))
-        self.surfaces = [parts.LiveFigure(surface_view(surface, title=title)) for surface in surfaces]
-        for surface, figure in zip(surfaces, self.surfaces, strict=True):
-            figure.data[0].on_click(partial(self._clicked_surface, surface))
+        self.figure = parts.LiveFigure(self._drawn(), self._pointed)
+        self.surfaces = [
+            parts.LiveFigure(surface_view(surface, order=order, title=title), partial(self._pointed_surface, surface))
+            for surface in surfaces
+        ]
         self.words, self.driven = parts.caption(), widgets.HTML(layout=parts.FULL)
         self._say()
         under = widgets.HBox(self.surfaces, layout=parts.WRAPPED) if surfaces else parts.caption(_NO_SURFACE)
@@ -77,15 +80,13 @@ class BrainView(parts.Explorer):
             return
         self.state = state
         self.controls.set(region=state.roi, **dict(zip(_AXES, state.at, strict=True)))
-        parts.redraw(self.figure, self._drawn())
+        self.figure.draw(self._drawn())
         self._say()
 
     def _drawn(self) -> go.Figure:
-        tables, state = self.tables, self.state
-        cut = slices(self.volume, state.at)
-        return region_view(
-            cut, self.volume.names, state.roi, tables.ceilings, tables.voxels, tables.pattern, title=self.title
-        )
+        tables, state, names = self.tables, self.state, self.volume.names
+        shown = slices(self.volume, state.at), names, state.roi, tables.ceilings, tables.voxels, tables.pattern
+        return region_view(*shown, order=self.order, title=self.title)
 
     def _say(self) -> None:
         parts.say(self.words, brain_state.describe(self.volume, self.tables, self.state))
@@ -104,11 +105,12 @@ class BrainView(parts.Explorer):
         if roi != self.state.roi:
             self.show(brain_state.pick_region(self.volume, roi))
 
-    def _clicked(self, plane: int, _trace: object, points: Any, _event: object) -> None:
-        if points.xs:
-            at = brain_state.clicked(plane, points.xs[0], points.ys[0])
-            self.show(brain_state.pick_voxel(self.volume, self.state, at))
+    def _pointed(self, at: Pointed) -> None:
+        plane, layer = divmod(at.trace, TRACES_PER_SLICE)
+        if at.how == "click" and plane < len(PLANES) and layer < 2:  # what is below, and the regions
+            place = brain_state.clicked(plane, at.x, at.y)
+            self.show(brain_state.pick_voxel(self.volume, self.state, place))
 
-    def _clicked_surface(self, surface: Surface, _trace: object, points: Any, _event: object) -> None:
-        if points.point_inds and (label := surface.labels[points.point_inds[0]]):
+    def _pointed_surface(self, surface: Surface, at: Pointed) -> None:
+        if at.how == "click" and (label := surface.labels[at.index]):
             self._to_region(surface.names[label - 1])

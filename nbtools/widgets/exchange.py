@@ -29,7 +29,6 @@ class Tray(anywidget.AnyWidget):
     """
 
     _esm = (_HERE / "tray.js").read_text(encoding="utf-8")
-    _css = (_HERE / "style.css").read_text(encoding="utf-8")
     thumbnails = traitlets.List(traitlets.Dict()).tag(sync=True)
     value = traitlets.Unicode().tag(sync=True)
     limit = traitlets.Int(MAX_BYTES).tag(sync=True)

@@ -1,17 +1,22 @@
-// A figure whose script is the page's (page.js). With a copy of plotly's 5 MB in every figure, busy pages need more
-// than the 2 s that anywidget waits for a script, and the figure would never change again.
-export default () => {
-  let figure;
-  return {
-    initialize(context) {
-      figure = shared.plotly.then(({ default: make }) => {
-        const made = make();
-        made.initialize(context);
-        return made;
-      });
-    },
-    async render(context) {
-      return (await figure).render(context);
-    },
+// Draws the kernel's figure when a view is made and when the figure changes; tells what the mouse is on. The script is
+// the page's (page.js): with a copy of plotly's 5 MB in every figure, busy pages need more than the 2 s that anywidget
+// waits for a script, and the figure would never change again.
+async function render({ model, el }) {
+  const plotly = await shared.plotly;
+  const draw = () => {
+    const { data, layout } = JSON.parse(model.get("_json"));
+    return plotly.react(el, data, layout, { displaylogo: false });
   };
-};
+  await draw();
+  for (const how of ["click", "hover"]) {
+    el.on(`plotly_${how}`, ({ points: [{ curveNumber: trace, pointNumber: index, x, y }] }) =>
+      model.send({ how, trace, x, y, index }),
+    );
+  }
+  model.on("change:_json", draw);
+  return () => {
+    model.off("change:_json", draw);
+    plotly.purge(el);
+  };
+}
+export default { render };

@@ -13,6 +13,7 @@ from nbtools.data.images.sets import ImageSet
 from nbtools.plots.spaces import class_manifolds, rdms_and_maps
 from nbtools.widgets import geometry_state, parts
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables
+from nbtools.widgets.parts import Pointed
 
 _CLASSED = "<b>Radius (relative to the centre's length) and dimension of each class manifold</b>"
 _NOT_CLASSED = "The images of these spaces have no classes, so there are no class manifolds."
@@ -51,10 +52,7 @@ class GeometryExplorer(parts.Explorer):
             first=parts.number("first image", top, state.first),
             second=parts.number("second image", top, state.second),
         )
-        self.figure = parts.LiveFigure(self._drawn())
-        for heatmap in self.figure.data[:2]:
-            heatmap.on_hover(self._pointed)
-            heatmap.on_click(self._pointed)
+        self.figure = parts.LiveFigure(self._drawn(), self._pointed)
         self.manifolds = widgets.Box(layout=parts.FULL)
         self.pair, self.pair_words, self.words = widgets.HTML(), parts.caption(), parts.caption()
         # Room for the longest words: the figure must not move under the mouse.
@@ -71,7 +69,7 @@ class GeometryExplorer(parts.Explorer):
         self.controls.set(**vars(state))
         self._say_pair()
         if (old.left, old.right) != (state.left, state.right):
-            parts.redraw(self.figure, self._drawn())
+            self.figure.draw(self._drawn())
             self._say_spaces()
 
     def _of(self, table: str) -> dict[str, pd.DataFrame]:
@@ -107,6 +105,6 @@ class GeometryExplorer(parts.Explorer):
     def _chosen(self) -> None:
         self.show(GeometryState(**self.controls.values()))
 
-    def _pointed(self, _trace: object, points: Any, _event: object) -> None:
-        if points.xs:
-            self.show(geometry_state.pick_pair(self.tables, self.state, points.ys[0], points.xs[0]))
+    def _pointed(self, at: Pointed) -> None:
+        if at.trace < 2:  # the RDMs
+            self.show(geometry_state.pick_pair(self.tables, self.state, at.y, at.x))

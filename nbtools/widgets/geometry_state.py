@@ -131,7 +131,7 @@ def describe_spaces(tables: SpaceTables, state: GeometryState) -> str:
     n = len(tables.image_ids)
     return (
         f"Above, the dissimilarity of every pair of {n} images in {state.left} and in {state.right}: dark is alike. "
-        f"The two agree with Spearman ρ = {rho:.2f}. Below, the images laid out so that distance follows "
+        f"The two agree with Spearman ρ = {rho:z.2f}. Below, the images laid out so that distance follows "
         f"dissimilarity, as well as a plane allows: stress {' and '.join(stress)}, 0 being perfect."
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import traitlets
+from plotly.offline import get_plotlyjs
 
 from nbtools.errors import InputError
 from nbtools.plots.images import png_uri
@@ -97,47 +99,72 @@ class Controls:
 
 
 class _Page(anywidget.AnyWidget):
-    """What the explorers of a page share; nothing to see."""
+    """What the explorers of a page share; it answers whoever asks whether the kernel still hears."""
 
     _esm = _script("page")
+    _css = (_HERE / "style.css").read_text(encoding="utf-8")
     plotly = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, **traits: object):
+        super().__init__(**traits)
+        self.on_msg(lambda *_: self.send({}))
 
 
 @cache
 def _page() -> _Page:
-    return _Page(plotly=str(go.FigureWidget._esm))
+    return _Page(plotly=get_plotlyjs())
 
 
-class LiveFigure(go.FigureWidget):
-    """A figure that changes in place, inside an `Explorer`: the page's one copy of plotly draws it.
+@dataclass(frozen=True)
+class Pointed:
+    """What the mouse is on in a figure: how (``click`` or ``hover``), the trace's place, x, y, the point's place."""
 
-    Make it of a whole figure: Voila loses a layout that is set afterwards.
+    how: str
+    trace: int
+    x: Any = None
+    y: Any = None
+    index: Any = None
+
+
+class LiveFigure(anywidget.AnyWidget):
+    """A figure that changes in place, inside an `Explorer`: every view of it, whenever made, draws its current state.
+
+    Plotly's `FigureWidget` tells its views of changes and forgets them: one made later shows the first figure.
+
+    Parameters
+    ----------
+    figure : Figure
+        The first one.
+    pointed : callable
+        Called with a `Pointed` when a point is clicked or the mouse comes to it.
+
+    Attributes
+    ----------
+    drawn : Figure
+        What is shown. After a change to it call `draw`.
     """
 
     _esm = _script("figure")
+    _json = traitlets.Unicode().tag(sync=True)
 
+    def __init__(self, figure: go.Figure, pointed: Callable[[Pointed], None] = lambda _: None):
+        super().__init__()
+        self.draw(figure)
+        self.on_msg(lambda _, content, __: pointed(Pointed(**content)))
 
-def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
-    """Show another figure in a widget. Where the traces are of the same kinds they are changed, not replaced."""
-    same = [t.type for t in widget.data] == [t.type for t in figure.data]
-    with widget.batch_update():
-        if same:
-            for old, new in zip(widget.data, figure.data, strict=True):
-                old.update({k: v for k, v in new.to_plotly_json().items() if k != "type"}, overwrite=True)
-        else:
-            widget.data = ()
-            widget.add_traces(figure.data)
-        layout = {name: value for name, value in figure.layout.to_plotly_json().items() if name != "template"}
-        widget.layout.update(layout, overwrite=True)
+    def draw(self, figure: go.Figure) -> None:
+        """Show this figure."""
+        self.drawn = figure
+        self._json = figure.to_json()
 
 
 def fill(box: widgets.Box, figure: go.Figure | None) -> None:
-    """Show a figure in a box; None hides the box. One figure widget stays: a closed one fails on the page."""
+    """Show a figure in a box; None hides the box. One widget stays, and what a reader has scrolled to with it."""
     box.layout.display = "none" if figure is None else None
     if figure is None:
         return
     if box.children:
-        redraw(box.children[0], figure)
+        box.children[0].draw(figure)
     else:
         box.children = [LiveFigure(figure)]
 

@@ -32,7 +32,8 @@ class StudyExplorer(parts.Explorer):
     """
 
     def __init__(self, study: str):
-        self.title = open_study(study).title
+        source = open_study(study)
+        self.title, self.order = source.title, source.hierarchy
         self.runs = study_state.all_runs(study)
         notebooks = list(dict.fromkeys(self.runs["notebook"]))
         reached = study_state.metrics_of(self.runs)
@@ -72,20 +73,21 @@ class StudyExplorer(parts.Explorer):
     def _show_runs(self) -> None:
         chosen = self.filters.values()
         found = study_state.filtered(self.runs, chosen["notebook"], chosen["words"])
-        head = "1 run" if len(found) == 1 else f"{len(found)} runs"
+        head = study_state.counted(len(found), "run")
         self.table.value = parts.table_html(head, study_state.table_of(found, chosen["metrics"]), "{:.4g}")
         with parts.drawing(self.curves, self.curves_words):
-            curves = study_state.histories(found)
+            curves = study_state.histories(found, self.order)
             metrics = study_state.measured(curves, chosen["curves"])
-            title = f"Training of {curves['folder'].nunique()} networks ({self.title})"
-            parts.fill(self.curves, compared_curves(curves, metrics, title=title))
+            title = f"Training of {study_state.counted(curves['folder'].nunique(), 'network')} ({self.title})"
+            parts.fill(self.curves, compared_curves(curves, metrics, order=self.order, title=title))
             parts.say(self.curves_words, study_state.describe_curves(curves, metrics))
 
     def _show_hierarchy(self) -> None:
         chosen = HierarchyChoice(**self.networks.values())
         with parts.drawing(self.hierarchy, self.hierarchy_words):
-            accuracy, said = study_state.hierarchy_of(self.runs, chosen)
+            accuracy, said = study_state.hierarchy_of(self.runs, chosen, self.order)
             title = f"{chosen.attack}, α = {chosen.alpha:g} ({self.title})"
-            parts.fill(self.hierarchy, hierarchy(accuracy, said, [0.0, chosen.epsilon], title=title))
+            drawn = hierarchy(accuracy, said, [0.0, chosen.epsilon], order=self.order, title=title)
+            parts.fill(self.hierarchy, drawn)
             tested = [f"Slope, {epsilon_label(epsilon)}: {words}." for epsilon, words in said.items()]
             parts.say(self.hierarchy_words, " ".join([study_state.describe_hierarchy(accuracy, chosen), *tested]))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_enough
-from nbtools.conditions import CONDITIONS
+from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.contrasts import over_networks
@@ -18,8 +18,8 @@ from nbtools.metrics.robustness import epsilon_label, robust_accuracy
 from nbtools.metrics.verdicts import verdicts
 from nbtools.plots.networks import METRIC_LABELS
 from nbtools.runs import folders, several
+from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 
-PREDICTORS, NETWORKS, ATTACKS = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 ALL = "all"
 _SHOWN = ("notebook", "roi", "alpha", "seed")
 _LAST = ("seconds", "finished")
@@ -94,11 +94,11 @@ def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     columns = measured(table, [*_SHOWN, *metrics, *_LAST])
     shown = table[columns].rename(columns={"roi": "condition or region"})
     if "finished" in shown:
-        shown["finished"] = shown["finished"].str.slice(0, 16).str.replace("T", " ")
+        shown["finished"] = [f"{at.to_pydatetime().astimezone():%Y-%m-%d %H:%M}" for at in shown["finished"]]
     return shown
 
 
-def histories(table: pd.DataFrame) -> pd.DataFrame:
+def histories(table: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> pd.DataFrame:
     """Read the training histories of the runs that have one, with ``condition`` and ``run`` (words) of each.
 
     Raises
@@ -114,7 +114,7 @@ def histories(table: pd.DataFrame) -> pd.DataFrame:
             got=f"{len(table)} other runs",
             fix="widen the filter",
         )
-    rank = {name: place for place, name in enumerate(CONDITIONS)}
+    rank = {name: place for place, name in enumerate(conditions_of(order))}
     trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
     named = trainings.assign(condition=trainings["roi"], run=_names(trainings))
     return several.tables(named, "history", columns=("condition", "run", "folder"))
@@ -127,7 +127,7 @@ def measured(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 def hierarchy_options(table: pd.DataFrame) -> dict[str, list]:
     """Return what there is to choose from: α, seeds, attacks and ε (pixel units) of the attacked networks."""
-    attacked = table[table["notebook"] == ATTACKS]
+    attacked = table[table["notebook"] == ATTACKED]
     if not len(attacked):
         return {}
     decisions = pd.concat(
@@ -143,10 +143,12 @@ def hierarchy_options(table: pd.DataFrame) -> dict[str, list]:
 
 def usual_alpha(table: pd.DataFrame) -> float:
     """Return the α at which most networks were attacked."""
-    return float(table.loc[table["notebook"] == ATTACKS, "alpha"].mode().iloc[0])
+    return float(table.loc[table["notebook"] == ATTACKED, "alpha"].mode().iloc[0])
 
 
-def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataFrame, dict[float, str]]:
+def hierarchy_of(
+    table: pd.DataFrame, chosen: HierarchyChoice, order: Sequence[str] = HIERARCHY
+) -> tuple[pd.DataFrame, dict[float, str]]:
     """Compute robust accuracy by condition, and say whether it rises along the hierarchy.
 
     Parameters
@@ -155,6 +157,8 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
         From `all_runs`.
     chosen : HierarchyChoice
         Which networks. Where runs differ in other parameters, those with the defaults count.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
 
     Returns
     -------
@@ -168,12 +172,12 @@ def hierarchy_of(table: pd.DataFrame, chosen: HierarchyChoice) -> tuple[pd.DataF
     InputError
         If no network fits, or as `robust_accuracy`.
     """
-    found = several.chosen(table, ATTACKS, alpha=chosen.alpha, seed=list(chosen.seeds))
+    found = several.chosen(table, ATTACKED, alpha=chosen.alpha, seed=list(chosen.seeds))
     decisions = several.tables(found, "decisions")
     decisions = decisions[decisions["attack"] == chosen.attack]
     networks = robust_accuracy(decisions)
     accuracy = over_networks(networks, "accuracy", by=("condition", "epsilon"))
-    return accuracy, verdicts(networks[networks["epsilon"].isin([0.0, chosen.epsilon])])
+    return accuracy, verdicts(networks[networks["epsilon"].isin([0.0, chosen.epsilon])], order)
 
 
 def _names(trainings: pd.DataFrame) -> list[str]:
@@ -197,18 +201,23 @@ def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:
         values = last[metric].dropna()
         ends = f"from {values.min():.3g} ({values.idxmin()}) to {values.max():.3g} ({values.idxmax()})"
         said.append(f"{METRIC_LABELS[metric]} ends {ends if len(values) > 1 else f'at {values.iloc[0]:.3g}'}")
-    return f"On validation images, {len(last)} {'training' if len(last) == 1 else 'trainings'}: {'; '.join(said)}."
+    return f"On validation images, {counted(len(last), 'training')}: {'; '.join(said)}."
 
 
 def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
     """Say in words what the hierarchy figure shows."""
     at = accuracy[np.isclose(accuracy["epsilon"], chosen.epsilon)].set_index("condition")["accuracy"]
-    over = "networks" if len(chosen.seeds) > 1 else "images, of one network each"
+    seeds, over = ", ".join(map(str, chosen.seeds)), "networks" if len(chosen.seeds) > 1 else "images, of one network"
     return (
-        f"{len(at)} conditions at α = {chosen.alpha:g}, seeds {', '.join(map(str, chosen.seeds))}; "
+        f"{counted(len(at), 'condition')} at α = {chosen.alpha:g}, seeds {seeds}; "
         f"bars are 95 % intervals over {over}. At ε = {epsilon_label(chosen.epsilon)} accuracy goes from "
         f"{at.min():.1%} ({at.idxmin()}) to {at.max():.1%} ({at.idxmax()})."
     )
+
+
+def counted(n: int, what: str) -> str:
+    """Say how many there are of something: "1 run", "2 runs"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _reached(notebook: str, folder: Path) -> dict[str, float]:
@@ -220,7 +229,7 @@ def _reached(notebook: str, folder: Path) -> dict[str, float]:
         history = read_table(folder / "history.parquet")
         last = history[(history["split"] == "validation") & (history["epoch"] == history["epoch"].max())].iloc[0]
         return {"validation accuracy": last["accuracy"], "neural r": last.get("neural_r", np.nan)}
-    if notebook == ATTACKS:
+    if notebook == ATTACKED:
         decisions = _decisions(str(folder))
         right = (decisions["prediction"] == decisions["label"]).groupby([decisions["attack"], decisions["epsilon"]])
         return {f"{attack} at {epsilon_label(epsilon)}": value for (attack, epsilon), value in right.mean().items()}

@@ -1,4 +1,6 @@
-"""A study's file in; its runs out, planned, with what they cost: the graph, `plan`, `doctor`, copies for students."""
+"""A study's file in; its runs out, planned, with what they cost: the graph, `plan`, `doctor`, copies for students,
+and what exercises say to their answers.
+"""
 
 import lazy_loader
 

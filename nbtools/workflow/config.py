@@ -15,6 +15,7 @@ from nbtools.data.study import open_study
 from nbtools.data.synthetic.recipe import PROFILES
 from nbtools.errors import InputError
 from nbtools.runs import folders
+from nbtools.runs.parameters import words_of
 from nbtools.runs.provenance import PACKAGE
 
 Config = Mapping[str, Any]
@@ -105,7 +106,7 @@ def attack_names() -> list[str]:
 
 
 def words(value: object, key: str) -> list[str]:
-    """Read words separated by blanks; a lone number is a word.
+    """Read words separated by blanks or commas; a lone number is a word.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def words(value: object, key: str) -> list[str]:
         if value is None:
             return []
         raise _wrong(f"{key} cannot be read", 'words separated by blanks, such as "V1 TO" or 0.9', repr(value))
-    return str(value).split()
+    return words_of(str(value))
 
 
 def number(word: object, key: str, kind: type) -> Any:

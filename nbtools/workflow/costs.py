@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nbtools.checks import check_choice
-from nbtools.conditions import REGIONS, parse_condition
+from nbtools.conditions import is_region, parse_condition
 from nbtools.runs import folders
+from nbtools.runs.lineage import NETWORKS, PREDICTORS
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
-from nbtools.workflow.graph import CLOUDS, NETWORKS, PREDICTORS, Graph, Job
+from nbtools.workflow.graph import CLOUDS, Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
@@ -270,7 +271,7 @@ def memory_of(notebook: str, values: Values, sizes: Sizes, gpu: bool) -> int:
     passed = 0 if gpu else passing * view * 42 * 4 * 2
     n_points = min(values.get("n_images", 0), 512) * (len(str(values.get("epsilons", "")).split()) + 1)
     pixels = min(n_held * view, MEMORY_LIMIT) + 4 * n_points * view  # a larger set is mapped from a file
-    rois = [name for name in str(values.get("rois", values.get("roi", ""))).split() if name in REGIONS]
+    rois = [name for name in str(values.get("rois", values.get("roi", ""))).split() if is_region(name)]
     responses = 2 * 4 * 3 * sizes.scanner * sizes.voxels * len(rois) if "responses" in reads else 0
     return ceil(_BASE_MB + _GPU_MB * gpu + (pixels + passed + responses) / 2**20)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import nibabel as nib
 import numpy as np
 
@@ -17,19 +17,23 @@ from nbtools.checks import reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.brains import nsd
 from nbtools.data.brains.betas import TRIALS_PER_SESSION
+from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.measured import load_design, load_trials
+from nbtools.data.brains.responses import Design, can_be_split
 from nbtools.data.brains.sessions import read_session, regions_of, session_files
 from nbtools.data.fetch.catalogue import N_SESSIONS
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
+from nbtools.data.images.folders import SPLITS, check_splits, class_files, equal_files, images_below
+from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import BETAS, Study, home, open_study
-from nbtools.errors import InputError
-from nbtools.files import read_table
+from nbtools.errors import FileInUse, InputError
+from nbtools.files import opened_hdf5, read_table
 from nbtools.runs import folders
-from nbtools.workflow.needs import needs_of
+from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, lacking
 from nbtools.workflow.sizes import class_sizes
 from nbtools.workflow.tables import aligned
 
-GOOD, MISSING, DAMAGED = "good", "missing", "DAMAGED"
+GOOD, MISSING, IN_USE, DAMAGED = "good", "missing", "in use", "DAMAGED"
 # What nibabel raises where a file is not NIfTI in gzip, or ends within its header.
 _NO_VOLUME = (
     *(OSError, EOFError, zlib.error),
@@ -51,15 +55,18 @@ class Finding(NamedTuple):
     ----------
     part : str
         Such as ``"volumes"``.
-    state : {"good", "missing", "DAMAGED"}
+    state : {"good", "missing", "in use", "DAMAGED"}
         Of that part.
     found : str
         What is there, or what is wrong with it.
+    subject : int or None
+        Whose it is; None for what all subjects have in common.
     """
 
     part: str
     state: str
     found: str
+    subject: int | None = None
 
 
 def examine(name: str, *, deep: bool = False) -> int:
@@ -83,9 +90,11 @@ def examine(name: str, *, deep: bool = False) -> int:
         If the study's description cannot be read.
     """
     study = open_study(name)
-    found = [finding for part in study.parts for finding in findings(part, deep=deep)]
+    found = list(findings(study, deep=deep))
+    several = len(study.parts) > 1
+    rows = [(f"{f.part} of {f.subject}" if several and f.subject else f.part, f.state, f.found) for f in found]
     print(f"{study.title}\n")
-    print(aligned(["part", "state", "what"], found))
+    print(aligned(["part", "state", "what"], rows))
     print("\n" + aligned(["notebook", "can run", "finished runs"], list(_notebooks(study, found))))
     if rest := list(_rest(study)):
         print("\nto do next:\n" + "\n".join(f"  {line}" for line in rest))
@@ -96,38 +105,58 @@ def examine(name: str, *, deep: bool = False) -> int:
 
 def findings(study: Study, *, deep: bool = False) -> Iterator[Finding]:
     """Look at every part of a study, one after the other; damage is found and told, never raised."""
-    parts: dict[str, Callable[[Study, bool], str]] = {
-        **({"design": _design, "regions": _regions, "volumes": _volumes} if study.nsd else {}),
+    measured: dict[str, Look] = {
+        "design": _design,
+        **({"regions": _regions, "volumes": _volumes} if study.nsd else {}),
         "prepared": _prepared,
+    }
+    common: dict[str, Look] = {
         "stimuli": _stimuli,
-        "classification": _classification,
-        "cue_conflict": _cue_conflict,
+        TRAIN: lambda study, deep: _images(_named(study, "classification") / "train", deep),
+        VAL: _validation,
+        "cue_conflict": lambda study, deep: _images(_named(study, "cue_conflict"), deep),
         "corruptions": _corruptions,
         "scanner_labels": _labels,
+        **({"checksums": _checksums} if deep and study.nsd and (study.nsd / CHECKSUMS).exists() else {}),
+        "runs": _runs,
     }
-    for part, look in parts.items():
-        try:
-            yield Finding(part, GOOD, look(study, deep))
-        except FileNotFoundError as error:
-            yield Finding(part, MISSING, str(error))
-        except (InputError, OSError) as error:
-            yield Finding(part, DAMAGED, " · ".join(line.strip() for line in str(error).splitlines()))
-    if study.nsd and (study.nsd / CHECKSUMS).exists() and deep:
-        reduced = session_files(study.responses)  # whose volumes were removed on purpose
-        wrong = [
-            (file, problem)
-            for file, problem in verify(study.nsd)
-            if file.exists() or nsd.session_number(file) not in reduced
-        ]
-        told = "; ".join(f"{file.name}: {problem}" for file, problem in wrong)
-        yield Finding("checksums", DAMAGED if wrong else GOOD, told or "every file is as it was fetched")
+    for each in study.parts:
+        for part, look in measured.items():
+            yield Finding(part, *_state(look, each, deep), each.subject)
+    for part, look in common.items():
+        yield Finding(part, *_state(look, study, deep))
+
+
+Look = Callable[[Study, bool], str]
+
+
+def _state(look: Look, study: Study, deep: bool) -> tuple[str, str]:
+    try:
+        with warnings.catch_warnings(record=True, action="always") as doubts:
+            said = look(study, deep)
+        return GOOD, " · ".join([said, *(str(doubt.message) for doubt in doubts)])
+    except FileNotFoundError as error:
+        return MISSING, str(error)
+    except FileInUse as error:
+        return IN_USE, _line(str(error))
+    except InputError as error:
+        return DAMAGED, _line(str(error))
+    except Exception as error:  # whatever damage made a library raise, what follows is still to be told
+        return DAMAGED, _line(f"{type(error).__name__}: {error}")
+
+
+def _line(text: str) -> str:
+    return " · ".join(line.strip() for line in text.splitlines())
 
 
 # --- parts --------------------------------------------------------------------------------------------------
 
 
 def _design(study: Study, deep: bool) -> str:
-    _must_exist(nsd.design_file(study.need("nsd")))
+    if study.nsd:
+        _must_exist(nsd.design_file(study.nsd))
+    elif not session_files(study.responses):
+        raise FileNotFoundError(f"no session in {study.responses}")
     design = load_design(study)
     return (
         f"{len(design.image_ids)} trials of {len(np.unique(design.image_ids))} images, {len(design.shared_ids)} shared"
@@ -138,7 +167,7 @@ def _regions(study: Study, deep: bool) -> str:
     folder = nsd.roi_folder(study.need("nsd"), study.subject)
     _must_exist(folder / "nsdgeneral.nii.gz")
     _must_exist(folder / f"{study.voxels.retinotopy}.nii.gz")
-    rois = [roi for roi in HIERARCHY if roi in RETINOTOPY[study.voxels.retinotopy]]
+    rois = study.regions or [roi for roi in HIERARCHY if roi in RETINOTOPY[study.voxels.retinotopy]]
     masks = nsd.roi_masks(study.need("nsd"), study.subject, rois, study.voxels.retinotopy)
     return ", ".join(f"{roi} {int(mask.sum())}" for roi, mask in masks.items()) + " voxels"
 
@@ -151,31 +180,25 @@ def _volumes(study: Study, deep: bool) -> str:
         )
     shape = _nifti(nsd.roi_folder(study.need("nsd"), study.subject) / "nsdgeneral.nii.gz").shape
     for file in volumes.values():
-        if deep:
+        if deep or not _seems_whole(file, shape):
             nsd.read_betas(file, np.zeros((1, 3), int), shape)
-        else:
-            _check_length(file, shape)
     size = sum(file.stat().st_size for file in volumes.values()) / 1e9
     return f"sessions {_ranges(volumes)}: {size:.1f} GB of {study.voxels.betas}"
 
 
-def _check_length(file: Path, shape: tuple[int, ...]) -> None:
-    """Compare the length that a gzip file says it inflates to: a truncated file says another. HDF5 checks itself."""
+def _seems_whole(file: Path, shape: tuple[int, ...]) -> bool:
+    """Compare the length that a gzip file ends with: a cut file ends otherwise, and so may a sound one.
+
+    Which of them it is, reading tells: of several members, each says its own length, and zeros may follow the last.
+    HDF5 checks itself.
+    """
     if file.suffix == ".hdf5":
-        with h5py.File(file, "r"):
-            return
-    expected = (_nifti(file).dataobj.offset + int(np.prod(shape)) * 2 * TRIALS_PER_SESSION) % 2**32  # type: ignore[attr-defined]
+        with opened_hdf5(file, "the betas cannot be read", expected="an intact HDF5 file", fix=_AGAIN):
+            return True
+    expected = _nifti(file).dataobj.offset + int(np.prod(shape)) * 2 * TRIALS_PER_SESSION  # type: ignore[attr-defined]
     with file.open("rb") as raw:
         raw.seek(-4, os.SEEK_END)
-        said = int.from_bytes(raw.read(4), "little")
-    if said != expected:
-        raise InputError(
-            "a volume is not whole",
-            file=file,
-            expected=f"{expected} bytes (modulo 2³²) once inflated",
-            got=said,
-            fix=_AGAIN,
-        )
+        return int.from_bytes(raw.read(4), "little") == expected % 2**32
 
 
 def _nifti(file: Path) -> nib.Nifti1Image:
@@ -199,22 +222,44 @@ def _prepared(study: Study, deep: bool) -> str:
 
 
 def _stimuli(study: Study, deep: bool) -> str:
-    with h5py.File(_must_exist(study.stimuli), "r") as store:
-        brick = store.get("imgBrick")
-        if not isinstance(brick, h5py.Dataset) or brick.ndim != 4:
-            raise InputError("no images", file=study.stimuli, expected="dataset imgBrick", got=list(store), fix=_AGAIN)
+    with opened_stimuli(_must_exist(study.stimuli)) as brick:
         if deep:
             for start in range(0, len(brick), 500):
                 brick[start : start + 500]
         return f"{len(brick)} images, {brick.shape[2]} × {brick.shape[1]} pixels"
 
 
-def _classification(study: Study, deep: bool) -> str:
-    return "; ".join(f"{part}: {_count(_named(study, 'classification') / part)}" for part in ("train", "val"))
+def _validation(study: Study, deep: bool) -> str:
+    folder = _named(study, "classification")
+    told = _images(folder / "val", deep)
+    check_splits(folder)
+    if not deep:
+        return told
+    train, val = (images_below(folder / part) for part in SPLITS)
+    return f"{told}; {len(equal_files(val, train))} of them are, byte by byte, in train too"
 
 
-def _cue_conflict(study: Study, deep: bool) -> str:
-    return _count(_named(study, "cue_conflict"))
+def _images(folder: Path, deep: bool) -> str:
+    numbers = [len(files) for files in class_files(_must_exist(folder)).values()]
+    if not numbers or min(numbers) == 0:
+        raise InputError(
+            "no images", file=folder, expected="<class>/<image>, none empty", got=numbers, fix="prepare it again"
+        )
+    if deep:
+        _read_images(folder)
+    return f"{len(numbers)} classes, {sum(numbers)} images"
+
+
+def _read_images(folder: Path) -> None:
+    """Compare images with what they were when they were packed; decode those of a folder that was not."""
+    # torch imports slowly, and only this needs it
+    from nbtools.data.images.files import on_all_cores, read_image
+    from nbtools.data.images.packed import packed_sizes, verify_packed
+
+    for size in (sizes := packed_sizes(folder)):
+        verify_packed(folder, size)
+    if not sizes:
+        on_all_cores(read_image, images_below(folder), "reading")
 
 
 def _corruptions(study: Study, deep: bool) -> str:
@@ -228,13 +273,27 @@ def _labels(study: Study, deep: bool) -> str:
     return f"{len(table)} images of {table['label'].nunique()} classes"
 
 
-def _count(folder: Path) -> str:
-    numbers = class_sizes(_must_exist(folder))
-    if not numbers or min(numbers) == 0:
+def _checksums(study: Study, deep: bool) -> str:
+    """Compare everything that was fetched, but for volumes that were removed once they had been prepared."""
+    reduced = {(subject_folder(part.subject), n) for part in study.parts for n in session_files(part.responses)}
+    wrong = [
+        f"{file.name}: {problem}"
+        for file, problem in verify(study.need("nsd"))
+        if file.exists() or not reduced & {(part, nsd.session_number(file)) for part in file.parts}
+    ]
+    if wrong:
         raise InputError(
-            "no images", file=folder, expected="<class>/<image>, none empty", got=numbers, fix="prepare it again"
+            "files are not those that were fetched",
+            file=study.nsd,
+            expected=f"the sizes and checksums in {CHECKSUMS}",
+            got="; ".join(wrong),
+            fix=_AGAIN,
         )
-    return f"{len(numbers)} classes, {sum(numbers)} images"
+    return "every file is as it was fetched"
+
+
+def _runs(study: Study, deep: bool) -> str:
+    return f"{sum(len(folders.collect(name, study.name)) for name in _names())} finished"
 
 
 def _named(study: Study, entry: str) -> Path:
@@ -254,43 +313,78 @@ def _must_exist(path: Path) -> Path:
 
 
 def _notebooks(study: Study, found: list[Finding]) -> Iterator[tuple[str, str, str]]:
-    states = {finding.part: finding.state for finding in found}
-    measured = [states.get(part) for part in ("volumes", "prepared")]
-    tree = all(states.get(part, GOOD) == GOOD for part in ("design", "regions"))
-    states["responses"] = GOOD if GOOD in measured and DAMAGED not in measured and tree else MISSING
-    states["nsd"] = states.get("regions", MISSING)
-    for file in sorted(folders.NOTEBOOKS.glob("[0-9]*.ipynb")):
-        lacking = [part for part in needs_of(file.stem) if states.get(part) != GOOD]
-        n_finished = len(folders.collect(file.stem, study.name))
-        yield file.stem, f"no: {', '.join(lacking)}" if lacking else "yes", str(n_finished)
+    good = _good(study, found)
+    n_finished = {name: _n_finished(name, study) for name in _names()}
+    for name, n in n_finished.items():
+        absent = lacking(name, good.__contains__, lambda other: bool(n_finished[other]))
+        yield name, f"no: {', '.join(absent)}" if absent else "yes", "–" if n is None else str(n)
+
+
+def _names() -> list[str]:
+    return sorted(file.stem for file in folders.NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
+def _n_finished(notebook: str, study: Study) -> int | None:
+    try:
+        return len(folders.collect(notebook, study.name))
+    except InputError:  # told among the findings
+        return None
+
+
+def _good(study: Study, found: list[Finding]) -> set[str]:
+    """Name the parts of the study that are whole, as `nbtools.workflow.needs` names them."""
+    good = {f.part for f in found} - {f.part for f in found if f.state != GOOD}
+    subjects = [{f.part: f.state for f in found if f.subject == part.subject} for part in study.parts]
+    design = load_design(study) if "design" in good else Design(*np.zeros((2, 0), np.int64))
+    derived = {
+        "nsd": "regions" in good,
+        "responses": all(map(_has_responses, subjects)),
+        TEST_SET: len(design.shared_ids) > 0,
+        SPLIT: can_be_split(len(design.shared_ids), len(design.training_ids)),
+    }
+    return good | {part for part, there in derived.items() if there}
+
+
+def _has_responses(states: Mapping[str, str]) -> bool:
+    """Whether there are volumes or prepared sessions, none of them damaged, and what says what they are of."""
+    measured = {states.get("volumes", MISSING), states["prepared"]}
+    return GOOD in measured <= {GOOD, MISSING} and {states["design"], states.get("regions", GOOD)} == {GOOD}
 
 
 def _rest(study: Study) -> Iterator[str]:
     """Say what is missing, and about how much time and disk it would take."""
     if not study.simulated:
-        if study.nsd:
-            yield from _sessions_to_do(study, study.nsd)
+        for part in study.parts:
+            yield from _sessions_to_do(part)
         absent = [entry for entry in _WAYS if getattr(study, entry) and not study.has(entry)]
         yield from (_WAYS[entry] for entry in absent if entry != "stimuli" or study.nsd)
     if study.has("classification"):
-        n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in ("train", "val"))
+        n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in SPLITS)
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:
             yield f"pack {n_images} images to classify at the first training: {size:.0f} GB"
     free = shutil.disk_usage(home()).free / 1e9
     yield f"free here: {free:.0f} GB"
 
 
-def _sessions_to_do(study: Study, root: Path) -> Iterator[str]:
-    prepared, n_cores = session_files(study.responses), os.cpu_count() or 1
-    volumes = nsd.find_sessions(root, study.subject, BETAS[study.voxels.betas], required=False)
+def _sessions_to_do(study: Study) -> list[str]:
+    """Name the sessions of a subject of NSD that are still to be fetched or prepared."""
+    if study.nsd is None:
+        return []
+    try:
+        volumes = nsd.find_sessions(study.nsd, study.subject, BETAS[study.voxels.betas], required=False)
+        prepared = session_files(study.responses)
+    except InputError:  # a session twice, no such subject: told among the findings
+        return ["mend what is damaged: until then, which sessions are missing is not known"]
+    n_cores, lines = os.cpu_count() or 1, []
     if absent := set(range(1, N_SESSIONS[study.subject - 1] + 1)) - {*prepared, *volumes}:
-        yield f"fetch sessions {_ranges(absent)}: about {len(absent)} GB (python -m nbtools fetch nsd)"
+        lines.append(f"fetch sessions {_ranges(absent)}: about {len(absent)} GB (python -m nbtools fetch nsd)")
     if waiting := [number for number in volumes if number not in prepared]:
         minutes = max(len(waiting) * _SESSION_SECONDS / n_cores / 60, 1)
-        yield (
+        lines.append(
             f"prepare sessions {_ranges(waiting)}: about {minutes:.0f} min on {n_cores} cores, "
             f"{14 * len(waiting)} MB (python -m nbtools prepare nsd --study {study.name})"
         )
+    return lines
 
 
 def _ranges(numbers: Collection[int]) -> str:

@@ -10,16 +10,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
+from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
-from nbtools.workflow.needs import needs_of
+from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
 TARGETS = ("all", "study", "explorers")
-PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
-_NOT_IN_EVERY_STUDY = {"cue_conflict", "scanner_labels", "corruptions"}
+_MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
+_NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Graph:
         With which a simulated study is made; None: the study is to be fetched.
     gpus : int
         That a run is given that gains from one.
+    left_out : mapping
+        Notebooks of which runs are not planned, and what there is not that these would need.
     """
 
     study: str
@@ -98,10 +101,16 @@ class Graph:
     source: Study | None
     profile: str | None
     gpus: int
+    left_out: Mapping[str, list[str]]
 
     def of(self, target: str) -> list[Job]:
         """Return the jobs of a target."""
         return [job for job in self.jobs if job.record in self.targets[target]]
+
+    @property
+    def notes(self) -> list[str]:
+        """Of which notebooks no run is planned, and why, a line each."""
+        return [f"not planned: {notebook}, for want of {', '.join(parts)}" for notebook, parts in self.left_out.items()]
 
     @property
     def studies(self) -> list[str]:
@@ -139,25 +148,28 @@ class _Planner:
 
     def __init__(self, config: Config):
         check_config(config)
-        self.config, self.jobs = config, dict[Path, Job]()
+        self.config, self.jobs, self.left_out = config, dict[Path, Job](), dict[str, list[str]]()
         self.study = str(config.get("study", "demo"))
         self.source = open_study(self.study) if study_file(self.study).is_file() else None
         self.settings = config.get("settings") or {}
         self.alpha = number(self._setting(NETWORKS, "alpha"), "alpha", float)
         self.attacks = str(self._setting(ATTACKED, "attacks")).split()
-        self.rois = self._words("rois", HIERARCHY)
+        self.hierarchy = self.source.hierarchy if self.source else HIERARCHY
+        self.regions = self._region_names()
+        self.rois = self._words("rois", self.hierarchy)
         self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", [0])]
-        ends = f"{self.rois[0]}-shuffle", f"{self.rois[-1]}-shuffle"
-        self.conditions = once([*self._words("controls", ["none", "random", *ends]), *self.rois])
+        controls = [name for name in baselines(self.rois) if name != "labels"]
+        self.conditions = once([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
         self.every = once([*self._words("further", ["labels", *DECAYS]), *self.conditions])
         self.ends = once([self.rois[0], self.rois[-1]])
 
     def graph(self) -> Graph:
         wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
-        targets = {target: self._with_upstream(records) for target, records in wanted.items()}
+        self.jobs = {record: job for record, job in self.jobs.items() if self._has_data(job.notebook, job.study)}
+        targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
-        guides = once(roi for name in [*self.every, *networks] if (roi := parse_condition(name).roi))
+        guides = once(roi for name in [*self.every, *networks] if (roi := self._condition(name).roi))
         return Graph(
             study=self.study,
             jobs=tuple(self.jobs.values()),
@@ -166,6 +178,7 @@ class _Planner:
             source=self.source,
             profile=str(self.config.get("profile", "demo")) if is_simulated(self.study) else None,
             gpus=int(self.config.get("gpus", 0)),
+            left_out=self.left_out,
         )
 
     # --- targets ---
@@ -173,7 +186,7 @@ class _Planner:
     def _demo(self) -> list[Path]:
         attacks = self._all(self._attack, self.conditions)
         return [
-            self._job("01_brain_responses", name="responses"),
+            self._responses(),
             self._job("10_summary", attacks, name="summary", **self._same(self.conditions)),
         ]
 
@@ -185,24 +198,23 @@ class _Planner:
             "07_shape_bias": networks,
             "09_manifolds": attacks + self._all(self._predictor, self.rois),
         }
-        claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook)}
+        claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook, self.study)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
-        plain = [name for name in self.every if parse_condition(name).kind != "decay"]
+        plain = [name for name in self.every if self._condition(name).kind != "decay"]
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
         shown = {"alphas": " ".join(f"{alpha:g}" for alpha in alphas), **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
-            self._job("01_brain_responses", name="responses"),
+            self._responses(),
             self._job("10_summary", attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
+            self._job("17_natural_corruptions", networks, **compared),
         ]
-        if self._has_data("17_natural_corruptions"):
-            made.append(self._job("17_natural_corruptions", networks, **compared))
         return made
 
     def _explorers(self) -> list[Path]:
@@ -227,12 +239,16 @@ class _Planner:
 
     # --- jobs ---
 
+    def _responses(self) -> Path:
+        own = {"rois": " ".join(self.hierarchy), **(self.settings.get("01_brain_responses") or {})}
+        return self._job("01_brain_responses", name="responses", **own)
+
     def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
         name = f"predictor_{self._label(roi, seed, self.alpha, study)}"
         return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed)
 
     def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
-        guide, alpha = parse_condition(condition).roi, self.alpha if alpha is None else alpha
+        guide, alpha = self._condition(condition).roi, self.alpha if alpha is None else alpha
         after = [self._predictor(guide, seed, study)] if guide else []
         name = f"network_{self._label(condition, seed, alpha, study)}"
         return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
@@ -270,6 +286,9 @@ class _Planner:
 
     # --- helpers ---
 
+    def _condition(self, name: str) -> Condition:
+        return parse_condition(name, self.hierarchy, self.regions)
+
     def _all(self, plan: Callable[[str, int], Path], conditions: list[str]) -> list[Path]:
         return [plan(condition, seed) for condition in conditions for seed in self.seeds]
 
@@ -290,12 +309,27 @@ class _Planner:
                 found.update(job.after)
         return found
 
-    def _has_data(self, notebook: str) -> bool:
+    def _has_data(self, notebook: str, study: str) -> bool:
         """Of a study that is there, what it lacks data for is not planned; a simulated one will have all."""
-        needed = _NOT_IN_EVERY_STUDY.intersection(needs_of(notebook))
+        source = self.source if study == self.study else open_study(study)
+
+        def has(part: str) -> bool:
+            if part in _MEASURED or source is None:
+                return part not in _NOT_FETCHED or is_simulated(study)
+            entry, _, folder = part.partition("/")
+            return source.has(entry) and (source.need(entry) / folder).exists()
+
+        if absent := lacking(notebook, has):
+            self.left_out[notebook] = absent
+        return not absent
+
+    def _region_names(self) -> tuple[str, ...]:
+        """Name the regions there are, or will be; none where it is not known yet."""
         if self.source is None:
-            return is_simulated(self.study) or needed <= {"cue_conflict"}
-        return all(map(self.source.has, needed))
+            return nsd_regions() if is_simulated(self.study) else ()
+        from nbtools.data.brains.measured import region_names  # imports slowly
+
+        return region_names(self.source)
 
     def _words(self, key: str, default: Iterable[object]) -> list[str]:
         return words(self.config[key], key) if key in self.config else list(map(str, default))

@@ -38,7 +38,8 @@ def plan(config: Config) -> str:
     table = estimates(graph, calibration, past)
     table["finished"] = table.index.isin(list(done))
     table["hours"] = table.seconds * table.threads.clip(upper=os.cpu_count()).where(table.gpus == 0, 1) / 3600
-    return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *_notes(device, table, asked)])
+    notes = [*_notes(device, table, asked), *graph.notes]
+    return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *notes])
 
 
 def finished_jobs(graph: Graph) -> set[Path]:

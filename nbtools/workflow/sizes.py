@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nbtools.data.images.folders import images_below, subfolders
 from nbtools.data.study import Study, open_study, study_file
 from nbtools.data.synthetic.recipe import PROFILES
 from nbtools.workflow.config import is_simulated
@@ -65,7 +65,7 @@ def sizes_of(source: Study | None, profile: str | None) -> Sizes:
         train=sum(class_sizes(images and images / "train")) or known.train,
         val=val,
         conflict=sum(class_sizes(source.cue_conflict)) or known.conflict,
-        corrupted=5 * len(class_sizes(source.corruptions)) * val,
+        corrupted=5 * (len(subfolders(source.corruptions)) if source.corruptions else 0) * val,
         scanner=scanner,
         shared=min(known.shared, scanner // 10),
         voxels=_FEW_VOXELS if source.simulated else known.voxels,
@@ -85,14 +85,12 @@ def _scanner_images(source: Study) -> int:
         return 250 * N_SESSIONS[source.subject - 1]
     if not source.stimuli.is_file():
         return ASSUMED.scanner
-    import h5py
+    from nbtools.data.images.stimuli import opened_stimuli  # h5py takes a while
 
-    with h5py.File(source.stimuli, "r") as store:
-        return len(store["imgBrick"])
+    with opened_stimuli(source.stimuli) as brick:
+        return len(brick)
 
 
 def class_sizes(folder: Path | None) -> list[int]:
-    """Count the images of each class folder by names alone; none where there is no such folder."""
-    if folder is None or not folder.is_dir():
-        return []
-    return [sum(entry.is_file() for entry in os.scandir(part)) for part in os.scandir(folder) if part.is_dir()]
+    """Count the images of each class folder, as `load_folder` lists them; none where there is no such folder."""
+    return [len(images_below(place)) for place in subfolders(folder)] if folder else []

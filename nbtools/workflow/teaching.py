@@ -49,4 +49,6 @@ def student_copies(folder: Path) -> list[Path]:
         for step in (TagRemovePreprocessor(remove_cell_tags={ANSWER}), ClearOutputPreprocessor()):
             notebook, _ = step.preprocess(notebook, {})
         copies.append(write_text(folder / file.name, nbformat.writes(notebook) + "\n"))
+    for page in folders.NOTEBOOKS.glob("*.md"):  # what they link to
+        write_text(folder / page.name, page.read_text(encoding="utf-8"))
     return copies

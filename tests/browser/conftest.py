@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -35,7 +35,7 @@ from nbtools.training.guided import train_guided
 from nbtools.training.loop import TrainConfig
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROIS = ("V1", "TO")
@@ -88,6 +88,28 @@ class Lab:
         page.get_by_text("| Idle").first.wait_for(timeout=90_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
+
+    def reload(self, page: Page) -> None:
+        """Save what is open, and load the page again."""
+        page.keyboard.press("ControlOrMeta+s")
+        page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty").wait_for(state="detached")
+        page.reload()
+
+    def view_again(self, page: Page, output: Locator) -> None:
+        """Show a cell's output a second time, beside its notebook."""
+        output.click(button="right", position={"x": 4, "y": 4})
+        page.get_by_text("Create New View for Cell Output", exact=True).click()
+
+    def restart(self) -> None:
+        """Restart all kernels."""
+        for kernel in self._ask("GET", "kernels"):
+            self._ask("POST", f"kernels/{kernel['id']}/restart")
+
+    def _ask(self, method: str, path: str) -> Any:
+        told = {"Authorization": f"token {TOKEN}"}
+        request = urllib.request.Request(f"{self.address}/api/{path}", method=method, headers=told)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
 
     def turn_dark(self, page: Page) -> None:
         page.get_by_role("menuitem", name="Settings", exact=True).click()
@@ -148,7 +170,7 @@ def _train(epochs: dict[str, int]) -> None:
     splits = split_rows(len(images), 0.1)
     for seed, (name, n) in enumerate(epochs.items()):
         run = _start("03_guided_training", roi=name)
-        model = build(GuidedNet, seed, "small_resnet", len(images.classes), 0)
+        model = build(GuidedNet, seed, "small_resnet", images.classes, 0)
         if n:
             config = TrainConfig(epochs=n, batch_size=32, lr=0.003, schedule="one-cycle", augmentation="none")
             history = train_guided(model, images, None, 0.0, splits, config)
@@ -225,14 +247,19 @@ class Watch:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def watch() -> Watch:
+    """What goes wrong on the test's page."""
+    return Watch()
+
+
+@pytest.fixture
+def page(watch: Watch) -> Iterator[Page]:
     """A page of a browser; the test fails if a script on it does, or if it asks another machine for anything."""
     if BROWSER is None:
         pytest.skip("needs chromium or google-chrome on the PATH")
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=60_000)  # of a busy machine
-    watch = Watch()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})

@@ -22,7 +22,7 @@ from nbtools.widgets.attack_state import LEVELS, Bench, Choice
 from nbtools.widgets.attack_view import View, view
 
 if TYPE_CHECKING:
-    from conftest import Lab, Project
+    from conftest import Lab, Project, Watch
     from playwright.sync_api import Locator, Page
 
 pytestmark = [pytest.mark.browser]
@@ -59,6 +59,9 @@ def check(explorer: Locator, seen: View) -> None:
 
     expect(explorer.locator(".gtitle").first).to_contain_text(f"ε = {seen.budget} (")
     expect(explorer.locator(".gtitle").first).to_contain_text("simulated")
+    named = explorer.get_by_role("slider", name="ε", exact=True)
+    expect(named).to_have_attribute("aria-valuetext", f"{seen.level:g}/255" if seen.level else "clean")
+    expect(explorer.locator("[data-title*=Share]")).to_have_count(0)  # plotly's button sends a figure's data away
     expect(explorer.locator(".nbtools-verdict")).to_have_text([panel.verdict for panel in seen.panels])
     expect(explorer.locator(".nbtools-flip")).to_have_text([panel.flip for panel in seen.panels])
     pictures = [picture for panel in seen.panels for picture in (panel.before, panel.after, panel.difference)]
@@ -152,7 +155,7 @@ def explore(page: Page, explorer: Locator, bench: Bench, pictures: Path) -> None
     expect(explorer.locator(".gtitle").first).to_contain_text("<b>mine.png")
 
 
-def test_the_explorer_in_jupyterlab(lab: Lab, page: Page, bench: Bench, tmp_path: Path) -> None:
+def test_the_explorer_in_jupyterlab(lab: Lab, page: Page, watch: Watch, bench: Bench, tmp_path: Path) -> None:
     lab.run(page, NOTEBOOK)
     explorer = page.locator(".nbtools-explorer")
     explorer.locator(".gtitle").first.wait_for(timeout=120_000)
@@ -163,6 +166,43 @@ def test_the_explorer_in_jupyterlab(lab: Lab, page: Page, bench: Bench, tmp_path
     lab.turn_dark(page)
     explorer.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / "dark.png")
+
+    explorer.get_by_role("radio").first.click()
+    seen = expected(bench, level=8.0, attack="LinfFGSM", networks=("TO", "none"))
+    check(explorer, seen)
+    lab.reload(page)
+    check(explorer, seen)
+    watch.errors.clear()  # JupyterLab's own: it looks for widgets before it has asked the kernel for them
+    lab.view_again(page, explorer)
+    check(explorer.last, seen)
+    explorer.last.get_by_role("slider").press("ArrowLeft")
+    for shown in explorer.all():
+        check(shown, expected(bench, level=5.7, attack="LinfFGSM", networks=("TO", "none")))
+    page.screenshot(path=tmp_path / "twice.png")
+
+    lab.restart()
+    stops(page, explorer.last, tmp_path)
+
+
+def stops(page: Page, explorer: Locator, pictures: Path) -> None:
+    """A touch that no kernel hears is soon said to be lost, and the controls take no other."""
+    from playwright.sync_api import expect
+
+    explorer.get_by_role("slider").first.press("ArrowLeft")
+    expect(page.get_by_role("alert").filter(has_text="The kernel does not answer")).to_be_visible(timeout=3_000)
+    expect(explorer).to_have_attribute("inert", "")
+    page.screenshot(path=pictures / "stopped.png")
+
+
+def test_an_app_whose_server_is_gone_says_so(project: Project, page: Page, watch: Watch, tmp_path: Path) -> None:
+    from conftest import app
+
+    with app(project, "05_attack_explorer") as address:
+        page.goto(address, timeout=120_000)
+        explorer = page.locator(".nbtools-explorer")
+        explorer.locator(".gtitle").first.wait_for(timeout=120_000)
+    stops(page, explorer, tmp_path)
+    watch.errors.clear()  # of the connection
 
 
 def test_the_explorer_as_an_app(address: str, page: Page, bench: Bench, project: Project, tmp_path: Path) -> None:

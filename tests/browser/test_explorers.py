@@ -140,7 +140,7 @@ def test_runs_are_filtered_and_the_hierarchy_follows(opened: Open, page: Page, t
     words.press("Enter")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("TO")
-    expect(explorer.locator(".gtitle").first).to_contain_text("Training of 1 networks")
+    expect(explorer.locator(".gtitle").first).to_contain_text("Training of 1 network (")
     words.fill("no such run")
     words.press("Enter")
     expect(rows).to_have_count(0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nbtools.conditions import CONDITIONS, MEANING, parse_condition
 from nbtools.runs import folders, provenance
 
 if TYPE_CHECKING:
@@ -39,7 +40,14 @@ def test_the_first_notebook_runs_from_top_to_bottom(lab: Lab, page: Page, tmp_pa
         expect(title).to_contain_text(said)
         expect(title).to_contain_text("(tiny study, simulated)")
         expect(figure.locator("image").first).to_be_visible()
+        figure.hover()
+        for button in figure.locator(".modebar-btn").all()[:-1]:  # the last is plotly's name, a link to its page
+            assert "Share" not in str(button.get_attribute("data-title"))
+            button.click()  # and nothing is asked of another machine
         page.screenshot(path=tmp_path / f"{said.split()[0].lower()}.png")
+    longest = max((MEANING[parse_condition(name).kind] for name in CONDITIONS), key=len)
+    expect(page.get_by_role("cell", name=longest, exact=True).first).to_be_visible()
+    expect(page.get_by_role("link", name="glossary", exact=True)).to_be_visible()
     answers = page.locator(".jp-MarkdownCell details")
     expect(answers.locator("ol")).to_be_hidden()
     answers.locator("summary").click()

@@ -7,19 +7,20 @@ nsddata/freesurfer/<subjXX or fsaverage>/label/{lh,rh}.Kastner2015.mgz atlas lab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
-from nbtools.conditions import ROI_LABELS, check_rois
+from nbtools.checks import as_names, check_choice, reading
+from nbtools.conditions import ROI_LABELS
 from nbtools.data.brains.design import subject_folder
-from nbtools.data.brains.nsd import reading_volume, roi_folder, roi_volume
+from nbtools.data.brains.nsd import roi_folder, roi_volume
+from nbtools.data.brains.volumes import check_grid, grid_of, inflated, read_volume, whole_labels
 from nbtools.errors import InputError
 
 Voxel = tuple[int, int, int]
@@ -107,34 +108,22 @@ def load_volume(nsd: Path, subject: int, rois: Sequence[str]) -> RegionVolume:
     Raises
     ------
     InputError
-        As `nbtools.data.brains.nsd.roi_masks`, or if the anatomy has another shape.
+        As `nbtools.data.brains.nsd.roi_masks`, or if the anatomy has another shape or lies elsewhere.
     """
-    labels = roi_volume(nsd, subject, rois)
+    rois = as_names(rois)
+    labels = nib.as_closest_canonical(roi_volume(nsd, subject, rois))
     folder = roi_folder(nsd, subject)
-    file = folder.parent / "T1_to_func1pt8mm.nii.gz"
-    if file.exists():
-        below = _turned(file)
+    anatomical, general = folder.parent / "T1_to_func1pt8mm.nii.gz", folder / "nsdgeneral.nii.gz"
+    file = anatomical if anatomical.exists() else general
+    image = nib.as_closest_canonical(read_volume(file))
+    check_grid(grid_of(image), grid_of(labels), file=file, what=file.name, like="the regions (nsdgeneral.nii.gz)")
+    below = np.nan_to_num(image.get_fdata(dtype=np.float32))
+    if file == anatomical:
         below = np.clip(below / np.percentile(below, 99.5), 0, 1)
     else:  # nsdgeneral is −1 outside the brain's cortex
-        file = folder / "nsdgeneral.nii.gz"
-        general = _turned(file)
-        below = np.select([general == 1, general == 0], [np.float32(0.6), np.float32(0.3)], np.float32(0))
-    canonical = np.asarray(nib.as_closest_canonical(labels).dataobj, dtype=np.int16)
-    if below.shape != canonical.shape:
-        raise InputError(
-            "the volume to show below the regions has another shape",
-            file=file,
-            expected=f"{canonical.shape}, as Kastner2015.nii.gz",
-            got=below.shape,
-            fix="take both from the same subject and space",
-        )
-    return RegionVolume(canonical, below, tuple(rois))
-
-
-def _turned(file: Path) -> NDArray[np.float32]:
-    """Read a volume (x, y, z), turned as `RegionVolume` has them."""
-    with reading_volume(file):
-        return nib.as_closest_canonical(nib.Nifti1Image.from_filename(file)).get_fdata(dtype=np.float32)
+        values = whole_labels(below, file)
+        below = np.select([values == 1, values == 0], [np.float32(0.6), np.float32(0.3)], np.float32(0))
+    return RegionVolume(np.asarray(labels.dataobj, dtype=np.int16), below, tuple(rois))
 
 
 def slices(volume: RegionVolume, at: Voxel) -> dict[str, Slice]:
@@ -197,7 +186,9 @@ def load_surfaces(nsd: Path, subject: int, rois: Sequence[str]) -> tuple[Surface
     InputError
         If a region is unknown, a file is missing beside others or damaged, or labels do not fit the mesh.
     """
-    check_rois(list(rois))
+    rois = as_names(rois)
+    for roi in rois:
+        check_choice(f"the surfaces' atlas has no region {roi}", roi, ROI_LABELS)
     for name in (subject_folder(subject), "fsaverage"):
         folder = Path(nsd) / "nsddata" / "freesurfer" / name
         if (folder / "surf" / "lh.inflated").exists():
@@ -209,22 +200,29 @@ def _surface(folder: Path, hemisphere: Hemisphere, rois: tuple[str, ...]) -> Sur
     prefix = {"left": "lh", "right": "rh"}[hemisphere]
     mesh, atlas = folder / "surf" / f"{prefix}.inflated", folder / "label" / f"{prefix}.Kastner2015.mgz"
     depth = folder / "surf" / f"{prefix}.sulc"
-    kinds = OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError
-    expected = f"surf/{mesh.name} and label/{atlas.name} in FreeSurfer's formats"
-    fix = "download nsddata/freesurfer of this subject again"
-    with reading("a surface cannot be read", *kinds, file=folder, expected=expected, fix=fix):
-        coordinates, faces = nib.freesurfer.read_geometry(mesh)
-        values = np.asarray(nib.MGHImage.from_filename(atlas).dataobj).ravel()
-        sulc = nib.freesurfer.read_morph_data(depth) if depth.exists() else None
+    coordinates, faces = _read(mesh, nib.freesurfer.read_geometry)
+    labelled = _read(atlas, lambda file: nib.MGHImage.from_bytes(inflated(file)).get_fdata())
+    values = whole_labels(labelled.ravel(), atlas)
+    sulc = _read(depth, nib.freesurfer.read_morph_data) if depth.exists() else None
     if len(values) != len(coordinates) or (sulc is not None and len(sulc) != len(coordinates)):
         raise InputError(
             "labels or depths do not fit the surface",
             file=atlas,
             expected=f"{len(coordinates)} vertices, as {mesh.name}",
-            got=f"{len(values)} labels" + (f", {len(sulc)} depths" if sulc is not None else ""),
+            got=f"{len(values)} labels" + (f", {len(sulc)} depths in {depth.name}" if sulc is not None else ""),
             fix="take all files of one surface from the same folder",
         )
     labels = np.zeros(len(values), np.int16)
     for number, roi in enumerate(rois, start=1):
         labels[np.isin(values, ROI_LABELS[roi])] = number
     return Surface(hemisphere, coordinates, faces, labels, sulc, rois)
+
+
+def _read(file: Path, how: Callable[[Path], Any]) -> Any:
+    kinds = (
+        *(OSError, EOFError, LookupError, TypeError, ValueError, OverflowError, MemoryError),
+        *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.freesurfer.mghformat.MGHError),
+    )
+    expected, fix = f"{file.name} in FreeSurfer's format", "download nsddata/freesurfer of this subject again"
+    with reading("a surface cannot be read", *kinds, file=file, expected=expected, fix=fix):
+        return how(file)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nbtools.checks import reading
 from nbtools.errors import InputError
+from nbtools.files import opened_hdf5
 
 TRIALS_PER_SESSION = 750
 BETA_SCALE = 300  # betas are int16: percent signal change × 300
@@ -106,10 +107,12 @@ def _read_nifti(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...],
 def _read_header(file: Path, stream: IO[bytes], shape: tuple[int, ...]) -> np.dtype:
     """Check the NIfTI header, leave the stream at the first voxel, return the dtype with its byte order."""
     raw = stream.read(nib.Nifti1Header.template_dtype.itemsize)
-    kinds = nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError
-    with reading("the betas have no NIfTI header", *kinds, file=file, expected="NIfTI-1", fix=_AGAIN):
+    kinds = (nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError)
+    absurd = (OverflowError, ValueError, MemoryError)  # of where the first voxel is said to lie
+    with reading("the betas have no NIfTI header", *kinds, *absurd, file=file, expected="NIfTI-1", fix=_AGAIN):
         header = nib.Nifti1Header.from_fileobj(io.BytesIO(raw))
         dtype = header.get_data_dtype()
+        stream.read(max(0, int(header["vox_offset"]) - len(raw)))
     _check_layout(file, header.get_data_shape(), (*shape, TRIALS_PER_SESSION), dtype)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if (np.isfinite(slope) and slope not in (0, 1)) or (np.isfinite(intercept) and slope != 0 and intercept != 0):
@@ -120,7 +123,6 @@ def _read_header(file: Path, stream: IO[bytes], shape: tuple[int, ...]) -> np.dt
             got=f"scl_slope {slope:g}, scl_inter {intercept:g}",
             fix="use NSD's own file, or write the stored integers without a slope",
         )
-    stream.read(max(0, int(header["vox_offset"]) - len(raw)))
     return dtype
 
 
@@ -146,10 +148,7 @@ def _gather(
 
 
 def _read_hdf5(file: Path, voxels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int16]:
-    with (
-        reading("the betas cannot be read", OSError, file=file, expected="an intact HDF5 file", fix=_AGAIN),
-        h5py.File(file, "r") as tree,
-    ):
+    with opened_hdf5(file, "the betas cannot be read", expected="an intact HDF5 file", fix=_AGAIN) as tree:
         dataset = tree.get("betas")
         if not isinstance(dataset, h5py.Dataset):
             raise InputError(

@@ -100,7 +100,7 @@ def _read_mat(file: Path) -> dict[str, NDArray]:
         file.open("rb") as raw,  # SciPy does not say that a file is not there
     ):
         mat = scipy.io.loadmat(raw, variable_names=_VARIABLES)
-    missing = [name for name in _VARIABLES if name not in mat]
+    missing = [name for name in _VARIABLES if name not in mat or mat[name].ndim != 2]
     if missing:
         got = f"no {', '.join(missing)}"
         raise InputError("the design is incomplete", file=file, expected=expected, got=got, fix=fix)

@@ -17,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from nbtools.checks import reading
+from nbtools.checks import check_choice, reading
 from nbtools.data.brains.sessions import Session, write_session, written_hdf5
+from nbtools.data.brains.volumes import check_grid, grid_of
 from nbtools.data.images.files import link, read_image
 from nbtools.data.study import as_toml
 from nbtools.errors import InputError
@@ -37,6 +38,7 @@ CATEGORIES = {
 }
 # Regions, by the fields of what nilearn fetches: ventral temporal cortex, and its voxels that prefer faces or houses.
 MASKS = {"VT": "mask_vt", "VT-face": "mask_face", "VT-house": "mask_house"}
+SUBJECTS = range(1, 7)
 DELAY = 2  # volumes (5 s) by which the haemodynamic response follows the pictures
 SHEET = 400  # side of a sheet of exemplars, pixels
 _AGAIN = "delete it and run the command again: what is missing is fetched"
@@ -62,8 +64,9 @@ def prepare_haxby(folder: Path, subject: int = 2, *, image_size: int = 224) -> P
     Raises
     ------
     InputError
-        If the data cannot be fetched, or are damaged or not of the form nilearn gives.
+        If there is no such subject, or the data cannot be fetched, or are damaged or not of the form nilearn gives.
     """
+    check_choice("Haxby's study has no such subject", subject, SUBJECTS)
     fetched = _fetch(folder, subject)
     labels = _labels(Path(fetched.session_target[0]))
     responses = {roi: _responses(fetched, mask, labels) for roi, mask in MASKS.items()}
@@ -80,7 +83,7 @@ def _fetch(folder: Path, subject: int) -> Any:
     from nilearn.datasets import fetch_haxby
 
     kinds = OSError, ValueError, RuntimeError, EOFError
-    expected = "a subject from 1 to 6, a network, and data.pymvpa.org and nitrc.org within reach"
+    expected = "a network, and data.pymvpa.org and nitrc.org within reach"
     fix = "try again: what is whole is kept. Behind a proxy set https_proxy"
     with reading("Haxby's data cannot be fetched", *kinds, file=folder / "haxby2001", expected=expected, fix=fix):
         return fetch_haxby(data_dir=folder, subjects=[subject], fetch_stimuli=True, verbose=1)
@@ -107,16 +110,20 @@ def _labels(file: Path) -> pd.DataFrame:
 
 def _responses(fetched: Any, mask: str, labels: pd.DataFrame) -> NDArray[np.float32]:
     """Return a region's time series (n_volumes, n_voxels), without each run's linear trend; nilearn does the work."""
+    import nibabel as nib
     from nilearn.maskers import NiftiMasker
 
     place, func = getattr(fetched, mask)[0], fetched.func[0]
     masker = NiftiMasker(place, detrend=True, standardize=None, runs=labels["run"].to_numpy())
-    kinds, expected = (OSError, ValueError, EOFError), f"whole volumes, as many as labels, and a mask {place}"
+    kinds = OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError
+    expected = f"whole volumes, as many as labels, and a mask {place}"
     with (
         reading("a region's responses cannot be read", *kinds, file=func, expected=expected, fix=_AGAIN),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # nilearn's deprecations
+        grid, other = (grid_of(nib.nifti1.load(file)) for file in (place, func))
+        check_grid(grid, other, file=place, what=Path(place).name, like=Path(func).name)
         series = masker.fit_transform(func)
     if len(series) != len(labels):
         raise InputError(

@@ -19,7 +19,8 @@ from typing import Protocol
 import nibabel as nib
 import numpy as np
 
-from nbtools.conditions import check_rois
+from nbtools.checks import as_names
+from nbtools.conditions import Condition, check_rois, parse_condition
 from nbtools.data.brains import nsd, own
 from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
 from nbtools.data.brains.sessions import Session
@@ -39,6 +40,9 @@ class Recordings(Protocol):
 
     def design_of(self, study: Study) -> Design:
         """Return which trial showed which image, and which images are the test set."""
+
+    def regions_of(self, study: Study) -> tuple[str, ...]:
+        """Name the regions that can be asked for; none where it is not known yet."""
 
     def volume_of(self, study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
         """Return a label volume: 1 for the first of `rois`, …; None where positions are unknown."""
@@ -63,7 +67,7 @@ def load_trials(
     study : Study
         From `open_study`. Prepared sessions are read where there are any, else NSD's volumes.
     rois : sequence of str
-        Names in `nbtools.conditions.REGIONS`.
+        The study's regions, by their names.
     sessions : sequence of int, optional
         1-based. Without it all sessions there are, which must then be numbered without a gap.
     zscore : bool
@@ -83,7 +87,8 @@ def load_trials(
     InputError
         If a file is missing or damaged, or no voxel of a region is left.
     """
-    check_rois(list(rois))
+    rois = as_names(rois)
+    check_rois(rois)
     if study.voxels.subjects:
         return _together(study, rois, sessions, zscore, progress)
     zscore, threshold = zscore and study.voxels.zscore, study.voxels.noise_ceiling
@@ -116,6 +121,22 @@ def load_responses(study: Study, roi: str) -> RoiResponses:
     return average_repeats(load_trials(study, [roi])[roi], load_design(study).shared_ids)
 
 
+def region_names(study: Study) -> tuple[str, ...]:
+    """Name the regions that can be asked for; none where it is not known yet."""
+    return _set(study).regions_of(study.parts[0])
+
+
+def condition_of(study: Study, name: str) -> Condition:
+    """Read what guides a network of a study.
+
+    Raises
+    ------
+    InputError
+        As `parse_condition`; if the study has no such region.
+    """
+    return parse_condition(name, study.hierarchy, region_names(study))
+
+
 def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     """Return the regions as one label volume (x, y, z): 1 for the first of `rois`, …; None where positions are unknown.
 
@@ -124,7 +145,7 @@ def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     InputError
         As `nbtools.data.brains.nsd.roi_masks`.
     """
-    return _set(study).volume_of(study, rois)
+    return _set(study).volume_of(study, as_names(rois))
 
 
 def _set(study: Study) -> Recordings:
@@ -147,7 +168,7 @@ def _together(
             "the subjects have no image in common",
             expected="sessions in which all of them saw some of the shared images",
             got=f"none, for subjects {', '.join(map(str, study.voxels.subjects))}",
-            fix="fetch and prepare more sessions of each",
+            fix="take more sessions of each",
         )
     rows = [np.argsort(keys)[np.searchsorted(np.sort(keys), common)] for keys in shown]
     return {roi: _side_by_side([trials[roi] for trials in each], rows) for roi in rois}

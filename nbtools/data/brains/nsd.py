@@ -9,10 +9,7 @@ nsddata_betas/ppdata/subjXX/func1pt8mm/<version>/betas_sessionYY.nii.gz (or .hdf
 from __future__ import annotations
 
 import re
-import warnings
-import zlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
-from nbtools.conditions import check_rois, region_labels
+from nbtools.checks import as_names
+from nbtools.conditions import check_rois, nsd_regions, region_labels
 from nbtools.data.brains.betas import BETA_SCALE, TRIALS_PER_SESSION, read_betas
 from nbtools.data.brains.design import design_file, load_design, subject_folder
 from nbtools.data.brains.responses import Design, count_repeats
 from nbtools.data.brains.sessions import Session, choose_sessions, label_volume, numbered, read_session, session_files
+from nbtools.data.brains.volumes import Grid, check_grid, grid_of, read_labels, same_grid
 from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
 
@@ -45,7 +43,7 @@ def sessions_of(
     study : Study
         With an NSD tree.
     rois : sequence of str
-        Names in `nbtools.conditions.REGIONS`.
+        Of `nbtools.conditions.nsd_regions`.
     wanted : sequence of int, optional
         1-based. Without it all sessions there are, which must then be numbered without a gap.
 
@@ -60,7 +58,7 @@ def sessions_of(
     made = session_files(study.responses)
     volumes = find_sessions(root, subject, BETAS[choices.betas], required=not made)
     numbers = choose_sessions(_betas_folder(root, subject, BETAS[choices.betas]), {*volumes, *made}, wanted)
-    design, affine = load_design(root, subject), volume_affine(root, subject)
+    design, grid = load_design(root, subject), mask_grid(root, subject)
     if len(design.image_ids) < numbers[-1] * TRIALS_PER_SESSION:
         raise InputError(
             "the design has fewer trials than there are betas",
@@ -72,8 +70,8 @@ def sessions_of(
 
     def read(number: int) -> Session:
         if number in made:
-            return _read_prepared(made[number], number, volumes.get(number), masks, design)
-        return session_of(volumes[number], number, masks, design, affine)
+            return _read_prepared(made[number], number, volumes.get(number), masks, design, grid)
+        return session_of(volumes[number], number, masks, design, grid)
 
     return numbers, read
 
@@ -81,6 +79,11 @@ def sessions_of(
 def design_of(study: Study) -> Design:
     """Return the subject's design, sessions that were not released included."""
     return load_design(study.need("nsd"), study.subject)
+
+
+def regions_of(study: Study) -> tuple[str, ...]:
+    """Name the regions NSD's volumes hold."""
+    return nsd_regions(study.voxels.retinotopy)
 
 
 def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image:
@@ -132,7 +135,7 @@ def roi_masks(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "K
     subject : int
         1 to 8.
     rois : sequence of str
-        Names in `nbtools.conditions.REGIONS`.
+        Of `nbtools.conditions.nsd_regions`.
     retinotopy : {"Kastner2015", "prf-visualrois"}
         Where retinotopic regions are taken from; functional ones stand in volumes of their own.
 
@@ -143,22 +146,19 @@ def roi_masks(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "K
     Raises
     ------
     InputError
-        If a region is unknown or has no voxel, or a volume is missing, damaged or of another shape.
+        If a region is unknown or has no voxel; if a volume is missing or damaged, or its voxels are not those of
+        ``nsdgeneral``: of another shape, or lying elsewhere.
     """
-    check_rois(list(rois))
+    rois = as_names(rois)
+    check_rois(rois)
     folder = roi_folder(nsd, subject)
     labels = {roi: region_labels(roi, retinotopy) for roi in rois}
-    general = _read_general(folder / "nsdgeneral.nii.gz")
-    atlases = {atlas: _read_volume(folder / f"{atlas}.nii.gz") for atlas in {atlas for atlas, _ in labels.values()}}
-    for atlas, volume in atlases.items():
-        if volume.shape != general.shape:
-            raise InputError(
-                "the region volumes differ in shape",
-                file=folder / "nsdgeneral.nii.gz",
-                expected=f"{volume.shape}, as {atlas}.nii.gz",
-                got=general.shape,
-                fix="take both from the same subject and space",
-            )
+    file = folder / "nsdgeneral.nii.gz"
+    general, grid = _read_general(file)
+    atlases = {}
+    for atlas in {atlas for atlas, _ in labels.values()}:
+        atlases[atlas], place = read_labels(folder / f"{atlas}.nii.gz")
+        check_grid(grid, place, file=file, what=file.name, like=f"{atlas}.nii.gz")
     masks = {roi: np.isin(atlases[atlas], numbers) & general for roi, (atlas, numbers) in labels.items()}
     empty = [roi for roi, mask in masks.items() if not mask.any()]
     if empty:
@@ -178,13 +178,13 @@ def roi_volume(nsd: Path, subject: int, rois: Sequence[str], retinotopy: str = "
     Parameters and errors are those of `roi_masks`.
     """
     masks = roi_masks(nsd, subject, rois, retinotopy)
-    shape = next(iter(masks.values())).shape
-    return label_volume({roi: np.argwhere(mask) for roi, mask in masks.items()}, shape, volume_affine(nsd, subject))
+    grid = mask_grid(nsd, subject)
+    return label_volume({roi: np.argwhere(mask) for roi, mask in masks.items()}, grid.shape, grid.affine)
 
 
-def volume_affine(nsd: Path, subject: int) -> NDArray[np.float64]:
-    """Return the (4, 4) affine of the subject's volumes; `roi_masks` has read the file and found it whole."""
-    return nib.Nifti1Image.from_filename(roi_folder(nsd, subject) / "nsdgeneral.nii.gz").affine
+def mask_grid(nsd: Path, subject: int) -> Grid:
+    """Return where the voxels of the subject's volumes lie; `roi_masks` has read the file and found it whole."""
+    return grid_of(nib.Nifti1Image.from_filename(roi_folder(nsd, subject) / "nsdgeneral.nii.gz"))
 
 
 def roi_folder(nsd: Path, subject: int) -> Path:
@@ -192,9 +192,7 @@ def roi_folder(nsd: Path, subject: int) -> Path:
     return Path(nsd) / "nsddata" / "ppdata" / subject_folder(subject) / SPACE / "roi"
 
 
-def session_of(
-    file: Path, number: int, masks: Masks, design: Design, affine: NDArray[np.float64], digest: Any = None
-) -> Session:
+def session_of(file: Path, number: int, masks: Masks, design: Design, grid: Grid, digest: Any = None) -> Session:
     """Reduce a session's volume to the voxels of regions.
 
     Parameters
@@ -207,46 +205,33 @@ def session_of(
         From `roi_masks`.
     design : Design
         Of the subject.
-    affine : (4, 4) array
-        Of the masks. A volume that says it lies elsewhere is warned of; voxels are taken by their i, j, k all the same,
-        as NSD's are in one space.
+    grid : Grid
+        Of the masks. An ``.hdf5`` does not say where its voxels lie: it is taken to lie there.
     digest : hashlib object, optional
         As in `read_betas`.
 
     Raises
     ------
     InputError
-        As `nbtools.data.brains.betas.read_betas`.
+        As `nbtools.data.brains.betas.read_betas`, or if the volume says that it lies elsewhere than the masks.
     """
     voxels = {roi: np.argwhere(mask) for roi, mask in masks.items()}
-    everywhere, shape = np.concatenate(list(voxels.values())), next(iter(masks.values())).shape
     edges = np.cumsum([len(ijk) for ijk in voxels.values()])[:-1]
-    values = np.split(read_betas(file, everywhere, shape, digest), edges, axis=1)
-    _warn_of_another_place(file, affine)
+    betas = read_betas(file, np.concatenate(list(voxels.values())), grid.shape, digest)
+    if file.suffix != ".hdf5":
+        place = grid_of(nib.Nifti1Image.from_filename(file))
+        check_grid(place, grid, file=file, what=file.name, like="the masks (nsdgeneral.nii.gz)")
     trials = _trials_of(number)
     return Session(
         image_ids=design.image_ids[trials],
         shared=np.isin(design.image_ids[trials], design.shared_ids),
         repeats=count_repeats(design.image_ids)[trials],
-        responses=dict(zip(voxels, values, strict=True)),
+        responses=dict(zip(voxels, np.split(betas, edges, axis=1), strict=True)),
         voxels=voxels,
         scale=BETA_SCALE,
-        shape=shape,
-        affine=affine,
+        shape=grid.shape,
+        affine=grid.affine,
     )
-
-
-def _warn_of_another_place(file: Path, affine: NDArray[np.float64]) -> None:
-    if file.suffix == ".hdf5":  # says nothing of its place
-        return
-    header = nib.Nifti1Image.from_filename(file).header
-    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    if coded and not np.allclose(header.get_best_affine(), affine, atol=1e-2):
-        warnings.warn(
-            f"{file.name} says that it lies elsewhere than the masks do: are both of one subject and space "
-            f"(func1pt8mm)? Voxels were taken by their i, j, k",
-            stacklevel=3,
-        )
 
 
 def _trials_of(number: int) -> slice:
@@ -254,9 +239,9 @@ def _trials_of(number: int) -> slice:
     return slice((number - 1) * TRIALS_PER_SESSION, number * TRIALS_PER_SESSION)
 
 
-def _read_prepared(file: Path, number: int, volume: Path | None, masks: Masks, design: Design) -> Session:
+def _read_prepared(file: Path, number: int, volume: Path | None, masks: Masks, design: Design, grid: Grid) -> Session:
     session = read_session(file, list(masks))
-    if reasons := changes(session, number, volume, masks, design):
+    if reasons := changes(session, number, volume, masks, design, grid):
         raise InputError(
             "a prepared session is not of the files there are now",
             file=file,
@@ -268,10 +253,12 @@ def _read_prepared(file: Path, number: int, volume: Path | None, masks: Masks, d
     return session
 
 
-def changes(session: Session, number: int, volume: Path | None, masks: Masks, design: Design) -> list[str]:
+def changes(session: Session, number: int, volume: Path | None, masks: Masks, design: Design, grid: Grid) -> list[str]:
     """Say in what the files there are now differ from those a prepared session was made of, as far as sizes tell."""
     moved = [roi for roi, mask in masks.items() if not np.array_equal(session.voxels[roi], np.argwhere(mask))]
     reasons = [f"the masks of {', '.join(moved)}"] if moved else []
+    if session.grid and not same_grid(session.grid, grid):
+        reasons.append("the place of the masks")
     if not np.array_equal(session.image_ids, design.image_ids[_trials_of(number)]):
         reasons.append("the design: the trials showed other images")
     if volume is not None and volume.name == session.source.get("file"):
@@ -280,8 +267,8 @@ def changes(session: Session, number: int, volume: Path | None, masks: Masks, de
     return reasons
 
 
-def _read_general(file: Path) -> NDArray[np.bool_]:
-    volume = _read_volume(file)
+def _read_general(file: Path) -> tuple[NDArray[np.bool_], Grid]:
+    volume, grid = read_labels(file)
     if not np.isin(volume, (-1, 0, 1)).all():  # -1: outside cortex
         raise InputError(
             "this is not nsdgeneral",
@@ -290,25 +277,4 @@ def _read_general(file: Path) -> NDArray[np.bool_]:
             got=f"values from {volume.min()} to {volume.max()}, as an atlas has: were two files swapped?",
             fix="download nsddata/ppdata/subjXX/func1pt8mm/roi again",
         )
-    return volume == 1
-
-
-def _read_volume(file: Path) -> NDArray:
-    with reading_volume(file):
-        volume = np.asanyarray(nib.Nifti1Image.from_filename(file).dataobj)
-    if volume.ndim != 3:
-        raise InputError(
-            "a region volume is not three-dimensional",
-            file=file,
-            expected="(x, y, z)",
-            got=volume.shape,
-            fix="use NSD's own file",
-        )
-    return volume
-
-
-def reading_volume(file: Path) -> AbstractContextManager[None]:
-    """Tell what nibabel raises where a NIfTI file is missing or damaged as an `InputError`."""
-    kinds = nib.filebasedimages.ImageFileError, EOFError, OSError, RuntimeError, zlib.error
-    expected, fix = "a NIfTI volume (x, y, z)", "download nsddata/ppdata/subjXX/func1pt8mm again"
-    return reading("a region volume cannot be read", *kinds, file=file, expected=expected, fix=fix)
+    return volume == 1, grid

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
+from nbtools.checks import reading
 from nbtools.data.brains.responses import Design
-from nbtools.data.brains.sessions import Session, choose_sessions, label_volume, read_session, session_files
+from nbtools.data.brains.sessions import (
+    Session,
+    choose_sessions,
+    label_volume,
+    read_session,
+    regions_of as named_regions,
+    session_files,
+)
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 
@@ -22,9 +33,10 @@ def sessions_of(
     Raises
     ------
     InputError
-        If a session is missing.
+        If a session is missing or damaged, or shows images that the stimuli do not have.
     """
     files = _files(study, wanted)
+    _check_image_ids(study, np.concatenate([read_session(file).image_ids for file in files.values()]))
     return list(files), lambda number: read_session(files[number], rois)
 
 
@@ -34,10 +46,12 @@ def design_of(study: Study) -> Design:
     Raises
     ------
     InputError
-        If a session is missing or damaged, or an image is said to be of the test set and not to be.
+        If a session is missing or damaged, or shows images that the stimuli do not have; if an image is said to be of
+        the test set and not to be.
     """
     sessions = [read_session(file) for file in _files(study).values()]
     image_ids = np.concatenate([part.image_ids for part in sessions])
+    _check_image_ids(study, image_ids)
     shared = np.concatenate([part.shared for part in sessions])
     both = np.intersect1d(image_ids[shared], image_ids[~shared])
     if both.size:
@@ -51,12 +65,47 @@ def design_of(study: Study) -> Design:
     return Design(image_ids, np.unique(image_ids[shared]))
 
 
+def regions_of(study: Study) -> tuple[str, ...]:
+    """Name the regions of the first session; none where there is no session yet."""
+    return next((named_regions(file) for file in session_files(study.responses).values()), ())
+
+
 def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     """Return the regions as one label volume; None where the first session does not say where its voxels lie."""
     session = read_session(next(iter(_files(study).values())), rois)
-    if session.shape is None or session.affine is None:
-        return None
-    return label_volume(session.voxels, session.shape, session.affine)
+    placed = all((ijk >= 0).all() for ijk in session.voxels.values())
+    return label_volume(session.voxels, session.grid.shape, session.grid.affine) if session.grid and placed else None
+
+
+def _check_image_ids(study: Study, image_ids: NDArray[np.int64]) -> None:
+    """Raise unless trials show rows of the study's stimuli, where it has any; ask whether ids are counted from 1."""
+    if not study.has("stimuli"):
+        return
+    first, last, n_images = image_ids.min(), image_ids.max(), _count_images(study.stimuli)
+    if last >= n_images:
+        raise InputError(
+            "trials show images that the stimuli do not have",
+            file=study.responses,
+            expected=f"ids from 0 to {n_images - 1}, the rows of {study.stimuli.name}",
+            got=f"ids from {first} to {last}",
+            fix="write image_id as the row of the stimuli, counted from 0" + ": subtract 1" * int(first == 1),
+        )
+    if first == 1:
+        warnings.warn(
+            f"image ids go from 1 to {last}, image 0 is never shown: are they counted from 1? Then "
+            f"every image has its neighbour's responses: subtract 1 from image_id in the session files",
+            stacklevel=4,
+        )
+
+
+def _count_images(file: Path) -> int:
+    kinds, expected = (OSError, KeyError, TypeError, AttributeError), "an HDF5 file with the dataset imgBrick"
+    fix = "write it as data/README.md shows"
+    with (
+        reading("the stimuli cannot be read", *kinds, file=file, expected=expected, fix=fix),
+        h5py.File(file) as store,
+    ):
+        return len(store["imgBrick"])
 
 
 def _files(study: Study, wanted: Sequence[int] | None = None) -> dict[int, Path]:

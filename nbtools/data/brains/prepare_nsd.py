@@ -9,14 +9,15 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY
 from nbtools.data.brains import nsd
 from nbtools.data.brains.responses import Design
 from nbtools.data.brains.sessions import Session, read_session, regions_of, session_files, write_session
+from nbtools.data.brains.volumes import Grid
 from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
+from nbtools.processes import Bar
 
 LOADER = 1  # raise it when the same volume would give other numbers
 
@@ -54,7 +55,7 @@ def prepare_nsd(
     InputError
         If a volume is missing or damaged: all others are prepared first.
     """
-    made = session_files(study.responses)
+    rois, made = as_names(rois), session_files(study.responses)
     volumes = nsd.find_sessions(study.need("nsd"), study.subject, BETAS[study.voxels.betas], required=not made)
     # Volumes may have been removed once they were reduced.
     alone = {number: regions_of(file) for number, file in made.items() if number not in volumes}
@@ -73,7 +74,7 @@ def prepare_nsd(
     failed: dict[int, InputError] = {}
     with _workers(jobs) as pool:
         waiting = {pool.submit(reduce_session, study, number, volumes[number], tuple(rois)): number for number in to_do}
-        for done in tqdm(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
+        for done in Bar(as_completed(waiting), "sessions", len(waiting), unit="session", disable=not progress):
             if isinstance(error := done.exception(), InputError):
                 failed[waiting[done]] = error
             elif error:
@@ -108,12 +109,12 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
     """
     root, file = study.need("nsd"), prepared_file(study, number)
     before = regions_of(file) if file.exists() else ()
-    masks = nsd.roi_masks(root, study.subject, list(dict.fromkeys([*before, *rois])), study.voxels.retinotopy)
-    design = nsd.design_of(study)
-    if set(before) == set(masks) and _is_of(read_session(file, before), volume, number, masks, design):
+    masks = nsd.roi_masks(root, study.subject, list(dict.fromkeys([*before, *as_names(rois)])), study.voxels.retinotopy)
+    design, grid = nsd.design_of(study), nsd.mask_grid(root, study.subject)
+    if set(before) == set(masks) and _is_of(read_session(file, before), volume, number, masks, design, grid):
         return file
     digest = hashlib.sha256()  # of the same pass: a session is a gigabyte
-    session = nsd.session_of(volume, number, masks, design, nsd.volume_affine(root, study.subject), digest)
+    session = nsd.session_of(volume, number, masks, design, grid, digest)
     stat = volume.stat()
     source = {
         "file": volume.name,
@@ -129,12 +130,12 @@ def reduce_session(study: Study, number: int, volume: Path, rois: Sequence[str])
     return file
 
 
-def _is_of(session: Session, volume: Path, number: int, masks: nsd.Masks, design: Design) -> bool:
+def _is_of(session: Session, volume: Path, number: int, masks: nsd.Masks, design: Design, grid: Grid) -> bool:
     """Say whether a prepared session is what reducing its volume would give now."""
     source = session.source
     if source.get("file") != volume.name or source["loader"] != LOADER:
         return False
-    if nsd.changes(session, number, volume, masks, design):
+    if nsd.changes(session, number, volume, masks, design, grid):
         return False
     return source["modified"] == volume.stat().st_mtime_ns or source["sha256"] == _sha256(volume)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nbtools.checks import check_enough
 from nbtools.errors import InputError
 
 FloatArray = NDArray[np.floating]
@@ -160,7 +161,12 @@ def average_repeats(trials: RoiTrials, shared_ids: IntArray) -> RoiResponses:
 
 def trials_of(trials: RoiTrials, image_ids: IntArray) -> RoiTrials:
     """Return the trials (n_kept, n_voxels) that showed one of these images, in the order in which they were shown."""
-    rows = np.isin(trials.image_ids, image_ids)
+    return _rows_of(trials, np.isin(trials.image_ids, image_ids))
+
+
+def _rows_of(trials: RoiTrials, rows: BoolArray) -> RoiTrials:
+    fix = "ask for images that were shown; those to test on are marked as shared"
+    check_enough(f"{trials.roi}: no trial shows these images", int(rows.sum()), 1, fix=fix)
     return replace(
         trials,
         responses=trials.responses[rows],
@@ -168,6 +174,32 @@ def trials_of(trials: RoiTrials, image_ids: IntArray) -> RoiTrials:
         sessions=trials.sessions[rows],
         repeats=trials.repeats[rows],
     )
+
+
+def equal_repeats(trials: RoiTrials, image_ids: IntArray) -> RoiTrials:
+    """Return as many trials of each image as of any other: the first ones, of images that have enough.
+
+    Parameters
+    ----------
+    trials : RoiTrials
+        Responses (n_trials, n_voxels).
+    image_ids : (n,) int
+        The images in question, such as `Design.shared_ids`.
+
+    Returns
+    -------
+    RoiTrials
+        ``repeats`` counts from 1 to the number k of trials of each image. It is the k of two or more, as noise shows
+        in repeats alone, that keeps the most trials: 3 in NSD, where every image was shown three times; 1 only where no
+        image was shown twice.
+    """
+    asked = trials_of(trials, image_ids)
+    repeats = count_repeats(asked.image_ids)
+    n_images = np.bincount(repeats)  # with so many trials or more
+    k = max(range(len(n_images)), key=lambda k: (k > 1, k * n_images[k]), default=0)
+    enough = asked.image_ids[repeats == k]
+    rows = np.isin(asked.image_ids, enough) & (repeats <= k)
+    return _rows_of(replace(asked, repeats=repeats), rows)
 
 
 def average_within_sessions(trials: RoiTrials) -> RoiTrials:
@@ -228,17 +260,22 @@ def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, s
         If a part would be empty.
     """
     test, rest = np.flatnonzero(responses.shared), np.flatnonzero(~responses.shared)
-    n_validation = round(validation_fraction * len(rest))
-    if not len(test) or not 0 < n_validation < len(rest):
+    if not can_be_split(len(test), len(rest), validation_fraction):
         raise InputError(
             f"{responses.roi}: the images cannot be split into training, validation and test",
             expected="shared images to test on, and at least one image in both other parts",
             got=f"{len(test)} shared, {len(rest)} others, validation_fraction={validation_fraction}",
-            fix="load more sessions, or change validation_fraction",
+            fix="mark some images as shared, and not all (of NSD, load more sessions); or change validation_fraction",
         )
     rest = rest[np.argsort(responses.image_ids[rest], kind="stable")]
+    n_validation = round(validation_fraction * len(rest))
     validation = np.random.default_rng(seed).choice(rest, size=n_validation, replace=False)
     return {"train": np.setdiff1d(rest, validation), "validation": np.sort(validation), "test": test}
+
+
+def can_be_split(n_shared: int, n_others: int, validation_fraction: float = 0.1) -> bool:
+    """Say whether so many images, shared ones and others, leave `split_images` no empty part."""
+    return n_shared > 0 and 0 < round(validation_fraction * n_others) < n_others
 
 
 @dataclass(frozen=True)

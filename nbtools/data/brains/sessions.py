@@ -26,9 +26,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
+from nbtools.checks import as_names
+from nbtools.data.brains.volumes import Grid
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import opened_hdf5, written
 
 FORMAT = "nbtools responses 1"
 _AGAIN = "prepare it again, or write it as data/README.md shows"
@@ -65,6 +66,11 @@ class Session:
     shape: tuple[int, ...] | None = None
     affine: NDArray[np.float64] | None = None
     source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> Grid | None:
+        """Where its voxels lie, if it says so."""
+        return None if self.shape is None or self.affine is None else Grid(self.shape, self.affine)
 
 
 def session_files(folder: Path) -> dict[int, Path]:
@@ -182,7 +188,7 @@ def read_session(file: Path, rois: Sequence[str] | None = None) -> Session:
         If the file is damaged or not of the format, or lacks a region.
     """
     with _opened(file) as tree:
-        return _read(file, tree, list(rois or []))
+        return _read(file, tree, as_names(rois or []))
 
 
 def regions_of(file: Path) -> tuple[str, ...]:
@@ -199,25 +205,28 @@ def regions_of(file: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[h5py.File]:
-    kinds = OSError, KeyError, RuntimeError, ValueError, TypeError  # of h5py, where bytes are damaged
-    with (
-        reading("a session cannot be read", *kinds, file=file, expected=f"HDF5, {FORMAT!r}", fix=_AGAIN),
-        h5py.File(file, "r") as tree,
-    ):
+    with opened_hdf5(file, "a session cannot be read", expected=f"HDF5, {FORMAT!r}", fix=_AGAIN) as tree:
         _check_format(file, tree)
         yield tree
 
 
 def _check_format(file: Path, tree: h5py.File) -> None:
     missing = [name for name in ("image_id", "shared", "regions") if name not in tree]
-    if tree.attrs.get("format") != FORMAT or missing:
+    said = _attribute(tree, "format", None)
+    if said != FORMAT or missing:
         raise InputError(
             "this is no session of responses",
             file=file,
             expected=f"attribute format = {FORMAT!r}; image_id, shared, regions",
-            got=f"format {tree.attrs.get('format')!r}" + (f"; no {', '.join(missing)}" if missing else ""),
+            got=f"format {said!r}" + (f"; no {', '.join(missing)}" if missing else ""),
             fix=_AGAIN,
         )
+
+
+def _attribute(tree: h5py.File, name: str, default: object) -> Any:
+    """Return one value that stands beside the data: MATLAB writes text as bytes, and a number as an array of one."""
+    value = np.asarray(tree.attrs.get(name, default)).item()
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
@@ -228,28 +237,49 @@ def _read(file: Path, tree: h5py.File, rois: list[str]) -> Session:
             file=file,
             expected=", ".join(rois),
             got=", ".join(tree["regions"]) or "no region",
-            fix="prepare the study again with these regions too (--rois), or leave them out",
+            fix=f'name regions that it holds, as in -p rois "{" ".join(tree["regions"])}"; of NSD, prepare the study '
+            "again with these regions too (--rois)",
         )
     image_ids = tree["image_id"][:]
     n = len(image_ids)
     session = Session(
         image_ids=image_ids.astype(np.int64),
-        shared=tree["shared"][:].astype(bool),
-        repeats=tree["repeat"][:].astype(np.int64) if "repeat" in tree else np.zeros(n, np.int64),
+        shared=_booleans(file, "shared", tree["shared"][:]),
+        repeats=_whole(tree["repeat"]) if "repeat" in tree else np.zeros(n, np.int64),
         responses={roi: tree[f"regions/{roi}/responses"][:] for roi in rois},
         voxels={roi: _voxels(tree[f"regions/{roi}"]) for roi in rois},
-        scale=float(tree.attrs.get("scale", 1)),
+        scale=float(_attribute(tree, "scale", 1)),
         shape=tuple(map(int, tree.attrs["shape"])) if "shape" in tree.attrs else None,
         affine=np.asarray(tree.attrs["affine"], float) if "affine" in tree.attrs else None,
-        source=json.loads(tree.attrs.get("source", "{}")),
+        source=json.loads(_attribute(tree, "source", "{}")),
     )
     _check(file, image_ids.dtype, session)
     return session
 
 
+def _booleans(file: Path, name: str, values: NDArray) -> NDArray[np.bool_]:
+    """Return what stands there as booleans: true and false, or 1 and 0; any other value, text and NaN, is refused."""
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        raise InputError(
+            f"{name} holds something else than true and false",
+            file=file,
+            expected="true or false (1 or 0) for each trial",
+            got=f"{values.dtype}: {', '.join(map(str, np.unique(values)[:5]))}",
+            fix="write it again as booleans (in Python, an array of dtype bool)",
+        )
+    return values.astype(bool)
+
+
+def _whole(dataset: h5py.Dataset) -> NDArray[np.int64]:
+    values = dataset[:]
+    if values.dtype.kind not in "iuf" or (values % 1 != 0).any():  # NaN too
+        raise TypeError(f"{dataset.name} holds something else than whole numbers")
+    return values.astype(np.int64)
+
+
 def _voxels(region: h5py.Group) -> NDArray[np.int64]:
     if "voxels" in region:
-        return region["voxels"][:].astype(np.int64)
+        return _whole(region["voxels"])
     return np.full((region["responses"].shape[-1], 3), -1, np.int64)
 
 
@@ -261,6 +291,10 @@ def _check(file: Path, id_type: np.dtype, session: Session) -> None:
         fits = values.ndim == 2 and len(values) == n and values.shape[1] > 0 and values.dtype.kind in "iuf"
         if not fits or session.voxels[roi].shape != (values.shape[1], 3):
             wrong.append(f"{roi} {values.dtype} {values.shape}, voxels {session.voxels[roi].shape}")
+        if session.shape is not None and (session.voxels[roi] >= session.shape).any():
+            wrong.append(f"voxels of {roi} outside the volume, {session.shape}")
+    if session.affine is not None and not (session.affine.shape == (4, 4) and np.isfinite(session.affine).all()):
+        wrong.append(f"affine {session.affine.shape}, not (4, 4) finite numbers")
     if n < 2 or id_type.kind not in "iu" or session.image_ids.min() < 0 or not session.scale > 0:
         wrong.append(f"{n} trials, ids {id_type} from {session.image_ids.min() if n else '–'}, scale {session.scale}")
     if wrong:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from nbtools.data.brains.responses import RoiTrials, count_repeats
 from nbtools.data.brains.sessions import Session
+from nbtools.data.brains.volumes import check_grid
 from nbtools.errors import InputError
+from nbtools.processes import Bar
 
 
 def assemble(
@@ -39,18 +40,21 @@ def assemble(
     Raises
     ------
     InputError
-        If sessions hold different voxels, or no voxel of a region is left.
+        If sessions hold different voxels or say that these lie elsewhere, or no voxel of a region is left.
     """
     parts: list[Session] = []
     scaled: dict[str, list[NDArray[np.float32]]] = {}
     alive: dict[str, NDArray[np.bool_]] = {}
-    for number in tqdm(numbers, "sessions", disable=not progress):
+    for number in Bar(numbers, "sessions", disable=not progress):
         session = read(number)
         for roi in list(session.responses):
             values, varies = _scaled(session.responses.pop(roi), session.scale, zscore)
             scaled.setdefault(roi, []).append(values)
             _check_voxels(roi, number, session, parts)
             alive[roi] = alive.get(roi, True) & varies
+        if parts and parts[0].grid and session.grid:
+            like = f"session {numbers[0]}"
+            check_grid(session.grid, parts[0].grid, what=f"session {number}", like=like)
         parts.append(session)
     repeats = _repeats(parts)
     return {
@@ -100,7 +104,7 @@ def _check_voxels(roi: str, number: int, session: Session, before: list[Session]
             f"{roi}: sessions hold different voxels",
             expected=f"the {len(first)} of the first session read",
             got=f"{len(session.voxels[roi])}, not the same, in session {number}",
-            fix="prepare all sessions with the same masks",
+            fix="give all sessions the same voxels or sites, in one order; of NSD, prepare them with the same masks",
         )
 
 
@@ -117,7 +121,7 @@ def _check_alive(roi: str, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
             f"{roi}: no voxel varies",
             expected="at least one voxel with finite numbers and variance in every session",
             got=f"{n_dead} of {len(alive)} voxels are constant, or not finite, in a session",
-            fix="check that masks and betas are of one subject and space",
+            fix="leave out such voxels or sites; of NSD, check that masks and betas are of one subject and space",
         )
     if n_dead:
         warnings.warn(

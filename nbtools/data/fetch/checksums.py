@@ -8,13 +8,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from nbtools.checks import reading
 from nbtools.data.fetch.remote import Remote, Version
 from nbtools.errors import InputError
 from nbtools.files import write_text
-from nbtools.processes import QUIET
+from nbtools.processes import QUIET, Bar
 
 CHECKSUMS = "checksums.json"
 _CHUNK = 2**20
@@ -101,7 +99,7 @@ def verify(root: Path) -> list[tuple[Path, str]]:
     """
     problems = []
     entries = Ledger(root).entries
-    for name, entry in tqdm(entries.items(), desc="verify", unit="file", leave=False, disable=QUIET):
+    for name, entry in Bar(entries.items(), desc="verify", unit="file", leave=False, disable=QUIET):
         file = root / name
         if not file.is_file():
             problems.append((file, "missing"))

@@ -13,14 +13,13 @@ from threading import Event, Lock
 from typing import Any, TypeVar
 
 import requests
-from tqdm.auto import tqdm
 
 from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digests_of
 from nbtools.data.fetch.remote import AGAIN, Remote, Version, announced, open_session, troubles_told
 from nbtools.data.fetch.resume import Line, kept, transfer
 from nbtools.errors import InputError
 from nbtools.files import free_space, locked, require_space
-from nbtools.processes import QUIET
+from nbtools.processes import QUIET, Bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -188,7 +187,7 @@ def _bar(plans: Sequence[Planned]) -> Iterator[Callable[[int], None]]:
     """Show one bar for all files; give what moves it."""
     total = sum(plan.version.size for plan in plans if not plan.there)
     had, lock = sum(plan.partial for plan in plans), Lock()
-    with tqdm(desc="fetch", total=total, initial=had, unit="B", unit_scale=True, disable=QUIET) as bar:
+    with Bar(desc="fetch", total=total, initial=had, unit="B", unit_scale=True, disable=QUIET) as bar:
 
         def advance(n: int) -> None:
             with lock:

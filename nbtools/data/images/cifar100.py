@@ -11,7 +11,8 @@ from PIL import Image
 
 from nbtools.data.archives import build, read_files
 from nbtools.data.images.files import on_all_cores
-from nbtools.data.images.prepare import SPLITS, report_on
+from nbtools.data.images.folders import SPLITS
+from nbtools.data.images.prepare import report_on
 from nbtools.errors import InputError
 from nbtools.files import written
 

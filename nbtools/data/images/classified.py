@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nbtools.checks import check_range
+from nbtools.data.images.folders import check_splits
 from nbtools.data.images.sets import ImageSet, choose_rows, load_folder
 from nbtools.data.images.views import Augmentation
 from nbtools.data.study import Study
@@ -20,8 +22,9 @@ def load_training_images(source: Study, augmentation: Augmentation = "none") -> 
     Raises
     ------
     InputError
-        If the study has no such folder, or as `load_folder`.
+        If the study has no such folder, those to test on are of other classes, or as `load_folder`.
     """
+    check_splits(source.need("classification"))  # before the training, not after it
     side = round(source.image_size * 8 / 7) if augmentation == "crop-flip" else source.image_size
     return load_folder(source.need("classification") / "train", side)
 
@@ -39,7 +42,9 @@ def load_test_images(source: Study, n: int | None = None) -> ImageSet:
     Raises
     ------
     InputError
-        If the study has no such folder, or as `load_folder`.
+        If the study has no such folder, `n` is below 1, or as `load_folder`.
     """
+    if n is not None:
+        check_range("the number of test images", n, 1)
     images = load_folder(source.need("classification") / "val", source.image_size)
     return images if n is None else images[choose_rows(len(images), n)]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
-from nbtools.data.images.files import fitted, images_below, on_all_cores, read_image, subfolders
+from nbtools.data.images.files import check_side, fitted, on_all_cores, read_image
+from nbtools.data.images.folders import images_below, subfolders
 from nbtools.data.images.sets import ImageSet
 from nbtools.errors import InputError
 
@@ -74,8 +75,9 @@ def load_corruption(folder: Path, corruption: str, severity: int, size: int, cla
     Raises
     ------
     InputError
-        If there is no such corruption, a class has no image there, or an image cannot be read.
+        If there is no such corruption, a class has no image there, an image cannot be read or have the size.
     """
+    check_side(size)
     table = corruptions(folder)
     match = table[(table["corruption"] == corruption) & (table["severity"] == severity)]
     place = folder / match["path"].iloc[0] if len(match) else folder

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools.data.archives import build, unpack
-from nbtools.data.images.files import images_below
+from nbtools.data.images.folders import images_below
 from nbtools.data.images.prepare import place_sound
 from nbtools.errors import InputError
 

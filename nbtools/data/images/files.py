@@ -1,28 +1,28 @@
-"""Image files: decoded, fitted to a size, listed, linked."""
+"""Image files: decoded, fitted to a size, linked.
+
+Every image that comes out of a file goes through `decode_image`: a study's loader, its packs, `prepare` and the
+explorer see the same pixels.
+"""
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
-from torchvision.datasets.folder import is_image_file
 from torchvision.transforms.v2 import functional as v2
 from tqdm.contrib.concurrent import thread_map
 
-from nbtools.checks import reading
+from nbtools.checks import check_enough, reading
 from nbtools.files import written
-from nbtools.processes import QUIET
+from nbtools.processes import QUIET, Bar
 
 # Whatever a file is called: Pillow hands PostScript to a program that runs it.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-# What Pillow raises where an image is damaged (TypeError: TIFF).
-_DAMAGED = (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -37,7 +37,10 @@ def read_image(file: Path) -> Tensor:
 
 
 def decode_image(raw: bytes, file: Path) -> Tensor:
-    """Decode an image; of an animation, the first picture.
+    """Decode an image as torchvision's ImageFolder does, which networks of ImageNet are trained and tested with.
+
+    The pixels as they are stored, in RGB: not turned as EXIF notes, and under transparency the colour that is there. Of
+    an animation, the first picture.
 
     Parameters
     ----------
@@ -57,12 +60,25 @@ def decode_image(raw: bytes, file: Path) -> Tensor:
         If this is no image, a damaged one, or has more than 8 bits per channel.
     """
     with readable(file), opened(raw, FORMATS) as image:
-        if image.mode[0] in "IF":  # Pillow would clip these to 255
+        if _is_deep(image):
             raise ValueError(f"{image.mode}: more than 8 bits per channel")
         return v2.pil_to_tensor(image.convert("RGB"))
 
 
-def opened(raw: bytes, formats: tuple[str, ...]) -> Image.Image:
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether there are more than 8 bits per channel: grey would be clipped to 255, colour lose its lower byte."""
+    if image.mode[0] in "IF":
+        return True
+    # 16-bit colour has an 8-bit mode in Pillow: only what the decoder is given tells.
+    for tile in image.tile:
+        how, *more = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        bits_of_pixel = how == "BGR;16"  # BMP: 5 + 6 + 5
+        if (";16" in str(how) and not bits_of_pixel) or (tile.codec_name.startswith("ppm") and more[0] > 255):
+            return True
+    return False
+
+
+def opened(raw: bytes, formats: tuple[str, ...]) -> ImageFile.ImageFile:
     """Open an image of one of these formats, undecoded; raise ValueError if it is of none of them."""
     try:
         return Image.open(io.BytesIO(raw), formats=formats)
@@ -74,7 +90,7 @@ def readable(file: Path) -> AbstractContextManager[None]:
     """Turn what reading a damaged image raises into an `InputError` that names it."""
     return reading(
         "an image cannot be read",
-        *_DAMAGED,
+        Exception,  # Pillow raises nearly any
         file=file,
         expected=f"an image ({', '.join(FORMATS)}), 8 bits per channel",
         fix="replace, convert or remove the file",
@@ -87,35 +103,23 @@ def fitted(pixels: Tensor, size: int) -> Tensor:
     An image of that size is taken as it is; any other is resized to 8/7 of `size` (shorter side; bilinear,
     antialiased) and its centre cropped.
     """
+    check_side(size)
     if pixels.shape[-2:] == (size, size):
         return pixels
     return v2.center_crop(v2.resize(pixels, [round(size * 8 / 7)], antialias=True), [size, size])
 
 
+def check_side(size: int) -> None:
+    """Raise `InputError` unless images can have this side in pixels."""
+    check_enough("images cannot have this size", size, 1, fix="give their side in pixels, such as 32 or 224")
+
+
 # --- many of them -------------------------------------------------------------------------------------------
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """List the folders in a folder, sorted, without hidden ones and links upwards; none if it is not there."""
-    if not folder.is_dir():
-        return []
-    places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
-    return [place for place in places if not folder.resolve().is_relative_to(place.resolve())]
-
-
-def images_below(folder: Path) -> list[Path]:
-    """List the image files below a folder, sorted. Links to folders may lead in a circle and are not followed."""
-    return sorted(Path(top) / name for top, _, names in os.walk(folder) for name in names if is_image(name))
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is called as images are, and not hidden."""
-    return is_image_file(name) and not name.startswith(".")
 
 
 def on_all_cores(work: Callable[[Item], Result], items: Iterable[Item], what: str) -> list[Result]:
     """Do the same for each image in threads, under a bar that says what is done; return the results in order."""
-    return thread_map(work, items, desc=what, unit="image", leave=False, disable=QUIET)
+    return thread_map(work, items, desc=what, unit="image", leave=False, disable=QUIET, tqdm_class=Bar)
 
 
 def link(file: Path, place: Path) -> None:

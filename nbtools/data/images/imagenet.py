@@ -13,14 +13,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 import scipy.io
-from tqdm.auto import tqdm
 
-from nbtools.checks import reading
+from nbtools.checks import as_names, reading
 from nbtools.data.archives import build, contents, read_files, unpack
-from nbtools.data.images.files import images_below, is_image
-from nbtools.data.images.prepare import SPLITS, choose_classes, place_sound, places_in, report_on
+from nbtools.data.images.folders import SPLITS, images_below, is_image
+from nbtools.data.images.prepare import choose_classes, place_sound, places_in, report_on
 from nbtools.errors import InputError
-from nbtools.processes import QUIET
+from nbtools.processes import QUIET, Bar
 
 # The classes of the study, in its order; names as torchvision and Keras give them.
 SYNSETS = {
@@ -124,6 +123,7 @@ def prepare_imagenet(source: Path, target: Path, classes: Sequence[str] = tuple(
         If images or labels are not found, an archive is damaged, a class has no sound image, or something else lies
         at `target`.
     """
+    classes = as_names(classes)
     chosen = choose_classes(set(classes), classes, source)
     odd = [name for name in chosen if not re.fullmatch(_SYNSET, name)]
     if odd:
@@ -187,7 +187,7 @@ def _sorted_images(root: Path, split: str, classes: Sequence[str]) -> dict[str, 
 def _unpack_train(archive: Path, part: Path, classes: Sequence[str]) -> dict[str, Path]:
     """Unpack an archive of archives, one per class; those that are not wanted are passed over."""
     found: dict[str, Path] = {}
-    with tqdm(total=len(classes), desc="unpacking classes", leave=False, disable=QUIET) as bar:
+    with Bar(total=len(classes), desc="unpacking classes", leave=False, disable=QUIET) as bar:
         for name, _, stream in contents(archive):
             inner = PurePosixPath(name)
             if inner.suffix == ".tar" and inner.stem in classes:

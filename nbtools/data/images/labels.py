@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nbtools.checks import check_counts
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import Study
 from nbtools.errors import InputError
@@ -45,17 +46,14 @@ def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...])
             got="none",
             fix="write one (data/README.md), or leave out the condition labels",
         )
-    labels = read_table(file, ["image_id", "label"]).set_index("image_id")["label"]
     index = {name: place for place, name in enumerate(classes)}
-    found = [index.get(name, -1) for name in labels.reindex(images.ids)] if labels.index.is_unique else [-1]
+    found = [index.get(name, -1) for name in _read(file).reindex(images.ids)]
     if min(found) < 0:
         raise InputError(
             "the scanner labels do not fit",
             file=file,
             expected=f"one of {', '.join(classes)} for each of {len(images)} images",
-            got=f"{sum(place < 0 for place in found)} images without such a label"
-            if labels.index.is_unique
-            else "images named twice",
+            got=f"{sum(place < 0 for place in found)} images without such a label",
             fix="name every image once, by classes of the classification set",
         )
     return replace(images, labels=torch.tensor(found), classes=classes)
@@ -79,9 +77,26 @@ def load_labels(source: Study, image_ids: np.ndarray | None = None) -> pd.Series
     Raises
     ------
     InputError
-        If the table cannot be read.
+        If the table cannot be read, lacks a column, or names an image twice.
     """
     if not source.has("scanner_labels"):
         return pd.Series(dtype=str)
-    labels = read_table(source.need("scanner_labels")).set_index("image_id")["label"]
+    labels = _read(source.need("scanner_labels"))
     return labels if image_ids is None else labels.reindex(image_ids)
+
+
+def _read(file: Path) -> pd.Series:
+    """Read labels by image id, which may be written as text."""
+    table = read_table(file, ["image_id", "label"])
+    ids = pd.to_numeric(table["image_id"], errors="coerce")
+    check_counts(
+        f"the scanner labels do not fit: {file}",
+        {
+            "ids are no whole number": int((ids % 1 != 0).sum()),
+            "images named twice": int(ids.duplicated().sum()),
+            "labels are no name": int((~table["label"].map(pd.api.types.is_hashable).astype(bool)).sum()),
+        },
+        expected="image_id, the row of the stimuli (0, 1, …), once each, and the name of its class",
+        fix="name every image once, by its row in the stimuli",
+    )
+    return table.set_index(ids.astype(np.int64))["label"]

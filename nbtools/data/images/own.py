@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import re
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional as v2
 
-from nbtools.checks import reading
-from nbtools.data.images.files import fitted, opened
+from nbtools.data.images.files import FORMATS, decode_image, fitted, opened, readable
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined
 from nbtools.errors import InputError
 
 MAX_BYTES = 8 * 2**20  # Jupyter's websocket takes 10 MB a message
 MAX_PIXELS = 40_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-IMAGENET_CLASSES = 1000
+IMAGENET = 1000, "n01440764", "n15075141"  # its classes, and the first and last of their folders
 LARGE = 96  # from this side on, a photograph can still be recognised
 _WANTED = {
-    "expected": f"one still image ({', '.join(FORMATS)}), 8 bits per channel, at most {MAX_BYTES // 2**20} MB and "
-    f"{MAX_PIXELS // 10**6} million pixels",
+    "expected": f"an image of at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS // 10**6} million pixels",
     "fix": "save it as PNG or JPEG, smaller if need be, and drop it again",
 }
 
@@ -45,39 +39,25 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
     Returns
     -------
     Tensor
-        uint8, shape (3, size, size), RGB: turned upright as the camera noted, transparent parts white.
+        uint8, shape (3, size, size), RGB, as `decode_image` reads a study's images.
 
     Raises
     ------
     InputError
-        If it is no image, damaged, animated, too large, or has more than 8 bits per channel.
+        If it is no image, damaged, too large, or has more than 8 bits per channel.
     """
     check_size(len(data), name)
-    with reading("this file cannot be read as an image", Exception, file=name, **_WANTED):  # Pillow raises nearly any
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = opened(data, FORMATS)
-        _check_image(image, name)  # before anything is unpacked
-        layered = ImageOps.exif_transpose(image).convert("RGBA")
-    paper = Image.new("RGBA", layered.size, "white")
-    return fitted(v2.pil_to_tensor(Image.alpha_composite(paper, layered).convert("RGB")), size)
+    with readable(Path(name)), opened(data, FORMATS) as image:
+        width, height = image.size
+    if width * height > MAX_PIXELS:  # before anything is unpacked
+        raise InputError("this image is too large", file=name, got=f"{width} × {height} pixels", **_WANTED)
+    return fitted(decode_image(data, Path(name)), size)
 
 
 def check_size(n_bytes: int, name: str) -> None:
     """Raise `InputError` if a file of this size is larger than `MAX_BYTES`."""
     if n_bytes > MAX_BYTES:
         raise InputError("this file is too large", file=name, got=f"{n_bytes / 2**20:.1f} MB", **_WANTED)
-
-
-def _check_image(image: Image.Image, name: str) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS or min(width, height) < 1:
-        raise InputError("this image is too large", file=name, got=f"{width} × {height} pixels", **_WANTED)
-    if (n_frames := getattr(image, "n_frames", 1)) > 1:
-        raise InputError("this image is animated", file=name, got=f"{n_frames} frames", **_WANTED)
-    # 16-bit colour has an 8-bit mode in Pillow; only the decoder's arguments tell
-    if image.mode[0] in "IF" or ";16" in str(getattr(image, "tile", "")):
-        raise InputError("this image has more than 8 bits per channel", file=name, got=f"mode {image.mode}", **_WANTED)
 
 
 def photographs(size: int, classes: tuple[str, ...]) -> ImageSet:
@@ -88,7 +68,7 @@ def photographs(size: int, classes: tuple[str, ...]) -> ImageSet:
     size : int
         Side in pixels; `LARGE` or more.
     classes : tuple of str
-        The network's classes. The photographs have labels only where these are ImageNet's thousand, in its order.
+        The network's classes. The photographs have labels only where these are the folders of ImageNet's thousand.
 
     Raises
     ------
@@ -108,7 +88,7 @@ def photographs(size: int, classes: tuple[str, ...]) -> ImageSet:
         )
     pixels = torch.stack([read_image(file.read_bytes(), file.name, size) for file in files])
     numbers = [int(re.findall(r"\d+", file.stem)[-1]) for file in files]
-    labelled = len(classes) == IMAGENET_CLASSES
+    labelled = (len(classes), *classes[:1], *classes[-1:]) == IMAGENET
     labels = torch.tensor(numbers if labelled else [NO_LABEL] * len(files))
     return ImageSet(pixels, labels, np.array([f"foolbox/{file.name}" for file in files]), classes)
 

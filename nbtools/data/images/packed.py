@@ -28,23 +28,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
-from tqdm.auto import tqdm
 
 from nbtools.checks import reading
 from nbtools.data.images.files import on_all_cores, readable
+from nbtools.data.images.stimuli import EXPECTED, UNREADABLE
 from nbtools.data.study import home
 from nbtools.errors import InputError
-from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
-from nbtools.processes import QUIET
+from nbtools.files import HDF5_ERRORS, PREFIX, locked, read_table, require_space, writable, written
+from nbtools.processes import QUIET, Bar
 
 BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
 _COLUMNS = ["path", "size", "mtime_ns", "sha256"]
 Record = tuple[str, int, int, str]  # a row of the table
-STIMULI_EXPECTED = {
-    "expected": "an HDF5 file with the dataset imgBrick",
-    "fix": "fetch nsd_stimuli.hdf5 again, or make the simulated study",
-}
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def stimuli_source(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Sou
         return v2.resize(pixels, [size, size], antialias=True)
 
     def read(name: str) -> bytes:
-        with reading("the stimuli cannot be read", OSError, file=file, **STIMULI_EXPECTED):
+        with reading(UNREADABLE, *HDF5_ERRORS, file=file, **EXPECTED):
             return brick[int(name)].tobytes()
 
     file, ids = Path(brick.file.filename), np.asarray(image_ids, np.int64)
@@ -198,6 +194,13 @@ def pack_file(place: Path, size: int, key: str = "") -> Path:
     return home() / "data" / "derived" / "packed" / name
 
 
+def packed_sizes(place: Path) -> list[int]:
+    """Return the sides in pixels at which all images of a folder are packed, ascending."""
+    packs = pack_file(place, 0).parent.glob("*px_*.uint8")
+    sizes = {int(pack.name.rpartition("px_")[0].rpartition("_")[2]) for pack in packs}
+    return sorted(size for size in sizes if pack_file(place, size).exists())
+
+
 # --- is a pack current? -------------------------------------------------------------------------------------
 
 
@@ -284,7 +287,7 @@ def _append(source: Source, part: Path, marks: Path, records: list[Record]) -> s
     """Decode the images that are missing, add what they came from to `records`, return the sha256 of all pixels."""
     with part.open("rb") as before:
         digest = hashlib.file_digest(before, "sha256")
-    bar = tqdm(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
+    bar = Bar(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
     with part.open("ab") as pixels, marks.open("ab") as lines, bar:
         bar.update(len(records))
         for block in _decoded(source, len(records)):

@@ -11,18 +11,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from nbtools.checks import as_names
 from nbtools.data.archives import build
-from nbtools.data.images.files import images_below, link, on_all_cores, read_image, subfolders
+from nbtools.data.images.files import link, on_all_cores, read_image
+from nbtools.data.images.folders import SPLITS, equal_files, images_below, subfolders
 from nbtools.data.images.sets import split_rows
 from nbtools.errors import InputError
-
-SPLITS = ("train", "val")
 
 
 def prepare_folder(
     source: Path, target: Path, classes: Sequence[str] | None = None, validation: float = 0.1, seed: int = 0
 ) -> pd.DataFrame:
     """Prepare any set of images that lies in one folder per class; images are linked (see `link`).
+
+    A training image that is byte for byte a validation image is left out, as damaged ones are.
 
     Parameters
     ----------
@@ -67,7 +69,9 @@ def prepare_folder(
                 wanted |= places_in(folder.parent.name, folder, images_below(folder))
             else:
                 wanted |= _split(folder, validation, seed)
-        return report_on(wanted, place_sound(wanted, part), chosen)
+        copies = _copies_of_validation(wanted)
+        flaws = place_sound({place: file for place, file in wanted.items() if place not in copies}, part)
+        return report_on(wanted, copies | flaws, chosen)
 
     how = {} if split else {"validation": validation, "seed": seed}
     return build(target, {"source": str(source.resolve()), "classes": chosen, **how}, fill)
@@ -81,6 +85,12 @@ def _split(folder: Path, validation: float, seed: int) -> dict[str, Path]:
     return places_in("train", folder, train) | places_in("val", folder, val)
 
 
+def _copies_of_validation(wanted: Mapping[str, Path]) -> dict[str, str]:
+    """Say which training images, by their places, are byte for byte a validation image, and which one."""
+    train, val = ({file: place for place, file in wanted.items() if place.startswith(f"{split}/")} for split in SPLITS)
+    return {train[file]: f"the same bytes as {val[other]}" for file, other in equal_files(train, val).items()}
+
+
 # --- steps of all that is prepared --------------------------------------------------------------------------
 
 
@@ -92,7 +102,7 @@ def choose_classes(there: Collection[str], classes: Sequence[str] | None, place:
     InputError
         Unless these are 2 to 1000 classes, each named once and found `there`.
     """
-    chosen = sorted(there if classes is None else classes)
+    chosen = sorted(there if classes is None else as_names(classes))
     unknown = sorted(set(chosen) - set(there))
     if unknown or not 2 <= len(chosen) <= 1000 or len(set(chosen)) < len(chosen):
         raise InputError(

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torchvision.datasets import ImageFolder
 
-from nbtools.checks import reading
-from nbtools.data.images.files import decode_image, fitted, on_all_cores
-from nbtools.data.images.packed import STIMULI_EXPECTED, Source, folder_source, packed, stimuli_source
+from nbtools.checks import check_names, check_range
+from nbtools.data.images.files import check_side, decode_image, fitted, on_all_cores
+from nbtools.data.images.folders import class_files
+from nbtools.data.images.packed import Source, folder_source, packed, stimuli_source
+from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.errors import InputError
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of pixels kept in memory; a larger set is mapped from a packed file
@@ -127,12 +126,14 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
     InputError
         If classes or sizes differ, or an id is in both.
     """
-    if first.classes != second.classes or first.pixels.shape[1:] != second.pixels.shape[1:]:
+    fix = "load both at one size, and label both by the same classes"
+    check_names("the image sets do not go together", second.classes, first.classes, fix=fix)
+    if first.pixels.shape[1:] != second.pixels.shape[1:]:
         raise InputError(
             "the image sets do not go together",
-            expected=f"{len(first.classes)} classes, pixels {tuple(first.pixels.shape[1:])}",
-            got=f"{len(second.classes)} classes, pixels {tuple(second.pixels.shape[1:])}",
-            fix="load both at one size, and label both by the same classes",
+            expected=f"pixels {tuple(first.pixels.shape[1:])}",
+            got=f"pixels {tuple(second.pixels.shape[1:])}",
+            fix=fix,
         )
     return ImageSet(
         torch.cat([first.pixels, second.pixels]),
@@ -144,6 +145,7 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
 
 def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
     """Set a random share of n rows apart for validation: sorted rows under ``train`` and ``validation``."""
+    check_range("the share to validate on", fraction, 0, 1)
     order = np.random.default_rng(seed).permutation(n)
     n_validation = round(n * fraction)
     return {"train": np.sort(order[n_validation:]), "validation": np.sort(order[:n_validation])}
@@ -151,6 +153,7 @@ def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
 
 def choose_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
     """Choose k of n rows at random, sorted; all of them if there are no more than k."""
+    check_range("the number of rows", k, 0)
     return np.sort(np.random.default_rng(seed).permutation(n)[:k])
 
 
@@ -184,45 +187,34 @@ def load_stimuli(file: Path, image_ids: np.ndarray, size: int) -> ImageSet:
     Raises
     ------
     InputError
-        If the file or its dataset is missing or malformed, or an id is out of range.
+        If the file or its dataset is missing or malformed, an id is out of range, or images cannot have the size.
     """
+    check_side(size)
     ids = np.asarray(image_ids)
-    with (
-        reading("the stimuli cannot be read", OSError, file=file, **STIMULI_EXPECTED),
-        h5py.File(file, "r") as store,
-    ):
-        brick = _image_brick(store, file, ids)
+    with opened_stimuli(file) as brick:
+        _check_ids(ids, file, len(brick))
         source = stimuli_source(brick, ids, size)
-        large = len(ids) * math.prod(brick.shape[1:]) > LARGE
+        large = len(ids) * max(math.prod(brick.shape[1:]), 3 * size * size) > LARGE
         pixels = packed(source, size) if large else _in_memory(source, size)
     return ImageSet(pixels, torch.full((len(ids),), NO_LABEL), ids, ())
 
 
-def _image_brick(store: h5py.File, file: Path, ids: np.ndarray) -> h5py.Dataset:
-    brick = store.get("imgBrick")
-    if brick is None or brick.ndim != 4 or brick.shape[3] != 3 or brick.dtype != np.uint8:
-        raise InputError(
-            "the stimuli have another form",
-            file=file,
-            expected="imgBrick, uint8, (n, height, width, 3)",
-            got=f"{sorted(store)}" if brick is None else f"{brick.dtype}, {brick.shape}",
-            fix="use NSD's nsd_stimuli.hdf5 as released",
-        )
-    if ids.size == 0 or ids.min() < 0 or ids.max() >= len(brick):
+def _check_ids(ids: np.ndarray, file: Path, n_images: int) -> None:
+    if ids.size == 0 or ids.min() < 0 or ids.max() >= n_images:
         raise InputError(
             "image ids out of range",
             file=file,
-            expected=f"at least one id, all from 0 to {len(brick) - 1}",
+            expected=f"at least one id, all from 0 to {n_images - 1}",
             got=f"{ids.min()} to {ids.max()}" if ids.size else "no id",
             fix="check that the design file and the stimuli are of the same study",
         )
-    return brick
 
 
 def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) -> ImageSet:
     """Read an ImageFolder tree (``<class>/<image>``).
 
-    An image of another size is resized and its centre cropped, as `fitted` says.
+    An image is read as `decode_image` says; one of another size is resized and its centre cropped, as `fitted` says.
+    Hidden files and folders are none of it, nor are those that systems leave behind (``@eaDir``, ``__MACOSX``).
 
     Parameters
     ----------
@@ -241,22 +233,25 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     Raises
     ------
     InputError
-        If there is no class folder, a class is empty, or a file is not a readable image.
+        If there is no class folder, a class is empty, a file is not a readable image, or images cannot have the size.
     """
-    with reading(
-        "no images in ImageFolder layout",
-        OSError,  # no class, a class without an image, a link that leads in a circle
-        file=folder,
-        expected="<class>/<image> with at least one image per class",
-        fix="sort the images into one folder per class",
-    ):
-        tree = ImageFolder(str(folder))
-    names = [Path(name).relative_to(folder).as_posix() for name, _ in tree.samples]
-    _check_names(folder, names)
+    check_side(size)
+    files = class_files(folder)
+    empty = [name for name, found in files.items() if not found]
+    if empty or not files:
+        raise InputError(
+            "no images in ImageFolder layout",
+            file=folder,
+            expected="<class>/<image> with at least one image per class",
+            got=f"no image in {', '.join(empty[:20])}" if empty else "no class folder",
+            fix="sort the images into one folder per class",
+        )
+    names = [file.relative_to(folder).as_posix() for found in files.values() for file in found]
     source = folder_source(folder, names, lambda raw, file: fitted(decode_image(raw, file), size))
     large = len(names) * 3 * size * size > memory_limit
     pixels = packed(source, size) if large else _in_memory(source, size)
-    return ImageSet(pixels, torch.tensor(tree.targets), np.array(names), tuple(tree.classes))
+    labels = torch.repeat_interleave(torch.tensor([len(found) for found in files.values()]))
+    return ImageSet(pixels, labels, np.array(names), tuple(files))
 
 
 def _in_memory(source: Source, size: int) -> Tensor:
@@ -268,18 +263,3 @@ def _in_memory(source: Source, size: int) -> Tensor:
 
     on_all_cores(decode, range(len(pixels)) if source.order is None else source.order, "images")
     return pixels
-
-
-def _check_names(folder: Path, names: list[str]) -> None:
-    """Names become ids in tables, which hold text; a link to a folder above would list every image under many names."""
-    parents = {(folder / name).parent for name in names}
-    twice = len({parent.resolve() for parent in parents}) < len(parents)
-    odd = [name for name in names if not name.isascii() and re.search("[\ud800-\udfff]", name)]
-    if twice or odd:
-        raise InputError(
-            "these images cannot be told by their names",
-            file=folder,
-            expected="names in UTF-8, and every folder once",
-            got=f"e.g. {odd[0]!r}" if odd else "a link to a folder that is in the set already",
-            fix="rename the files, or remove the link",
-        )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from nbtools.data.synthetic.files import sweep, write_bytes
 from nbtools.data.synthetic.recipe import ProfileName, Settings
 from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError
+from nbtools.processes import Bar
 
 __all__ = ["make_study"]
 
@@ -61,7 +60,7 @@ def make_study(
     world = World(Path(folder), Settings(name, seed, profile, category_labels, image_size, subject))
     _claim(world)
     sweep(world.folder)
-    with tqdm(world.steps(), desc=f"simulated study {name}", disable=not progress) as bar:
+    with Bar(world.steps(), desc=f"simulated study {name}", disable=not progress) as bar:
         for label, step in bar:
             bar.set_postfix_str(label)
             step()
@@ -86,6 +85,6 @@ def _claim(world: World) -> None:
             "the folder holds a study made with other settings",
             file=path,
             expected=" ".join(world.identity().decode().split()),
-            got=" ".join(path.read_text().split()),
+            got=" ".join(path.read_text(encoding="utf-8").split()),
             fix="choose another folder or the same settings, or delete this one to make it anew",
         )

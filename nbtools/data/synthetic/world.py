@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from nbtools.data.synthetic.subject import (
     plant_region,
     session_betas,
 )
+from nbtools.files import opened_hdf5
 
 Step = tuple[str, Callable[[], None]]  # what the progress bar says, and what is done
 Content = Callable[[], bytes]
@@ -175,7 +175,8 @@ class World:
         """The scanner's images, (n, size, size, 3)."""
         path = self.folder / STIMULI
         if path.exists():
-            with h5py.File(path) as file:
+            again = {"expected": "the images that were drawn for this study", "fix": "delete it: it is drawn again"}
+            with opened_hdf5(path, "the stimuli cannot be read", **again) as file:
                 return file["imgBrick"][:]
         chunk = chunk_size(self.settings.image_size)
         starts = range(0, len(self.scanner), chunk)

@@ -1,0 +1,75 @@
+"""Any network as attacks and metrics ask it, whoever made it: where it lives, in its own precision, for logits."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from nbtools.checks import check_finite
+from nbtools.errors import InputError
+
+# For functions that differentiate: they may be called under torch.no_grad and torch.inference_mode.
+differentiating = torch.inference_mode(False)
+
+
+class Classifier(nn.Module):
+    """A network for attacks, metrics and other libraries to ask.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes).
+
+    Notes
+    -----
+    Pixels reach the network on its own device and in the precision of its weights: one in bfloat16 sees pixels that
+    are rounded to 8 bits. Its logits come back where the pixels are and in their precision.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        # a gradient passes through copies of weights that were made under torch.inference_mode
+        frozen = any(weights.is_inference() for weights in model.parameters())
+        self.model = deepcopy(model) if frozen else model
+        self.training = model.training  # the network's own parts stay as they are
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (n, n_classes), the caller's own to write to.
+
+        Raises
+        ------
+        InputError
+            If the network returns anything else, or a logit is not finite.
+        """
+        logits = self.model(x.to(home_of(self.model, x)))
+        if not isinstance(logits, Tensor) or logits.shape[:1] != x.shape[:1] or logits.ndim != 2:
+            raise InputError(
+                "the model returns no logits",
+                expected=f"one tensor ({len(x)}, n_classes)",
+                got=_described(logits),
+                fix="wrap it in a torch.nn.Module whose forward returns the logits alone, such as model(x)['logits']",
+            )
+        check_finite(logits)
+        return logits.to(x, copy=True)
+
+
+def home_of(model: nn.Module, x: Tensor) -> Tensor:
+    """Return a tensor of the device and precision that a model works in; without weights it works in those of x."""
+    tensors = chain(model.parameters(), model.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), x)
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, x: Tensor) -> Tensor:
+    """Return what a model says to pixels (n, 3, h, w), without a gradient."""
+    return model(x)
+
+
+def _described(answer: object) -> str:
+    if isinstance(answer, Tensor):
+        return f"a tensor {tuple(answer.shape)}"
+    inside = f" of {', '.join(map(str, answer))}" if isinstance(answer, dict) else ""
+    return f"a {type(answer).__name__}{inside}"

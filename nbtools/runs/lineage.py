@@ -1,0 +1,50 @@
+"""Which runs come before a run, and the command that makes one from nothing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+from nbtools.conditions import HIERARCHY, parse_condition
+from nbtools.data.study import open_study, study_file
+
+PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+# What each network that they compare must have been through.
+COMPARED = {"06_smoothness_and_transfer": NETWORKS, "07_shape_bias": NETWORKS, "09_manifolds": ATTACKED}
+
+Asked = tuple[str, dict[str, Any]]  # a notebook, and those of its parameters that are asked for
+
+
+def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
+    """Return the runs that a run builds on, if it is one of a network, or one that others build on.
+
+    Parameters
+    ----------
+    notebook : str
+        Without ``.ipynb``.
+    parameters : mapping
+        All of its parameters.
+    """
+    own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed") if name in parameters}
+    if notebook == ATTACKED:
+        return [(NETWORKS, own)]
+    if notebook == NETWORKS:
+        guide = parse_condition(own["roi"], _hierarchy(own["study"])).roi
+        return [(PREDICTORS, {"study": own["study"], "roi": guide, "seed": own["seed"]})] if guide else []
+    if notebook in COMPARED:
+        several = product(parameters["rois"].split(), parameters["seeds"].split())
+        return [(COMPARED[notebook], {**own, "roi": roi, "seed": seed}) for roi, seed in several]
+    return []
+
+
+def _hierarchy(study: str) -> tuple[str, ...]:
+    """Return a study's regions in their order; of one that is not there yet, the paper's."""
+    return open_study(study).hierarchy if study_file(study).is_file() else HIERARCHY
+
+
+def command(notebook: str, parameters: Mapping[str, Any]) -> str:
+    """Return the command that runs a notebook with these parameters, quoted for a shell."""
+    pairs = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+    return shlex.join(["python", "-m", "nbtools", "run", notebook, *pairs])

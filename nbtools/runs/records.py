@@ -1,0 +1,62 @@
+"""A finished run's record, ``run.json``: it is written last, and says what the results came from."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nbtools.checks import reading
+from nbtools.errors import InputError
+from nbtools.runs.provenance import unchanged
+
+RECORD = "run.json"
+_NUMBER = (int, float)
+# What a record must hold; the rest of it is for readers.
+_KINDS: dict[str, Any] = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": _NUMBER, "finished": str}
+
+
+def stale(folder: Path) -> list[str] | None:
+    """Return which inputs of a finished run have changed (none: an empty list), or None if it is not finished."""
+    record = read_record(folder)
+    if record is None:
+        return None
+    return [name for name, then in record["inputs"].items() if not unchanged(name, then)]
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return a finished run's record, or None if the run is not finished.
+
+    Raises
+    ------
+    InputError
+        If the record is damaged.
+    """
+    file = folder / RECORD
+    if not file.exists():
+        return None
+    kinds = (OSError, ValueError, LookupError, TypeError, RecursionError)
+    expected = "the JSON this project wrote"
+    with reading("a run's record is damaged", *kinds, file=file, expected=expected, fix="delete it"):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(record[name], kind)]
+        wrong += [] if wrong else [name for name, then in record["inputs"].items() if not isinstance(then, dict)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is of another kind")
+        datetime.fromisoformat(record["finished"])
+        return record
+
+
+def finished_record(folder: Path) -> dict[str, Any]:
+    """Return a finished run's record; raise `InputError` if the run is not finished, or the record damaged."""
+    record = read_record(folder)
+    if record is None:
+        raise InputError(
+            "this is no finished run",
+            file=folder,
+            expected=f"a run's folder with {RECORD}",
+            got="no such file",
+            fix="name a folder below runs/<study>/<notebook>/",
+        )
+    return record

@@ -1,0 +1,63 @@
+"""What a run builds on is known before anything runs: an error about a missing run names all it takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nbtools.errors import InputError
+from nbtools.runs import folders
+from nbtools.runs.lineage import before
+from nbtools.workflow.graph import Job, make_graph
+
+ATTACK = {"roi": "V1-shuffle", "alpha": 0.35, "seed": 1}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    return tmp_path
+
+
+def finish(notebook: str, **parameters: object) -> None:
+    full = {**folders.defaults(notebook), "study": "of mine", **parameters}
+    record = {"notebook": notebook, "parameters": full, "inputs": {}, "seconds": 1.0, "finished": "2026-01-01"}
+    folders.write_text(folders.run_folder(notebook, full) / folders.RECORD, json.dumps(record))
+
+
+def commands(notebook: str, **parameters: object) -> list[str]:
+    with pytest.raises(InputError, match=f"{notebook} has no finished runs") as raised:
+        folders.find(notebook, "of mine", **parameters)
+    said = str(raised.value).partition("to do:")[2]
+    return [" ".join(command.split()[4:]) for command in said.split("&&")]
+
+
+def test_a_missing_attack_takes_its_network_and_that_its_predictor() -> None:
+    of = "-p study 'of mine' -p roi V1-shuffle -p alpha 0.35 -p seed 1"
+    attack, network = f"04_adversarial_attacks {of}", f"03_guided_training {of}"
+    predictor = "02_neural_predictors -p study 'of mine' -p roi V1 -p seed 1"
+    assert commands("04_adversarial_attacks", **ATTACK) == [predictor, network, attack]
+    finish("02_neural_predictors", roi="V1", seed=1)
+    assert commands("04_adversarial_attacks", **ATTACK) == [network, attack], "what is there is not made again"
+    finish("03_guided_training", **ATTACK)
+    assert commands("04_adversarial_attacks", **ATTACK) == [attack]
+    assert commands("03_guided_training", roi="none") == ["03_guided_training -p study 'of mine' -p roi none"]
+
+
+def test_a_missing_comparison_takes_all_that_it_compares() -> None:
+    found = commands("07_shape_bias", rois="none V1", seeds="0 1")
+    assert [line.split()[0][:2] for line in found] == ["03", "03", "02", "03", "02", "03", "07"]
+
+
+def test_make_study_is_named_where_it_makes_the_runs() -> None:
+    with pytest.raises(InputError, match="make study"):
+        folders.find("04_adversarial_attacks", "demo", roi="V1")
+
+
+@pytest.mark.parametrize("job", make_graph({"study": "demo", "rois": "V1 TO"}).jobs, ids=lambda job: job.name)
+def test_the_workflow_waits_for_the_same_runs(job: Job) -> None:
+    full = {**folders.defaults(job.notebook), **job.parameters}
+    first = {folders.run_folder(notebook, values) / folders.RECORD for notebook, values in before(job.notebook, full)}
+    assert {file.parts[-3:] for file in first} <= {file.parts[-3:] for file in job.after}
