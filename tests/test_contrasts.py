@@ -118,6 +118,11 @@ def test_one_network_keeps_its_own_interval_over_images() -> None:
     assert list(alone.loc["TO", ["score", "ci_low", "ci_high"]]) == [0.6, 0.25, 0.65]
 
 
+def test_an_accuracys_interval_ends_at_zero_and_one() -> None:
+    scores = table({"TO": [0.1, 0.5]}, ci_low=0.0, ci_high=1.0).rename(columns={"score": "accuracy"})
+    assert list(over_networks(scores, "accuracy").loc[0, ["ci_low", "ci_high"]]) == [0, 1]
+
+
 def test_claims_go_by_the_direction_the_paper_gives_them() -> None:
     rng = np.random.default_rng(0)
     rise = {name: list(rank + rng.normal(0, 0.3, 3)) for rank, name in enumerate(HIERARCHY)}
@@ -177,7 +182,7 @@ def test_scores_that_cannot_be_contrasted_are_refused() -> None:
         ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ": rises along the hierarchy"),
         ([[0.3, 0.33], [0.2, 0.21], [0.1, 0.12]], ": falls along the hierarchy"),
         ([[0.1, 0.3], [0.2, 0.1], [0.3, 0.2]], "these networks cannot tell"),
-        ([[0.1], [0.2], [0.3]], "+0.1 per region in these networks; one seed is no sample: no test"),
+        ([[0.1], [0.2], [0.3]], "+0.100 per region in these networks; one seed is no sample: no test"),
     ],
 )
 def test_a_verdict_says_what_the_sample_can(values: list[list[float]], said: str) -> None:

@@ -205,6 +205,10 @@ def test_voxels_have_the_ceilings_asked_for() -> None:
     snr = metrics.ncsnr(responses, ids)
     np.testing.assert_array_equal(table.noise_ceiling, metrics.noise_ceiling(snr, n=3))
     np.testing.assert_array_equal(table.n1, metrics.noise_ceiling(snr, n=1))
+    unequal = metrics.voxel_ceilings(responses, ids, noise_ceiling=np.array([1, 2, 3])).noise_ceiling
+    np.testing.assert_array_equal(unequal, metrics.noise_ceiling(snr, n=np.array([1, 2, 3])))
+    assert (table.n1 <= unequal).all()
+    assert (unequal <= table.noise_ceiling).all()
 
 
 # --- RDMs ---------------------------------------------------------------------------------------------------

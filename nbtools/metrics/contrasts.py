@@ -17,7 +17,10 @@ from nbtools.checks import as_names, check_counts, check_once, check_table, plai
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
-from nbtools.metrics.stats import holm
+from nbtools.metrics.stats import ROUNDING, holm
+
+
+_FRACTIONS = {"accuracy", "shape_bias"}  # whose intervals end at 0 and 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,10 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
         bounds = asdict(found) if values.size > 1 else {**asdict(found), **group.iloc[0][["ci_low", "ci_high"]]}
         kept = {name: bounds[name] for name in ("ci_low", "ci_high", "n_seeds", "n_subjects")}
         rows.append({**named, column: found.value, **kept})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if column in _FRACTIONS:
+        table[["ci_low", "ci_high"]] = table[["ci_low", "ci_high"]].clip(0, 1)
+    return table
 
 
 def slope(scores: pd.DataFrame, column: str, regions: Sequence[str] = HIERARCHY) -> Effect:
@@ -232,11 +238,12 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
     mean, df = float(sample.mean()), len(sample) - 1
     if df == 0:
         return Effect(mean, np.nan, np.nan, np.nan, np.nan, n_seeds, n_subjects)
-    spread = float(sample.std(ddof=1))
+    spread, least = float(sample.std(ddof=1)), ROUNDING * float(np.abs(array).max())
+    if spread <= least:  # networks that all agree: on no difference at all, or on the very same one
+        p, d = (1.0, 0.0) if abs(mean) <= least else (0.0, np.copysign(np.inf, mean))
+        return Effect(mean, mean, mean, p, d, n_seeds, n_subjects)
     error = spread / np.sqrt(len(sample))
     half = float(t.ppf((1 + level) / 2, df)) * error
-    if spread == 0:  # networks that all agree: on no difference at all, or on the very same one
-        return Effect(mean, mean, mean, float(mean == 0), np.inf * np.sign(mean) if mean else 0.0, n_seeds, n_subjects)
     p = 2 * float(t.sf(abs(mean) / error, df))
     return Effect(mean, mean - half, mean + half, p, mean / spread, n_seeds, n_subjects)
 

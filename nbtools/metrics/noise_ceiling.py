@@ -122,7 +122,7 @@ def _check(responses: NDArray[np.floating], image_ids: NDArray[np.integer]) -> N
         )
 
 
-def voxel_ceilings(responses: ArrayLike, image_ids: ArrayLike, **repeats: int) -> pd.DataFrame:
+def voxel_ceilings(responses: ArrayLike, image_ids: ArrayLike, **repeats: int | NDArray[np.integer]) -> pd.DataFrame:
     """Return the noise ceiling of every voxel.
 
     Parameters
@@ -131,8 +131,9 @@ def voxel_ceilings(responses: ArrayLike, image_ids: ArrayLike, **repeats: int) -
         Single trials.
     image_ids : array-like (n_trials,)
         Which image each trial showed.
-    **repeats : int
-        Columns, and the ceiling of a mean over how many repeats each holds: ``noise_ceiling=3, n1=1``.
+    **repeats : int or (n_images,) int
+        Columns, and the ceiling of a mean over how many repeats each holds: ``noise_ceiling=3, n1=1``; of images with
+        unequal repeats, the number of each.
 
     Returns
     -------

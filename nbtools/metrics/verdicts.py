@@ -78,4 +78,4 @@ def _p_text(p: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2g}".replace("-", "−")
+    return f"{value:+.3f}".replace("-", "−")
