@@ -49,7 +49,8 @@ lint: .venv/.ready
 
 lab: .venv/.ready
 	NBTOOLS_HOME="$$($(BIN)/python -c 'from nbtools.data.study import home; print(home())')" \
-		$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+		$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 \
+		--KernelProvisionerFactory.default_provisioner_name=nbtools-warm
 
 explore: .venv/.ready
 	$(BIN)/python -m nbtools explore $(EXPLORER)

@@ -75,19 +75,20 @@ def _execute(notebook: str, parameters: folders.Parameters, output: Path | None)
     """Execute a notebook and return the status; told to end, its kernel is told too, and ends in its own way."""
     # papermill imports slowly; skipping what is finished should not wait for it
     import papermill
-    import psutil
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
+    from nbtools.runs import warm
+
     told: list[str] = []
 
     def pass_on() -> None:
         told.append("SIGTERM")
-        for child in psutil.Process().children():
-            child.terminate()
+        warm.terminate()
 
+    warm.use()
     try:
         with on_sigterm(pass_on):
             papermill.execute_notebook(
