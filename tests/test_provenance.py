@@ -120,13 +120,14 @@ def test_every_package_that_computes_is_noted() -> None:
         "anywidget",
         "ipykernel",
         "ipywidgets",
+        "jupyter-client",
         "jupyterlab",
         "matplotlib",
         "nbconvert",
         "nbformat",
         "voila",
     }
-    beside = {"lazy-loader", "psutil", "pyyaml", "requests", "snakemake", "threadpoolctl", "tqdm", "urllib3"}
+    beside = {"lazy-loader", "pyyaml", "requests", "snakemake", "threadpoolctl", "tqdm", "urllib3"}
     assert set(surroundings()["packages"]) == declared - about_notebooks - beside
 
 

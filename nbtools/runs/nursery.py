@@ -12,7 +12,6 @@ import json
 import os
 import select
 import socket
-import struct
 import sys
 import threading
 from contextlib import suppress
@@ -28,7 +27,7 @@ LIBRARIES = (
 )
 IDLE = 120.0  # seconds without a kernel after which it ends
 FORK_WELL = {"jemalloc_bg_thd"}  # pyarrow's thread: its library prepares for a fork, as OpenBLAS does
-NUMBER = struct.Struct("i")
+DIGITS = 4  # bytes of a number that is told
 
 
 def main(meeting: Path) -> None:
@@ -72,9 +71,9 @@ def forks_safely() -> bool:
 def _nurse(listener: socket.socket, meeting: Path) -> tuple[socket.socket, list[int], dict[str, Any]]:
     """Fork a kernel for each request, and tell who asked how it ended; return in the kernel, with what was asked."""
     kernels: dict[int, tuple[int, socket.socket]] = {}  # by the file that can be read when the kernel has ended
-    while (ready := select.select([listener, *kernels], [], [], IDLE)[0]) or kernels:
+    while (ready := select.select([listener.fileno(), *kernels], [], [], IDLE)[0]) or kernels:
         for file in ready:
-            if file is not listener:
+            if file in kernels:
                 kernel, connection = kernels.pop(file)
                 os.close(file)
                 _tell(connection, os.waitstatus_to_exitcode(os.waitpid(kernel, 0)[1]))
@@ -102,15 +101,15 @@ def _asked(connection: socket.socket) -> tuple[list[int], dict[str, Any]] | None
     """Return the open outputs of a new kernel and its command; None if nothing was asked."""
     connection.settimeout(10)
     with suppress(OSError, ValueError):
-        size, outputs, _, _ = socket.recv_fds(connection, NUMBER.size, 2)
+        size, outputs, _, _ = socket.recv_fds(connection, DIGITS, 2)
         with connection.makefile("rb") as text:
-            return outputs, json.loads(text.read(*NUMBER.unpack(size)))
+            return outputs, json.loads(text.read(int.from_bytes(size, "big")))
     return None
 
 
 def _tell(connection: socket.socket, number: int) -> None:
     with suppress(OSError):  # who asked may have ended
-        connection.send(NUMBER.pack(number))
+        connection.send(number.to_bytes(DIGITS, "big", signed=True))
 
 
 def become_kernel(connection: socket.socket, outputs: list[int], asked: dict[str, Any]) -> None:
@@ -128,8 +127,8 @@ def become_kernel(connection: socket.socket, outputs: list[int], asked: dict[str
     importlib.invalidate_caches()
     connection.settimeout(None)
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
-    kernelapp, launcher = sys.modules["ipykernel.kernelapp"], importlib.util.find_spec("ipykernel_launcher")
-    sys.argv = [str(launcher and launcher.origin), *asked["arguments"]]
+    kernelapp = sys.modules["ipykernel.kernelapp"]
+    sys.argv = [str(Path(kernelapp.__file__ or "").parents[1] / "ipykernel_launcher.py"), *asked["arguments"]]
     # Its own watch on its parent's life would be a watch on the nursery's.
     kernelapp.launch_new_instance([*asked["arguments"], "--IPKernelApp.parent_handle=1"])
 

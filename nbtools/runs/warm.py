@@ -1,7 +1,7 @@
-"""Warm kernels: forked from a process that has loaded the libraries (`nursery`), where each would load them for seconds.
+"""Warm kernels: forked from a process that has loaded the libraries, where each would load them for seconds.
 
-A nursery serves kernels of its own surroundings only: program, environment, limits. Whoever asks first starts
-it. Where forking could change anything, or fails, Jupyter starts the kernel as it always does.
+That process is a `nursery`. It serves kernels of its own surroundings only: program, environment, limits. Whoever asks
+first starts it. Where forking could change anything, or fails, Jupyter starts the kernel as it always does.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import sysconfig
 import tempfile
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from nbtools.runs import nursery
-from nbtools.runs.nursery import NUMBER
+from nbtools.runs.nursery import DIGITS
 
 NAME = "nbtools-warm"  # of the provisioner, in pyproject.toml too
 PATIENCE = 60.0  # seconds in which a nursery has loaded its libraries
@@ -39,7 +39,8 @@ INHERITED = ("Umask", "Uid", "Gid", "Groups", "CapBnd", "NoNewPrivs", "Cpus_allo
 class Provisioner(LocalProvisioner):
     """Starts kernels for Jupyter: by forking where that gives the same kernel, else as Jupyter does."""
 
-    started: WeakSet[Provisioner] = WeakSet()
+    started: ClassVar[WeakSet[Provisioner]] = WeakSet()
+    process: Any = None
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         """Start a kernel from its command; a nursery that fails is told in a line."""
@@ -152,15 +153,27 @@ def fork(arguments: list[str], env: dict[str, str], cwd: str) -> Forked:
     try:
         connection.connect(str(meeting))
     except (FileNotFoundError, ConnectionRefusedError):
-        command, nothing = [sys.executable, "-m", nursery.__name__, str(meeting)], subprocess.DEVNULL
-        shut = {"stdin": nothing, "stdout": nothing, "stderr": nothing}
-        subprocess.run(command, env=fixed, cwd="/", timeout=PATIENCE, check=True, **shut)
+        _start_nursery(meeting, fixed)
         connection.connect(str(meeting))
     own = {name: value for name, value in env.items() if fixed.get(name) != value}
     asked = json.dumps({"arguments": arguments, "env": own, "cwd": cwd}).encode()
-    socket.send_fds(connection, [NUMBER.pack(len(asked))], [1, 2])
+    socket.send_fds(connection, [len(asked).to_bytes(DIGITS, "big")], [1, 2])
     connection.sendall(asked)
     return Forked(connection)
+
+
+def _start_nursery(meeting: Path, env: dict[str, str]) -> None:
+    """Start a process that answers there at once; it must not hold on to this one's outputs and folder."""
+    subprocess.run(
+        [sys.executable, "-m", nursery.__name__, str(meeting)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=env,
+        cwd="/",
+        timeout=PATIENCE,
+        check=True,
+    )
 
 
 def _private_folder() -> Path:
@@ -186,7 +199,7 @@ def _digest(env: dict[str, str]) -> str:
 
 
 def _told(connection: socket.socket) -> int:
-    told = connection.recv(NUMBER.size)
+    told = connection.recv(DIGITS)
     if not told:
         raise ConnectionAbortedError("the process that forks kernels has ended")
-    return NUMBER.unpack(told)[0]
+    return int.from_bytes(told, "big", signed=True)

@@ -1,0 +1,256 @@
+"""Warm kernels: what they see and compute is a plain kernel's; they obey, they end, and where they cannot be, one is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.manager import KernelManager
+from jupyter_client.provisioning import KernelProvisionerFactory
+
+from nbtools.runs import warm
+
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="plain kernels only"), pytest.mark.slow]
+QUIET = ["--IPKernelApp.log_level=CRITICAL"]
+
+
+@pytest.fixture(autouse=True)
+def provisioner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm kernels in each test, and after it what was there before."""
+    monkeypatch.setattr(KernelProvisionerFactory.instance(), "default_provisioner_name", "local-provisioner")
+    warm.use()
+
+
+class Kernel:
+    """A kernel, warm or not, and what it says."""
+
+    def __init__(self, manager: KernelManager) -> None:
+        self.manager, self.client = manager, manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(60)
+
+    @property
+    def process(self) -> Any:
+        assert self.manager.provisioner is not None
+        return self.manager.provisioner.process  # type: ignore[attr-defined]
+
+    @property
+    def warm(self) -> bool:
+        return isinstance(self.process, warm.Forked)
+
+    def says(self, code: str) -> str:
+        said: list[str] = []
+
+        def hear(told: dict[str, Any]) -> None:
+            said.extend([told["content"]["text"]] if told["msg_type"] == "stream" else [])
+
+        self.client.execute_interactive(code, timeout=60, output_hook=hear)
+        return "".join(said).strip()
+
+
+@contextmanager
+def kernel(cwd: Path | None = None, **environment: str) -> Iterator[Kernel]:
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(extra_arguments=QUIET, env={**os.environ, **environment}, cwd=str(cwd or Path.cwd()))
+    started = Kernel(manager)
+    try:
+        yield started
+    finally:
+        started.client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def within(seconds: float, true: Callable[[], Any]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(true())
+
+
+def runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+# --- the same kernel ----------------------------------------------------------------------------------------
+
+SEEN = """
+import json, locale, multiprocessing, os, resource, signal, sys
+from pathlib import Path
+import matplotlib, numpy, sklearn, torch, threadpoolctl
+threads = {(pool["internal_api"], pool["num_threads"]) for pool in threadpoolctl.threadpool_info()}
+status = Path("/proc/self/status").read_text().splitlines()
+print(json.dumps({
+    "environment": {k: v for k, v in os.environ.items() if k not in ("JPY_PARENT_PID", "OWN")},
+    "own": os.environ["OWN"],
+    "place": [os.getcwd(), sys.path, sys.executable, sys.argv[0], sys.argv[3:], os.getsid(0) == os.getpid()],
+    "python": [str(sys.flags), multiprocessing.get_start_method(), locale.setlocale(locale.LC_ALL), sys.stdout.encoding],
+    "main": sorted(vars(sys.modules["__main__"])),
+    "threads": [sorted(threads), torch.get_num_threads(), torch.__config__.parallel_info()],
+    "signals": [str(signal.getsignal(number)).split(" at ")[0] for number in sorted(signal.valid_signals())],
+    "system": [line for line in status if line.startswith(("Sig", "Umask", "Cpus_allowed", "NoNewPrivs"))],
+    "limits": [resource.getrlimit(number) for number in range(resource.RLIM_NLIMITS)],
+    "settings": [matplotlib.get_backend(), str(torch.get_default_dtype()), str(numpy.geterr())],
+    "package": [name for name in sys.modules if name.startswith("nbtools")],
+}))
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_warm_kernel_sees_what_a_plain_one_sees(threads: str, tmp_path: Path) -> None:
+    seen = []
+    for name in ("local-provisioner", warm.NAME):
+        KernelProvisionerFactory.instance().default_provisioner_name = name
+        given = {"OMP_NUM_THREADS": threads, "OWN": name, "PYTHONPATH": "."}
+        with kernel(tmp_path, **given) as started:
+            assert started.warm == (name == warm.NAME)
+            seen.append(json.loads(started.says(SEEN)))
+    assert seen[0].pop("own") != seen[1].pop("own")
+    for what, plain in seen[0].items():
+        assert seen[1][what] == plain, what
+
+
+def test_kernels_of_one_nursery_draw_different_numbers() -> None:
+    code = "import os, random, numpy, torch; print(os.getppid(), random.random(), numpy.random.rand(), torch.rand(1))"
+    said = []
+    for home in ("one", "another"):
+        with kernel(NBTOOLS_HOME=home) as started:
+            said.append(started.says(f"{code}; print(os.environ['NBTOOLS_HOME'])").split())
+    same = [a == b for a, b in zip(*said, strict=True)]
+    assert same == [True, False, False, False, False]
+
+
+RESULTS = ("run", "02_neural_predictors", "-p", "study", "tiny", "-p", "epochs", "2")
+
+
+@pytest.mark.notebook
+def test_a_network_and_its_tables_are_equal_to_the_bit(tiny_study: Path, tmp_path: Path) -> None:
+    made = {}
+    for name, environment in (("warm", {}), ("plain", {"SLURM_JOB_ID": "1"})):
+        (tmp_path / name / "data/derived").mkdir(parents=True)
+        (tmp_path / name / "data/derived/tiny").symlink_to(tiny_study.parent)
+        own = {**os.environ, "NBTOOLS_HOME": str(tmp_path / name), **environment}
+        subprocess.run([sys.executable, "-m", "nbtools", *RESULTS], env=own, check=True)
+        files = [file for file in (tmp_path / name / "runs").rglob("*.*") if file.suffix in (".parquet", ".safetensors")]
+        made[name] = {file.name: file.read_bytes() for file in files}
+    assert {"weights.safetensors"} < made["warm"].keys()
+    assert made["warm"].keys() == made["plain"].keys()
+    assert [name for name in made["warm"] if made["warm"][name] != made["plain"][name] and "history" not in name] == []
+
+
+# --- its life -----------------------------------------------------------------------------------------------
+
+
+def test_a_warm_kernel_is_interrupted_told_and_killed() -> None:
+    with kernel() as started:
+        assert started.warm
+        pending = started.client.execute("import time; time.sleep(60)")
+        assert within(10, lambda: started.client.get_iopub_msg(timeout=10)["msg_type"] == "execute_input")
+        started.manager.interrupt_kernel()
+        assert started.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+        assert pending
+        assert started.manager.is_alive()
+        warm.terminate()
+        assert within(10, lambda: not started.manager.is_alive())
+        assert started.process.returncode == -signal.SIGTERM
+    for code, status in (("import os; os._exit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL)):
+        with kernel() as started:
+            started.client.execute(code)
+            assert within(10, lambda: not started.manager.is_alive())
+            assert started.process.wait() == status
+
+
+def test_a_warm_kernel_ends_with_whoever_asked_for_it() -> None:
+    code = "import time; from pathlib import Path; from nbtools.runs import warm; import os; "
+    code += "print(warm.fork(['-f', 'kernel.json'], dict(os.environ), '/tmp').pid, flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    pid = int(process.stdout.readline())
+    assert runs(pid)
+    process.kill()
+    assert within(10, lambda: not runs(pid))
+    process.communicate()
+
+
+def test_a_kernel_outlives_its_nursery_and_its_end_is_seen() -> None:
+    with kernel(ONLY="here") as started:
+        os.kill(int(started.says("import os; print(os.getppid())")), signal.SIGKILL)
+        assert started.says("print(6 * 7)") == "42"
+        started.client.execute("import os; os._exit(0)")
+        assert within(10, lambda: not started.manager.is_alive())
+    with kernel(ONLY="here") as started:
+        assert started.warm, "another nursery takes the dead one's place"
+
+
+def test_of_two_that_start_at_once_one_serves() -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(3) as threads:
+        both = list(threads.map(lambda _: stack.enter_context(kernel(ONLY="at once")), range(3)))
+        parents = {started.says("import os; print(os.getppid())") for started in both}
+        assert all(started.warm for started in both)
+    assert len(parents) == 1
+
+
+def test_a_nursery_without_kernels_ends(tmp_path: Path) -> None:
+    meeting = tmp_path / "here"
+    code = f"from pathlib import Path; from nbtools.runs import nursery; nursery.IDLE, nursery.LIBRARIES = 0.5, (); "
+    code += f"nursery.main(Path({str(meeting)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(meeting))
+    assert within(10, lambda: not meeting.exists())
+
+
+# --- where a kernel is plain --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("harm", "safe"),
+    [
+        ("", True),
+        ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", False),
+        ("import torch; torch.set_num_threads(4); torch.rand(2000, 2000) @ torch.rand(2000, 2000)", False),
+    ],
+    ids=["libraries", "a thread", "torch's threads"],
+)
+def test_a_process_with_threads_of_its_own_is_not_forked(harm: str, safe: bool) -> None:
+    code = "import os, importlib; from nbtools.runs import nursery\n"
+    code += "for library in nursery.LIBRARIES: importlib.import_module(library)\n"
+    code += f"{harm}\nprint(nursery.forks_safely(), flush=True); os._exit(0)"
+    environment = {**os.environ, "OMP_NUM_THREADS": "4"}
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, env=environment) == f"{safe}\n"
+
+
+@pytest.mark.parametrize("environment", [{"SLURM_JOB_ID": "4711"}, {"TORCHELASTIC_RUN_ID": "none"}])
+def test_a_clusters_job_has_a_plain_kernel(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    with kernel(**environment) as started:
+        assert not started.warm
+    assert not caplog.records
+
+
+def test_a_failure_is_told_in_a_line_and_the_kernel_is_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / f"nbtools-{os.getuid()}").mkdir(mode=0o755)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with caplog.at_level(logging.WARNING), kernel() as started:
+        assert not started.warm
+        assert started.says("print(6 * 7)") == "42"
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == f"this kernel loads its libraries itself: {tmp_path}/nbtools-{os.getuid()} is not this user's alone"
+
+
+def test_a_nursery_that_cannot_load_is_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pandas.py").write_text("raise ImportError")
+    with pytest.raises(OSError, match="has ended|reset"):
+        warm.fork([], {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}, "/")
