@@ -18,8 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nbtools.files import locked
-
 # What notebooks load first. Not matplotlib: it asks for the kernel's backend when it is loaded.
 LIBRARIES = (
     *("ipykernel.kernelapp", "ipywidgets", "anywidget", "pandas", "pyarrow.parquet", "h5py"),
@@ -32,8 +30,11 @@ DIGITS = 4  # bytes of a number that is told
 
 def main(meeting: Path) -> None:
     """Be the nursery that is met there, unless there is one; then, in a process for each request, its kernel."""
-    with locked(meeting):  # two that start at once
-        if _is_met(meeting):
+    import fcntl  # not on Windows
+
+    with socket.socket(socket.AF_UNIX) as other, meeting.with_name("lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two may start at once
+        if other.connect_ex(str(meeting)) == 0:
             return
         meeting.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
@@ -48,11 +49,6 @@ def main(meeting: Path) -> None:
         gc.collect()
         gc.freeze()  # a kernel's collector would write to pages that all share
         become_kernel(*_nurse(listener, meeting))
-
-
-def _is_met(meeting: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as connection:
-        return connection.connect_ex(str(meeting)) == 0
 
 
 def forks_safely() -> bool:
@@ -122,8 +118,6 @@ def become_kernel(connection: socket.socket, outputs: list[int], asked: dict[str
     os.environ.update(asked["env"])  # what loading the libraries has set stays
     sys.modules["numpy"].random.seed()  # else all draw the same; Python sees to its own
     sys.modules["torch"].default_generator.seed()
-    for name in [name for name in sys.modules if name.split(".")[0] == "nbtools"]:
-        del sys.modules[name]  # it may have been edited since
     importlib.invalidate_caches()
     connection.settimeout(None)
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
@@ -141,5 +135,5 @@ def _end_with(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # the working folder, as ipykernel's launcher does
+    del sys.path[0]  # this file's folder
     main(Path(sys.argv[1]))

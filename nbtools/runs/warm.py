@@ -165,7 +165,7 @@ def fork(arguments: list[str], env: dict[str, str], cwd: str) -> Forked:
 def _start_nursery(meeting: Path, env: dict[str, str]) -> None:
     """Start a process that answers there at once; it must not hold on to this one's outputs and folder."""
     subprocess.run(
-        [sys.executable, "-m", nursery.__name__, str(meeting)],
+        [sys.executable, nursery.__file__, str(meeting)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
