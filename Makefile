@@ -49,8 +49,7 @@ lint: .venv/.ready
 
 lab: .venv/.ready
 	NBTOOLS_HOME="$$($(BIN)/python -c 'from nbtools.data.study import home; print(home())')" \
-		$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 \
-		--KernelProvisionerFactory.default_provisioner_name=nbtools-warm
+		$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
 
 explore: .venv/.ready
 	$(BIN)/python -m nbtools explore $(EXPLORER)
@@ -68,6 +67,7 @@ clean:
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$(PYTHON)" .venv
 	UV_COMPILE_BYTECODE=1 $(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	cp config/jupyter.json .venv/etc/jupyter/jupyter_server_config.d/nbtools.json
 	@touch $@
 
 .uv/bin/uv:

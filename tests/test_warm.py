@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 from test_kills import digests
 
+from nbtools.errors import Interrupted
 from nbtools.runs import nursery, warm
 
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="plain kernels only"), pytest.mark.slow]
@@ -169,6 +172,21 @@ def test_a_warm_kernel_is_interrupted_told_and_killed() -> None:
             assert started.process.wait() == status
 
 
+@pytest.mark.notebook
+def test_a_run_told_to_end_before_its_kernel_is_there_ends(tiny_study: Path, tmp_path: Path) -> None:
+    (tmp_path / "data/derived").mkdir(parents=True)
+    (tmp_path / "data/derived/tiny").symlink_to(tiny_study.parent)
+    own = {**os.environ, "NBTOOLS_HOME": str(tmp_path), "ONLY": "slow"}  # its nursery has yet to load
+    place = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"nbtools-{os.getuid()}"
+    before = {*place.glob("*.socket")}
+    command = [sys.executable, "-m", "nbtools", *RESULTS]
+    process = subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert within(60, lambda: {*place.glob("*.socket")} - before)
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == Interrupted.STATUS, said
+
+
 def test_a_warm_kernel_ends_with_whoever_asked_for_it() -> None:
     code = "import time; from pathlib import Path; from nbtools.runs import warm; import os; "
     code += "print(warm.fork(['-f', 'kernel.json'], dict(os.environ), '/tmp').pid, flush=True); time.sleep(60)"
@@ -207,6 +225,15 @@ def test_a_nursery_without_kernels_ends(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(meeting))
     assert within(10, lambda: not meeting.exists())
+
+
+def test_jupyterlabs_kernels_are_warm() -> None:
+    enabled = json.loads((Path(nursery.__file__).parents[2] / "config/jupyter.json").read_text())
+    (module,) = enabled["ServerApp"]["jpserver_extensions"]
+    KernelProvisionerFactory.instance().default_provisioner_name = "local-provisioner"
+    importlib.import_module(module)._load_jupyter_server_extension(None)
+    with kernel() as started:
+        assert started.warm
 
 
 # --- where a kernel is plain --------------------------------------------------------------------------------

@@ -76,7 +76,6 @@ def _execute(notebook: str, parameters: folders.Parameters, output: Path | None)
     # papermill imports slowly; skipping what is finished should not wait for it
     import papermill
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
@@ -102,7 +101,7 @@ def _execute(notebook: str, parameters: folders.Parameters, output: Path | None)
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports its own shutdown as an error
                 shutdown_kernel="immediate",  # all is on the disk by then; taking its libraries down takes 2 s
             )
-    except (PapermillExecutionError, DeadKernelError) as error:
+    except (PapermillExecutionError, RuntimeError) as error:  # the latter of a dead kernel, before its first cell too
         name = getattr(error, "ename", "")
         if name == Helped.__name__:
             return 0

@@ -27,7 +27,7 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 from nbtools.runs import nursery
 from nbtools.runs.nursery import DIGITS
 
-NAME = "nbtools-warm"  # of the provisioner, in pyproject.toml too
+NAME = "nbtools-warm"  # of the provisioner
 PATIENCE = 60.0  # seconds in which a nursery has loaded its libraries
 # Variables that no library reads while it is loaded.
 FREE, ALSO_FREE = ("JPY_", "NBTOOLS_", "PYTEST_"), {"_", "OLDPWD", "PWD", "SHLVL"}
@@ -40,11 +40,18 @@ class Provisioner(LocalProvisioner):
     """Starts kernels for Jupyter: by forking where that gives the same kernel, else as Jupyter does."""
 
     started: ClassVar[WeakSet[Provisioner]] = WeakSet()
+    told_to_end: ClassVar[bool] = False
     process: Any = None
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         """Start a kernel from its command; a nursery that fails is told in a line."""
         self.started.add(self)
+        information = await self._launch(cmd, **kwargs)
+        if self.told_to_end:
+            self.process.terminate()
+        return information
+
+    async def _launch(self, cmd: list[str], **kwargs: Any) -> Any:
         if not _suits(cmd, kwargs):
             return await super().launch_kernel(cmd, **kwargs)
         cwd = os.path.abspath(kwargs.get("cwd") or "")
@@ -65,8 +72,14 @@ def use() -> None:
     factory.default_provisioner_name = NAME
 
 
+def _load_jupyter_server_extension(server: Any) -> None:
+    """Let the kernels of a Jupyter server be warm: it calls this where the extension is enabled."""
+    use()
+
+
 def terminate() -> None:
-    """Send SIGTERM to the kernels that this process started."""
+    """Send SIGTERM to the kernels that this process started, and to those that it is about to."""
+    Provisioner.told_to_end = True
     for process in [provisioner.process for provisioner in Provisioner.started if provisioner.process]:
         process.terminate()
 
