@@ -128,12 +128,15 @@ def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
 
 
 def peak_memory() -> float | None:
-    """Return this process's highest memory use (MB); None where the system does not tell (Windows)."""
+    """Return this process's highest memory use (MB); None where the system does not tell (Windows).
+
+    With that of the libraries that a warm kernel shares, which the next run may have to load for itself.
+    """
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     highest = [int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:")]
     if highest:  # better than getrusage, by which a new process starts out with its parent's peak
-        return highest[0]
+        return highest[0] + int(os.environ.get("NBTOOLS_SHARED_MB", 0))
     try:
         import resource
     except ImportError:

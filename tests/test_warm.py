@@ -92,13 +92,14 @@ def runs(pid: int) -> bool:
 
 SEEN = f"import {', '.join(nursery.LIBRARIES)}"
 SEEN += """
+OWN = ("JPY_PARENT_PID", "NBTOOLS_SHARED_MB")
 import json, locale, multiprocessing, os, resource, signal, sys
 from pathlib import Path
 import matplotlib, numpy, threadpoolctl
 threads = {(pool["internal_api"], pool["num_threads"]) for pool in threadpoolctl.threadpool_info()}
 status = Path("/proc/self/status").read_text().splitlines()
 print(json.dumps({
-    "environment": {name: value for name, value in os.environ.items() if name != "JPY_PARENT_PID"},
+    "environment": {name: value for name, value in os.environ.items() if name not in OWN},
     "place": [os.getcwd(), sys.path, sys.executable, sys.argv[0], sys.argv[3:], os.getsid(0) == os.getpid()],
     "python": [str(sys.flags), multiprocessing.get_start_method(), locale.setlocale(locale.LC_ALL)],
     "main": sorted(vars(sys.modules["__main__"])),

@@ -18,10 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# What notebooks load first. Not matplotlib: it asks for the kernel's backend when it is loaded.
+# What every notebook with a network loads. Not matplotlib, which asks for the kernel's backend; nor SciPy and what needs
+# it, which bring a BLAS and variables of their own: a run's record names those that the run has loaded.
 LIBRARIES = (
-    *("ipykernel.kernelapp", "ipywidgets", "anywidget", "pandas", "pyarrow.parquet", "h5py"),
-    *("torch", "torchvision", "plotly.graph_objects", "scipy.stats", "sklearn.linear_model", "foolbox"),
+    *("ipykernel.kernelapp", "ipywidgets", "anywidget", "pandas", "pyarrow.parquet", "h5py", "torch", "torchvision"),
+    "plotly.graph_objects",
 )
 IDLE = 120.0  # seconds without a kernel after which it ends
 FORK_WELL = {"jemalloc_bg_thd"}  # pyarrow's thread: its library prepares for a fork, as OpenBLAS does
@@ -115,7 +116,8 @@ def become_kernel(connection: socket.socket, outputs: list[int], asked: dict[str
         os.dup2(output, place)
         os.close(output)
     os.chdir(asked["cwd"])
-    os.environ.update(asked["env"])  # what loading the libraries has set stays
+    shared = _resident(os.getppid()) - _resident(os.getpid())
+    os.environ.update(asked["env"], NBTOOLS_SHARED_MB=str(shared))  # what loading the libraries has set stays
     sys.modules["numpy"].random.seed()  # else all draw the same; Python sees to its own
     sys.modules["torch"].default_generator.seed()
     importlib.invalidate_caches()
@@ -125,6 +127,11 @@ def become_kernel(connection: socket.socket, outputs: list[int], asked: dict[str
     sys.argv = [str(Path(kernelapp.__file__ or "").parents[1] / "ipykernel_launcher.py"), *asked["arguments"]]
     # Its own watch on its parent's life would be a watch on the nursery's.
     kernelapp.launch_new_instance([*asked["arguments"], "--IPKernelApp.parent_handle=1"])
+
+
+def _resident(pid: int) -> int:
+    """Return what a process has of its memory in the machine's, in MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def _end_with(connection: socket.socket) -> None:
