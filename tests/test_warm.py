@@ -166,11 +166,14 @@ def test_a_warm_kernel_is_interrupted_told_and_killed() -> None:
         warm.terminate()
         assert within(10, lambda: not started.manager.is_alive())
         assert started.process.returncode == -signal.SIGTERM
-    for code, status in (("import os; os._exit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL)):
-        with kernel() as started:
-            started.client.execute(code)
-            assert within(10, lambda: not started.manager.is_alive())
-            assert started.process.wait() == status
+
+
+@pytest.mark.parametrize(("end", "status"), [("os._exit(3)", 3), ("os.kill(os.getpid(), 9)", -signal.SIGKILL)])
+def test_how_a_warm_kernel_ended_is_known(end: str, status: int) -> None:
+    with kernel() as started:
+        started.client.execute(f"import os; {end}")
+        assert within(10, lambda: not started.manager.is_alive())
+        assert started.process.wait() == status
 
 
 @pytest.mark.notebook

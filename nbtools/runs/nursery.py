@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# What every notebook with a network loads. Not matplotlib, which asks for the kernel's backend; nor SciPy and what needs
-# it, which bring a BLAS and variables of their own: a run's record names those that the run has loaded.
+# What every notebook with a network loads. Not matplotlib, which asks for the kernel's backend; nor SciPy and what
+# needs it, which bring a BLAS and variables of their own: a run's record names those that the run has loaded.
 LIBRARIES = (
     *("ipykernel.kernelapp", "ipywidgets", "anywidget", "pandas", "pyarrow.parquet", "h5py", "torch", "torchvision"),
     "plotly.graph_objects",

@@ -70,6 +70,7 @@ def use() -> None:
     factory = KernelProvisionerFactory.instance()
     factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:{Provisioner.__name__}", factory.GROUP_NAME)
     factory.default_provisioner_name = NAME
+    Provisioner.told_to_end = False
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
