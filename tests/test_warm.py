@@ -93,6 +93,7 @@ def runs(pid: int) -> bool:
 SEEN = f"import {', '.join(nursery.LIBRARIES)}"
 SEEN += """
 OWN = ("JPY_PARENT_PID", "NBTOOLS_SHARED_MB")
+KEPT = ("SigBlk", "SigIgn", "SigCgt", "Umask", "Cpus_allowed", "NoNewPrivs")
 import json, locale, multiprocessing, os, resource, signal, sys
 from pathlib import Path
 import matplotlib, numpy, threadpoolctl
@@ -105,7 +106,7 @@ print(json.dumps({
     "main": sorted(vars(sys.modules["__main__"])),
     "threads": [sorted(threads), torch.get_num_threads(), torch.__config__.parallel_info()],
     "signals": [str(signal.getsignal(number)).split(" at ")[0] for number in sorted(signal.valid_signals())],
-    "system": [line for line in status if line.startswith(("SigBlk", "SigIgn", "SigCgt", "Umask", "Cpus_allowed", "NoNewPrivs"))],
+    "system": [line for line in status if line.startswith(KEPT)],
     "limits": [resource.getrlimit(number) for number in range(15)],
     "settings": [matplotlib.get_backend(), str(torch.get_default_dtype()), str(numpy.geterr())],
     "package": [name for name in sys.modules if name.startswith("nbtools")],

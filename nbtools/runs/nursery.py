@@ -33,7 +33,7 @@ def main(meeting: Path) -> None:
     """Be the nursery that is met there, unless there is one; then, in a process for each request, its kernel."""
     import fcntl  # not on Windows
 
-    with socket.socket(socket.AF_UNIX) as other, meeting.with_name("lock").open("w") as lock:
+    with socket.socket(socket.AF_UNIX) as other, meeting.with_name("lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two may start at once
         if other.connect_ex(str(meeting)) == 0:
             return
@@ -60,7 +60,7 @@ def forks_safely() -> bool:
     os.waitpid(child, 0)  # what prepares for forks, has done so
     process = Path("/proc/self")
     others = [task for task in (process / "task").iterdir() if task.name != str(os.getpid())]
-    threads = {(task / "comm").read_text().strip() for task in others}
+    threads = {(task / "comm").read_text(encoding="utf-8").strip() for task in others}
     opened = [str(file.readlink()) for file in (process / "fd").iterdir() if file.is_symlink()]
     return threads <= FORK_WELL and not any(file.startswith("/dev/nvidia") for file in opened)
 
@@ -131,7 +131,7 @@ def become_kernel(connection: socket.socket, outputs: list[int], asked: dict[str
 
 def _resident(pid: int) -> int:
     """Return what a process has of its memory in the machine's, in MB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def _end_with(connection: socket.socket) -> None:

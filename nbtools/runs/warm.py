@@ -202,11 +202,19 @@ def _private_folder() -> Path:
 def _digest(env: dict[str, str]) -> str:
     """Of all that a kernel takes over from the process that starts it: what is installed, and its surroundings."""
     process = Path("/proc/self")
-    status = [line for line in (process / "status").read_text().splitlines() if line.split(":")[0] in INHERITED]
+    status = [
+        line
+        for line in (process / "status").read_text(encoding="utf-8").splitlines()
+        if line.split(":")[0] in INHERITED
+    ]
     surroundings = [
-        (sys.executable, Path(sysconfig.get_path("purelib")).stat().st_mtime_ns, Path(nursery.__file__).read_text()),
+        (
+            sys.executable,
+            Path(sysconfig.get_path("purelib")).stat().st_mtime_ns,
+            Path(nursery.__file__).read_text(encoding="utf-8"),
+        ),
         (env, os.uname().nodename, os.getpriority(os.PRIO_PROCESS, 0), status),
-        ((process / "limits").read_text(), (process / "cgroup").read_text()),
+        ((process / "limits").read_text(encoding="utf-8"), (process / "cgroup").read_text(encoding="utf-8")),
         sorted(str(name.readlink()) for name in (process / "ns").iterdir()),
     ]
     return hashlib.sha256(json.dumps(surroundings).encode()).hexdigest()[:16]
