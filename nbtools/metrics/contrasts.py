@@ -19,7 +19,6 @@ from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ROUNDING, holm
 
-
 _FRACTIONS = {"accuracy", "shape_bias"}  # whose intervals end at 0 and 1
 
 
@@ -78,10 +77,11 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
     rows = []
     for named, group in groups_of(plain(scores), as_names(by)):
         values = layout(group.assign(condition="one"), column, ["one"])
-        found = contrast(values, [1.0])
-        bounds = asdict(found) if values.size > 1 else {**asdict(found), **group.iloc[0][["ci_low", "ci_high"]]}
-        kept = {name: bounds[name] for name in ("ci_low", "ci_high", "n_seeds", "n_subjects")}
-        rows.append({**named, column: found.value, **kept})
+        found = asdict(contrast(values, [1.0]))
+        if values.size == 1:
+            found |= group.iloc[0][["ci_low", "ci_high"]].to_dict()
+        kept = {name: found[name] for name in ("ci_low", "ci_high", "n_seeds", "n_subjects")}
+        rows.append({**named, column: found["value"], **kept})
     table = pd.DataFrame(rows)
     if column in _FRACTIONS:
         table[["ci_low", "ci_high"]] = table[["ci_low", "ci_high"]].clip(0, 1)
@@ -194,7 +194,7 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     return _corrected(pd.DataFrame(rows))
 
 
-def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effect:
+def contrast(scores: ArrayLike, weights: ArrayLike) -> Effect:
     """Test a planned contrast of conditions.
 
     Parameters
@@ -204,8 +204,6 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
         other alone.
     weights : array-like (n_conditions,)
         Of the conditions: (1, −1) is a difference.
-    level : float
-        Coverage of the interval.
 
     Returns
     -------
@@ -243,7 +241,7 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
         p, d = (1.0, 0.0) if abs(mean) <= least else (0.0, np.copysign(np.inf, mean))
         return Effect(mean, mean, mean, p, d, n_seeds, n_subjects)
     error = spread / np.sqrt(len(sample))
-    half = float(t.ppf((1 + level) / 2, df)) * error
+    half = float(t.ppf(0.975, df)) * error
     p = 2 * float(t.sf(abs(mean) / error, df))
     return Effect(mean, mean - half, mean + half, p, mean / spread, n_seeds, n_subjects)
 

@@ -37,8 +37,7 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     InputError
         If a column is missing or an image stands twice.
     """
-    decisions = plain(decisions)
-    _check(decisions)
+    decisions = _checked(decisions)
     return pd.DataFrame([named | _accuracy(group, seed) for named, group in groups_of(decisions, ["source", "target"])])
 
 
@@ -66,8 +65,7 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
     InputError
         As `transfer_matrix`, or if the role is unknown or there is one network only.
     """
-    decisions = plain(decisions)
-    _check(decisions)
+    decisions = _checked(decisions)
     check_choice("unknown role", role, ("target", "source"))
     others = decisions[decisions["source"] != decisions["target"]]
     check_enough("there is no other network to average over", len(others), 1, fix="attack several networks")
@@ -110,8 +108,7 @@ def at_equal_smoothness(
     Only images of sources outside the compared pair's target itself count, as in `transfer_robustness`. Smoothness is
     taken as known; the interval is that of the images.
     """
-    decisions = plain(decisions)
-    _check(decisions)
+    decisions = _checked(decisions)
     names = list(dict.fromkeys(decisions["target"]))
     bad = [name for name in names if not smoothness.get(name, 0) > 0]
     if bad or len(family) < 2 or set(family) - set(names):
@@ -161,8 +158,9 @@ def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
     return ratio(means[:, 0], means[:, 1])
 
 
-def _check(decisions: pd.DataFrame) -> None:
+def _checked(decisions: pd.DataFrame) -> pd.DataFrame:
     problem, fix = "this is not a table of transfer decisions", "make it with nbtools.attacks.transfer"
     check_table(problem, decisions, COLUMNS, fix=fix)
     keys = [name for name in ("source", "target", "seed", "subject", "image_id") if name in decisions]
     check_once(problem, decisions, keys, fix=fix)
+    return plain(decisions)

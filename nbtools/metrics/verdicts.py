@@ -67,14 +67,15 @@ def describe(slope: Effect) -> str:
         return f"{value} per region in these networks; one seed is no sample: no test"
     several = slope.n_subjects > 1
     sample = f"{slope.n_subjects} subjects, " * several + f"{slope.n_seeds} seed{'s' * (slope.n_seeds != 1)}"
-    found = f"{value} per region (95 % CI {low} to {high}; {sample}), {_p_text(slope.p)}"
+    found = f"{value} per region (95 % CI {low} to {high}; {sample}), {p_text(slope.p)}"
     if slope.p > SIGNIFICANT:
         return f"{found}: whether it rises, these {'subjects' if several else 'networks'} cannot tell"
     return f"{found}: {'rises' if slope.value > 0 else 'falls'} along the hierarchy"
 
 
-def _p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+def p_text(p: float) -> str:
+    """Write a p-value; a missing one is no test."""
+    return "no test" if np.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _signed(value: float) -> str:

@@ -239,6 +239,11 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def notebooks() -> list[str]:
+    """Name the project's notebooks, in their order."""
+    return sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
 def defaults(notebook: str) -> Parameters:
     """Return a notebook's parameters and their default values, read from its cell tagged ``parameters``.
 
@@ -253,7 +258,7 @@ def defaults(notebook: str) -> Parameters:
     raise InputError(
         f"no notebook {notebook!r} with parameters",
         file=file,
-        expected=f"one of {', '.join(sorted(f.stem for f in NOTEBOOKS.glob('*.ipynb')))}",
+        expected=f"one of {', '.join(notebooks())}",
         got="no such file" if not file.exists() else "no cell tagged parameters",
         fix="check the name",
     )

@@ -21,9 +21,10 @@ from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import Design, can_be_split
 from nbtools.data.brains.sessions import read_session, regions_of, session_files
+from nbtools.data.brains.volumes import NIBABEL_ERRORS
 from nbtools.data.fetch.catalogue import N_SESSIONS
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
-from nbtools.data.images.folders import SPLITS, check_splits, class_files, equal_files, images_below
+from nbtools.data.images.folders import SPLITS, check_splits, class_files, equal_files, images_below, subfolders
 from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import FileInUse, InputError
@@ -34,11 +35,6 @@ from nbtools.workflow.sizes import class_sizes
 from nbtools.workflow.tables import aligned
 
 GOOD, MISSING, IN_USE, DAMAGED = "good", "missing", "in use", "DAMAGED"
-# What nibabel raises where a file is not NIfTI in gzip, or ends within its header.
-_NO_VOLUME = (
-    *(OSError, EOFError, zlib.error),
-    *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
-)
 _SESSION_SECONDS = 10.0  # that one core takes to reduce a session
 _AGAIN = "delete it and fetch it again"
 _WAYS = {
@@ -203,7 +199,8 @@ def _seems_whole(file: Path, shape: tuple[int, ...]) -> bool:
 
 def _nifti(file: Path) -> nib.Nifti1Image:
     _must_exist(file)
-    with reading("a volume cannot be read", *_NO_VOLUME, file=file, expected="NIfTI-1 in gzip", fix=_AGAIN):
+    kinds = *NIBABEL_ERRORS, zlib.error
+    with reading("a volume cannot be read", *kinds, file=file, expected="NIfTI-1 in gzip", fix=_AGAIN):
         return nib.nifti1.load(file)
 
 
@@ -264,7 +261,7 @@ def _read_images(folder: Path) -> None:
 
 def _corruptions(study: Study, deep: bool) -> str:
     folder = _named(study, "corruptions")
-    return f"{len([f for f in folder.iterdir() if f.is_dir()])} kinds"
+    return f"{len(subfolders(folder))} kinds"
 
 
 def _labels(study: Study, deep: bool) -> str:
@@ -293,7 +290,7 @@ def _checksums(study: Study, deep: bool) -> str:
 
 
 def _runs(study: Study, deep: bool) -> str:
-    return f"{sum(len(folders.collect(name, study.name)) for name in _names())} finished"
+    return f"{sum(len(folders.collect(name, study.name)) for name in folders.notebooks())} finished"
 
 
 def _named(study: Study, entry: str) -> Path:
@@ -314,14 +311,10 @@ def _must_exist(path: Path) -> Path:
 
 def _notebooks(study: Study, found: list[Finding]) -> Iterator[tuple[str, str, str]]:
     good = _good(study, found)
-    n_finished = {name: _n_finished(name, study) for name in _names()}
+    n_finished = {name: _n_finished(name, study) for name in folders.notebooks()}
     for name, n in n_finished.items():
         absent = lacking(name, good.__contains__, lambda other: bool(n_finished[other]))
         yield name, f"no: {', '.join(absent)}" if absent else "yes", "–" if n is None else str(n)
-
-
-def _names() -> list[str]:
-    return sorted(file.stem for file in folders.NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 
 def _n_finished(notebook: str, study: Study) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
-from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
+from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS, arguments
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
@@ -62,12 +62,11 @@ class Job:
 
     @property
     def arguments(self) -> str:
-        """What follows ``python -m nbtools run``, quoted for a shell: a parameter is text, whatever it holds.
+        """What follows ``python -m nbtools run``.
 
-        In the order of their names: Snakemake runs a job again whose command changed.
+        In the order of the parameters' names: Snakemake runs a job again whose command changed.
         """
-        pairs = (["-p", key, str(value)] for key, value in sorted(self.parameters.items()))
-        return shlex.join([self.notebook, *(word for pair in pairs for word in pair)])
+        return arguments(self.notebook, dict(sorted(self.parameters.items())))
 
 
 @dataclass(frozen=True)
