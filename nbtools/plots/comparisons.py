@@ -1,4 +1,4 @@
-"""Figures of one score per condition, of differences, of the α ablation, and of every claim's trend."""
+"""Figures of one score per condition, of differences, of the α ablation, and of every claim's slope."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scores_by_condition(
     label : str
         The vertical axis' title, with unit.
     note : str
-        A sentence above the figure: the trend, as `metrics.verdict` puts it.
+        A sentence above the figure: the slope, as `metrics.verdict` puts it.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str

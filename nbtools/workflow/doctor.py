@@ -31,7 +31,7 @@ from nbtools.errors import FileInUse, InputError
 from nbtools.files import opened_hdf5, read_table
 from nbtools.runs import folders
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, lacking
-from nbtools.workflow.sizes import class_sizes
+from nbtools.workflow.sizes import count_images
 from nbtools.workflow.tables import aligned
 
 GOOD, MISSING, IN_USE, DAMAGED = "good", "missing", "in use", "DAMAGED"
@@ -352,7 +352,7 @@ def _rest(study: Study) -> Iterator[str]:
         absent = [entry for entry in _WAYS if getattr(study, entry) and not study.has(entry)]
         yield from (_WAYS[entry] for entry in absent if entry != "stimuli" or study.nsd)
     if study.has("classification"):
-        n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in SPLITS)
+        n_images = sum(count_images(study.need("classification") / part) for part in SPLITS)
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:
             yield f"pack {n_images} images to classify at the first training: {size:.0f} GB"
     free = shutil.disk_usage(home()).free / 1e9
