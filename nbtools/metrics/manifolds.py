@@ -212,10 +212,9 @@ def _right_when_held_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed:
     for number, (_, held_out) in enumerate(folds):
         fold[held_out] = number
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    for number in range(_FOLDS):
-        train = fold != number
+    for train, held_out in PredefinedSplit(fold).split():
         search = GridSearchCV(classifier, {"logisticregression__C": PENALTIES}, cv=PredefinedSplit(fold[train]))
-        right[~train] = search.fit(x[train], y[train]).predict(x[~train]) == y[~train]
+        right[held_out] = search.fit(x[train], y[train]).predict(x[held_out]) == y[held_out]
     return right
 
 

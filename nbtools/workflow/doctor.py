@@ -212,10 +212,11 @@ def _prepared(study: Study, deep: bool) -> str:
         )
     for file in files.values():
         read_session(file, regions_of(file) if deep else ())
+    rois = regions_of(next(iter(files.values())))
     if deep:
-        load_trials(study, regions_of(next(iter(files.values()))), progress=False)  # compares with volumes and masks
+        load_trials(study, rois, progress=False)  # compares with volumes and masks
     size = sum(file.stat().st_size for file in files.values()) / 1e6
-    return f"sessions {_ranges(files)}: {', '.join(regions_of(next(iter(files.values()))))}, {size:.0f} MB"
+    return f"sessions {_ranges(files)}: {', '.join(rois)}, {size:.0f} MB"
 
 
 def _stimuli(study: Study, deep: bool) -> str:
