@@ -273,7 +273,8 @@ def test_only_what_is_asked_for_in_any_case_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, found: list[str]
 ) -> None:
     monkeypatch.setattr(folders, "NOTEBOOKS", tmp_path)
-    cells = [{"cell_type": "markdown", "source": "load_trials"}, {"cell_type": "code", "source": code}]
+    sources = {"markdown": "load_trials", "code": code}
+    cells = [{"cell_type": kind, "metadata": {}, "source": source} for kind, source in sources.items()]
     name = f"{abs(hash(code))}"
     (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
     assert list(needs_of(name)) == found
