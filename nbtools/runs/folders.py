@@ -240,7 +240,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def notebooks() -> list[str]:
-    """Name the project's notebooks, in their order."""
+    """Name the project's notebooks in their order; one without a number is a reader's own."""
     return sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 
@@ -258,7 +258,7 @@ def defaults(notebook: str) -> Parameters:
     raise InputError(
         f"no notebook {notebook!r} with parameters",
         file=file,
-        expected=f"one of {', '.join(notebooks())}",
+        expected=f"one of {', '.join(sorted(f.stem for f in NOTEBOOKS.glob('*.ipynb')))}",
         got="no such file" if not file.exists() else "no cell tagged parameters",
         fix="check the name",
     )
