@@ -19,7 +19,6 @@ from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ROUNDING, holm
 
-
 _FRACTIONS = {"accuracy", "shape_bias"}  # whose intervals end at 0 and 1
 
 
