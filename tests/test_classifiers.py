@@ -80,7 +80,9 @@ ENTRIES: dict[str, Callable[[Any], Any]] = {
     "perturb": lambda model: perturb(model, X, IMAGES.labels, EPSILONS, steps=3),
     "perturb_towards": lambda model: perturb_towards(model, X, 1, EPSILONS, steps=3),
     "audit": lambda model: audit(model, IMAGES[:4], EPSILONS, steps=1, surrogate=model)["passed"].to_numpy(),
-    "transfer": lambda model: transfer({"one": model, "two": model}, IMAGES, 0.03, steps=3)["prediction"].to_numpy(),
+    "transfer": lambda model: transfer({("one", 0): model, ("two", 0): model}, IMAGES, 0.03, steps=3)[
+        "prediction"
+    ].to_numpy(),
     "attacked_gradients": lambda model: attacked_gradients({("a", 0): model}, IMAGES, [0, 0.01], steps=3)["gradient"],
     "squared_gradient": lambda model: squared_gradient(model, X, IMAGES.labels),
     "loss_surface": lambda model: loss_surface(model, X, IMAGES.labels, 0.03, n=3)["loss"].to_numpy(),
