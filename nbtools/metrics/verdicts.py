@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_table
 from nbtools.conditions import HIERARCHY
 from nbtools.metrics.contrasts import Effect, slope
 
@@ -36,6 +37,7 @@ def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY)
     InputError
         As `contrasts.slope`.
     """
+    check_table("networks cannot be compared", scores, ("condition", column), fix="see which columns the table has")
     regions = in_order(list(scores["condition"].unique()), order)
     return describe(slope(scores, column, regions)) if len(regions) > 2 else TOO_FEW
 
@@ -55,6 +57,7 @@ def verdicts(accuracy: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> dict[f
     InputError
         As `contrasts.slope`.
     """
+    check_table("there are no accuracies", accuracy, ("epsilon", "accuracy"), fix="make them with robust_accuracy")
     return {epsilon: verdict(rows, "accuracy", order) for epsilon, rows in accuracy.groupby("epsilon")}
 
 
