@@ -130,6 +130,9 @@ def test_a_mean_leaves_no_row_out_and_needs_no_interval() -> None:
     alone = over_networks(table({"TO": [0.1]}), "score").iloc[0]
     assert alone["score"] == 0.1
     assert np.isnan(alone["ci_low"])
+    unknown = over_networks(scores.assign(score=[0.1, np.nan, 0.2, 0.4]), "score")
+    assert unknown["score"].tolist() == pytest.approx([np.nan, 0.3], nan_ok=True)
+    assert unknown["ci_low"].isna().tolist() == [True, False]
     for wrong in (scores.drop(columns="alpha"), scores[:0]):
         with pytest.raises(InputError, match="cannot be averaged"):
             over_networks(wrong, "score", by=("condition", "alpha"))

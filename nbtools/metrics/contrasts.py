@@ -19,6 +19,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ROUNDING, holm
 
+_BOUNDS = ["ci_low", "ci_high"]
 _FRACTIONS = {"accuracy", "shape_bias"}  # whose intervals end at 0 and 1
 
 
@@ -67,7 +68,8 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
     DataFrame
         One row per group: the `by` columns, the score, ``ci_low``, ``ci_high``, ``n_seeds``, ``n_subjects``. The
         interval is Student's over subjects, with one subject over seeds; with one network it is that network's own,
-        over images, and says nothing of another network; missing where the table has none.
+        over images, and says nothing of another network; missing where the table has none. A group with a network
+        that has no score (NaN: who decides for neither cue has no shape bias) has no mean.
 
     Raises
     ------
@@ -77,14 +79,16 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
     rows, by = [], as_names(by)
     check_table("networks cannot be averaged", scores, (*by, column), fix="see which columns the table has")
     for named, group in groups_of(plain(scores), by):
-        values = layout(group.assign(condition="one"), column, ["one"])
+        scored = group[column].notna()
+        values = layout(group.assign(condition="one", **{column: group[column].where(scored, 0)}), column, ["one"])
         found = contrast(values, [1.0])
-        bounds = asdict(found) if values.size > 1 else {**asdict(found), **group.iloc[0].reindex(["ci_low", "ci_high"])}
-        kept = {name: bounds[name] for name in ("ci_low", "ci_high", "n_seeds", "n_subjects")}
-        rows.append({**named, column: found.value, **kept})
+        bounds = asdict(found) if values.size > 1 else {**asdict(found), **group.iloc[0].reindex(_BOUNDS)}
+        kept = {name: bounds[name] for name in (*_BOUNDS, "n_seeds", "n_subjects")}
+        known = {column: found.value, **kept}
+        rows.append({**named, **known, **({} if scored.all() else dict.fromkeys([column, *_BOUNDS], np.nan))})
     table = pd.DataFrame(rows)
     if column in _FRACTIONS:
-        table[["ci_low", "ci_high"]] = table[["ci_low", "ci_high"]].clip(0, 1)
+        table[_BOUNDS] = table[_BOUNDS].clip(0, 1)
     return table
 
 
