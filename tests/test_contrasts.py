@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.contrasts import claims, compare, contrast, layout, over_networks, slope
-from nbtools.metrics.verdicts import TOO_FEW, in_order, verdict, verdicts
+from nbtools.metrics.verdicts import TOO_FEW, UNSCORED, in_order, verdict, verdicts
 
 PAIR = (1.0, -1.0)
 SLOPE = np.arange(7) - 3.0
@@ -217,6 +217,12 @@ def test_a_verdict_says_what_the_sample_can(values: list[list[float]], said: str
     assert said in verdict(scores, "score")
     assert verdict(scores[scores["condition"] != "V4"], "score") == TOO_FEW
     assert in_order(list(scores["condition"])[::-1]) == ["V1", "V4", "TO"]
+
+
+def test_a_network_without_a_score_leaves_no_trend() -> None:
+    scores = table({"V1": [0.1, np.nan], "V2": [0.2, 0.3], "TO": [0.3, 0.5], "none": [0.1, 0.1]})
+    assert verdict(scores, "score") == UNSCORED
+    assert verdict(scores.fillna(0.1), "score").startswith("+0.1")
 
 
 def test_subjects_are_named_where_they_are_the_sample() -> None:

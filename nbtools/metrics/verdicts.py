@@ -13,6 +13,7 @@ from nbtools.metrics.contrasts import Effect, slope
 
 SIGNIFICANT = 0.05
 TOO_FEW = "no trend: it takes three regions, two points are none"
+UNSCORED = "no trend: a network of these regions has no score"
 
 
 def in_order(conditions: Sequence[str], order: Sequence[str] = HIERARCHY) -> list[str]:
@@ -39,6 +40,8 @@ def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY)
     """
     check_table("networks cannot be compared", scores, ("condition", column), fix="see which columns the table has")
     regions = in_order(list(scores["condition"].unique()), order)
+    if scores.loc[scores["condition"].isin(regions), column].isna().any():
+        return UNSCORED
     return describe(slope(scores, column, regions)) if len(regions) > 2 else TOO_FEW
 
 
