@@ -426,6 +426,15 @@ def test_what_it_says_can_run_can_be_read_and_nothing_else(
     is_true(open_study("mine"), answers)
 
 
+def test_regions_that_sessions_lack_are_told(tmp_path: Path) -> None:
+    own_study(tmp_path)
+    file = tmp_path / "study.toml"
+    file.write_text(file.read_text() + as_toml({"regions": ["V1", "V9"]}))
+    found = {part.part: part for part in findings(open_study(file))}
+    assert found["prepared"].state == DAMAGED
+    assert "session01.hdf5 lacks a region that the study names" in found["prepared"].found
+
+
 @pytest.mark.parametrize("part", ["nsd/nsddata/ppdata", "scanner_labels.parquet"])
 def test_what_it_says_of_nsd_is_true_too(study: Study, part: str, capsys: pytest.CaptureFixture[str]) -> None:
     prepare_nsd(study, ["V1"], progress=False)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from nbtools.checks import check_choice, check_enough, check_once, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("source", "target", "image_id", "label", "prediction", "source_clean", "target_clean")
@@ -36,7 +36,7 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing or an image stands twice.
+        If a column or an answer is missing, answers are of two kinds, or an image stands twice.
     """
     decisions = _checked(decisions)
     pairs = across(decisions)
@@ -176,6 +176,7 @@ def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
 def _checked(decisions: pd.DataFrame) -> pd.DataFrame:
     problem, fix = "this is not a table of transfer decisions", "make it with nbtools.attacks.transfer"
     check_table(problem, decisions, COLUMNS, fix=fix)
+    check_answers(problem, decisions, ("label", "prediction"), fix=fix)
     keys = [name for name in ("source", "source_seed", "target", "seed", "subject", "image_id") if name in decisions]
     check_once(problem, decisions, keys, fix=fix)
     return plain(decisions)

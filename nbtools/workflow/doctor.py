@@ -13,7 +13,7 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 
-from nbtools.checks import reading
+from nbtools.checks import check_choice, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.brains import nsd
 from nbtools.data.brains.betas import TRIALS_PER_SESSION
@@ -212,6 +212,9 @@ def _prepared(study: Study, deep: bool) -> str:
         )
     for file in files.values():
         read_session(file, regions_of(file) if deep else ())
+        for roi in () if study.nsd else study.regions:  # of NSD, regions may be left to prepare
+            fix = "correct regions in study.toml, or write that session again"
+            check_choice(f"{file.name} lacks a region that the study names", roi, regions_of(file), fix=fix)
     rois = regions_of(next(iter(files.values())))
     if deep:
         load_trials(study, rois, progress=False)  # compares with volumes and masks
