@@ -345,6 +345,12 @@ def test_regions_of_ones_own_are_no_damage(own: Path) -> None:
     assert "7a, A1, PIT, V4" in found["prepared"][1]
 
 
+def test_the_doctor_names_regions_that_no_session_holds(own: Path) -> None:
+    study = replace(open_study(own), regions=("V2", *OWN, "TO"))
+    told = {part.part: part.found for part in findings(study)}["prepared"]
+    assert told.endswith("; not V2, TO, which study.toml lists")
+
+
 def test_a_plan_is_of_the_studys_regions(own: Path) -> None:
     for split in ("train", "val"):  # images to classify are there
         (own.parent / "images" / split).mkdir(parents=True)

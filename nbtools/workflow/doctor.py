@@ -216,7 +216,9 @@ def _prepared(study: Study, deep: bool) -> str:
     if deep:
         load_trials(study, rois, progress=False)  # compares with volumes and masks
     size = sum(file.stat().st_size for file in files.values()) / 1e6
-    return f"sessions {_ranges(files)}: {', '.join(rois)}, {size:.0f} MB"
+    told = f"sessions {_ranges(files)}: {', '.join(rois)}, {size:.0f} MB"
+    absent = ", ".join(roi for roi in study.regions if roi not in rois)
+    return f"{told}; not {absent}, which study.toml lists" if absent else told
 
 
 def _stimuli(study: Study, deep: bool) -> str:
