@@ -174,7 +174,7 @@ def test_claims_refuse_scores_that_do_not_fit(scores: pd.DataFrame, said: str) -
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        (table({"TO": [0.1, 0.2], "none": [0.1]}), "1 of 2 × 1 × 2 networks without a score"),
+        (table({"TO": [0.1, 0.2], "none": [0.1]}), "1 of 2 × 1 × 2 networks without a score: none, 0, 1"),
         (table({"TO": [0.1], "none": [np.nan]}), "without a score"),
         (pd.concat([table({"TO": [0.1], "none": [0.2]})] * 2), "twice"),
         (table({"TO": [0.1]}).drop(columns="score"), "without score"),

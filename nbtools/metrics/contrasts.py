@@ -286,8 +286,11 @@ def layout(scores: pd.DataFrame, column: str, conditions: Sequence[str]) -> np.n
     check_counts(problem, nameless, expected="subject and seed of every network", fix=fix)
     check_once(problem, table, names, fix=fix)
     axes = [list(conditions), *(sorted(table[name].unique(), key=_in_order) for name in names[1:])]
-    grid = table.set_index(names)[column].reindex(pd.MultiIndex.from_product(axes)).to_numpy(float)
-    missing = {f"of {' × '.join(str(len(axis)) for axis in axes)} networks without a score": int(np.isnan(grid).sum())}
+    networks = pd.MultiIndex.from_product(axes)
+    grid = table.set_index(names)[column].reindex(networks).to_numpy(float)
+    absent, size = networks[np.isnan(grid)], " × ".join(str(len(axis)) for axis in axes)
+    named = "; ".join(", ".join(map(str, network)) for network in absent[:3])
+    missing = {f"of {size} networks without a score: {named}": len(absent)}
     check_counts(problem, missing, expected=f"{column} of every condition × subject × seed", fix=fix)
     return grid.reshape([len(axis) for axis in axes])
 

@@ -12,7 +12,7 @@ from nbtools.conditions import HIERARCHY
 from nbtools.metrics.contrasts import Effect, slope
 
 SIGNIFICANT = 0.05
-TOO_FEW = "no trend: it takes three regions, two points are none"
+TOO_FEW = "no trend: that takes three regions"
 UNSCORED = "no trend: a network of these regions has no score"
 
 
