@@ -60,6 +60,13 @@ def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: 
         )
 
 
+def check_numbers(problem: str, table: DataFrame, columns: Iterable[str], *, fix: str) -> None:
+    """Raise `InputError` unless columns of a table hold numbers, and nothing else."""
+    other = [f"{name}: {table[name].dtype}" for name in columns if table[name].dtype.kind not in "biuf"]
+    if other:
+        raise InputError(problem, expected="numbers", got=", ".join(other), fix=fix)
+
+
 def check_enough(problem: str, n: int, least: int, *, fix: str) -> None:
     """Raise `InputError` if there are fewer than the least number."""
     if n < least:
@@ -88,9 +95,8 @@ def as_names(names: str | Iterable[str]) -> list[str]:
 
 
 def plain(table: DataFrame) -> DataFrame:
-    """Return a table whose categorical columns are what their categories are, numbers or text."""
-    categorical = table.select_dtypes("category")
-    return table.assign(**{str(name): values.astype(object).infer_objects() for name, values in categorical.items()})
+    """Return a table whose columns of categories or of objects are what is in them: numbers, text, true or false."""
+    return table.astype(dict.fromkeys(table.select_dtypes("category"), object)).infer_objects()
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Classifier(nn.Module):
         frozen = any(weights.is_inference() for weights in model.parameters())
         self.model = deepcopy(model) if frozen else model
         self.training = model.training  # the network's own parts stay as they are
+        if hasattr(model, "classes"):  # by which images are joined with it (checks.check_same_classes)
+            self.classes = model.classes
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (n, n_classes), the caller's own to write to.

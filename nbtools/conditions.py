@@ -238,15 +238,14 @@ _DECAY_SYMBOLS = ("triangle-left", "bowtie", "triangle-right", "hexagram", "star
 
 def color(condition: str, hierarchy: Sequence[str] = HIERARCHY) -> str:
     """Return the condition's colour (hex) in a hierarchy; a shuffled control or a manifold has its guide's."""
-    parsed = parse_condition(condition)
-    if parsed.kind == "decay":
-        return _DECAY_COLOR
-    return _mark(parsed, hierarchy)[0]
+    return _mark(parse_condition(condition), hierarchy)[0]
 
 
 def _mark(parsed: Condition, hierarchy: Sequence[str]) -> tuple[str, str]:
     """Return colour and shape: a control's own, or its region's; regions outside the hierarchy share one."""
     guide = parsed.name.removesuffix(_MANIFOLD)
+    if parsed.kind == "decay":
+        return _DECAY_COLOR, _DECAY_SYMBOLS[DECAYS.index(guide) if guide in DECAYS else -1]
     if guide in _CONTROL_MARKS:
         return _CONTROL_MARKS[guide]
     if parsed.roi not in hierarchy:
@@ -269,8 +268,5 @@ def dash(condition: str) -> str:
 
 def symbol(condition: str, hierarchy: Sequence[str] = HIERARCHY) -> str:
     """Return the condition's plotly marker: a shape per region, open for its shuffled control, dotted for manifolds."""
-    parsed = parse_condition(condition)
-    if parsed.kind == "decay":
-        return _DECAY_SYMBOLS[DECAYS.index(condition) if condition in DECAYS else -1]
-    guide = condition.removesuffix(_MANIFOLD)
+    parsed, guide = parse_condition(condition), condition.removesuffix(_MANIFOLD)
     return _mark(parsed, hierarchy)[1] + "-open" * guide.endswith("-shuffle") + "-dot" * (parsed.kind == "manifold")

@@ -5,6 +5,7 @@ and HDF5 files are opened to read.
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
 import shutil
@@ -54,6 +55,12 @@ def write_text(file: Path, text: str) -> Path:
     with written(file) as beside:
         beside.write_text(text, encoding="utf-8")
     return file
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def make_folder(folder: Path) -> None:
@@ -203,8 +210,7 @@ def locked(file: Path, patience: float = math.inf) -> Iterator[None]:
         If another process still holds the lock then.
     """
     lock = file.with_name(f"{PREFIX}{file.name}.lock")
-    with writable(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(lock.parent)
     handle = _acquired(lock, file, time.monotonic() + patience)
     try:
         yield

@@ -27,7 +27,12 @@ class Bar(auto.tqdm):
     def __init__(self, *args: Any, **options: Any):
         in_notebook = auto.tqdm is not asyncio.tqdm
         log = {"file": _Lines(sys.stderr), "delay": 60, "mininterval": 60, "maxinterval": 60}
-        super().__init__(*args, **({} if in_notebook or sys.stderr.isatty() else log), **options)
+        self._logged = not in_notebook and not sys.stderr.isatty()
+        super().__init__(*args, **(log if self._logged else {}), **options)
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        """Set what stands after the bar; in a log, nothing is written before the minute is over."""
+        super().set_postfix_str(s, refresh and not self._logged)
 
 
 class _Lines:

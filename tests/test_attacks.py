@@ -165,6 +165,30 @@ def test_pgd_is_no_weaker_than_foolbox(trained: tuple[GuidedNet, ImageSet], deci
     assert_no_weaker(right(decisions)[EPSILONS].to_numpy(), ~foolbox_success(*trained, attack, EPSILONS).T)
 
 
+@pytest.mark.parametrize("name", ["LinfPGD", "L2PGD"])
+def test_an_attack_that_does_not_stop_is_foolboxs_step_for_step(
+    trained: tuple[GuidedNet, ImageSet], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = trained
+    x, labels, radii = to_float(images.pixels[:40]), images.labels[:40], [2 / 255, 6 / 255]
+    monkeypatch.setattr(gradient, "_start", lambda method, x, epsilon, seed: x)  # Foolbox's starts draw by themselves
+    ours = perturb(model, x, labels, radii, attack=name, steps=8, stop_at_success=False)
+    theirs = getattr(fb.attacks, name)(rel_stepsize=2.5 / 8, steps=8, random_start=False)
+    points, _, _ = theirs(fb.PyTorchModel(model, bounds=(0, 1)), x, labels, epsilons=radii)
+    for our, their in zip(ours, points, strict=True):
+        assert (our - their).abs().flatten(1).mean(1).median() < 1e-5  # a sign may differ where a gradient is all but 0
+    stopped = perturb(model, x, labels, radii, attack=name, steps=8)
+    assert (ours[1] - x).abs().mean() > (stopped[1] - x).abs().mean(), "images that fell early are moved on"
+
+
+def test_only_a_gradient_attack_started_once_goes_on(trained: tuple[GuidedNet, ImageSet]) -> None:
+    model, images = trained
+    x, labels = to_float(images.pixels[:2]), images.labels[:2]
+    for how in ({"attack": "L2FMN"}, {"attack": "LinfPGD", "restarts": 2}):
+        with pytest.raises(InputError, match="ends where it succeeds"):
+            perturb(model, x, labels, [1 / 255], stop_at_success=False, **how)
+
+
 def test_fgsm_is_foolboxs(trained: tuple[GuidedNet, ImageSet]) -> None:
     success = foolbox_success(*trained, fb.attacks.LinfFastGradientAttack(), EPSILONS)
     fallen = np.maximum.accumulate(success, axis=0)  # a find in a small ball lies in the larger ones

@@ -42,6 +42,7 @@ def test_a_log_gets_a_line_a_minute(clock: Iterator[float], monkeypatch: pytest.
 def test_what_takes_less_than_a_minute_leaves_a_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", log := io.StringIO())
     with Bar(total=5, desc="attack") as bar:
+        bar.set_postfix_str("first step")
         bar.update(5)
     assert log.getvalue() == ""
 

@@ -22,6 +22,7 @@ from nbtools.probes import decide_corrupted
 from nbtools.widgets.attack_state import AttackPath, Bench, Choice
 
 SIDE, EPSILONS = 6, [0.01, 0.03]
+ONE_IMAGE = torch.zeros(1, dtype=torch.int64), np.array(["one"])
 
 
 class Plain(nn.Module):
@@ -80,7 +81,9 @@ ENTRIES: dict[str, Callable[[Any], Any]] = {
     "perturb": lambda model: perturb(model, X, IMAGES.labels, EPSILONS, steps=3),
     "perturb_towards": lambda model: perturb_towards(model, X, 1, EPSILONS, steps=3),
     "audit": lambda model: audit(model, IMAGES[:4], EPSILONS, steps=1, surrogate=model)["passed"].to_numpy(),
-    "transfer": lambda model: transfer({"one": model, "two": model}, IMAGES, 0.03, steps=3)["prediction"].to_numpy(),
+    "transfer": lambda model: transfer({("one", 0): model, ("two", 0): model}, IMAGES, 0.03, steps=3)[
+        "prediction"
+    ].to_numpy(),
     "attacked_gradients": lambda model: attacked_gradients({("a", 0): model}, IMAGES, [0, 0.01], steps=3)["gradient"],
     "squared_gradient": lambda model: squared_gradient(model, X, IMAGES.labels),
     "loss_surface": lambda model: loss_surface(model, X, IMAGES.labels, 0.03, n=3)["loss"].to_numpy(),
@@ -171,6 +174,14 @@ def test_decisions_on_corruptions_are_numbers() -> None:
 def test_a_target_is_one_of_the_classes(target: Any) -> None:
     with pytest.raises(InputError, match=r"the target cannot be .*\n  expected: a whole number from 0 to 1\n"):
         perturb_towards(Plain().eval(), X, target, EPSILONS)
+
+
+def test_a_wrapped_network_is_still_joined_by_the_names_of_its_classes() -> None:
+    model, images = Plain().eval(), ImageSet(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8), *ONE_IMAGE, ("a", "b"))
+    model.classes = ("b", "a")  # type: ignore[assignment]
+    for network in (model, Classifier(model), Classifier(Classifier(model))):
+        with pytest.raises(InputError, match="not of the network's classes"):
+            sweep(network, images, EPSILONS)
 
 
 def test_a_network_keeps_its_parts_as_they_are() -> None:

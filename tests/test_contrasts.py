@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.contrasts import claims, compare, contrast, layout, over_networks, slope
-from nbtools.metrics.verdicts import TOO_FEW, in_order, verdict, verdicts
+from nbtools.metrics.verdicts import TOO_FEW, UNSCORED, in_order, verdict, verdicts
 
 PAIR = (1.0, -1.0)
 SLOPE = np.arange(7) - 3.0
@@ -123,6 +123,26 @@ def test_an_accuracys_interval_ends_at_zero_and_one() -> None:
     assert list(over_networks(scores, "accuracy").loc[0, ["ci_low", "ci_high"]]) == [0, 1]
 
 
+def test_a_mean_leaves_no_row_out_and_needs_no_interval() -> None:
+    scores = table({"TO": [0.1, 0.3], "none": [0.2, 0.4]}, alpha=[0.5, 0.5, np.nan, np.nan])
+    found = over_networks(scores, "score", by=("condition", "alpha"))
+    assert found["score"].tolist() == pytest.approx([0.2, 0.3])
+    alone = over_networks(table({"TO": [0.1]}), "score").iloc[0]
+    assert alone["score"] == 0.1
+    assert np.isnan(alone["ci_low"])
+    unknown = over_networks(scores.assign(score=[0.1, np.nan, 0.2, 0.4]), "score")
+    assert unknown["score"].tolist() == pytest.approx([np.nan, 0.3], nan_ok=True)
+    assert unknown["ci_low"].isna().tolist() == [True, False]
+    for wrong in (scores.drop(columns="alpha"), scores[:0]):
+        with pytest.raises(InputError, match="cannot be averaged"):
+            over_networks(wrong, "score", by=("condition", "alpha"))
+
+
+def test_seeds_and_subjects_may_be_numbers_or_names() -> None:
+    scores = table({"TO": [0.1, 0.3], "none": [0.2, 0.5]}, seed=[1, "b", 1, "b"])
+    assert layout(scores, "score", ["TO", "none"]).tolist() == [[[0.1, 0.3]], [[0.2, 0.5]]]
+
+
 def test_claims_go_by_the_direction_the_paper_gives_them() -> None:
     rng = np.random.default_rng(0)
     rise = {name: list(rank + rng.normal(0, 0.3, 3)) for rank, name in enumerate(HIERARCHY)}
@@ -142,6 +162,8 @@ def test_claims_go_by_the_direction_the_paper_gives_them() -> None:
         (table({name: [1.0] for name in HIERARCHY[:6]}, measure="robust", direction=1), "1 of 7 × 1 × 1 networks"),
         (table({name: [1.0] for name in HIERARCHY}, measure="robust", direction=0), "1 or −1"),
         (table({name: [1.0] for name in HIERARCHY}, measure="robust"), "without direction"),
+        (table({name: ["high"] for name in HIERARCHY}, measure="robust", direction=1), "expected: numbers"),
+        (table({name: [1.0] for name in HIERARCHY}, measure="robust", direction="1"), "expected: numbers"),
     ],
 )
 def test_claims_refuse_scores_that_do_not_fit(scores: pd.DataFrame, said: str) -> None:
@@ -152,10 +174,13 @@ def test_claims_refuse_scores_that_do_not_fit(scores: pd.DataFrame, said: str) -
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        (table({"TO": [0.1, 0.2], "none": [0.1]}), "1 of 2 × 1 × 2 networks without a score"),
+        (table({"TO": [0.1, 0.2], "none": [0.1]}), "1 of 2 × 1 × 2 networks without a score: none, 0, 1"),
         (table({"TO": [0.1], "none": [np.nan]}), "without a score"),
         (pd.concat([table({"TO": [0.1], "none": [0.2]})] * 2), "twice"),
         (table({"TO": [0.1]}).drop(columns="score"), "without score"),
+        (table({"TO": [0.1], "none": [0.2]}, seed=np.nan), "2 without a subject or seed"),
+        (table({"TO": [0.1], "none": [0.2]}, subject=None), "2 without a subject or seed"),
+        (table({"TO": [0.1], "none": [0.2]}).assign(score="high"), "expected: numbers"),
     ],
 )
 def test_networks_that_are_not_paired_are_refused(scores: pd.DataFrame, said: str) -> None:
@@ -169,6 +194,8 @@ def test_scores_that_cannot_be_contrasted_are_refused() -> None:
             contrast(scores, weights)
     with pytest.raises(InputError, match="too few regions"):
         slope(table({"V1": [0.1], "TO": [0.2]}), "score", ["V1", "TO"])
+    with pytest.raises(InputError, match="each once"):
+        slope(table({"V1": [0.1], "TO": [0.2]}), "score", ["V1", "V1", "TO"])
     with pytest.raises(InputError, match="nothing to compare"):
         compare(table({"TO": [0.1]}), "score", ["TO"], [])
 
@@ -190,6 +217,12 @@ def test_a_verdict_says_what_the_sample_can(values: list[list[float]], said: str
     assert said in verdict(scores, "score")
     assert verdict(scores[scores["condition"] != "V4"], "score") == TOO_FEW
     assert in_order(list(scores["condition"])[::-1]) == ["V1", "V4", "TO"]
+
+
+def test_a_network_without_a_score_leaves_no_trend() -> None:
+    scores = table({"V1": [0.1, np.nan], "V2": [0.2, 0.3], "TO": [0.3, 0.5], "none": [0.1, 0.1]})
+    assert verdict(scores, "score") == UNSCORED
+    assert verdict(scores.fillna(0.1), "score").startswith("+0.1")
 
 
 def test_subjects_are_named_where_they_are_the_sample() -> None:

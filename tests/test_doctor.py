@@ -273,7 +273,8 @@ def test_only_what_is_asked_for_in_any_case_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, found: list[str]
 ) -> None:
     monkeypatch.setattr(folders, "NOTEBOOKS", tmp_path)
-    cells = [{"cell_type": "markdown", "source": "load_trials"}, {"cell_type": "code", "source": code}]
+    sources = {"markdown": "load_trials", "code": code}
+    cells = [{"cell_type": kind, "metadata": {}, "source": source} for kind, source in sources.items()]
     name = f"{abs(hash(code))}"
     (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
     assert list(needs_of(name)) == found
@@ -423,6 +424,15 @@ def test_what_it_says_can_run_can_be_read_and_nothing_else(
     answers = said("mine", capsys)
     assert len(answers) == 18
     is_true(open_study("mine"), answers)
+
+
+def test_regions_that_sessions_lack_are_told(tmp_path: Path) -> None:
+    own_study(tmp_path)
+    file = tmp_path / "study.toml"
+    file.write_text(file.read_text() + as_toml({"regions": ["V1", "V9"]}))
+    found = {part.part: part for part in findings(open_study(file))}
+    assert found["prepared"].state == DAMAGED
+    assert "session01.hdf5 lacks a region that the study names" in found["prepared"].found
 
 
 @pytest.mark.parametrize("part", ["nsd/nsddata/ppdata", "scanner_labels.parquet"])

@@ -53,8 +53,9 @@ def test_noise_neither_biases_it_nor_makes_its_interval_lie(n_seeds: int):
     assert np.mean((low <= truth) & (truth <= high)) > 0.9
 
 
-def test_beyond_the_curve_there_is_no_number():
-    row = robust_at_clean(curve({0.3: (0.9, 0.1), 0.6: (0.8, 0.3)}), EPSILON, 0.95).iloc[0]
+@pytest.mark.parametrize("points", [{0.3: (0.9, 0.1), 0.6: (0.8, 0.3)}, {0.6: (0.8, 0.3)}])
+def test_beyond_the_curve_there_is_no_number(points: dict[float, tuple[float, float]]):
+    row = robust_at_clean(curve(points, n_seeds=2), EPSILON, 0.95).iloc[0]
     assert not row["reached"]
     assert row[["accuracy", "ci_low", "ci_high"]].isna().all()
 
@@ -65,8 +66,16 @@ def test_clean_accuracy_is_a_fraction(clean: float):
         robust_at_clean(curve({0.3: (0.9, 0.1)}), EPSILON, clean)
 
 
+def test_columns_of_categories_are_read_as_what_they_hold():
+    table = curve({0.3: (0.9, 0.1), 0.6: (0.8, 0.3)})
+    pd.testing.assert_frame_equal(
+        robust_at_clean(table.astype("category"), EPSILON, 0.85), robust_at_clean(table, EPSILON, 0.85)
+    )
+
+
 def test_tables_that_are_no_curve_are_refused():
     table = curve({0.3: (0.9, 0.1), 0.6: (0.8, 0.3)}, n_seeds=2)
-    for spoiled in (table.drop(columns="alpha"), pd.concat([table, table]), table.iloc[:-1]):
+    spoiled_tables = [table.drop(columns="alpha"), pd.concat([table] * 2), table.iloc[:-1], table.assign(accuracy="x")]
+    for spoiled in spoiled_tables:
         with pytest.raises(InputError):
             robust_at_clean(spoiled, EPSILON, 0.85)

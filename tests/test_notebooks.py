@@ -126,6 +126,8 @@ def test_figures_and_trends_take_the_studys_order() -> None:
     assert {"plots.hierarchy", "metrics.verdict", "metrics.verdicts", "AttackExplorer", "hierarchy_of"} <= takes
     for file in FILES:
         for call in ast.walk(ast.parse("\n".join(map(source, code_cells(file))))):
+            if isinstance(call, ast.Assign) and ast.unparse(call.targets) == "order":
+                assert ast.unparse(call.value) == "source.hierarchy", f"{file.stem}: {ast.unparse(call)}"
             if isinstance(call, ast.Call) and ast.unparse(call.func) in takes:
                 assert re.search(r"\border\b|\.hierarchy\b", ast.unparse(call)), f"{file.stem}: {ast.unparse(call)}"
 

@@ -86,4 +86,4 @@ def test_trends_are_filled_where_clear() -> None:
     assert list(points.x) == [0.4, -0.1]
     assert list(points.error_x.array) == pytest.approx([0.2, 0.2])
     assert points.marker.color[1] == "white" != points.marker.color[0]
-    assert list(points.text) == ["p = 0.004", "p = 0.600"]
+    assert list(points.text) == ["p = 0.004", "p = 0.6"]

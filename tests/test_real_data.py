@@ -175,7 +175,7 @@ def test_volumes_are_reduced_on_arrival(fetched: Study, bucket: Path) -> None:
 def test_both_formats_give_the_same_numbers(fetched: Study, bucket: Path, tmp_path: Path) -> None:
     file = bucket / f"nsddata_betas/{SPACE}/{nsd.BETA_VERSION}/betas_session01.hdf5"
     masks = nsd.roi_masks(fetched.need("nsd"), 1, HIERARCHY)
-    session = nsd.session_of(file, 1, masks, load_design(fetched), np.eye(4))
+    session = nsd.session_of(file, 1, masks, load_design(fetched), nsd.mask_grid(fetched.need("nsd"), 1))
     for roi, trials in load_trials(fetched, HIERARCHY, zscore=False, progress=False).items():
         np.testing.assert_allclose(session.responses[roi] / 300, trials.responses, rtol=1e-6)
 

@@ -207,7 +207,7 @@ def test_classes_may_have_names_and_margins_may_be_missing():
     table = decisions().drop(columns="margin")
     named = table.assign(**{name: "class " + table[name].astype(str) for name in ("label", "prediction")})
     pd.testing.assert_frame_equal(robust_accuracy(named), robust_accuracy(table))
-    with pytest.raises(InputError, match="both integer or both text"):
+    with pytest.raises(InputError, match="all integer or all text"):
         robust_accuracy(table.assign(label=table["label"].astype(str)))
 
 

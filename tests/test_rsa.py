@@ -27,6 +27,7 @@ from nbtools.metrics.rsa import (
     similarities,
 )
 from nbtools.metrics.similarity import differences, intervals, mds, over_runs, own_region
+from nbtools.plots.style import BOTTOM
 
 N = 24
 IDS = np.arange(100, 100 + N)
@@ -454,6 +455,20 @@ def test_the_figure_of_networks_and_regions_shows_every_similarity_and_band(plan
         plots.network_region(table, ceilings.iloc[:2], title=TITLE)
     with pytest.raises(InputError, match="unknown names"):
         plots.network_region(table.assign(a_source="layer3"), ceilings, title=TITLE)
+
+
+@pytest.mark.parametrize("n_regions", [1, 3])
+def test_the_legend_stands_in_one_row_between_the_title_and_the_panels_names(planted: pd.DataFrame, n_regions: int):
+    regions = ["V1", "V4", "TO"][:n_regions]
+    table = intervals(planted).query("b in @regions and a in @regions")
+    layout = plots.network_region(
+        table, pd.DataFrame({"region": regions, "lower": 0.4, "upper": 0.8}), title=TITLE
+    ).layout
+    margin = layout.margin
+    width, height = layout.width - margin.l - margin.r, layout.height - margin.t - BOTTOM
+    assert width >= 560, "three entries of about 190 pixels"
+    assert height >= 200, "the title of the vertical axis"
+    assert 20 <= (layout.legend.y - 1) * height <= 24
 
 
 def test_rdms_are_shown_as_percentiles_sorted_by_category():

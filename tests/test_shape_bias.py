@@ -62,11 +62,20 @@ def test_a_network_that_decides_for_neither_has_no_bias():
         (lambda t: t.assign(texture=t["shape"]), "none with a conflict"),
         (lambda t: pd.concat([t, t]), "25 of them twice"),
         (lambda t: t.iloc[:0], "0 rows"),
+        (lambda t: t.assign(prediction=3), "all integer or all text"),
     ],
 )
 def test_other_tables_are_refused(change, said):
     with pytest.raises(InputError, match=said):
         shape_bias(change(planted(5, 5, 5)))
+
+
+@pytest.mark.parametrize("wrong", [None, 3])
+def test_an_answer_that_is_missing_or_of_another_kind_is_no_error_of_a_network(wrong):
+    spoiled = planted(5, 5, 5).assign(prediction=wrong)
+    for label in ("shape", "texture"):
+        with pytest.raises(InputError, match="errors cannot be compared"):
+            consistency_matrix(spoiled, label=label)
 
 
 # Names

@@ -428,3 +428,16 @@ def test_a_reader_who_leaves_ends_a_command_without_a_traceback(own: Path, tmp_p
     assert process.wait() == 1
     assert "BrokenPipe" not in told
     assert "Traceback" not in told
+
+
+def test_a_study_that_is_not_there_is_answered_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="there are no studies"):
+        open_study("mien")
+    for place in ("raw/mine", "derived/demo", "raw/demo"):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        (tmp_path / "data" / place / "study.toml").touch()
+    with pytest.raises(InputError, match="there are demo, mine\n"):
+        open_study("mien")

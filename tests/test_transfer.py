@@ -35,9 +35,9 @@ def images(n: int = 40) -> ImageSet:
 
 
 MODELS = {
-    "V1": Linear([1.0, 0.5, 0.0]).eval(),
-    "V2": Linear([2.0, 1.0, 0.0]).eval(),
-    "TO": Linear([0.0, 0.0, 1.0]).eval(),
+    ("V1", 0): Linear([1.0, 0.5, 0.0]).eval(),
+    ("V2", 0): Linear([2.0, 1.0, 0.0]).eval(),
+    ("TO", 0): Linear([0.0, 0.0, 1.0]).eval(),
 }
 
 
@@ -55,7 +55,7 @@ def test_networks_of_one_direction_share_their_adversarial_images():
 def test_the_clean_columns_say_who_was_right():
     n = 40
     decisions = transfer(MODELS, images(n), 1 / 255, steps=2)
-    right = MODELS["TO"](to_float(images(n).pixels)).argmax(1) == images(n).labels
+    right = MODELS["TO", 0](to_float(images(n).pixels)).argmax(1) == images(n).labels
     row = decisions[(decisions.source == "V1") & (decisions.target == "TO")]
     assert row.target_clean.tolist() == right.tolist()
     assert decisions[(decisions.source == "TO")].source_clean.tolist() == right.tolist() * 3
@@ -63,9 +63,16 @@ def test_the_clean_columns_say_who_was_right():
 
 def test_it_needs_two_networks_in_eval_mode():
     with pytest.raises(InputError, match="nothing to transfer"):
-        transfer({"V1": MODELS["V1"]}, images(), 0.01)
+        transfer({("V1", 0): MODELS["V1", 0]}, images(), 0.01)
     with pytest.raises(InputError, match="training mode"):
-        transfer({"V1": MODELS["V1"], "TO": Linear([0.0, 0.0, 1.0]).train()}, images(), 0.01)
+        transfer({("V1", 0): MODELS["V1", 0], ("TO", 0): Linear([0.0, 0.0, 1.0]).train()}, images(), 0.01)
+
+
+def test_every_network_meets_every_other_of_any_seed():
+    networks = {(name, seed): MODELS[name, 0] for name in ("V1", "TO") for seed in (0, 1)}
+    decisions = transfer(networks, images(), 20 / 255, steps=5)
+    assert len(decisions.groupby(["source", "source_seed", "target", "seed"])) == 16
+    assert set(transfer_robustness(decisions)[["condition", "seed"]].itertuples(index=False, name=None)) == {*networks}
 
 
 # Scores of planted decisions
@@ -103,6 +110,22 @@ def test_robustness_leaves_the_white_box_out():
     assert targets.to_dict() == pytest.approx({"V1": 0.5, "V2": 0.5, "TO": 0.8})
     sources = transfer_robustness(table, role="source").set_index("condition")["accuracy"]
     assert sources.to_dict() == pytest.approx({"V1": 0.65, "V2": 0.65, "TO": 0.5})
+
+
+def test_transfer_is_read_across_seeds():
+    """What networks of one seed take from each other says who trained beside whom."""
+    share = {(0, 0): 0.25, (0, 1): 0.75, (1, 0): 0.5, (1, 1): 0.25}  # (seed of V1, which attacks, seed of TO)
+    parts = [planted({("V1", "TO"): stands(value)}).assign(source_seed=s, seed=t) for (s, t), value in share.items()]
+    white = [planted({("V1", "V1"): stands(0.0)}).assign(source_seed=s, seed=t) for s in (0, 1) for t in (0, 1)]
+    table = pd.concat([*parts, *white])
+    matrix = transfer_matrix(table).set_index(["source", "target"])["accuracy"]
+    assert matrix["V1", "TO"] == pytest.approx(0.625)
+    targets = transfer_robustness(table).set_index("seed")["accuracy"]
+    assert targets.to_dict() == pytest.approx({1: 0.75, 0: 0.5})
+    sources = transfer_robustness(table, role="source").set_index("seed")["accuracy"]
+    assert sources.to_dict() == pytest.approx({0: 0.75, 1: 0.5})
+    beside = table[(table["source_seed"] == 0) & (table["seed"] == 0)]  # all there is with one seed
+    assert transfer_robustness(beside)["accuracy"].tolist() == pytest.approx([0.25])
 
 
 def test_a_pair_without_common_images_has_no_number():

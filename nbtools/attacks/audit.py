@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod, sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,8 @@ def _transferred(
     """Accuracy on images that fool the surrogate: at each ε, clean first."""
     images = images.to(best_device())
     x, judge = to_float(images.pixels), Classifier(model)
-    points = perturb(surrogate.to(x.device), x, images.labels, radii, attack=attack, steps=steps, seed=seed)
+    how: dict[str, Any] = {"attack": attack, "steps": steps, "seed": seed, "stop_at_success": False}
+    points = perturb(surrogate.to(x.device), x, images.labels, radii, **how)
     right = [logits_of(judge, point).argmax(1) == images.labels for point in (x, *points)]
     return torch.stack(right).float().mean(1).cpu().numpy()
 

@@ -37,12 +37,14 @@ def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked
 
     Notes
     -----
-    An attack stops once it succeeds. Where it starts at random, an image that fell starts, at the next smaller ε,
-    from the point that was found, moved into the smaller ball.
+    An attack stops once it succeeds, unless the task says otherwise. Where it starts at random, an image that fell
+    starts, at the next smaller ε, from the point that was found, moved into the smaller ball.
     """
     model, x, labels, epsilons = task.model, task.x, task.labels, task.epsilons
     method, fast = make(task.steps), fold_batchnorm(model)
     _check_steps(method)
+    if not task.stops:
+        return _climbed(method, fast, task)
     points, correct = task.unchanged(), task.standing()
     attacked = torch.zeros((len(epsilons), len(x)), dtype=torch.bool, device=x.device)
     failures = torch.zeros_like(labels)
@@ -62,6 +64,20 @@ def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked
         skipped = ~attacked[index]
         points[index, skipped] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[skipped]
     return carried_up(model, labels, points)
+
+
+def _climbed(method: Any, fast: nn.Module, task: Task) -> Attacked:
+    """Take every step from a random start, at each ε apart, as Foolbox and the paper's code do."""
+    points = task.unchanged()
+    for index, epsilon in enumerate(task.epsilons):
+        point = _start(method, task.x, epsilon, task.seed + index)
+        for _ in range(method.steps):
+            here = point.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(_lag(fast(here), task.labels).sum(), here)
+            point = _step(method, here.detach(), gradient, task.x, epsilon)
+        points[index] = point
+    logits = torch.stack([logits_of(task.model, point) for point in points])
+    return Attacked(points, logits, torch.ones_like(task.labels, dtype=torch.bool))
 
 
 def _check_steps(method: Any) -> None:

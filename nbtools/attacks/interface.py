@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from nbtools.attacks.gradient import descend
 from nbtools.attacks.points import Attacked, Task, carried_up, length
 from nbtools.attacks.table import ATTACKS, Attack
 from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range, check_same_classes
@@ -112,6 +113,7 @@ def perturb(
     steps: int | None = None,
     restarts: int = 1,
     seed: int = 0,
+    stop_at_success: bool = True,
 ) -> Tensor:
     """Return the attacked images.
 
@@ -127,6 +129,9 @@ def perturb(
         Radii in pixel units, ascending.
     attack, steps, restarts, seed
         As in `sweep`.
+    stop_at_success : bool
+        Whether an image is left alone once it fools the model: it then lies just beyond the boundary, which is all
+        that robust accuracy asks. If not, a gradient attack takes all its steps on every image.
 
     Returns
     -------
@@ -138,9 +143,10 @@ def perturb(
     Raises
     ------
     InputError
-        As `sweep`, and if pixels leave [0, 1], labels do not fit or radii are not ascending.
+        As `sweep`, and if pixels leave [0, 1], labels do not fit, radii are not ascending, or an attack that cannot
+        go on after its success is asked to.
     """
-    return attacked(model, x, labels, epsilons, attack, steps, restarts, seed).points
+    return attacked(model, x, labels, epsilons, attack, steps, restarts, seed, stop_at_success).points
 
 
 @differentiating
@@ -153,6 +159,7 @@ def attacked(
     steps: int | None = None,
     restarts: int = 1,
     seed: int = 0,
+    stop_at_success: bool = True,
 ) -> Attacked:
     """Return the attacked images as `perturb` does, the model's logits, and whether the attack came to its end."""
     _check_attack(model, attack, steps, restarts)
@@ -163,8 +170,16 @@ def attacked(
     check_labels(logits, labels)
     check_several(logits.shape[1])
     kind = ATTACKS[attack]
+    if not stop_at_success and (kind.run.func is not descend or restarts > 1):
+        going_on = [name for name, other in ATTACKS.items() if other.run.func is descend]
+        raise InputError(
+            f"{attack} ends where it succeeds",
+            expected=f"one of {', '.join(going_on)}, started once",
+            got=f"stop_at_success = False, restarts = {restarts}",
+            fix="take one of these, or let it stop",
+        )
     # copies, which are differentiable even if these were made under torch.inference_mode
-    task = Task(model, x.clone(), labels.clone(), radii, steps or kind.steps, seed)
+    task = Task(model, x.clone(), labels.clone(), radii, steps or kind.steps, seed, stop_at_success)
     return _attacked(task, kind, restarts)
 
 

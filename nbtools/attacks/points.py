@@ -51,6 +51,8 @@ class Task:
         See `sweep`.
     seed : int
         Of all random numbers.
+    stops : bool
+        Whether an image that fell is left alone; else a gradient attack climbs on to its last step.
     """
 
     model: nn.Module
@@ -59,6 +61,7 @@ class Task:
     epsilons: Sequence[float]
     steps: int
     seed: int
+    stops: bool = True
 
     def unchanged(self) -> Tensor:
         """Return the images once for every ε, shape (n_epsilons, n, 3, h, w)."""

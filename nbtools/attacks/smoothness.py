@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -17,7 +18,7 @@ from nbtools.metrics.tables import stacked
 def attacked_gradients(
     networks: Mapping[tuple[str, int], nn.Module], images: ImageSet, epsilons: Sequence[float], *, steps: int = 20
 ) -> pd.DataFrame:
-    """Measure each network's input gradient on clean images, and where PGD against it ends.
+    """Measure each network's input gradient on clean images, and where PGD against it ends after all its steps.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ def attacked_gradients(
     x, attacked = to_float(images.pixels), [epsilon for epsilon in epsilons if epsilon > 0]
     parts = {}
     for (condition, seed), network in networks.items():
-        found = perturb(network, x, images.labels, attacked, steps=steps, seed=seed)
+        how: dict[str, Any] = {"steps": steps, "seed": seed, "stop_at_success": False}
+        found = perturb(network, x, images.labels, attacked, **how)
         points = dict(zip(attacked, found, strict=True))
         for epsilon in epsilons:
             gradient = squared_gradient(network, points.get(epsilon, x), images.labels).numpy()

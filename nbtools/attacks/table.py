@@ -9,7 +9,6 @@ A new attack goes into one of three frames, each a function of a `Task`:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -19,7 +18,7 @@ import foolbox.attacks as fa
 from nbtools.attacks.ascending import STANDARD, autoattack, noise, survivors
 from nbtools.attacks.gradient import descend
 from nbtools.attacks.minimum_norm import L2FMN, LinfFMN, nearest
-from nbtools.attacks.points import Attacked, Task
+from nbtools.attacks.points import Attacked
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Attack:
 
     Attributes
     ----------
-    run : callable
+    run : partial of a frame
         A task → points and logits at every ε.
     norm : float
         Of the ball the perturbation stays in.
@@ -40,7 +39,7 @@ class Attack:
         Whether it draws random numbers: other seeds and restarts then try something new.
     """
 
-    run: Callable[[Task], Attacked]
+    run: partial[Attacked]
     norm: float
     steps: int
     least: int

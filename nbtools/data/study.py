@@ -249,7 +249,7 @@ def open_study(study: str | Path) -> Study:
             f"there is no study {str(study)!r}",
             file=file,
             expected="a study.toml",
-            got="no such file",
+            got=f"no such file; there are {', '.join(_studies()) or 'no studies'}",
             fix=_WAYS.get(str(study), _OTHER_WAYS),
         )
     entries = _entries(file)
@@ -285,6 +285,11 @@ _WAYS = {
     "haxby": "make it: `python -m nbtools prepare haxby` (300 MB, by nilearn)",
 }
 _OTHER_WAYS = "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows"
+
+
+def _studies() -> list[str]:
+    """Name the studies of the data folder."""
+    return sorted({file.parent.name for file in (home() / "data").glob("*/*/study.toml")})
 
 
 def _entries(file: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from nbtools.checks import check_counts, check_once, check_table, plain
 from nbtools.errors import InputError
+from nbtools.metrics.inputs import check_answers
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 
@@ -82,11 +83,13 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
     Raises
     ------
     InputError
-        If a column is missing, or networks were not tested on the same images, each once.
+        If a column or an answer is missing, answers are of two kinds, or networks were not tested on the same
+        images, each once.
     """
     problem, fix = "networks' errors cannot be compared", "collect decisions of one seed on one test set"
     decisions = plain(decisions)
     check_table(problem, decisions, ("condition", "image_id", "prediction", label), fix=fix)
+    check_answers(problem, decisions, ("prediction", label), fix=fix)
     check_once(problem, decisions, ("condition", "image_id"), fix=fix)
     decided = decisions.assign(right=decisions["prediction"] == decisions[label])
     right = decided.pivot(index="image_id", columns="condition", values="right")[decided["condition"].unique()]

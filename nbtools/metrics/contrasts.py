@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from nbtools.checks import as_names, check_counts, check_once, check_table, plain
+from nbtools.checks import as_names, check_counts, check_numbers, check_once, check_table, plain
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ROUNDING, holm
 
-
+_BOUNDS = ["ci_low", "ci_high"]
 _FRACTIONS = {"accuracy", "shape_bias"}  # whose intervals end at 0 and 1
 
 
@@ -68,23 +68,27 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
     DataFrame
         One row per group: the `by` columns, the score, ``ci_low``, ``ci_high``, ``n_seeds``, ``n_subjects``. The
         interval is Student's over subjects, with one subject over seeds; with one network it is that network's own,
-        over images, and says nothing of another network.
+        over images, and says nothing of another network; missing where the table has none. A group with a network
+        that has no score (NaN: who decides for neither cue has no shape bias) has no mean.
 
     Raises
     ------
     InputError
-        As `layout`.
+        As `layout`, or if a column of `by` is missing.
     """
-    rows = []
-    for named, group in groups_of(plain(scores), as_names(by)):
-        values = layout(group.assign(condition="one"), column, ["one"])
-        found = contrast(values, [1.0])
-        bounds = asdict(found) if values.size > 1 else {**asdict(found), **group.iloc[0][["ci_low", "ci_high"]]}
-        kept = {name: bounds[name] for name in ("ci_low", "ci_high", "n_seeds", "n_subjects")}
-        rows.append({**named, column: found.value, **kept})
+    rows, by = [], as_names(by)
+    check_table("networks cannot be averaged", scores, (*by, column), fix="see which columns the table has")
+    for named, group in groups_of(plain(scores), by):
+        scored = group[column].notna()
+        values = layout(group.assign(condition="one", **{column: group[column].where(scored, 0)}), column, ["one"])
+        found = asdict(contrast(values, [1.0]))
+        if values.size == 1:
+            found |= group.iloc[0].reindex(_BOUNDS).to_dict()
+        kept = {column: found["value"], **{name: found[name] for name in (*_BOUNDS, "n_seeds", "n_subjects")}}
+        rows.append({**named, **kept, **({} if scored.all() else dict.fromkeys([column, *_BOUNDS], np.nan))})
     table = pd.DataFrame(rows)
     if column in _FRACTIONS:
-        table[["ci_low", "ci_high"]] = table[["ci_low", "ci_high"]].clip(0, 1)
+        table[_BOUNDS] = table[_BOUNDS].clip(0, 1)
     return table
 
 
@@ -114,8 +118,9 @@ def slope(scores: pd.DataFrame, column: str, regions: Sequence[str] = HIERARCHY)
     -----
     Speaks of further networks (or subjects, see `contrast`) of *these* regions, on these test images.
     """
-    if len(regions) < 3:
-        raise InputError("too few regions for a slope", expected="three", got=list(regions), fix="run further regions")
+    if len(set(regions)) < max(3, len(regions)):
+        got, fix = list(regions), "run further regions"
+        raise InputError("too few regions for a slope", expected="three or more, each once", got=got, fix=fix)
     ranks = np.arange(len(regions)) - (len(regions) - 1) / 2
     return contrast(layout(scores, column, regions), ranks / (ranks**2).sum())
 
@@ -183,9 +188,10 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     """
     problem, fix = "these scores cannot be tested along the hierarchy", "run the analyses for all compared regions"
     check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
-    rows = []
-    for measure, group in scores.groupby("measure", sort=False):
-        directions = set(group["direction"])
+    scores, rows = plain(scores), []
+    check_numbers(problem, scores, ("score", "direction"), fix=fix)
+    for named, group in groups_of(scores, ["measure"]):
+        measure, directions = named["measure"], set(group["direction"])
         two = {f"directions of {measure}: {sorted(directions)}": 0 if directions in ({1}, {-1}) else len(directions)}
         check_counts(problem, two, expected="1 or −1, the same for all networks", fix=fix)
         spread = group.loc[group["condition"].isin(regions), "score"].std() or 1.0  # all equal: a slope of 0
@@ -194,7 +200,7 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     return _corrected(pd.DataFrame(rows))
 
 
-def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effect:
+def contrast(scores: ArrayLike, weights: ArrayLike) -> Effect:
     """Test a planned contrast of conditions.
 
     Parameters
@@ -204,8 +210,6 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
         other alone.
     weights : array-like (n_conditions,)
         Of the conditions: (1, −1) is a difference.
-    level : float
-        Coverage of the interval.
 
     Returns
     -------
@@ -243,7 +247,7 @@ def contrast(scores: ArrayLike, weights: ArrayLike, level: float = 0.95) -> Effe
         p, d = (1.0, 0.0) if abs(mean) <= least else (0.0, np.copysign(np.inf, mean))
         return Effect(mean, mean, mean, p, d, n_seeds, n_subjects)
     error = spread / np.sqrt(len(sample))
-    half = float(t.ppf((1 + level) / 2, df)) * error
+    half = float(t.ppf(0.975, df)) * error
     p = 2 * float(t.sf(abs(mean) / error, df))
     return Effect(mean, mean - half, mean + half, p, mean / spread, n_seeds, n_subjects)
 
@@ -268,20 +272,32 @@ def layout(scores: pd.DataFrame, column: str, conditions: Sequence[str]) -> np.n
     Raises
     ------
     InputError
-        If a column is missing, a network stands twice, or a condition lacks a network of a subject and seed.
+        If a column is missing or scores are no numbers, a network stands twice or has no subject or seed, or a
+        condition lacks a network of a subject and seed.
     """
     problem, fix = "networks cannot be compared", "give every condition one network of every subject and seed"
     check_table(problem, scores, ("condition", column), fix=fix)
     scores = plain(scores)
+    check_numbers(problem, scores, (column,), fix=fix)
     table = scores[scores["condition"].isin(conditions)]
     table = table.assign(subject=table.get("subject", 0), seed=table.get("seed", 0))
     names = ["condition", "subject", "seed"]
+    nameless = {"without a subject or seed": int(table[names].isna().any(axis=1).sum())}
+    check_counts(problem, nameless, expected="subject and seed of every network", fix=fix)
     check_once(problem, table, names, fix=fix)
-    axes = [list(conditions), sorted(set(table["subject"])), sorted(set(table["seed"]))]
-    grid = table.set_index(names)[column].reindex(pd.MultiIndex.from_product(axes)).to_numpy(float)
-    missing = {f"of {' × '.join(str(len(axis)) for axis in axes)} networks without a score": int(np.isnan(grid).sum())}
+    axes = [list(conditions), *(sorted(table[name].unique(), key=_in_order) for name in names[1:])]
+    networks = pd.MultiIndex.from_product(axes)
+    grid = table.set_index(names)[column].reindex(networks).to_numpy(float)
+    absent, size = networks[np.isnan(grid)], " × ".join(str(len(axis)) for axis in axes)
+    named = "; ".join(", ".join(map(str, network)) for network in absent[:3])
+    missing = {f"of {size} networks without a score: {named}": len(absent)}
     check_counts(problem, missing, expected=f"{column} of every condition × subject × seed", fix=fix)
     return grid.reshape([len(axis) for axis in axes])
+
+
+def _in_order(name: object) -> tuple[bool, object]:
+    """Sort numbers before names, where a table has both."""
+    return isinstance(name, str), name
 
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nbtools.checks import check_once, check_table, plain
-from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
 
 _KEYS = ("image_id", "condition", "seed", "corruption", "severity")
@@ -29,7 +29,7 @@ def corruption_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing or an image was decided twice.
+        If a column or an answer is missing, answers are of two kinds, or an image was decided twice.
     """
     return _accuracy(decisions, ["condition", "seed", "corruption", "severity"])
 
@@ -39,14 +39,12 @@ def mean_corruption_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
 
     Parameters and errors are those of `corruption_accuracy`; one row per condition × seed.
     """
-    decisions = plain(decisions)
-    _check(decisions)
+    decisions = _checked(decisions)
     return _accuracy(decisions[decisions["severity"] > 0], ["condition", "seed"])
 
 
 def _accuracy(decisions: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    decisions = plain(decisions)
-    _check(decisions)
+    decisions = _checked(decisions)
     right = decisions.assign(right=(decisions["prediction"] == decisions["label"]).astype(float))
     rows = []
     for named, group in groups_of(right, by):
@@ -55,7 +53,9 @@ def _accuracy(decisions: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _check(decisions: pd.DataFrame) -> None:
+def _checked(decisions: pd.DataFrame) -> pd.DataFrame:
     problem, fix = "this is not a table of decisions on corrupted images", "give each network each image once"
     check_table(problem, decisions, (*_KEYS, "label", "prediction"), fix=fix)
+    check_answers(problem, decisions, ("label", "prediction"), fix=fix)
     check_once(problem, decisions, _KEYS, fix=fix)
+    return plain(decisions)

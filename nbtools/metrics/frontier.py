@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_once, check_table
+from nbtools.checks import check_numbers, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.contrasts import contrast
 from nbtools.metrics.inputs import groups_of
@@ -48,6 +48,8 @@ def robust_at_clean(accuracy: pd.DataFrame, epsilon: float, clean: float) -> pd.
         raise InputError("not an accuracy", expected="0 < clean < 1", got=clean, fix="for 85 % give 0.85")
     problem, fix = "there is no α curve", "attack networks of several α, each with the same seeds"
     check_table(problem, accuracy, COLUMNS, fix=fix)
+    accuracy = plain(accuracy)
+    check_numbers(problem, accuracy, ("alpha", "epsilon", "accuracy"), fix=fix)
     check_once(problem, accuracy, COLUMNS[:4], fix=fix)
     rows = []
     for named, group in groups_of(accuracy, ["condition"]):
@@ -83,7 +85,7 @@ def _crossing(clean: pd.DataFrame, robust: pd.DataFrame, level: float) -> float:
     x, y = (_monotone(alphas, table.mean(axis=1).to_numpy()) for table in (clean, robust))
     order = np.argsort(x, kind="stable")
     alpha = np.interp(level, x[order], alphas[order], left=np.nan, right=np.nan)
-    return float(np.interp(alpha, alphas, y))
+    return float(np.interp(alpha, alphas, y)) if alpha == alpha else np.nan  # NumPy takes NaN for a single point
 
 
 def _monotone(alphas: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype, is_string_dtype
 
-from nbtools.checks import check_counts
+from nbtools.checks import check_counts, check_table
 from nbtools.errors import InputError
 
 
@@ -54,10 +55,24 @@ def check_features(what: str, values: np.ndarray, *labels: np.ndarray, n_rows: i
         )
 
 
+def check_answers(problem: str, table: pd.DataFrame, names: Sequence[str], *, fix: str) -> None:
+    """Raise `InputError` unless answers can be compared, right ones and given ones: none missing, numbers or text."""
+    check_table(problem, table, names, fix=fix)
+    missing = {"missing values": int(table[list(names)].isna().to_numpy().sum())}
+    check_counts(problem, missing, expected=f"{', '.join(names)} in every row", fix=fix)
+    text, whole = ([kind(table[name]) for name in names] for kind in (is_string_dtype, is_integer_dtype))
+    if not (all(text) or all(whole)):
+        kinds = ", ".join(f"{name}: {table[name].dtype}" for name in names)
+        raise InputError(problem, expected=f"{', '.join(names)}: all integer or all text", got=kinds, fix=fix)
+
+
 def groups_of(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Yield the `by` columns of each group, in the order they come, and its rows; without any, the whole table."""
+    """Yield the `by` columns of each group, in the order they come, and its rows; without any, the whole table.
+
+    Rows without a value in a `by` column (None, NaN) are a group, too: none is left out.
+    """
     if not by:
         yield {}, table
         return
-    for key, rows in table.groupby(list(by), sort=False):
+    for key, rows in table.groupby(list(by), sort=False, dropna=False):
         yield dict(zip(by, key, strict=True)), rows

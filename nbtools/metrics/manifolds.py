@@ -147,9 +147,11 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     keys, fix = as_names(by), "make it with repeated_geometry, of n_draws=5 or so"
     check_table("this is not a table of manifolds", manifolds, (*keys, "draw", *MEASURES), fix=fix)
     inverse = manifolds.assign(capacity=1 / manifolds["capacity"])
-    means = inverse.groupby([*keys, "draw"], sort=False)[list(MEASURES)].mean()
+    means = inverse.groupby([*keys, "draw"], sort=False, dropna=False)[list(MEASURES)].mean()
     means["capacity"] = 1 / means["capacity"]
-    long = means.melt(ignore_index=False, var_name="measure").groupby([*keys, "measure"], sort=False)["value"]
+    long = means.melt(ignore_index=False, var_name="measure").groupby([*keys, "measure"], sort=False, dropna=False)[
+        "value"
+    ]
     table = long.agg(["mean", "sem", "count"]).reset_index()
     check_enough("one draw has no interval", int(table["count"].min()), 2, fix=fix)
     half = stats.t.ppf(0.975, table["count"] - 1) * table["sem"]
@@ -212,10 +214,9 @@ def _right_when_held_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed:
     for number, (_, held_out) in enumerate(folds):
         fold[held_out] = number
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    for number in range(_FOLDS):
-        train = fold != number
+    for train, held_out in PredefinedSplit(fold).split():
         search = GridSearchCV(classifier, {"logisticregression__C": PENALTIES}, cv=PredefinedSplit(fold[train]))
-        right[~train] = search.fit(x[train], y[train]).predict(x[~train]) == y[~train]
+        right[held_out] = search.fit(x[train], y[train]).predict(x[held_out]) == y[held_out]
     return right
 
 

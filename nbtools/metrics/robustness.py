@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import as_names, check_counts, check_once, check_table, plain
+from nbtools.checks import as_names, check_counts, check_numbers, check_once, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import ci, percentile_interval, resampled_means
 
 DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction")
@@ -109,25 +109,18 @@ def _check_same_images(table: pd.DataFrame, by: Sequence[str]) -> None:
 def _check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:
     problem, fix = "this is not a table of decisions", "make decisions with nbtools.attacks, or rename your columns"
     check_table(problem, table, (*DECISION_COLUMNS, *by), fix=fix)
-    answers = ("label", "prediction")
-    named = all(pd.api.types.is_string_dtype(table[name]) for name in answers)
-    other = [name for name in answers if not named and not pd.api.types.is_integer_dtype(table[name])]
+    check_answers(problem, table, ("label", "prediction"), fix=fix)
+    check_numbers(problem, table, [name for name in ("epsilon", "margin") if name in table], fix=fix)
     if "converged" in table and not pd.api.types.is_bool_dtype(table["converged"]):
         raise InputError(problem, expected="converged: True or False", got=str(table["converged"].dtype), fix=fix)
-    if other:
-        raise InputError(
-            problem,
-            expected="label and prediction, both integer or both text",
-            got=f"other {', '.join(other)}",
-            fix=fix,
-        )
 
 
 def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
     # An L2 budget adds up over pixels and may pass 1; an L∞ budget is one pixel's.
     euclidean = table["attack"].astype(str).str.startswith("L2") if "attack" in table else False
+    needed = [*DECISION_COLUMNS, *by, *table.columns.intersection(["converged"])]
     wrong = {
-        "missing values": int(table[[*DECISION_COLUMNS, *by]].isna().to_numpy().sum()),
+        "missing values": int(table[needed].isna().to_numpy().sum()),
         "margins that are not finite": int((~np.isfinite(np.asarray(table.get("margin", []), float))).sum()),
         "ε outside [0, 1]": int((~table["epsilon"].between(0, np.where(euclidean, np.inf, 1))).sum()),
         "images with two labels": int((table.groupby("image_id")["label"].nunique() > 1).sum()),

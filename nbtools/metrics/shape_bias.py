@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import as_names, check_counts, check_once, check_table, plain
-from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("image_id", "shape", "texture", "prediction")
@@ -71,9 +71,10 @@ def _check(decisions: pd.DataFrame, by: Sequence[str]) -> None:
     problem = "this is not a table of decisions on cue-conflict images"
     fix = "decide every image once per network, with nbtools.metrics.decide_category"
     check_table(problem, decisions, (*COLUMNS, *by), fix=fix)
+    check_answers(problem, decisions, COLUMNS[1:], fix=fix)
     n_conflicts = int((decisions["shape"] != decisions["texture"]).sum())
     wrong = {
-        "missing values": int(decisions[[*COLUMNS, *by]].isna().to_numpy().sum()),
+        "missing values": int(decisions[["image_id", *by]].isna().to_numpy().sum()),
         "rows, none with a conflict": 0 if n_conflicts else len(decisions),
     }
     check_counts(problem, wrong, expected="no missing value, and shapes that conflict with textures", fix=fix)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from nbtools.checks import check_choice, check_enough, check_once, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 COLUMNS = ("source", "target", "image_id", "label", "prediction", "source_clean", "target_clean")
@@ -21,29 +21,42 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     decisions : DataFrame
-        From `nbtools.attacks.transfer`: one row per source × target × image (× seed, if there are several).
+        From `nbtools.attacks.transfer`: one row per source × target × image.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     DataFrame
-        One row per source × target: ``accuracy`` with ``ci_low``, ``ci_high`` (95 %, over images), ``n`` (images
+        One row per source × target: ``accuracy`` over their pairs (`across`) with ``ci_low``, ``ci_high`` (95 %, over
+        images), ``n`` (images
         counted: those that source *and* target classify correctly when clean). Source = target is the white-box
         attack. A pair without such an image has n = 0 and no accuracy.
 
     Raises
     ------
     InputError
-        If a column is missing or an image stands twice.
+        If a column or an answer is missing, answers are of two kinds, or an image stands twice.
     """
-    decisions = plain(decisions)
-    _check(decisions)
-    return pd.DataFrame([named | _accuracy(group, seed) for named, group in groups_of(decisions, ["source", "target"])])
+    decisions = _checked(decisions)
+    pairs = across(decisions)
+    return pd.DataFrame([named | _accuracy(group, seed) for named, group in groups_of(pairs, ["source", "target"])])
+
+
+def across(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs that tell how attacks transfer: each network with itself, and with others of another seed.
+
+    Networks of one seed share their first weights and the order of their images: what transfers between them says who
+    trained beside whom. Where there is one seed, its pairs are all there are.
+    """
+    if "source_seed" not in decisions:
+        return decisions
+    itself, beside = decisions["source"] == decisions["target"], decisions["source_seed"] == decisions["seed"]
+    return decisions[itself & beside | ~itself & ~beside] if not beside.all() else decisions
 
 
 def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int = 0) -> pd.DataFrame:
-    """Average the matrix over the other networks.
+    """Average the matrix over the other networks, those of another seed where there are several (`across`).
 
     Parameters
     ----------
@@ -66,14 +79,14 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
     InputError
         As `transfer_matrix`, or if the role is unknown or there is one network only.
     """
-    decisions = plain(decisions)
-    _check(decisions)
+    decisions = _checked(decisions)
     check_choice("unknown role", role, ("target", "source"))
-    others = decisions[decisions["source"] != decisions["target"]]
+    others = across(decisions)[lambda pairs: pairs["source"] != pairs["target"]]
     check_enough("there is no other network to average over", len(others), 1, fix="attack several networks")
-    by = [role, *(["seed"] if "seed" in others else [])]
-    rows = [named | _accuracy(group, seed) for named, group in groups_of(others, by)]
-    return pd.DataFrame(rows).rename(columns={role: "condition"})
+    named = {role: "condition", {"target": "seed", "source": "source_seed"}[role]: "seed"}
+    by = [name for name in named if name in others]
+    rows = [key | _accuracy(group, seed) for key, group in groups_of(others, by)]
+    return pd.DataFrame(rows).rename(columns=named)
 
 
 def at_equal_smoothness(
@@ -110,8 +123,7 @@ def at_equal_smoothness(
     Only images of sources outside the compared pair's target itself count, as in `transfer_robustness`. Smoothness is
     taken as known; the interval is that of the images.
     """
-    decisions = plain(decisions)
-    _check(decisions)
+    decisions = _checked(decisions)
     names = list(dict.fromkeys(decisions["target"]))
     bad = [name for name in names if not smoothness.get(name, 0) > 0]
     if bad or len(family) < 2 or set(family) - set(names):
@@ -121,7 +133,7 @@ def at_equal_smoothness(
             got=f"{', '.join(bad) or 'every network has one'}; family {', '.join(family) or 'empty'}",
             fix="measure the smoothness of all networks, the weight-decay family among them",
         )
-    others = decisions[decisions["source"] != decisions["target"]]
+    others = across(decisions)[lambda pairs: pairs["source"] != pairs["target"]]
     draws = {name: _draws(others[others["target"] == name], seed) for name in names}
     ladder = sorted(family, key=lambda name: smoothness[name])
     x = np.log([smoothness[name] for name in ladder])
@@ -161,8 +173,10 @@ def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
     return ratio(means[:, 0], means[:, 1])
 
 
-def _check(decisions: pd.DataFrame) -> None:
+def _checked(decisions: pd.DataFrame) -> pd.DataFrame:
     problem, fix = "this is not a table of transfer decisions", "make it with nbtools.attacks.transfer"
     check_table(problem, decisions, COLUMNS, fix=fix)
-    keys = [name for name in ("source", "target", "seed", "subject", "image_id") if name in decisions]
+    check_answers(problem, decisions, ("label", "prediction"), fix=fix)
+    keys = [name for name in ("source", "source_seed", "target", "seed", "subject", "image_id") if name in decisions]
     check_once(problem, decisions, keys, fix=fix)
+    return plain(decisions)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_table
 from nbtools.conditions import HIERARCHY
 from nbtools.metrics.contrasts import Effect, slope
 
 SIGNIFICANT = 0.05
-TOO_FEW = "no trend: it takes three regions, two points are none"
+TOO_FEW = "no trend: that takes three regions"
+UNSCORED = "no trend: a network of these regions has no score"
 
 
 def in_order(conditions: Sequence[str], order: Sequence[str] = HIERARCHY) -> list[str]:
@@ -36,7 +38,10 @@ def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY)
     InputError
         As `contrasts.slope`.
     """
+    check_table("networks cannot be compared", scores, ("condition", column), fix="see which columns the table has")
     regions = in_order(list(scores["condition"].unique()), order)
+    if scores.loc[scores["condition"].isin(regions), column].isna().any():
+        return UNSCORED
     return describe(slope(scores, column, regions)) if len(regions) > 2 else TOO_FEW
 
 
@@ -55,6 +60,7 @@ def verdicts(accuracy: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> dict[f
     InputError
         As `contrasts.slope`.
     """
+    check_table("there are no accuracies", accuracy, ("epsilon", "accuracy"), fix="make them with robust_accuracy")
     return {epsilon: verdict(rows, "accuracy", order) for epsilon, rows in accuracy.groupby("epsilon")}
 
 
@@ -67,14 +73,15 @@ def describe(slope: Effect) -> str:
         return f"{value} per region in these networks; one seed is no sample: no test"
     several = slope.n_subjects > 1
     sample = f"{slope.n_subjects} subjects, " * several + f"{slope.n_seeds} seed{'s' * (slope.n_seeds != 1)}"
-    found = f"{value} per region (95 % CI {low} to {high}; {sample}), {_p_text(slope.p)}"
+    found = f"{value} per region (95 % CI {low} to {high}; {sample}), {p_text(slope.p)}"
     if slope.p > SIGNIFICANT:
         return f"{found}: whether it rises, these {'subjects' if several else 'networks'} cannot tell"
     return f"{found}: {'rises' if slope.value > 0 else 'falls'} along the hierarchy"
 
 
-def _p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+def p_text(p: float) -> str:
+    """Write a p-value; a missing one is no test."""
+    return "no test" if np.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _signed(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Figures of one score per condition, of differences, of the α ablation, and of every claim's trend."""
+"""Figures of one score per condition, of differences, of the α ablation, and of every claim's slope."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color
 from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.verdicts import SIGNIFICANT, p_text
 from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
 from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
 from nbtools.plots.tables import at_epsilon, check_drawable, check_points, ordered
-
-SIGNIFICANT = 0.05
 
 
 def scores_by_condition(
@@ -31,7 +30,7 @@ def scores_by_condition(
     label : str
         The vertical axis' title, with unit.
     note : str
-        A sentence above the figure: the trend, as `metrics.verdict` puts it.
+        A sentence above the figure: the slope, as `metrics.verdict` puts it.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
@@ -156,9 +155,8 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     check_drawable(table, ("measure", "slope", "ci_low", "ci_high", "p_holm"))
     fig = new_figure(title, "slope, standard deviations per region (right: as the paper says)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
-    labels = ["no test" if p != p else f"p = {p:.3f}" if p >= 0.001 else "p < 0.001" for p in table["p_holm"]]
     marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
-    words = {"text": labels, "textposition": "top center", "textfont": {"size": 11}}
+    words = {"text": table["p_holm"].map(p_text), "textposition": "top center", "textfont": {"size": 11}}
     bars = error_bars(table, "slope", INK)
     fig.add_scatter(x=table["slope"], y=table["measure"], mode="markers+text", marker=marker, error_x=bars, **words)
     fig.add_vline(x=0, line=DOTTED)

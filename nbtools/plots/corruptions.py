@@ -21,8 +21,8 @@ def corruption_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     Parameters
     ----------
     table : DataFrame
-        From `metrics.corruptions.corruption_accuracy`: ``condition``, ``corruption``, ``severity`` (0: clean),
-        ``accuracy``, ``ci_low``, ``ci_high``.
+        From `metrics.over_networks` of `metrics.corruption_accuracy`: ``condition``, ``corruption``, ``severity`` (0:
+        clean), ``accuracy``, ``ci_low``, ``ci_high``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str

@@ -23,8 +23,8 @@ def smoothness_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     Parameters
     ----------
     table : DataFrame
-        From `metrics.smoothness.smoothness`: ``condition``, ``epsilon`` (pixel units), ``mean``, ``ci_low``,
-        ``ci_high``.
+        From `metrics.over_networks` of `metrics.smoothness`: ``condition``, ``epsilon`` (pixel units), ``mean``,
+        ``ci_low``, ``ci_high``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str

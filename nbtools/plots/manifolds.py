@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color
+from nbtools.metrics.verdicts import p_text
 from nbtools.plots.marks import add_curve, add_key, add_point, error_bars, interval_text, look_of, ring
 from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, legend_beside, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered
@@ -167,5 +168,5 @@ def _legend_beside(fig: go.Figure, entries: int) -> go.Figure:
 
 
 def _found(row: pd.Series) -> str:
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.2g}"
-    return f"ρ = {interval_text(row['rho'], row['ci_low'], row['ci_high'])}, {p}".replace("-", "−")
+    rho = interval_text(row["rho"], row["ci_low"], row["ci_high"])
+    return f"ρ = {rho}, {p_text(row['p_holm'])}".replace("-", "−")

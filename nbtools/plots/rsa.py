@@ -143,8 +143,9 @@ def network_region(
             y, tint = places[region], faded(color(region, order), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
     _source_legend(fig, sources)
-    plot_width(fig, 230 + 125 * len(regions))
-    fig.update_layout(height=TOP + BOTTOM + 80 + 34 * len(names), margin={"l": 110, "t": TOP + 40}, legend={"y": 1.05})
+    plot_width(fig, max(230 + 125 * len(regions), 720))  # at least the legend in one row
+    tall = 40 + 34 * max(len(names), 5)  # at least the title of the axis
+    fig.update_layout(height=TOP + BOTTOM + 40 + tall, margin={"l": 110, "t": TOP + 40}, legend={"y": 1 + 22 / tall})
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
     fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
     fig.update_yaxes(tickvals=list(places.values()), ticktext=list(places), range=[max(places.values()) + 0.7, -0.7])

@@ -239,6 +239,11 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def notebooks() -> list[str]:
+    """Name the project's notebooks in their order; one without a number is a reader's own."""
+    return sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
 def defaults(notebook: str) -> Parameters:
     """Return a notebook's parameters and their default values, read from its cell tagged ``parameters``.
 

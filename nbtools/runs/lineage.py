@@ -46,5 +46,9 @@ def _hierarchy(study: str) -> tuple[str, ...]:
 
 def command(notebook: str, parameters: Mapping[str, Any]) -> str:
     """Return the command that runs a notebook with these parameters, quoted for a shell."""
-    pairs = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    return shlex.join(["python", "-m", "nbtools", "run", notebook, *pairs])
+    return f"python -m nbtools run {arguments(notebook, parameters)}"
+
+
+def arguments(notebook: str, parameters: Mapping[str, Any]) -> str:
+    """Return what follows ``run`` in that command: a parameter is text, whatever it holds."""
+    return shlex.join([notebook, *(word for name, value in parameters.items() for word in ("-p", name, str(value)))])

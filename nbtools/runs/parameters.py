@@ -81,7 +81,10 @@ def _number(name: str, word: str, kind: type) -> float:
 
 
 def _text(name: str, text: str, default: str) -> str:
-    """Read words, each once, and budgets in their order; nothing, where the default is nothing."""
+    """Read words, each once, and budgets in their order; nothing, where the default is nothing.
+
+    Numbers come back as they are usually written: ``4.0`` and ``4`` name one run.
+    """
     words = words_of(text) if name in SEVERAL else [text] * bool(text.strip())
     each: list[Any] = [_number(name, word, float) for word in words] if name in RANGES else words
     check_enough(f"{name} is empty", len(words), min(1, len(default)), fix=f"give some, such as {default!r}")
@@ -90,4 +93,4 @@ def _text(name: str, text: str, default: str) -> str:
         wrong["below the one before"] = sum(second < first for first, second in pairwise(each))
     expected, fix = f"each word once, ε ascending, such as {default!r}", "correct the value"
     check_counts(f"{name} cannot be {text!r}", wrong, expected=expected, fix=fix)
-    return " ".join(words)
+    return " ".join(f"{number:.15g}" for number in each) if name in RANGES else " ".join(words)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.data.study import home
+from nbtools.files import sha256_of
 from nbtools.processes import peak_memory
 
 PACKAGE = Path(__file__).parents[1]
@@ -66,7 +67,7 @@ def short(path: Path) -> str:
 def sources(notebook: Path) -> list[Path]:
     """Return the package's modules that shape a notebook's results: those it imports, and all that they import."""
     found: dict[str, Path] = {}
-    waiting = set(_imports("\n".join(_code_cells(notebook))))
+    waiting = set(_imports("\n".join(code_cells(notebook))))
     while waiting:
         name = waiting.pop()
         file = _module_file(name)
@@ -129,7 +130,7 @@ def _module_file(name: str) -> Path | None:
 
 def code_digest(file: Path) -> str:
     """Digest a notebook's code: saving it with its outputs, new values of parameters or better prose change nothing."""
-    return _sha256(json.dumps(_code_cells(file)))
+    return _sha256(json.dumps(code_cells(file)))
 
 
 def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
@@ -137,14 +138,14 @@ def ran_stamp(notebook: Path, ran: list[str]) -> dict[str, Any]:
 
     A copy with other code, or a cell that is not saved, gives another stamp: what came out is not the file's.
     """
-    own = _code_cells(notebook)
+    own = code_cells(notebook)
     last = next((i for i, cell in enumerate(own) if "run.finish()" in cell), len(own))
     if {cell.strip() for cell in own[: last + 1]} <= {cell.strip() for cell in ran}:
         return stamp(notebook)
     return {"code_sha256": _sha256(json.dumps(ran))}
 
 
-def _code_cells(file: Path) -> list[str]:
+def code_cells(file: Path) -> list[str]:
     """Return the code cells of a notebook, but for its parameters and the one that installs the project."""
     cells = [cell for cell in json.loads(file.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     others = {"parameters", "install"}
@@ -163,9 +164,7 @@ def stamp(path: Path) -> dict[str, Any]:
         files = sorted(f for f in path.rglob("*") if f.is_file())
         listing = "".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
         return {"listing_sha256": _sha256(listing)}
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-    return {"sha256": digest.hexdigest(), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
+    return {"sha256": sha256_of(path), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
 
 
 def unchanged(name: str, then: dict[str, Any]) -> bool:

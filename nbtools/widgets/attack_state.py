@@ -15,7 +15,7 @@ from nbtools.attacks.interface import attacked
 from nbtools.attacks.table import ATTACKS
 from nbtools.attacks.targeted import Towards
 from nbtools.checks import check_same_classes
-from nbtools.classifiers import Classifier, logits_of
+from nbtools.classifiers import Classifier, home_of, logits_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
 
@@ -270,10 +270,9 @@ class Bench:
         self.check(choice)
         model = self.networks[network]
         image = self.images[self.images.rows(np.array([choice.image]))]
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._paths[_key(choice, network)] = attack_path(
             model,
-            image.to(device),
+            image.to(home_of(model, image.pixels).device),
             levels=self.levels,
             attack=choice.attack,
             steps=choice.steps,

@@ -7,13 +7,13 @@ async function render({ model, el }) {
     const { data, layout } = JSON.parse(model.get("_json"));
     return plotly.react(el, data, layout, { displaylogo: false });
   };
+  model.on("change:_json", draw); // before the first drawing, which takes a while: no change is missed
   await draw();
   for (const how of ["click", "hover"]) {
     el.on(`plotly_${how}`, ({ points: [{ curveNumber: trace, pointNumber: index, x, y }] }) =>
       model.send({ how, trace, x, y, index }),
     );
   }
-  model.on("change:_json", draw);
   return () => {
     model.off("change:_json", draw);
     plotly.purge(el);

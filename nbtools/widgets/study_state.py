@@ -66,8 +66,7 @@ def all_runs(study: str) -> pd.DataFrame:
     InputError
         If the study has no finished run.
     """
-    notebooks = [file.stem for file in sorted(folders.NOTEBOOKS.glob("[0-9]*.ipynb"))]
-    parts = [folders.collect(name, study).assign(notebook=name) for name in notebooks]
+    parts = [folders.collect(name, study).assign(notebook=name) for name in folders.notebooks()]
     parts = [part for part in parts if len(part)]
     run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)"
     check_enough("the study has no finished run", len(parts), 1, fix=run_one)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 
-from nbtools.checks import reading
+from nbtools.checks import check_choice, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.brains import nsd
 from nbtools.data.brains.betas import TRIALS_PER_SESSION
@@ -21,24 +21,20 @@ from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import Design, can_be_split
 from nbtools.data.brains.sessions import read_session, regions_of, session_files
+from nbtools.data.brains.volumes import NIBABEL_ERRORS
 from nbtools.data.fetch.catalogue import N_SESSIONS
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
-from nbtools.data.images.folders import SPLITS, check_splits, class_files, equal_files, images_below
+from nbtools.data.images.folders import SPLITS, check_splits, class_files, equal_files, images_below, subfolders
 from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import FileInUse, InputError
 from nbtools.files import opened_hdf5, read_table
 from nbtools.runs import folders
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, lacking
-from nbtools.workflow.sizes import class_sizes
+from nbtools.workflow.sizes import count_images
 from nbtools.workflow.tables import aligned
 
 GOOD, MISSING, IN_USE, DAMAGED = "good", "missing", "in use", "DAMAGED"
-# What nibabel raises where a file is not NIfTI in gzip, or ends within its header.
-_NO_VOLUME = (
-    *(OSError, EOFError, zlib.error),
-    *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
-)
 _SESSION_SECONDS = 10.0  # that one core takes to reduce a session
 _AGAIN = "delete it and fetch it again"
 _WAYS = {
@@ -203,7 +199,8 @@ def _seems_whole(file: Path, shape: tuple[int, ...]) -> bool:
 
 def _nifti(file: Path) -> nib.Nifti1Image:
     _must_exist(file)
-    with reading("a volume cannot be read", *_NO_VOLUME, file=file, expected="NIfTI-1 in gzip", fix=_AGAIN):
+    kinds = *NIBABEL_ERRORS, zlib.error
+    with reading("a volume cannot be read", *kinds, file=file, expected="NIfTI-1 in gzip", fix=_AGAIN):
         return nib.nifti1.load(file)
 
 
@@ -215,10 +212,14 @@ def _prepared(study: Study, deep: bool) -> str:
         )
     for file in files.values():
         read_session(file, regions_of(file) if deep else ())
+        for roi in () if study.nsd else study.regions:  # of NSD, regions may be left to prepare
+            fix = "correct regions in study.toml, or write that session again"
+            check_choice(f"{file.name} lacks a region that the study names", roi, regions_of(file), fix=fix)
+    rois = regions_of(next(iter(files.values())))
     if deep:
-        load_trials(study, regions_of(next(iter(files.values()))), progress=False)  # compares with volumes and masks
+        load_trials(study, rois, progress=False)  # compares with volumes and masks
     size = sum(file.stat().st_size for file in files.values()) / 1e6
-    return f"sessions {_ranges(files)}: {', '.join(regions_of(next(iter(files.values()))))}, {size:.0f} MB"
+    return f"sessions {_ranges(files)}: {', '.join(rois)}, {size:.0f} MB"
 
 
 def _stimuli(study: Study, deep: bool) -> str:
@@ -264,7 +265,7 @@ def _read_images(folder: Path) -> None:
 
 def _corruptions(study: Study, deep: bool) -> str:
     folder = _named(study, "corruptions")
-    return f"{len([f for f in folder.iterdir() if f.is_dir()])} kinds"
+    return f"{len(subfolders(folder))} kinds"
 
 
 def _labels(study: Study, deep: bool) -> str:
@@ -293,7 +294,7 @@ def _checksums(study: Study, deep: bool) -> str:
 
 
 def _runs(study: Study, deep: bool) -> str:
-    return f"{sum(len(folders.collect(name, study.name)) for name in _names())} finished"
+    return f"{sum(len(folders.collect(name, study.name)) for name in folders.notebooks())} finished"
 
 
 def _named(study: Study, entry: str) -> Path:
@@ -314,14 +315,10 @@ def _must_exist(path: Path) -> Path:
 
 def _notebooks(study: Study, found: list[Finding]) -> Iterator[tuple[str, str, str]]:
     good = _good(study, found)
-    n_finished = {name: _n_finished(name, study) for name in _names()}
+    n_finished = {name: _n_finished(name, study) for name in folders.notebooks()}
     for name, n in n_finished.items():
         absent = lacking(name, good.__contains__, lambda other: bool(n_finished[other]))
         yield name, f"no: {', '.join(absent)}" if absent else "yes", "–" if n is None else str(n)
-
-
-def _names() -> list[str]:
-    return sorted(file.stem for file in folders.NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 
 def _n_finished(notebook: str, study: Study) -> int | None:
@@ -359,7 +356,7 @@ def _rest(study: Study) -> Iterator[str]:
         absent = [entry for entry in _WAYS if getattr(study, entry) and not study.has(entry)]
         yield from (_WAYS[entry] for entry in absent if entry != "stimuli" or study.nsd)
     if study.has("classification"):
-        n_images = sum(sum(class_sizes(study.need("classification") / part)) for part in SPLITS)
+        n_images = sum(count_images(study.need("classification") / part) for part in SPLITS)
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:
             yield f"pack {n_images} images to classify at the first training: {size:.0f} GB"
     free = shutil.disk_usage(home()).free / 1e9

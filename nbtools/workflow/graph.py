@@ -13,7 +13,7 @@ from typing import Any
 from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
-from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
+from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, arguments
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
@@ -62,12 +62,11 @@ class Job:
 
     @property
     def arguments(self) -> str:
-        """What follows ``python -m nbtools run``, quoted for a shell: a parameter is text, whatever it holds.
+        """What follows ``python -m nbtools run``.
 
-        In the order of their names: Snakemake runs a job again whose command changed.
+        In the order of the parameters' names: Snakemake runs a job again whose command changed.
         """
-        pairs = (["-p", key, str(value)] for key, value in sorted(self.parameters.items()))
-        return shlex.join([self.notebook, *(word for pair in pairs for word in pair)])
+        return arguments(self.notebook, dict(sorted(self.parameters.items())))
 
 
 @dataclass(frozen=True)
@@ -193,12 +192,8 @@ class _Planner:
     def _analyses(self) -> list[Path]:
         networks, attacks = self._all(self._network, self.every), self._all(self._attack, self.every)
         compared, last, first = self._same(self.every), self.ends[-1], self.seeds[0]
-        claims = {
-            "06_smoothness_and_transfer": networks,
-            "07_shape_bias": networks,
-            "09_manifolds": attacks + self._all(self._predictor, self.rois),
-        }
-        claims = {notebook: after for notebook, after in claims.items() if self._has_data(notebook, self.study)}
+        ready = {NETWORKS: networks, ATTACKED: attacks + self._all(self._predictor, self.rois)}
+        claims = {name: ready[of] for name, of in COMPARED.items() if self._has_data(name, self.study)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
         plain = [name for name in self.every if self._condition(name).kind != "decay"]
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]

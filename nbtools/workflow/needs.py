@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Callable, Iterator
 from functools import cache
 
 from nbtools.runs import folders
+from nbtools.runs.provenance import code_cells
 
 TRAIN, VAL = "classification/train", "classification/val"
 SPLIT, TEST_SET = "responses to train and to test on", "images of the test set"
@@ -72,12 +72,10 @@ def builds_on(notebook: str) -> tuple[str, ...]:
 
 def _in_any_case(notebook: str) -> Iterator[ast.stmt]:
     """Give the statements of a notebook's code that are run in any case, or unless the run is finished."""
-    cells = json.loads((folders.NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            for statement in ast.parse("".join(cell["source"])).body:
-                if not isinstance(statement, ast.If) or ast.unparse(statement.test) == "not run.finished":
-                    yield statement
+    for cell in code_cells(folders.NOTEBOOKS / f"{notebook}.ipynb"):
+        for statement in ast.parse(cell).body:
+            if not isinstance(statement, ast.If) or ast.unparse(statement.test) == "not run.finished":
+                yield statement
 
 
 def _parts(node: ast.AST) -> Iterator[str]:

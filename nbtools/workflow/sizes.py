@@ -59,12 +59,12 @@ def sizes_of(source: Study | None, profile: str | None) -> Sizes:
     if source is None:
         return _of_profile(profile) if profile else ASSUMED
     images, known, scanner = source.classification, ASSUMED, _scanner_images(source)
-    val = sum(class_sizes(images and images / "val")) or known.val
+    val = count_images(images and images / "val") or known.val
     return Sizes(
         image_size=source.image_size,
-        train=sum(class_sizes(images and images / "train")) or known.train,
+        train=count_images(images and images / "train") or known.train,
         val=val,
-        conflict=sum(class_sizes(source.cue_conflict)) or known.conflict,
+        conflict=count_images(source.cue_conflict) or known.conflict,
         corrupted=5 * (len(subfolders(source.corruptions)) if source.corruptions else 0) * val,
         scanner=scanner,
         shared=min(known.shared, scanner // 10),
@@ -91,6 +91,6 @@ def _scanner_images(source: Study) -> int:
         return len(brick)
 
 
-def class_sizes(folder: Path | None) -> list[int]:
-    """Count the images of each class folder, as `load_folder` lists them; none where there is no such folder."""
-    return [len(images_below(place)) for place in subfolders(folder)] if folder else []
+def count_images(folder: Path | None) -> int:
+    """Count the images in a folder's classes, as `load_folder` lists them; none where there is no such folder."""
+    return sum(len(images_below(place)) for place in subfolders(folder)) if folder else 0

@@ -20,7 +20,7 @@ from nbtools.checks import as_names, check_choice, reading
 from nbtools.conditions import ROI_LABELS
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.nsd import roi_folder, roi_volume
-from nbtools.data.brains.volumes import check_grid, grid_of, inflated, read_volume, whole_labels
+from nbtools.data.brains.volumes import NIBABEL_ERRORS, check_grid, grid_of, inflated, read_volume, whole_labels
 from nbtools.errors import InputError
 
 Voxel = tuple[int, int, int]
@@ -219,10 +219,6 @@ def _surface(folder: Path, hemisphere: Hemisphere, rois: tuple[str, ...]) -> Sur
 
 
 def _read(file: Path, how: Callable[[Path], Any]) -> Any:
-    kinds = (
-        *(OSError, EOFError, LookupError, TypeError, ValueError, OverflowError, MemoryError),
-        *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.freesurfer.mghformat.MGHError),
-    )
     expected, fix = f"{file.name} in FreeSurfer's format", "download nsddata/freesurfer of this subject again"
-    with reading("a surface cannot be read", *kinds, file=file, expected=expected, fix=fix):
+    with reading("a surface cannot be read", *NIBABEL_ERRORS, file=file, expected=expected, fix=fix):
         return how(file)

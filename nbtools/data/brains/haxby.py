@@ -19,7 +19,7 @@ from PIL import Image
 
 from nbtools.checks import check_choice, reading
 from nbtools.data.brains.sessions import Session, write_session, written_hdf5
-from nbtools.data.brains.volumes import check_grid, grid_of
+from nbtools.data.brains.volumes import NIBABEL_ERRORS, check_grid, grid_of
 from nbtools.data.images.files import link, read_image
 from nbtools.data.study import as_toml
 from nbtools.errors import InputError
@@ -115,10 +115,9 @@ def _responses(fetched: Any, mask: str, labels: pd.DataFrame) -> NDArray[np.floa
 
     place, func = getattr(fetched, mask)[0], fetched.func[0]
     masker = NiftiMasker(place, detrend=True, standardize=None, runs=labels["run"].to_numpy())
-    kinds = OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError
     expected = f"whole volumes, as many as labels, and a mask {place}"
     with (
-        reading("a region's responses cannot be read", *kinds, file=func, expected=expected, fix=_AGAIN),
+        reading("a region's responses cannot be read", *NIBABEL_ERRORS, file=func, expected=expected, fix=_AGAIN),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # nilearn's deprecations

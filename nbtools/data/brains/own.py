@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import h5py
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import reading
 from nbtools.data.brains.responses import Design
 from nbtools.data.brains.sessions import (
     Session,
@@ -21,6 +19,7 @@ from nbtools.data.brains.sessions import (
     regions_of as named_regions,
     session_files,
 )
+from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 
@@ -81,7 +80,8 @@ def _check_image_ids(study: Study, image_ids: NDArray[np.int64]) -> None:
     """Raise unless trials show rows of the study's stimuli, where it has any; ask whether ids are counted from 1."""
     if not study.has("stimuli"):
         return
-    first, last, n_images = image_ids.min(), image_ids.max(), _count_images(study.stimuli)
+    with opened_stimuli(study.stimuli) as brick:
+        first, last, n_images = image_ids.min(), image_ids.max(), len(brick)
     if last >= n_images:
         raise InputError(
             "trials show images that the stimuli do not have",
@@ -96,16 +96,6 @@ def _check_image_ids(study: Study, image_ids: NDArray[np.int64]) -> None:
             f"every image has its neighbour's responses: subtract 1 from image_id in the session files",
             stacklevel=4,
         )
-
-
-def _count_images(file: Path) -> int:
-    kinds, expected = (OSError, KeyError, TypeError, AttributeError), "an HDF5 file with the dataset imgBrick"
-    fix = "write it as data/README.md shows"
-    with (
-        reading("the stimuli cannot be read", *kinds, file=file, expected=expected, fix=fix),
-        h5py.File(file) as store,
-    ):
-        return len(store["imgBrick"])
 
 
 def _files(study: Study, wanted: Sequence[int] | None = None) -> dict[int, Path]:

@@ -17,6 +17,7 @@ from nbtools.data.brains.sessions import Session, read_session, regions_of, sess
 from nbtools.data.brains.volumes import Grid
 from nbtools.data.study import BETAS, Study
 from nbtools.errors import InputError
+from nbtools.files import sha256_of
 from nbtools.processes import Bar
 
 LOADER = 1  # raise it when the same volume would give other numbers
@@ -137,9 +138,4 @@ def _is_of(session: Session, volume: Path, number: int, masks: nsd.Masks, design
         return False
     if nsd.changes(session, number, volume, masks, design, grid):
         return False
-    return source["modified"] == volume.stat().st_mtime_ns or source["sha256"] == _sha256(volume)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return source["modified"] == volume.stat().st_mtime_ns or source["sha256"] == sha256_of(volume)

@@ -57,11 +57,11 @@ class RoiTrials:
     responses : (n_trials, n_voxels) float32
         Z-scored within session, or percent signal change where the loader was asked for it.
     image_ids : (n_trials,) int64
-        0-based index into the 73,000 stimuli: the image is ``imgBrick[image_id]``.
+        0-based row of the stimuli: the image is ``imgBrick[image_id]``.
     sessions : (n_trials,) int64
         1-based session of each trial.
     repeats : (n_trials,) int64
-        Which repeat of its image the trial is: 1, 2 or 3, counted over the whole experiment.
+        Which repeat of its image the trial is: 1, 2, 3, …, counted over the whole experiment.
     voxels : (n_voxels, 3) int64
         i, j, k of each voxel in the subject's ``func1pt8mm`` volume, in the order of ``np.argwhere(mask)``.
     dropped : (n_dropped, 3) int64
@@ -98,7 +98,7 @@ class RoiResponses:
     responses : (n_images, n_voxels) float32
         Mean over the repeats of each image, in the unit of the trials.
     image_ids : (n_images,) int64
-        0-based index into the 73,000 stimuli; each image once.
+        0-based row of the stimuli; each image once.
     n_repeats : (n_images,) int64
         How many trials went into the mean.
     shared : (n_images,) bool
@@ -134,7 +134,7 @@ class RoiResponses:
 
 
 def average_repeats(trials: RoiTrials, shared_ids: IntArray) -> RoiResponses:
-    """Average the one to three repeats of each image.
+    """Average the repeats of each image.
 
     Parameters
     ----------

@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from nbtools.checks import reading
 from nbtools.errors import InputError
 
+# What nibabel raises where a file is not of its format, or damaged.
+NIBABEL_ERRORS = (
+    *(OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError),
+    *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
+    nib.freesurfer.mghformat.MGHError,
+)
 _APART = 0.1  # of a voxel: so far two headers' rounding may lay one voxel's centre apart
 _ROUNDING = 0.01  # of a label: a header's slope multiplies it by a number of single precision
 
@@ -98,12 +104,8 @@ def read_volume(file: Path) -> nib.Nifti1Image:
     InputError
         If the file is missing, damaged or not three-dimensional.
     """
-    kinds = (
-        *(EOFError, OSError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError),
-        *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError),
-    )
     expected, fix = "a NIfTI volume (x, y, z) of numbers", "download nsddata/ppdata/subjXX/func1pt8mm again"
-    with reading("a region volume cannot be read", *kinds, file=file, expected=expected, fix=fix):
+    with reading("a region volume cannot be read", *NIBABEL_ERRORS, file=file, expected=expected, fix=fix):
         image = nib.Nifti1Image.from_bytes(inflated(file))
         image.get_fdata()  # is kept
     if image.ndim != 3:

@@ -76,8 +76,7 @@ def _read(file: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         with reading(_PROBLEM, OSError, ValueError, file=file, expected="a CSV table in UTF-8, or .parquet", fix=fix):
             table = pd.read_csv(file, encoding="utf-8-sig", dtype=text, keep_default_na=False, na_values=[""])
     check_table(_PROBLEM, table, columns.values(), fix=fix)
-    # as lists: a categorical column becomes what its categories are
-    renamed = pd.DataFrame({ours: table[theirs].tolist() for ours, theirs in columns.items()})
+    renamed = table[list(columns.values())].set_axis(list(columns), axis=1)
     check_table(_PROBLEM, renamed, ("image_id", "prediction"), fix=fix)
     return renamed
 

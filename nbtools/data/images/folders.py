@@ -5,7 +5,6 @@ Nothing here imports torch: ``doctor`` and ``plan`` count images, and should not
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from nbtools.checks import check_names
 from nbtools.errors import InputError
+from nbtools.files import sha256_of
 
 SPLITS = ("train", "val")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
@@ -120,8 +120,8 @@ def equal_files(files: Collection[Path], others: Collection[Path]) -> dict[Path,
     return {file: known[digests[file]] for file in files if digests.get(file) in known}
 
 
-def _digest(file: Path) -> bytes:
+def _digest(file: Path) -> str:
     """Return a file's SHA-256; nothing for one that cannot be read."""
-    with suppress(OSError), file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").digest()
-    return b""
+    with suppress(OSError):
+        return sha256_of(file)
+    return ""

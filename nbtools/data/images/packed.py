@@ -34,7 +34,7 @@ from nbtools.data.images.files import on_all_cores, readable
 from nbtools.data.images.stimuli import EXPECTED, UNREADABLE
 from nbtools.data.study import home
 from nbtools.errors import InputError
-from nbtools.files import HDF5_ERRORS, PREFIX, locked, read_table, require_space, writable, written
+from nbtools.files import HDF5_ERRORS, PREFIX, locked, read_table, require_space, sha256_of, writable, written
 from nbtools.processes import QUIET, Bar
 
 BLOCK = 256  # images between two marks on the disk
@@ -247,8 +247,7 @@ def _write_table(target: Path, table: pd.DataFrame, digest: str, mtime_ns: int) 
 
 def _sha256(file: Path) -> str:
     try:
-        with file.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError as error:
         return f"unreadable: {error.strerror}"
 
