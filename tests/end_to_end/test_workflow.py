@@ -57,7 +57,7 @@ EXPECTED = {
     "07_shape_bias": (1, {"scores": SCORES, "consistency": {"a", "b", "kappa"}}),
     "08_rsa": (1, {"model_region": set(), "mds": set()}),
     "09_manifolds": (1, {"scores": SCORES, "regions": {"condition", "measure", "value"}}),
-    "10_summary": (2, {"accuracy": {"condition", "epsilon", "accuracy", "ci_low", "ci_high", "n"}}),
+    "10_summary": (2, {"accuracy": {"condition", "epsilon", "accuracy", "ci_low", "ci_high", "n_seeds"}}),
     "11_attacks_and_audit": (1, {"decisions": {"attack", *DECISIONS}, "audit": {"check", "passed"}}),
     "12_alpha": (1, {"matched": {"condition", "reached", "accuracy"}}),
     "13_manifold_guidance": (1, {"decisions": DECISIONS, "clouds": {"category", "radius"}}),
