@@ -707,7 +707,7 @@ def test_the_bar_counts_what_is_there(site: Site, monkeypatch: pytest.MonkeyPatc
             super().__init__(**{**options, "disable": False, "file": io.StringIO()})
             bars.append((self, options))
 
-    monkeypatch.setattr("nbtools.data.fetch.download.tqdm", Bar)
+    monkeypatch.setattr("nbtools.data.fetch.download.Bar", Bar)
     resumed, _ = site.put("resumed", Page(cuts=[3000], statuses=[200, 404]))
     site.refused(resumed)
     restarted, _ = site.put("restarted", Page(cuts=[1000], ranges=False))

@@ -193,7 +193,8 @@ def test_the_doctor_knows_what_there_is(fetched: Study, capsys: pytest.CaptureFi
     told = capsys.readouterr().out
     assert "30000 trials of 10000 images, 1000 shared" in told
     assert "73000 images, 425 × 425 pixels" in told
-    assert "train: 50 classes, 200 images; val: 50 classes, 100 images" in told
+    assert "50 classes, 200 images" in told
+    assert "50 classes, 100 images; 0 of them are, byte by byte, in train too" in told
     assert "every file is as it was fetched" in told
     assert "fetch sessions 2–40: about 39 GB" in told
 

@@ -419,7 +419,7 @@ class TestGraph:
         for page in pages:
             assert "study, simulated" in page
             assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?https?:", page)
-            assert page.count("Plotly.newPlot(") >= 5
+            assert page.count("Plotly.newPlot(") >= 4
             for condition in CONDITIONS:
                 assert condition in page
 
