@@ -59,7 +59,7 @@ class Classifier(nn.Module):
 
 
 def home_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Return a tensor of the device and precision that a model works in; without weights it works in those of x."""
+    """Return any tensor of the device and precision a model works in; without weights, x (n, 3, h, w) itself."""
     tensors = chain(model.parameters(), model.buffers())
     return next((tensor for tensor in tensors if tensor.is_floating_point()), x)
 

@@ -161,7 +161,7 @@ def attacked(
     seed: int = 0,
     stop_at_success: bool = True,
 ) -> Attacked:
-    """Return the attacked images as `perturb` does, the model's logits, and whether the attack came to its end."""
+    """Return the images that `perturb` returns, the model's logits, and whether the attack came to its end (`Attacked`)."""
     _check_attack(model, attack, steps, restarts)
     radii = _radii(epsilons, attack)
     check_pixels(x)

@@ -132,7 +132,7 @@ def read_labels(file: Path) -> tuple[NDArray[np.int64], Grid]:
 
 
 def whole_labels(values: NDArray[np.floating], file: Path) -> NDArray[np.int64]:
-    """Return labels as whole numbers; NaN, as outside a brain, is no region: 0.
+    """Return labels (any shape) as whole numbers, in that shape; NaN, as outside a brain, is no region: 0.
 
     Raises
     ------

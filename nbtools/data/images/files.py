@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 def read_image(file: Path) -> Tensor:
-    """Read an image file as `decode_image` does; a file that cannot be read is an `InputError` too."""
+    """Read an image file (3, height, width) as `decode_image` does; one that cannot be read is an `InputError` too."""
     with readable(file):
         return decode_image(file.read_bytes(), file)
 

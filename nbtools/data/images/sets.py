@@ -152,7 +152,7 @@ def split_rows(n: int, fraction: float, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def choose_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
-    """Choose k of n rows at random, sorted; all of them if there are no more than k."""
+    """Choose k of n rows at random, sorted (k,); all of them if there are no more than k."""
     check_range("the number of rows", k, 0)
     return np.sort(np.random.default_rng(seed).permutation(n)[:k])
 
