@@ -3,10 +3,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nbtools.data.synthetic import make_study
 
@@ -16,6 +18,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "BrendelBethge" in item.name:  # numba compiles it for a minute, anew in every process
             item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums are the same in every process, and small batches are not slowed down by waiting threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -26,16 +26,9 @@ from nbtools.models.networks import GuidedNet, build, freeze
 from nbtools.processes import Bar
 from nbtools.training.guided import TrainConfig, train_guided
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIDE = 6
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Small batches are slowed down by threads that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Linear(nn.Module):

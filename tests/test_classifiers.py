@@ -21,6 +21,8 @@ from nbtools.models import predict
 from nbtools.probes import decide_corrupted
 from nbtools.widgets.attack_state import AttackPath, Bench, Choice
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIDE, EPSILONS = 6, [0.01, 0.03]
 ONE_IMAGE = torch.zeros(1, dtype=torch.int64), np.array(["one"])
 
@@ -90,14 +92,6 @@ ENTRIES: dict[str, Callable[[Any], Any]] = {
     "predict": lambda model: predict(model, IMAGES.pixels),
     "the explorer": lambda model: explored(model).pixels,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("around", [nullcontext, torch.no_grad, torch.inference_mode])

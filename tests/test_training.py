@@ -44,6 +44,8 @@ from nbtools.training.guided import (
 )
 from nbtools.training.loop import TrainConfig, learning_rate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIDE, K, N = 16, 3, 60
 SPLITS = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.arange(50, N)}
 CONFIG = TrainConfig(epochs=2, batch_size=10, lr=2e-3, precision="32-true")
@@ -450,15 +452,6 @@ def epochs_in(file: Path, case: str) -> int:
 
 def agreed(case: str) -> dict[str, Any]:
     return made_with(a_network() if case == "sgd" else a_predictor(), CASES[case])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Sums are the same in every process, and small batches are not slowed down by waiting threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

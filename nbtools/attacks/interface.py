@@ -161,7 +161,7 @@ def attacked(
     seed: int = 0,
     stop_at_success: bool = True,
 ) -> Attacked:
-    """Return the images that `perturb` returns, the model's logits, and whether the attack came to its end (`Attacked`)."""
+    """Return points (n_epsilons, n, 3, h, w) as `perturb`, the model's logits, and whether the attack ended."""
     _check_attack(model, attack, steps, restarts)
     radii = _radii(epsilons, attack)
     check_pixels(x)
