@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbtools import bench, data, runs, workflow
 from nbtools.checks import check_range, reading
@@ -237,9 +237,18 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     compare.add_argument("runs", type=Path, nargs=2, metavar="run", help="their folders")
 
     plan = _add(commands, "plan", _plan, "say what runs a study takes, which are finished, what the rest will take")
-    plan.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
-    plan.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
-    plan.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
+    fix = _add(
+        commands, "preregister", _preregister, "fix a study's claims, tests and settings in a dated, hashed file"
+    )
+    for parser in (plan, fix):
+        parser.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
+        parser.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
+        parser.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
+    fix.add_argument("--endpoint", default="", help='the primary one, such as "accuracy at 4/255" (default: largest ε)')
+    fix.add_argument(
+        "--least-clean", type=float, default=0.0, help="exclude seeds with a network of lower clean accuracy"
+    )
+    fix.add_argument("--note", default="", help="what else is to be fixed, in words")
 
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
@@ -278,9 +287,18 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> None:
+    print(workflow.plan(_config(chosen)))
+
+
+def _preregister(chosen: argparse.Namespace) -> None:
+    said = {"endpoint": chosen.endpoint, "least_clean": chosen.least_clean, "note": chosen.note}
+    print(workflow.preregister(_config(chosen), **said))
+
+
+def _config(chosen: argparse.Namespace) -> dict[str, Any]:
     config = workflow.read_config(chosen.file) if chosen.file else {}
     given = {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
-    print(workflow.plan({**config, **given}))
+    return {**config, **given}
 
 
 def _summary(chosen: argparse.Namespace) -> None:

@@ -94,6 +94,11 @@ def robust_accuracy(
     return pd.concat(parts, ignore_index=True)
 
 
+def too_low(accuracy: pd.DataFrame, least: float) -> pd.DataFrame:
+    """Return the networks whose accuracy on clean images is below the least: their rows at ε = 0."""
+    return accuracy[(accuracy["epsilon"] == 0) & (accuracy["accuracy"] < least)]
+
+
 def _check_same_images(table: pd.DataFrame, by: Sequence[str]) -> None:
     """Accuracies on different images cannot be compared."""
     seen = {frozenset(group["image_id"]) for _, group in groups_of(table, by)}

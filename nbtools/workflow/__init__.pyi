@@ -1,6 +1,8 @@
 from .answers import check_number as check_number, check_word as check_word
+from .beforehand import beforehand as beforehand
 from .config import read_config as read_config
 from .doctor import examine as examine
 from .graph import make_graph as make_graph
 from .plan import plan as plan
+from .preregistration import preregister as preregister
 from .teaching import student_copies as student_copies

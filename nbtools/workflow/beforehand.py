@@ -1,0 +1,219 @@
+"""What of a summary was fixed beforehand, what was looked at later: notebook 10's run beside a preregistration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nbtools.errors import InputError
+from nbtools.files import make_folder
+from nbtools.metrics.robustness import too_low
+from nbtools.metrics.verdicts import in_order
+from nbtools.runs.folders import Run
+from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
+from nbtools.runs.parameters import SEVERAL, words_of
+from nbtools.runs.provenance import registrations, short, surroundings, unchanged
+from nbtools.runs.records import ancestry
+from nbtools.runs.repeat import differing
+from nbtools.workflow.preregistration import SUMMARY, Preregistration, accuracies, in_force, read_all
+
+LATER = "looked at later"
+_ALL_REST_ON = {PREDICTORS, NETWORKS, ATTACKED, SUMMARY}
+_CHOSEN_BY_SUMMARY = {"roi", "rois", "seed", "seeds", "alpha"}  # parameters of the runs it asks for
+_ONE_BY_ONE = {"rois", "epsilons", "analyses"}  # of these, what was added is marked where it stands
+
+
+@dataclass(frozen=True)
+class Beforehand:
+    """What of a summary was fixed beforehand.
+
+    Attributes
+    ----------
+    fixed : Preregistration or None
+        The one in force; None where nothing was fixed.
+    others : tuple of Preregistration
+        The study's other ones.
+    departures : mapping of notebook → list of str
+        What is not as planned, in words.
+    excluded : DataFrame
+        Networks that leave by the rule: ``condition``, ``subject``, ``seed``, ``accuracy`` (on clean images).
+    table : DataFrame
+        ``what``, ``fixed beforehand``, ``here`` (all str).
+    """
+
+    fixed: Preregistration | None
+    others: tuple[Preregistration, ...]
+    departures: Mapping[str, list[str]]
+    excluded: pd.DataFrame
+    table: pd.DataFrame
+
+    def kept(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of seeds of which no network is excluded: what leaves, leaves in all conditions."""
+        return table[~table["seed"].isin(self.excluded["seed"])]
+
+    def mark(self, shown: Iterable[str | float], analysis: str = SUMMARY) -> str:
+        """Say of what a figure, table or line shows whether it was fixed beforehand; nothing where nothing was.
+
+        Parameters
+        ----------
+        shown : iterable of str or float
+            Conditions, measures such as ``"accuracy at 4/255"``, and ε (pixel units) for accuracy at that ε.
+        analysis : str
+            The notebook that a measure comes from.
+        """
+        if self.fixed is None:
+            return ""
+        names = [name if isinstance(name, str) else accuracies([255 * name])[0] for name in shown]
+        later = self._later(names, analysis)
+        if later == names or any(self.departures.get(each) for each in (*_ALL_REST_ON, analysis)):
+            return LATER
+        first = "primary endpoint, " * (names == [self.fixed.plan["endpoint"]])
+        when = "after data were seen, on" if self.fixed.planned_there else "beforehand, on"
+        return f"{first}fixed {when} {self.fixed}" + f"; {LATER}: {', '.join(later)}" * bool(later)
+
+    def _later(self, names: Iterable[str], analysis: str) -> list[str]:
+        """Return what was not planned, of conditions and of measures; of another analysis all were, if it was."""
+        assert self.fixed is not None
+        planned = self.fixed.plan["settings"][SUMMARY]
+        known = {*planned["rois"], *accuracies([0, *map(float, planned["epsilons"])])}
+        return [name for name in names if name not in known and analysis not in planned["analyses"]]
+
+    def said(self, verdicts: Mapping[float, str]) -> dict[float, str]:
+        """Write each ε's mark behind its verdict."""
+        marks = {epsilon: self.mark([epsilon]) for epsilon in verdicts}
+        return {
+            epsilon: f"{words} [{marks[epsilon]}]" if marks[epsilon] else words for epsilon, words in verdicts.items()
+        }
+
+    def titled(self, title: str, shown: Iterable[str | float]) -> str:
+        """Write the mark of what a figure shows below its title."""
+        mark = self.mark(shown)
+        return f"{title}<br><sup>{mark}</sup>" if mark else title
+
+    def marked(self, measures: pd.DataFrame, scores: Iterable[pd.DataFrame]) -> pd.DataFrame:
+        """Add a column ``mark`` to a table of measures.
+
+        Parameters
+        ----------
+        measures : DataFrame
+            From `metrics.claims`.
+        scores : iterable of DataFrame
+            What it was made of; those of another notebook name it in ``analysis``.
+        """
+        of = {name: table.get("analysis", SUMMARY) for table in scores for name in table["measure"]}
+        notebooks = [found if isinstance(found := of[name], str) else found.iloc[0] for name in measures["measure"]]
+        marks = [self.mark([name], notebook) for name, notebook in zip(measures["measure"], notebooks, strict=True)]
+        return measures.assign(mark=marks)
+
+    @property
+    def words(self) -> str:
+        """What a report says first: what was fixed when, what else was, who left, what has changed since."""
+        if self.fixed is None:
+            return "Nothing was fixed beforehand (`python -m nbtools preregister`): all of this explores."
+        lines = [f"Fixed on {self.fixed}, {self.fixed.seen}. {short(self.fixed.file)}"]
+        lines += filter(None, [self.fixed.plan["note"]])
+        for other in self.others:
+            changes = "; ".join(differing(self.fixed.plan, other.plan))
+            lines.append(f"Another was fixed on {other}, {other.seen}. There: {changes}")
+        lines += [f"Not as fixed: {line}" for found in self.departures.values() for line in found]
+        left = [f"{row.condition} of seed {row.seed} ({row.accuracy:.2f})" for row in self.excluded.itertuples()]
+        lines += (
+            [f"Excluded for low clean accuracy, with all networks of their seeds: {', '.join(left)}"] if left else []
+        )
+        lines += [f"Changed since then: {', '.join(found)}" for found in [_changed(self.fixed.around)] if found]
+        return "\n".join(lines)
+
+
+def beforehand(run: Run, networks: pd.DataFrame) -> Beforehand:
+    """Set a run of notebook 10, and all runs it came from, beside what was fixed of its study; note that as input.
+
+    Parameters
+    ----------
+    run : Run
+        Its own, with the runs it builds on found already.
+    networks : DataFrame
+        One row per network × ε: ``condition``, ``subject``, ``seed``, ``epsilon``, ``accuracy``.
+
+    Raises
+    ------
+    InputError
+        If a preregistration was changed (`preregistration.read`), or no seed is left after exclusions.
+    """
+    folder = registrations(run.parameters["study"])
+    make_folder(folder)  # so that a run notes that nothing was fixed: what is fixed later makes it old
+    found = read_all(run.parameters["study"])
+    run.reads(folder, *(one.file for one in found))
+    fixed = in_force(found)
+    plan: Mapping[str, Any] = fixed.plan if fixed else {}
+    excluded = too_low(networks, plan["exclusion"]["least clean accuracy"] if fixed else 0.0)
+    if fixed and set(excluded["seed"]) == set(networks["seed"]):
+        fix, expected = "train networks that classify, or say beforehand what you will accept", "a seed without any"
+        raise InputError("every seed has an excluded network", expected=expected, got=fixed.file, fix=fix)
+    others = tuple(one for one in found if one is not fixed)
+    departures = _departures(plan, run) if fixed else {}
+    return Beforehand(fixed, others, departures, excluded, _side_by_side(plan, run, excluded))
+
+
+def _departures(plan: Mapping[str, Any], run: Run) -> dict[str, list[str]]:
+    """Say of each notebook what its runs have otherwise; of the summary, what cannot be marked where it stands."""
+    settings = plan["settings"]
+    hierarchy = plan["regions"]
+    found: dict[str, dict[str, None]] = {SUMMARY: {}}
+    regions = in_order(_words(run, "rois"), hierarchy)
+    if regions != hierarchy:
+        found[SUMMARY][_told("regions", hierarchy, regions)] = None
+    for name in settings[SUMMARY].keys() - _ONE_BY_ONE:
+        if (here := _words(run, name)) != settings[SUMMARY][name]:
+            found[SUMMARY][_told(name, settings[SUMMARY][name], here)] = None
+    for record in ancestry(run.inputs):
+        notebook, values = record["notebook"], record["parameters"]
+        for name, planned in settings.get(notebook, {}).items():
+            if name not in _CHOSEN_BY_SUMMARY and values.get(name) not in planned:
+                found.setdefault(notebook, {})[_told(f"{notebook} {name}", planned, [values.get(name)])] = None
+    return {notebook: list(lines) for notebook, lines in found.items()}
+
+
+def _words(run: Run, name: str) -> list[Any]:
+    """Return a parameter of the summary as `preregistration.plan_of` has it."""
+    value = run.parameters.get(name)
+    return sorted(set(words_of(str(value)))) if name in SEVERAL else [value]
+
+
+def _told(name: str, planned: Iterable[Any], here: Iterable[Any]) -> str:
+    return f"{name}: planned {_joined(planned)}, here {_joined(here)}"
+
+
+def _joined(values: Iterable[Any]) -> str:
+    return " ".join(map(str, values)) or "none"
+
+
+def _side_by_side(plan: Mapping[str, Any], run: Run, excluded: pd.DataFrame) -> pd.DataFrame:
+    rows: list[tuple[str, str, str]] = []
+    if plan:
+        rule = plan["exclusion"]
+        least = rule["least clean accuracy"]
+        rows = [
+            ("primary endpoint", f"slope over the regions of {plan['endpoint']}", "–"),
+            *[("claim", claim, "–") for claim in plan["claims"]],
+            (
+                "regions, early to late",
+                _joined(plan["regions"]),
+                _joined(in_order(_words(run, "rois"), plan["regions"])),
+            ),
+            ("exclusion", f"{rule['rule']}: {least:g}" if least else "none", f"{len(excluded)} networks"),
+            *[(f"test: {name}", str(words), "–") for name, words in plan["tests"].items()],
+            ("α", plan["alpha rule"], "–"),
+        ]
+        rows += [
+            (name, _joined(values), _joined(_words(run, name))) for name, values in plan["settings"][SUMMARY].items()
+        ]
+    return pd.DataFrame(rows, columns=["what", "fixed beforehand", "here"])
+
+
+def _changed(around: Mapping[str, Any]) -> list[str]:
+    """Name the files of code and the packages that are not as they were."""
+    code = [name for name, then in around["code"].items() if not unchanged(name, then)]
+    return [*code, *differing(around["packages"], surroundings()["packages"])]
