@@ -143,7 +143,7 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     table : DataFrame
         From `metrics.claims`: ``measure`` (words), ``slope`` (positive where the measure goes the way the paper says),
         ``ci_low``, ``ci_high``, ``p_holm``. Filled markers: p after Holm ≤ 0.05; one network each has neither
-        interval nor p.
+        interval nor p. Written below a measure: its ``mark``, where the table has one.
     title : str
         Title, with `Study.title`.
 
@@ -158,7 +158,8 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
     words = {"text": table["p_holm"].map(p_text), "textposition": "top center", "textfont": {"size": 11}}
     bars = error_bars(table, "slope", INK)
-    fig.add_scatter(x=table["slope"], y=table["measure"], mode="markers+text", marker=marker, error_x=bars, **words)
+    names = table["measure"] + ("<br><sup>" + table["mark"] + "</sup>" if "mark" in table else "")
+    fig.add_scatter(x=table["slope"], y=names, mode="markers+text", marker=marker, error_x=bars, **words)
     fig.add_vline(x=0, line=DOTTED)
     fig.update_yaxes(range=[len(table) - 0.5, -0.6])
     return fig.update_layout(showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 330})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.files import make_folder
 from nbtools.metrics.robustness import too_low
@@ -23,6 +24,7 @@ from nbtools.workflow.preregistration import SUMMARY, Preregistration, accuracie
 LATER = "looked at later"
 _ALL_REST_ON = {PREDICTORS, NETWORKS, ATTACKED, SUMMARY}
 _CHOSEN_BY_SUMMARY = {"roi", "rois", "seed", "seeds", "alpha"}  # parameters of the runs it asks for
+_SHOWN = 5
 _ONE_BY_ONE = {"rois", "epsilons", "analyses"}  # of these, what was added is marked where it stands
 
 
@@ -40,7 +42,7 @@ class Beforehand:
         What is not as planned, in words.
     excluded : DataFrame
         Networks that leave by the rule: ``condition``, ``subject``, ``seed``, ``accuracy`` (on clean images).
-    table : DataFrame
+    table : DataFrame or None
         ``what``, ``fixed beforehand``, ``here`` (all str).
     """
 
@@ -48,7 +50,7 @@ class Beforehand:
     others: tuple[Preregistration, ...]
     departures: Mapping[str, list[str]]
     excluded: pd.DataFrame
-    table: pd.DataFrame
+    table: pd.DataFrame | None
 
     def kept(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of seeds of which no network is excluded: what leaves, leaves in all conditions."""
@@ -103,28 +105,27 @@ class Beforehand:
         scores : iterable of DataFrame
             What it was made of; those of another notebook name it in ``analysis``.
         """
-        of = {name: table.get("analysis", SUMMARY) for table in scores for name in table["measure"]}
-        notebooks = [found if isinstance(found := of[name], str) else found.iloc[0] for name in measures["measure"]]
-        marks = [self.mark([name], notebook) for name, notebook in zip(measures["measure"], notebooks, strict=True)]
-        return measures.assign(mark=marks)
+        named = pd.concat([table.assign(analysis=table.get("analysis", SUMMARY)) for table in scores])
+        of = named.groupby("measure")["analysis"].first()
+        return measures.assign(mark=[self.mark([name], of[name]) for name in measures["measure"]])
 
     @property
     def words(self) -> str:
-        """What a report says first: what was fixed when, what else was, who left, what has changed since."""
+        """What a report says: what was fixed when, what else was, what is otherwise, who left, what changed since."""
         if self.fixed is None:
             return "Nothing was fixed beforehand (`python -m nbtools preregister`): all of this explores."
-        lines = [f"Fixed on {self.fixed}, {self.fixed.seen}. {short(self.fixed.file)}"]
-        lines += filter(None, [self.fixed.plan["note"]])
+        lines = [f"Fixed on {self.fixed}, {self.fixed.seen}: {short(self.fixed.file)}", self.fixed.plan["note"]]
         for other in self.others:
             changes = "; ".join(differing(self.fixed.plan, other.plan))
             lines.append(f"Another was fixed on {other}, {other.seen}. There: {changes}")
         lines += [f"Not as fixed: {line}" for found in self.departures.values() for line in found]
-        left = [f"{row.condition} of seed {row.seed} ({row.accuracy:.2f})" for row in self.excluded.itertuples()]
-        lines += (
-            [f"Excluded for low clean accuracy, with all networks of their seeds: {', '.join(left)}"] if left else []
+        left = ", ".join(
+            f"{row.condition} of seed {row.seed} ({row.accuracy:.2f})" for row in self.excluded.itertuples()
         )
-        lines += [f"Changed since then: {', '.join(found)}" for found in [_changed(self.fixed.around)] if found]
-        return "\n".join(lines)
+        lines.append(f"Excluded for low clean accuracy, with all networks of their seeds: {left}" if left else "")
+        changed = _changed(self.fixed.around)
+        lines.append(f"Changed since then: {', '.join(changed)}" if changed else "")
+        return "\n".join(filter(None, lines))
 
 
 def beforehand(run: Run, networks: pd.DataFrame) -> Beforehand:
@@ -147,73 +148,68 @@ def beforehand(run: Run, networks: pd.DataFrame) -> Beforehand:
     found = read_all(run.parameters["study"])
     run.reads(folder, *(one.file for one in found))
     fixed = in_force(found)
-    plan: Mapping[str, Any] = fixed.plan if fixed else {}
-    excluded = too_low(networks, plan["exclusion"]["least clean accuracy"] if fixed else 0.0)
-    if fixed and set(excluded["seed"]) == set(networks["seed"]):
-        fix, expected = "train networks that classify, or say beforehand what you will accept", "a seed without any"
-        raise InputError("every seed has an excluded network", expected=expected, got=fixed.file, fix=fix)
+    if fixed is None:
+        return Beforehand(None, (), {}, too_low(networks, 0.0), None)
+    excluded = too_low(networks, fixed.plan["exclusion"]["least clean accuracy"])
+    if set(excluded["seed"]) == set(networks["seed"]):
+        expected, fix = (
+            "a seed without any",
+            "train networks that classify; what was fixed is not changed by their scores",
+        )
+        raise InputError("every seed has an excluded network", expected=expected, got=str(fixed), fix=fix)
+    here = _here(run)
+    departures = _departures(fixed.plan, here, ancestry(run.inputs))
     others = tuple(one for one in found if one is not fixed)
-    departures = _departures(plan, run) if fixed else {}
-    return Beforehand(fixed, others, departures, excluded, _side_by_side(plan, run, excluded))
+    return Beforehand(fixed, others, departures, excluded, _side_by_side(fixed.plan, here, excluded))
 
 
-def _departures(plan: Mapping[str, Any], run: Run) -> dict[str, list[str]]:
+def _here(run: Run) -> dict[str, list[Any]]:
+    """Return the summary's parameters as `preregistration.plan_of` has them, and its regions in their order."""
+    parameters = dict(run.parameters)
+    order = open_study(parameters.pop("study")).hierarchy
+    words = {name: sorted(set(words_of(parameters[name]))) for name in SEVERAL & parameters.keys()}
+    return {**{name: [value] for name, value in parameters.items()}, **words, "regions": in_order(words["rois"], order)}
+
+
+def _departures(
+    plan: Mapping[str, Any], here: Mapping[str, list[Any]], came_from: Iterable[Mapping[str, Any]]
+) -> dict[str, list[str]]:
     """Say of each notebook what its runs have otherwise; of the summary, what cannot be marked where it stands."""
-    settings = plan["settings"]
-    hierarchy = plan["regions"]
-    found: dict[str, dict[str, None]] = {SUMMARY: {}}
-    regions = in_order(_words(run, "rois"), hierarchy)
-    if regions != hierarchy:
-        found[SUMMARY][_told("regions", hierarchy, regions)] = None
-    for name in settings[SUMMARY].keys() - _ONE_BY_ONE:
-        if (here := _words(run, name)) != settings[SUMMARY][name]:
-            found[SUMMARY][_told(name, settings[SUMMARY][name], here)] = None
-    for record in ancestry(run.inputs):
-        notebook, values = record["notebook"], record["parameters"]
-        for name, planned in settings.get(notebook, {}).items():
-            if name not in _CHOSEN_BY_SUMMARY and values.get(name) not in planned:
-                found.setdefault(notebook, {})[_told(f"{notebook} {name}", planned, [values.get(name)])] = None
-    return {notebook: list(lines) for notebook, lines in found.items()}
+    summary = {"regions": plan["regions"], **plan["settings"][SUMMARY]}
+    found = {SUMMARY: [_told(name, summary[name], here.get(name, [])) for name in summary if name not in _ONE_BY_ONE]}
+    for record in came_from:
+        lines = found.setdefault(record["notebook"], [])
+        for name, planned in plan["settings"].get(record["notebook"], {}).items():
+            value = record["parameters"].get(name)
+            if name not in _CHOSEN_BY_SUMMARY and value not in planned:
+                lines.append(_told(f"{record['notebook']} {name}", planned, [value]))
+    return {notebook: list(dict.fromkeys(filter(None, lines))) for notebook, lines in found.items() if any(lines)}
 
 
-def _words(run: Run, name: str) -> list[Any]:
-    """Return a parameter of the summary as `preregistration.plan_of` has it."""
-    value = run.parameters.get(name)
-    return sorted(set(words_of(str(value)))) if name in SEVERAL else [value]
-
-
-def _told(name: str, planned: Iterable[Any], here: Iterable[Any]) -> str:
-    return f"{name}: planned {_joined(planned)}, here {_joined(here)}"
+def _told(name: str, planned: list[Any], here: list[Any]) -> str:
+    return "" if here == planned else f"{name}: planned {_joined(planned)}, here {_joined(here)}"
 
 
 def _joined(values: Iterable[Any]) -> str:
     return " ".join(map(str, values)) or "none"
 
 
-def _side_by_side(plan: Mapping[str, Any], run: Run, excluded: pd.DataFrame) -> pd.DataFrame:
-    rows: list[tuple[str, str, str]] = []
-    if plan:
-        rule = plan["exclusion"]
-        least = rule["least clean accuracy"]
-        rows = [
-            ("primary endpoint", f"slope over the regions of {plan['endpoint']}", "–"),
-            *[("claim", claim, "–") for claim in plan["claims"]],
-            (
-                "regions, early to late",
-                _joined(plan["regions"]),
-                _joined(in_order(_words(run, "rois"), plan["regions"])),
-            ),
-            ("exclusion", f"{rule['rule']}: {least:g}" if least else "none", f"{len(excluded)} networks"),
-            *[(f"test: {name}", str(words), "–") for name, words in plan["tests"].items()],
-            ("α", plan["alpha rule"], "–"),
-        ]
-        rows += [
-            (name, _joined(values), _joined(_words(run, name))) for name, values in plan["settings"][SUMMARY].items()
-        ]
+def _side_by_side(plan: Mapping[str, Any], here: Mapping[str, list[Any]], excluded: pd.DataFrame) -> pd.DataFrame:
+    rule, summary = plan["exclusion"], {"regions": plan["regions"], **plan["settings"][SUMMARY]}
+    least = rule["least clean accuracy"]
+    rows = [
+        ("primary endpoint", f"slope over the regions of {plan['endpoint']}", "–"),
+        *[("claim", claim, "–") for claim in plan["claims"]],
+        *[(f"test: {name}", str(words), "–") for name, words in plan["tests"].items()],
+        ("exclusion", f"{rule['rule']}: {least:g}" if least else "none", f"{len(excluded)} networks"),
+        ("α", plan["alpha rule"], "–"),
+        *[(name, _joined(planned), _joined(here.get(name, []))) for name, planned in summary.items()],
+    ]
     return pd.DataFrame(rows, columns=["what", "fixed beforehand", "here"])
 
 
 def _changed(around: Mapping[str, Any]) -> list[str]:
     """Name the files of code and the packages that are not as they were."""
     code = [name for name, then in around["code"].items() if not unchanged(name, then)]
-    return [*code, *differing(around["packages"], surroundings()["packages"])]
+    more = [f"{len(code) - _SHOWN} more files"] if len(code) > _SHOWN else []
+    return [*code[:_SHOWN], *more, *differing(around["packages"], surroundings()["packages"])]
