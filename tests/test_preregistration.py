@@ -288,9 +288,9 @@ def test_a_finished_summary_is_old_once_there_is_more_that_was_fixed() -> None:
 
 def test_nothing_fixed_marks_nothing() -> None:
     found = summary()
-    assert found.mark(["V1", 4 / 255]) == ""
+    assert found.mark([4 / 255], ["V1"]) == ""
     assert found.said({0.0: "rises"}) == {0.0: "rises"}
-    assert found.titled("title", ["V1"]) == "title"
+    assert found.titled("title", [4 / 255], ["V1"]) == "title"
     assert found.kept(networks(0.01)).equals(networks(0.01))
     assert "Nothing was fixed beforehand" in found.words
 
@@ -300,12 +300,15 @@ def test_what_was_fixed_and_what_was_added_are_told_apart() -> None:
     found = summary((attacked("V1", 0),), rois=f"{CONDITIONS} random", epsilons="2 4 8", analyses="07_shape_bias")
     date = str(read_all("tiny")[0])
     assert found.departures == {}
-    assert found.mark([4 / 255]) == f"primary endpoint, fixed beforehand, on {date}"
-    assert found.mark(["accuracy at 2/255"]) == f"fixed beforehand, on {date}"
-    assert found.mark([8 / 255]) == LATER
-    assert found.mark(["V1", "random", 2 / 255]) == f"fixed beforehand, on {date}; {LATER}: random"
-    assert found.mark(["shape bias"], "07_shape_bias") == f"fixed beforehand, on {date}"  # `study` runs it
-    assert found.mark(["noise"], "17_natural_corruptions") == LATER
+    assert found.mark([4 / 255]) == f"primary endpoint, fixed beforehand on {date}"
+    assert found.mark(["accuracy at 2/255"]) == f"fixed beforehand on {date}"
+    assert found.mark([8 / 255]) == found.mark([8 / 255], ["V1"]) == LATER
+    assert (
+        found.mark([2 / 255, 8 / 255], ["V1", "random"])
+        == f"fixed beforehand on {date}; {LATER}: accuracy at 8/255, random"
+    )
+    assert found.mark(["shape bias"], analysis="07_shape_bias") == f"fixed beforehand on {date}"  # `study` runs it
+    assert found.mark(["noise"], analysis="17_natural_corruptions") == LATER
     assert found.said({2 / 255: "rises", 8 / 255: "falls"})[8 / 255] == f"falls [{LATER}]"
     assert "before any of its attacked networks was there" in found.words
 
@@ -343,14 +346,14 @@ def test_networks_trained_or_attacked_otherwise_are_found_out(given: dict[str, A
     preregister(CONFIG)
     found = summary((attacked("V1", 0), attacked("TO", 1, **given)))
     assert f"Not as fixed: {told}" in found.words
-    assert found.mark(["V1"]) == found.mark([4 / 255]) == LATER
+    assert found.mark([4 / 255], ["V1"]) == LATER
 
 
 def test_an_analysis_with_other_settings_spoils_itself_alone() -> None:
     preregister(CONFIG)
     run = planted("06_smoothness_and_transfer", (attacked("V1", 0),), rois=CONDITIONS, n_images=7)
     found = summary((run,), analyses="06_smoothness_and_transfer 07_shape_bias")
-    assert found.mark(["smoothness"], "06_smoothness_and_transfer") == LATER
+    assert found.mark(["smoothness"], analysis="06_smoothness_and_transfer") == LATER
     scores = [
         pd.DataFrame({"measure": ["accuracy at 4/255"]}),
         *(pd.DataFrame({"measure": [n], "analysis": n}) for n in found.departures),
@@ -364,7 +367,7 @@ def test_an_analysis_with_other_settings_spoils_itself_alone() -> None:
 def test_what_was_fixed_after_data_were_seen_says_so() -> None:
     attacked("V1", 0)
     preregister(CONFIG)
-    assert summary().mark([4 / 255]).startswith("primary endpoint, fixed after data were seen, on")
+    assert summary().mark([4 / 255]).startswith("primary endpoint, fixed after data were seen on")
     assert "after data were seen: 1 of its attacked networks" in summary().words
 
 
@@ -407,10 +410,12 @@ def test_notebook_10_goes_by_it() -> None:
     exec("\n".join(code_cells(folders.NOTEBOOKS / "10_summary.ipynb")), {**folders.defaults("10_summary"), **asked})
     run = folders.find("10_summary", **asked)
     assert set(run.table("accuracy")["n_seeds"]) == {2}
-    assert list(run.table("claims")["mark"].str.split(",").str[0]) == ["fixed beforehand", "primary endpoint", LATER]
+    assert list(run.table("claims")["mark"].str.split(" on ").str[0]) == [
+        *("fixed beforehand", "primary endpoint, fixed beforehand", LATER)
+    ]
     report, verdict = ((run.folder / name).read_text() for name in ("report.html", "verdict.txt"))
     date = str(read_all("tiny")[0])
     assert "V2 of seed 1 (0.20)" in report
     assert date in report
-    assert f"[primary endpoint, fixed beforehand, on {date}]" in verdict
+    assert f"[primary endpoint, fixed beforehand on {date}]" in verdict
     assert f"[{LATER}]" in verdict

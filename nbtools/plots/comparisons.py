@@ -162,4 +162,6 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     fig.add_scatter(x=table["slope"], y=names, mode="markers+text", marker=marker, error_x=bars, **words)
     fig.add_vline(x=0, line=DOTTED)
     fig.update_yaxes(range=[len(table) - 0.5, -0.6])
-    return fig.update_layout(showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 330})
+    return fig.update_layout(
+        showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 390 if "mark" in table else 330}
+    )

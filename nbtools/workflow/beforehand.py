@@ -56,32 +56,30 @@ class Beforehand:
         """Return the rows of seeds of which no network is excluded: what leaves, leaves in all conditions."""
         return table[~table["seed"].isin(self.excluded["seed"])]
 
-    def mark(self, shown: Iterable[str | float], analysis: str = SUMMARY) -> str:
+    def mark(self, measures: Iterable[str | float], conditions: Iterable[str] = (), analysis: str = SUMMARY) -> str:
         """Say of what a figure, table or line shows whether it was fixed beforehand; nothing where nothing was.
 
         Parameters
         ----------
-        shown : iterable of str or float
-            Conditions, measures such as ``"accuracy at 4/255"``, and ε (pixel units) for accuracy at that ε.
+        measures : iterable of str or float
+            By name, or ε (pixel units) for accuracy at that ε. Where none of them was planned, nothing shown was.
+        conditions : iterable of str
+            Whose networks are shown.
         analysis : str
-            The notebook that a measure comes from.
+            The notebook that a measure comes from; all measures of one that was planned were.
         """
         if self.fixed is None:
             return ""
-        names = [name if isinstance(name, str) else accuracies([255 * name])[0] for name in shown]
-        later = self._later(names, analysis)
-        if later == names or any(self.departures.get(each) for each in (*_ALL_REST_ON, analysis)):
-            return LATER
-        first = "primary endpoint, " * (names == [self.fixed.plan["endpoint"]])
-        when = "after data were seen, on" if self.fixed.planned_there else "beforehand, on"
-        return f"{first}fixed {when} {self.fixed}" + f"; {LATER}: {', '.join(later)}" * bool(later)
-
-    def _later(self, names: Iterable[str], analysis: str) -> list[str]:
-        """Return what was not planned, of conditions and of measures; of another analysis all were, if it was."""
-        assert self.fixed is not None
         planned = self.fixed.plan["settings"][SUMMARY]
-        known = {*planned["rois"], *accuracies([0, *map(float, planned["epsilons"])])}
-        return [name for name in names if name not in known and analysis not in planned["analyses"]]
+        known = accuracies([0, *map(float, planned["epsilons"])])
+        names = [name if isinstance(name, str) else accuracies([255 * name])[0] for name in measures]
+        added = [name for name in names if name not in known and analysis not in planned["analyses"]]
+        if added == names or any(self.departures.get(each) for each in (*_ALL_REST_ON, analysis)):
+            return LATER
+        added += [name for name in conditions if name not in planned["rois"]]
+        first = "primary endpoint, " * (names == [self.fixed.plan["endpoint"]])
+        when = "after data were seen" if self.fixed.planned_there else "beforehand"
+        return f"{first}fixed {when} on {self.fixed}" + f"; {LATER}: {', '.join(added)}" * bool(added)
 
     def said(self, verdicts: Mapping[float, str]) -> dict[float, str]:
         """Write each ε's mark behind its verdict."""
@@ -90,9 +88,9 @@ class Beforehand:
             epsilon: f"{words} [{marks[epsilon]}]" if marks[epsilon] else words for epsilon, words in verdicts.items()
         }
 
-    def titled(self, title: str, shown: Iterable[str | float]) -> str:
+    def titled(self, title: str, measures: Iterable[str | float], conditions: Iterable[str]) -> str:
         """Write the mark of what a figure shows below its title."""
-        mark = self.mark(shown)
+        mark = self.mark(measures, conditions)
         return f"{title}<br><sup>{mark}</sup>" if mark else title
 
     def marked(self, measures: pd.DataFrame, scores: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -107,7 +105,7 @@ class Beforehand:
         """
         named = pd.concat([table.assign(analysis=table.get("analysis", SUMMARY)) for table in scores])
         of = named.groupby("measure")["analysis"].first()
-        return measures.assign(mark=[self.mark([name], of[name]) for name in measures["measure"]])
+        return measures.assign(mark=[self.mark([name], analysis=of[name]) for name in measures["measure"]])
 
     @property
     def words(self) -> str:
@@ -201,8 +199,8 @@ def _side_by_side(plan: Mapping[str, Any], here: Mapping[str, list[Any]], exclud
         ("primary endpoint", f"slope over the regions of {plan['endpoint']}", "–"),
         *[("claim", claim, "–") for claim in plan["claims"]],
         *[(f"test: {name}", str(words), "–") for name, words in plan["tests"].items()],
-        ("exclusion", f"{rule['rule']}: {least:g}" if least else "none", f"{len(excluded)} networks"),
-        ("α", plan["alpha rule"], "–"),
+        ("exclusion", f"{rule['rule']}: {least:g}" if least else "none", f"{len(excluded)} excluded"),
+        ("α rule", plan["alpha rule"], "–"),
         *[(name, _joined(planned), _joined(here.get(name, []))) for name, planned in summary.items()],
     ]
     return pd.DataFrame(rows, columns=["what", "fixed beforehand", "here"])

@@ -259,7 +259,7 @@ def _networks_there(graph: Graph) -> dict[str, int]:
 
 
 def _name(registered: str, plan: Mapping[str, Any]) -> str:
-    return f"{registered[:10]}-{_digest(plan)[:12]}.json"
+    return f"{registered[:10]}-{_digest(plan)[:8]}.json"
 
 
 def _digest(content: Mapping[str, Any]) -> str:
