@@ -387,7 +387,7 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert "all:       13 runs, 0 to do: 0.00 CPU hours" in shown
     assert MODEL not in shown
     assert main(["plan", str(file), "--rois", "V1", "--seeds", "0 1"]) == 0
-    assert "all:       17 runs" in capsys.readouterr().out
+    assert "all:       18 runs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 2, 0), ("GPU: some", 1, 1)])
