@@ -133,6 +133,7 @@ def test_planted_runs_give_known_totals() -> None:
     finish(jobs["predictor_V1_seed0"], 100.0, memory=1100)
     finish(jobs["network_V1_seed0"], 200.0, memory=1200)
     finish(jobs["network_none_seed0"], 300.0, memory=1300)
+    finish(jobs["network_start_seed0"], 250.0, memory=1300)
     table = by_name(TINY, keep_rate(device_name()), past=True)
 
     assert table.loc["predictor_TO_seed0", "seconds"] == 100 + START, "as its like took, and the kernel's start"
