@@ -136,14 +136,14 @@ def alpha_ablation(
 
 
 def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Show the slope along the hierarchy of every measure.
+    """Show the slope along the hierarchy of every measure; below its name its ``mark``, where the table has one.
 
     Parameters
     ----------
     table : DataFrame
         From `metrics.claims`: ``measure`` (words), ``slope`` (positive where the measure goes the way the paper says),
         ``ci_low``, ``ci_high``, ``p_holm``. Filled markers: p after Holm ≤ 0.05; one network each has neither
-        interval nor p. Written below a measure: its ``mark``, where the table has one.
+        interval nor p.
     title : str
         Title, with `Study.title`.
 
