@@ -291,6 +291,7 @@ def test_nothing_fixed_marks_nothing() -> None:
     assert found.mark([4 / 255], ["V1"]) == ""
     assert found.said({0.0: "rises"}) == {0.0: "rises"}
     assert found.titled("title", [4 / 255], ["V1"]) == "title"
+    assert list(found.marked(pd.DataFrame({"measure": ["noise"]}), [])) == ["measure"]
     assert found.kept(networks(0.01)).equals(networks(0.01))
     assert "Nothing was fixed beforehand" in found.words
 

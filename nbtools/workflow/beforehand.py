@@ -94,7 +94,7 @@ class Beforehand:
         return f"{title}<br><sup>{mark}</sup>" if mark else title
 
     def marked(self, measures: pd.DataFrame, scores: Iterable[pd.DataFrame]) -> pd.DataFrame:
-        """Add a column ``mark`` to a table of measures.
+        """Add a column ``mark`` to a table of measures, where something was fixed.
 
         Parameters
         ----------
@@ -103,6 +103,8 @@ class Beforehand:
         scores : iterable of DataFrame
             What it was made of; those of another notebook name it in ``analysis``.
         """
+        if self.fixed is None:
+            return measures
         named = pd.concat([table.assign(analysis=table.get("analysis", SUMMARY)) for table in scores])
         of = named.groupby("measure")["analysis"].first()
         return measures.assign(mark=[self.mark([name], analysis=of[name]) for name in measures["measure"]])
