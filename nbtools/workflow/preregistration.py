@@ -21,8 +21,9 @@ from nbtools.conditions import HIERARCHY
 from nbtools.data.study import study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, write_text
+from nbtools.metrics.contrasts import FEWEST_ORDERED, MARGINS, SIGNIFICANT
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.metrics.verdicts import SIGNIFICANT, in_order
+from nbtools.metrics.verdicts import in_order
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED
 from nbtools.runs.parameters import SEVERAL, words_of
@@ -41,8 +42,10 @@ EXCLUSION = "a network whose clean accuracy is below the least leaves, and with 
 ALPHA_RULE = "the same for all conditions, as the settings have it"
 TESTS = {
     "slope": "least squares over the regions' ranks; Student's t over seeds, over subjects where there are several",
+    "order": f"with {FEWEST_ORDERED} regions or more: of all their orders, how many have such a slope; a rise takes both",
     "contrasts": "region minus control, networks of the same seed; Student's t; Holm over all pairs",
-    "measures": "each measure's slope; Holm over all measures",
+    "measures": "each measure's slope and order, the larger p; Holm over all measures",
+    "equivalence": f"two one-sided tests; margin {MARGINS['accuracy']:g} of accuracy, of a slope from first to last region",
     "level": SIGNIFICANT,
 }
 _AROUND = ("packages", "python", "git")
