@@ -45,7 +45,7 @@ TESTS = {
     "order": f"with {FEWEST_ORDERED} regions or more: share of orders with such a slope; a rise takes both",
     "contrasts": "region minus control, networks of the same seed; Student's t; Holm over all pairs",
     "measures": "each measure's slope and order, the larger p; Holm over all measures",
-    "equivalence": f"two one-sided tests; margin {MARGINS['accuracy']:g} of accuracy, from the first region to the last",
+    "equivalence": f"two one-sided tests, margin {MARGINS['accuracy']:g} of accuracy from the first to the last region",
     "level": SIGNIFICANT,
 }
 _AROUND = ("packages", "python", "git")
