@@ -39,6 +39,7 @@ from nbtools.workflow import doctor
 from nbtools.workflow.doctor import DAMAGED, GOOD, IN_USE, MISSING, findings
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, builds_on, needs_of
 from nbtools.workflow.sizes import sizes_of
+from nbtools.workflow.tables import ranges
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were dropped:UserWarning")
 
@@ -213,7 +214,7 @@ def test_what_is_missing_of_a_real_study_is_counted(study: Study, capsys: pytest
 
 
 def test_a_gap_is_written_as_ranges() -> None:
-    assert doctor._ranges([1, 2, 3, 7, 9, 10]) == "1–3, 7, 9–10"
+    assert ranges([1, 2, 3, 7, 9, 10]) == "1–3, 7, 9–10"
 
 
 def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
