@@ -48,7 +48,7 @@ def cue_conflict_names(ids: np.ndarray) -> pd.DataFrame:
             raise InputError(
                 "this is not the name of a cue-conflict image",
                 file=name,
-                expected="<shape>/<shape><number>-<texture><number>.png, such as cat/cat4-truck3.png or cat/cat_4-truck_3.png",
+                expected="such as cat/cat4-truck3.png, or cat/cat_4-truck_3.png for classes of any name",
                 got=name,
                 fix="sort images into a folder per shape, and name shape and texture",
             )
@@ -76,7 +76,6 @@ def unpack_cue_conflict(archive: Path, target: Path) -> pd.DataFrame:
     InputError
         If the archive is damaged, or does not hold 1,280 such images, all sound.
     """
-
     # torch imports slowly, and whoever only reads names should not wait for it
     from nbtools.data.images.prepare import place_sound
 
