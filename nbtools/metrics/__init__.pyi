@@ -57,6 +57,7 @@ from .stats import bootstrap_ci as bootstrap_ci, holm as holm
 from .tables import as_scores as as_scores, stacked as stacked
 from .transfer import (
     at_equal_smoothness as at_equal_smoothness,
+    describe_span as describe_span,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
 )
