@@ -27,7 +27,8 @@ PAPER = yaml.safe_load("""
    augmentation: none, variance: 0.95}
 03_guided_training:
   {architecture: resnet18, imagenet_weights: true, guided_readout: pooled, target_scale: raw, alpha: 0.9, epochs: 60,
-   batch_size: 1024, optimizer: sgd, learning_rate: 0.015, weight_decay: 0.0001, schedule: step, augmentation: crop-flip}
+   batch_size: 1024, optimizer: sgd, learning_rate: 0.015, weight_decay: 0.0001, schedule: step,
+   augmentation: crop-flip}
 04_adversarial_attacks: {steps: 40, n_images: 2500}
 06_smoothness_and_transfer: {steps: 40, n_images: 2500}
 11_attacks_and_audit: {steps: 40, n_images: 2500}
