@@ -26,7 +26,7 @@ PAPER = yaml.safe_load("""
   {architecture: resnet18, epochs: 40, batch_size: 200, learning_rate: 0.001, weight_decay: 0.0005, schedule: constant,
    augmentation: none, variance: 0.95}
 03_guided_training:
-  {architecture: resnet18, imagenet_weights: true, guided_readout: pooled, target_scale: raw, alpha: 0.9, epochs: 60,
+  {architecture: resnet18, start: imagenet, guided_readout: pooled, target_scale: raw, alpha: 0.9, epochs: 60,
    batch_size: 1024, optimizer: sgd, learning_rate: 0.015, weight_decay: 0.0001, schedule: step,
    augmentation: crop-flip}
 04_adversarial_attacks: {steps: 40, n_images: 2500}
