@@ -13,7 +13,7 @@ from nbtools.attacks.transfer import transfer
 from nbtools.conditions import DECAYS
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
-from nbtools.metrics.transfer import at_equal_smoothness, describe_span, transfer_matrix, transfer_robustness
+from nbtools.metrics.transfer import at_equal_smoothness, transfer_matrix, transfer_robustness
 
 
 class Linear(nn.Module):
@@ -156,21 +156,6 @@ def test_networks_are_compared_at_their_smoothness():
     assert table.loc["TO", "ci_low"] < 0.3 < table.loc["TO", "ci_high"]
     assert not table.loc["V1", "matched"]
     assert table.loc["V1", ["family_accuracy", "difference", "ci_low", "ci_high"]].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("smoothness", "told"),
-    [
-        ({"V1": 20.0, "TO": 5.0}, "spans 5 to 20: every network lies inside"),
-        (
-            {"V1": 30.0, "V2": 40.0, "TO": 4.9},
-            "spans 5 to 20: TO would take a stronger decay; V1, V2 would take a weaker",
-        ),
-    ],
-)
-def test_networks_that_the_family_does_not_span_are_named(smoothness: dict[str, float], told: str):
-    whole = {FAMILY[0]: 20.0, FAMILY[1]: 5.0, **smoothness}
-    assert told in describe_span(whole, FAMILY)
 
 
 @pytest.mark.parametrize("rare", ["TO", FAMILY[0]])

@@ -52,12 +52,16 @@ from .sixteen import (
     decidable_conflicts as decidable_conflicts,
     decide_category as decide_category,
 )
-from .smoothness import loss_surface as loss_surface, smoothness as smoothness, squared_gradient as squared_gradient
+from .smoothness import (
+    describe_span as describe_span,
+    loss_surface as loss_surface,
+    smoothness as smoothness,
+    squared_gradient as squared_gradient,
+)
 from .stats import bootstrap_ci as bootstrap_ci, holm as holm
 from .tables import as_scores as as_scores, stacked as stacked
 from .transfer import (
     at_equal_smoothness as at_equal_smoothness,
-    describe_span as describe_span,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
 )

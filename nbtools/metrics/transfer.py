@@ -153,28 +153,6 @@ def at_equal_smoothness(
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
-def describe_span(smoothness: Mapping[str, float], family: Sequence[str]) -> str:
-    """Say whether a weight-decay family spans the other networks' smoothness, and of which decay it lacks a member.
-
-    Which decay makes a network how smooth depends on optimiser, learning rate and epochs: a family that spans the
-    networks of one study may leave out those of another.
-
-    Parameters
-    ----------
-    smoothness : mapping of condition → float
-        Mean squared gradient of each network, the family's among them.
-    family : sequence of str
-        As `at_equal_smoothness` takes it.
-    """
-    low, high = (end(smoothness[name] for name in family) for end in (min, max))
-    beyond = {
-        "stronger": [name for name, value in smoothness.items() if value < low],
-        "weaker": [name for name, value in smoothness.items() if value > high],
-    }
-    asked = [f"{', '.join(names)} would take a {decay} decay" for decay, names in beyond.items() if names]
-    return f"the family spans {low:.3g} to {high:.3g}: {'; '.join(asked) or 'every network lies inside'}"
-
-
 def _weights(x: np.ndarray, here: float) -> np.ndarray:
     """Weights (n,) of linear interpolation at `here` between ascending points x (n,)."""
     return np.array([np.interp(here, x, unit) for unit in np.eye(len(x))])
