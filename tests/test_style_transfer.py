@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import vgg19
 
+from nbtools import probes
 from nbtools.cli import main
 from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.data.images.sets import ImageSet, load_folder
@@ -149,7 +150,7 @@ def test_a_study_is_painted_in_its_own_classes_whatever_they_are_called(synsets:
 
 
 def test_the_command_paints_with_vgg(synsets: Study, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(style_transfer, "vgg19_features", lambda weights: partial(features))
+    monkeypatch.setattr(probes, "vgg19_features", lambda weights: partial(features))
     monkeypatch.setattr(style_transfer, "stylise", lambda content, style, features: (content + style) / 2)
     study = str(synsets.need("classification").parent / "study.toml")
     assert main(["prepare", "cue-conflict", "--study", study]) == 0
