@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -139,7 +138,7 @@ def test_a_study_is_painted_in_its_own_classes_whatever_they_are_called(synsets:
     assert set(table["shape"]) == {folder.name for folder in classes.iterdir()}
     reach = conflict_reach(read, sorted(table["shape"].unique()))
     assert reach == "4 of 4 categories are known: 12 ordered pairs, 12 images, a shape bias of .5 within ± .28"
-    (folder := synsets.need("cue_conflict")).touch()
+    folder = synsets.need("cue_conflict")
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*.png")}
     paint_cue_conflict(synsets, features, steps=1)
     assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*.png")}, "a finished set is kept"
@@ -150,7 +149,7 @@ def test_a_study_is_painted_in_its_own_classes_whatever_they_are_called(synsets:
 
 
 def test_the_command_paints_with_vgg(synsets: Study, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(probes, "vgg19_features", lambda weights: partial(features))
+    monkeypatch.setattr(probes, "vgg19_features", lambda weights: features)
     monkeypatch.setattr(style_transfer, "stylise", lambda content, style, features: (content + style) / 2)
     study = str(synsets.need("classification").parent / "study.toml")
     assert main(["prepare", "cue-conflict", "--study", study]) == 0
