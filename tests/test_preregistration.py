@@ -38,7 +38,7 @@ CONFIG: dict[str, Any] = {
     "settings": {
         "03_guided_training": {"epochs": 3},
         "04_adversarial_attacks": {"epsilons": "2 4 8", "n_images": 20},
-        "10_summary": {"epsilons": "2 4"},
+        "10_summary": {"epsilons": "2 4", "attack": "LinfPGD"},
     },
 }
 SEEDS = (0, 1, 2)
@@ -96,7 +96,14 @@ def networks(least: float = 0.9) -> pd.DataFrame:
 
 def summary(inputs: tuple[Path, ...] = (), table: pd.DataFrame | None = None, **parameters: Any) -> Beforehand:
     """A run of notebook 10 on the plan's networks, or otherwise, beside what was fixed."""
-    asked = {"study": "tiny", "rois": CONDITIONS, "seeds": "0 1 2", "epsilons": "2 4", **parameters}
+    asked = {
+        "study": "tiny",
+        "rois": CONDITIONS,
+        "seeds": "0 1 2",
+        "epsilons": "2 4",
+        "attack": "LinfPGD",
+        **parameters,
+    }
     full = folders.typed("10_summary", {**folders.defaults("10_summary"), **asked})
     run = folders.Run("10_summary", full, home() / "runs/tiny/10_summary/one", finished=False)
     run.reads(*inputs)
@@ -407,7 +414,7 @@ def test_notebook_10_goes_by_it() -> None:
     for name, seed in ((name, seed) for name in CONDITIONS.split() for seed in SEEDS):
         file = attacked(name, seed)
         decided(0.2 if (name, seed) == ("V2", 1) else 0.9, name, seed).to_parquet(file)
-    asked = {"study": "tiny", "rois": CONDITIONS, "seeds": "0 1 2", "epsilons": "2 4 8"}
+    asked = {"study": "tiny", "rois": CONDITIONS, "seeds": "0 1 2", "epsilons": "2 4 8", "attack": "LinfPGD"}
     exec("\n".join(code_cells(folders.NOTEBOOKS / "10_summary.ipynb")), {**folders.defaults("10_summary"), **asked})
     run = folders.find("10_summary", **asked)
     assert set(run.table("accuracy")["n_seeds"]) == {2}

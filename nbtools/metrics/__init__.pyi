@@ -34,7 +34,7 @@ from .power import (
     spread as spread,
 )
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
-from .robustness import epsilon_label as epsilon_label, robust_accuracy as robust_accuracy, too_low as too_low
+from .robustness import epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
 from .rsa import (
     category_means as category_means,
     joined as joined,

@@ -22,6 +22,11 @@ def epsilon_label(epsilon: float) -> str:
     return f"{epsilon * 255:.4g}/255" if epsilon > 0 else "clean"
 
 
+def too_low(accuracy: pd.DataFrame, least: float) -> pd.DataFrame:
+    """Return the networks whose accuracy on clean images is below the least: their rows at ε = 0."""
+    return accuracy[(accuracy["epsilon"] == 0) & (accuracy["accuracy"] < least)]
+
+
 def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> None:
     """Raise unless the table holds one decision per image and ε in every run.
 
@@ -92,11 +97,6 @@ def robust_accuracy(
         scores = {"epsilon": table.columns, "accuracy": table.mean().to_numpy(), **bounds, **counts}
         parts.append(pd.DataFrame({**named, **scores}))
     return pd.concat(parts, ignore_index=True)
-
-
-def too_low(accuracy: pd.DataFrame, least: float) -> pd.DataFrame:
-    """Return the networks whose accuracy on clean images is below the least: their rows at ε = 0."""
-    return accuracy[(accuracy["epsilon"] == 0) & (accuracy["accuracy"] < least)]
 
 
 def _check_same_images(table: pd.DataFrame, by: Sequence[str]) -> None:
