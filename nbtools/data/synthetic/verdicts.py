@@ -32,7 +32,9 @@ QUESTIONS = {
     "equal prediction": "robust accuracy along the hierarchy, of predictors brought to equal r",
 }
 
-_FURTHER: dict[str, str] = {  # of what is planted in no world
+_FURTHER: dict[str, str] = {  # why a world may leave it open
+    "region against none": "half of what the last region answers to helps to withstand: that may be enough, or not",
+    "region against shuffle": "half of what the last region answers to helps to withstand: that may be enough, or not",
     "region against labels": "labelled images may teach more than a guide, or less",
     "region against labels-guide": "labels through a guide may teach more than features, or less",
     "smoothness": "no feature was planted for how smooth it makes a network",
@@ -57,11 +59,13 @@ _DECIDED: dict[Truth, dict[str, Verdict]] = {
     "labels": {
         **_GUIDED,
         "robustness": ("rises", "the later the region, the larger the part of the class in its responses"),
-        "region against labels-guide": ("none", "what the last region holds that helps is labels"),
+        "region against labels-guide": (
+            "none",
+            "all that helps in the last region is labels; its noise and contrast add nothing",
+        ),
         "equal prediction": ("rises", "regions differ in what is predicted, and that is the class"),
     },
     "null": {
-        **_GUIDED,
         **dict.fromkeys(
             ("robustness", "smoothness", "transfer", "shape bias", "own region", "manifolds", "predictor"),
             ("none", _SAME),
