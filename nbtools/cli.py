@@ -64,10 +64,12 @@ def _add(commands: argparse._SubParsersAction, name: str, command: Command, abou
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
     world = _add(commands, "world", _world, "make the simulated study")
-    world.add_argument("name", nargs="?", default="demo", help="its folder under data/derived (default: demo)")
+    world.add_argument("name", nargs="?", help="its folder under data/derived (default: demo, demo-null …)")
     world.add_argument("--seed", type=int, default=0)
     world.add_argument("--profile", choices=("demo", "tiny"), default="demo")
-    world.add_argument("--labels", action="store_true", help="plant category labels in the late regions")
+    truths = "what is true of it: late regions help (beyond), by labels alone (labels), no region differs (null), "
+    truths += "late regions are only measured better (quality); default: beyond"
+    world.add_argument("--truth", choices=("beyond", "labels", "null", "quality"), default="beyond", help=truths)
     world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
@@ -120,15 +122,9 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _world(chosen: argparse.Namespace) -> None:
-    folder = home() / "data" / "derived" / data.study_name(chosen.name)
-    file = data.make_study(
-        folder,
-        seed=chosen.seed,
-        profile=chosen.profile,
-        category_labels=chosen.labels,
-        subject=chosen.subject,
-        name=chosen.name,
-    )
+    name = data.study_name(chosen.name or data.usual_name(chosen.profile, chosen.truth, chosen.subject))
+    made = {key: getattr(chosen, key) for key in ("seed", "profile", "truth", "subject")}
+    file = data.make_study(home() / "data" / "derived" / name, **made, name=name)
     print(f"simulated study: {file}")
 
 
