@@ -51,7 +51,7 @@ def nearest(make: Callable[[int], Any], norm: float, task: Task) -> Attacked:
     """
     model, x, labels = task.model, task.x, task.labels
     judge = fb.PyTorchModel(model, bounds=(0, 1), device=x.device)
-    found, rows = x.clone(), task.standing().nonzero().flatten()
+    found, rows = x.clone(), task.standing()[0].nonzero().flatten()
     with seeded(x, task.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba compiles; noise does not fool every network: both are as expected
         if len(rows):
