@@ -34,7 +34,7 @@ def survivors(find: Find, norm: float, task: Task) -> Attacked:
             found = find(here)
         points[index, rows] = into_ball(x[rows], found.detach(), epsilon, norm)
         stands[index:, rows] &= logits_of(model, points[index, rows]).argmax(1) == labels[rows]
-    return carried_up(model, labels, points)
+    return carried_up(task, points)
 
 
 def autoattack(norm: str, members: Sequence[str], task: Task) -> Tensor:

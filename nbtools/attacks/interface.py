@@ -233,7 +233,7 @@ def _stood(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
             got=f"{len(right.columns)} images, {len(set(right.columns) - set(ids))} of them others, at {list(right.index)}",
             fix="attack the same images at the same ε",
         )
-    return torch.from_numpy(right.loc[radii, ids].to_numpy())
+    return torch.tensor(right.loc[radii, ids].to_numpy())
 
 
 def _worse(table: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:

@@ -101,12 +101,15 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
     return torch.where(inside[:, None, None, None], points, clipped).clamp(0, 1)
 
 
-def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
-    """Let the model decide on points (n_epsilons, n, 3, h, w).
+def carried_up(task: Task, points: Tensor) -> Attacked:
+    """Let the model decide on points (n_epsilons, n, 3, h, w) where there was something to attack.
 
     An image that falls at some ε falls at every larger one, by the same point. The attack counts as ended.
     """
-    logits = torch.stack([logits_of(model, point) for point in points])
+    labels, logits = task.labels, task.clean.repeat(len(points), 1, 1)
+    for index, rows in enumerate(task.standing()):
+        if rows.any():
+            logits[index, rows] = logits_of(task.model, points[index, rows])
     fell = logits.argmax(2) != labels
     for index in range(1, len(points)):
         carried = fell[index - 1] & ~fell[index]

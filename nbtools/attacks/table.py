@@ -47,6 +47,9 @@ class Attack:
     least: int
     random: bool
 
+    def steps_for(self, steps: int) -> int:
+        """Return a run's steps for gradient ascent, whose number is a choice; for others, the one they are known by."""
+        return steps if self.run.func in (descend, towards) else self.steps
 
 
 def _crossing(method: Callable[..., Any], steps: int) -> Any:
