@@ -26,6 +26,7 @@ from .noise_ceiling import (
     noise_ceiling as noise_ceiling,
     voxel_ceilings as voxel_ceilings,
 )
+from .operating import findings as findings, rates as rates
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
 from .robustness import epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
 from .rsa import (
