@@ -1,4 +1,4 @@
-"""How often tests are right, counted on worlds whose power is known: planted scores, orders of the regions, small sets."""
+"""How often tests are right, counted on worlds whose power is known: planted scores, orders of regions, small sets."""
 
 from __future__ import annotations
 
