@@ -45,31 +45,31 @@ def counted(table: pd.DataFrame, claim: str, sets: str = "all") -> dict[str, int
 # --- what is counted ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rise", "finding"), [(0.02, "positive"), (-0.02, "negative")])
+@pytest.mark.parametrize(("rise", "finding"), [(0.02, "rises"), (-0.02, "falls")])
 def test_a_plain_rise_or_fall_is_found_in_every_set(rise: float, finding: str) -> None:
     table = rates(world(rise), HIERARCHY, Size(3))
     assert counted(table, "accuracy at 4/255") == {finding: 4}, "sets of three among four seeds"
     assert counted(table, "accuracy at 4/255", "apart") == {finding: 1}
     assert counted(table, "accuracy at 4/255, one of 1 measures") == {finding: 4}
-    assert counted(table, f"{FIVE[-1]} − none at 4/255") == {"positive": 4}
+    assert counted(table, f"{FIVE[-1]} − none at 4/255") == {"rises": 4}
 
 
 def test_each_set_is_given_to_the_packages_own_test() -> None:
     """The count is that of `verdict` over every set, one by one."""
     scores = world(0.003, seeds=5, noise=0.02)
     said = [verdict(scores[scores["seed"].isin(some)], "accuracy") for some in combinations(range(5), 3)]
-    expected = Counter("positive" if "rises along" in one else "unclear" for one in said)
+    expected = Counter("rises" if "rises along" in one else "unclear" for one in said)
     assert len(expected) == 2, "some sets tell, some do not"
     found = counted(rates(scores, HIERARCHY, Size(3)), "accuracy at 4/255")
     assert sum(found.values()) == 10
-    assert found["positive"] == expected["positive"]
+    assert found["rises"] == expected["rises"]
 
 
 def test_other_measures_join_the_claims() -> None:
     scores = world(0.02)
     others = scores.assign(measure="smoothness", score=-scores["accuracy"], direction=-1)
     found = findings(scores, HIERARCHY, others)
-    assert found["smoothness, one of 2 measures"] == "positive", "it falls, as the paper says"
+    assert found["smoothness, one of 2 measures"] == "rises", "it falls, as the paper says"
 
 
 def test_one_network_of_each_finds_nothing() -> None:
@@ -130,7 +130,7 @@ def test_in_a_null_world_rises_and_falls_are_as_frequent() -> None:
     every = rates(scores[scores["condition"] != FIVE[-1]], FIVE, Size(3), exchangeable=True, n=24)
     row = every[(every["claim"] == "accuracy at 4/255") & (every["sets"] == "all")].iloc[0]
     assert row["n_sets"] == 24, "all orders of four regions"
-    assert row["positive"] == row["negative"]
+    assert row["rises"] == row["falls"]
     assert row["n_apart"] == 3, "one set of three seeds, three orthogonal contrasts of four regions"
 
 

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_enough, check_range, check_table
-from nbtools.metrics.contrasts import claims, compare
+from nbtools.metrics.contrasts import SIGNIFICANT, claims, compare
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.metrics.tables import as_scores
-from nbtools.metrics.verdicts import SIGNIFICANT, in_order, verdicts
+from nbtools.metrics.verdicts import in_order, verdicts
 
-FINDINGS = ("positive", "negative", "none", "unclear")
+FINDINGS = ("rises", "falls", "none", "unclear")
 # How the sentences of `verdicts` say it; any other cannot tell.
-_SAID = {"rises along": "positive", "falls along": "negative", "no rise or fall as large": "none"}
+_SAID = {"rises along": "rises", "falls along": "falls", "no rise or fall as large": "none"}
 _PROBLEM, _FIX = "there are too few networks to take sets of", "train and attack networks of further seeds or subjects"
 
 
@@ -108,7 +108,7 @@ def findings(networks: pd.DataFrame, order: Sequence[str], others: pd.DataFrame 
 
 def _corrected(names: pd.Series, table: pd.DataFrame, column: str) -> dict[str, str]:
     """Read off each row of `compare` or `claims` what it finds."""
-    sign = np.where(table[column] > 0, "positive", "negative")
+    sign = np.where(table[column] > 0, "rises", "falls")
     none = np.where(table.get("equivalent", False), "none", "unclear")
     return dict(zip(names, np.where(table["p_holm"] <= SIGNIFICANT, sign, none).tolist(), strict=True))
 
@@ -197,7 +197,7 @@ def rates(
     -------
     DataFrame
         One row per claim, of ``sets`` "all", then of ``sets`` "apart", those without a common network: ``claim``,
-        ``sets``, how many said ``positive``, ``negative``, ``none``, ``unclear``, of ``n_sets``; ``n_apart`` (int):
+        ``sets``, how many said ``rises``, ``falls``, ``none``, ``unclear``, of ``n_sets``; ``n_apart`` (int):
         to how many independent sets that amounts, for an interval (`share`).
 
     Raises

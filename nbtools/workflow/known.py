@@ -1,0 +1,105 @@
+"""How often each claim's test was right in worlds whose answers are known: the table that is kept, shown and quoted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from nbtools.checks import reading
+from nbtools.files import write_text
+from nbtools.metrics.operating import FINDINGS, share
+from nbtools.workflow.tables import aligned
+
+FILE = Path(__file__).with_name("known.json")  # shipped: what `calibrate --save` wrote
+SIZE = ("n_regions", "n_seeds", "n_subjects")  # of the studies that a row speaks of
+# A row of the table. `metrics.rates` says what it counts; `of_…` are the seeds and subjects that sets were taken from.
+COLUMNS: Mapping[str, type] = {
+    **dict.fromkeys(("world", "profile", "claim", "expected"), str),
+    **dict.fromkeys((*FINDINGS, "n_sets", "n_apart", *SIZE, "of_seeds", "of_subjects"), int),
+    **dict.fromkeys(("made", "nbtools", "torch", "machine"), str),
+}
+_WHICH = ["world", "profile", "claim", *SIZE]  # what a newer row replaces
+
+
+def read_known(file: Path = FILE) -> pd.DataFrame:
+    """Return the kept table, with `COLUMNS`; without rows where none was made yet.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    if not file.exists():
+        return pd.DataFrame(columns=list(COLUMNS))
+    kinds = (ValueError, LookupError, TypeError, AttributeError)
+    expected, fix = "a list of rows, each with " + ", ".join(COLUMNS), "take it from the repository, or calibrate anew"
+    with reading("the table of known worlds is damaged", *kinds, file=file, expected=expected, fix=fix):
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        for number, row in enumerate(rows):
+            wrong = [name for name, kind in COLUMNS.items() if type(row[name]) is not kind]
+            wrong += ["counts"] if not wrong and sum(row[finding] for finding in FINDINGS) != row["n_sets"] > 0 else []
+            if wrong:
+                raise ValueError(f"row {number}: {', '.join(wrong)}")
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def save_known(rows: pd.DataFrame, file: Path = FILE) -> Path:
+    """Add rows to the kept table, in place of older ones of the same world, claim and size of study; return its path."""
+    kept = pd.concat([read_known(file), rows[list(COLUMNS)]]).drop_duplicates(_WHICH, keep="last")
+    lines = [json.dumps(row, ensure_ascii=False) for row in kept.astype(object).to_dict("records")]
+    return write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def how_often(n_regions: int, n_seeds: int, n_subjects: int, file: Path = FILE) -> dict[str, str]:
+    """Say of each claim's test how often it was right in simulated worlds of like size.
+
+    Parameters
+    ----------
+    n_regions, n_seeds, n_subjects : int
+        Of the study: nothing is said of one of another size than those that were simulated.
+    file : Path
+        The table.
+
+    Returns
+    -------
+    dict of str to str
+        By claim, such as ``"accuracy at 4/255"``.
+    """
+    known = read_known(file)
+    alike = known[(known[list(SIZE)] == [n_regions, n_seeds, n_subjects]).all(axis=1)]
+    return {str(claim): said for claim, rows in alike.groupby("claim", sort=False) if (said := _sentence(rows))}
+
+
+def _sentence(rows: pd.DataFrame) -> str:
+    """Say how often a slope was said to rise; nothing where no world has an answer to that."""
+    said = (rows["rises"] / rows["n_sets"]).groupby(rows["expected"]).mean() * 100  # worlds count alike
+    places = {"rises": "where there was a rise", "none": "where there was none"}
+    found = [
+        f"in {said[answer]:.0f} of 100 sets of networks {where}" for answer, where in places.items() if answer in said
+    ]
+    size = rows.iloc[0]
+    of = ", ".join(f"{size[name]} {name[2:-1]}{'s' * (size[name] != 1)}" for name in SIZE)
+    return f"in simulated worlds of like size ({of}) this test said “rises” {' and '.join(found)}" if found else ""
+
+
+def as_text(rows: pd.DataFrame) -> str:
+    """Return rows, with `COLUMNS`, as a table for a terminal: in which share of the sets a test said what.
+
+    ``right``: the share that said what is expected, with its 95 % interval; sets overlap, and it is as wide as that of
+    the sets that do not.
+    """
+    head = ["world", "claim", "expected", *FINDINGS, "right", "95 %", "sets", "seeds", "subjects"]
+    return aligned(head, [_cells(row) for _, row in rows.iterrows()], right=[*FINDINGS, "right", *head[-3:]])
+
+
+def _cells(row: pd.Series) -> list[str]:
+    right, bounds = "–", "–"
+    if row["expected"] in FINDINGS:
+        value, low, high = share(row[row["expected"]], row["n_sets"], row["n_apart"])
+        right, bounds = f"{value:.2f}", f"{low:.2f} to {high:.2f}"
+    shares = [f"{row[finding] / row['n_sets']:.2f}" for finding in FINDINGS]
+    of = [f"{row[name]} of {row[f'of_{name[2:]}']}" for name in ("n_seeds", "n_subjects")]
+    return [row["world"], row["claim"], row["expected"], *shares, right, bounds, str(row["n_sets"]), *of]

@@ -1,0 +1,196 @@
+"""``python -m nbtools calibrate``: the whole chain, in simulated worlds whose answers are known, over sets of seeds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+import nbtools
+from nbtools.checks import check_enough
+from nbtools.conditions import HIERARCHY
+from nbtools.data.study import home, open_study
+from nbtools.data.synthetic import usual_name
+from nbtools.data.synthetic.verdicts import expected_verdicts
+from nbtools.errors import InputError
+from nbtools.files import read_table, write_text
+from nbtools.metrics.operating import Size, rates
+from nbtools.metrics.robustness import robust_accuracy
+from nbtools.metrics.tables import stacked
+from nbtools.runs import folders
+from nbtools.runs.lineage import ATTACKED, COMPARED
+from nbtools.runs.provenance import surroundings
+from nbtools.workflow.config import Config, read_config
+from nbtools.workflow.graph import Graph, make_graph
+from nbtools.workflow.plan import finished_jobs
+
+SUMMARY = "10_summary"
+CONTROLS = ("none", "{last}-shuffle", "labels-guide")  # of the claims that worlds have answers to
+# What a claim asks, by how it begins: a question of `data.expected_verdicts`.
+_ASKS = {
+    "accuracy at clean": "",
+    "accuracy at": "robustness",
+    "accuracy on others": "transfer",
+    "gradient": "smoothness",
+    "shape bias": "shape bias",
+    "manifold capacity": "manifolds",
+}
+_EXCHANGEABLE = ("null",)  # worlds in which no region differs from another
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `calibrate` is asked for.
+
+    Attributes
+    ----------
+    truths : tuple of str
+        Which worlds.
+    seeds, subjects : tuple of int
+        Of the networks, in each world.
+    size : int
+        Seeds of a set: as many as the studies have that it speaks of.
+    profile : {"demo", "tiny"}
+        How much of everything there is in a world.
+    rois : tuple of str
+        Regions, early to late.
+    cores : int
+        That runs may use.
+    """
+
+    truths: tuple[str, ...]
+    seeds: tuple[int, ...]
+    subjects: tuple[int, ...] = (1,)
+    size: int = 3
+    profile: str = "demo"
+    rois: tuple[str, ...] = HIERARCHY
+    cores: int = 1
+
+    def config(self, truth: str, subject: int) -> Config:
+        """Return the study's file of one world, as `make_graph` reads it; its runs are those of that study."""
+        return {
+            "settings": read_config(folders.PROJECT / "config/tiny.yaml")["settings"] if self.profile == "tiny" else {},
+            "study": usual_name(self.profile, truth, subject),
+            "profile": self.profile,
+            "truth": truth,
+            "subject": subject,
+            "rois": " ".join(self.rois),
+            "controls": " ".join(CONTROLS).format(last=self.rois[-1]),
+            "seeds": " ".join(map(str, self.seeds)),
+        }
+
+
+def calibrate(asked: Asked) -> pd.DataFrame:
+    """Run the chain in every world, as far as it is not finished, and count what each claim's test says of its networks.
+
+    Parameters
+    ----------
+    asked : Asked
+
+    Returns
+    -------
+    DataFrame
+        With `known.COLUMNS`, and ``sets`` as `metrics.rates` has it: a row per world, number of subjects and claim.
+
+    Raises
+    ------
+    InputError
+        If there are fewer seeds than a set has, a world or region does not exist, or a run fails.
+    """
+    check_enough("there are too few seeds for a set", len(asked.seeds), asked.size, fix="name more: --seeds")
+    graphs = {world: _run(asked, *world) for world in product(asked.truths, asked.subjects)}
+    parts = []
+    for truth, n_subjects in product(asked.truths, range(1, len(asked.subjects) + 1)):
+        own = {subject: graphs[truth, subject] for subject in asked.subjects}
+        parts.append(_counted(asked, truth, own, Size(asked.size, n_subjects)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _run(asked: Asked, truth: str, subject: int) -> Graph:
+    """Bring the networks of a world to the end of their attacks; what is finished is kept."""
+    config = asked.config(truth, subject)
+    graph = make_graph(config)
+    if {job.record for job in graph.of("attacks")} <= finished_jobs(graph):
+        return graph
+    file = write_text(folder() / f"{graph.study}.yaml", yaml.safe_dump(config, sort_keys=False))
+    command = [sys.executable, "-m", "nbtools", "study", str(file), "--targets", "attacks", "--cores", str(asked.cores)]
+    if subprocess.run(command, cwd=home(), check=False).returncode:
+        raise InputError(
+            f"the world {graph.study} is not finished",
+            file=file,
+            expected=f"{len(graph.of('attacks'))} finished runs",
+            got="a run that failed, or was stopped",
+            fix="mend what is said above, then the same command again: what is finished stays",
+        )
+    return graph
+
+
+def folder() -> Path:
+    """Return where tables of known worlds are kept."""
+    return home() / "runs" / "known"
+
+
+# --- what is counted ----------------------------------------------------------------------------------------
+
+
+def _counted(asked: Asked, truth: str, graphs: Mapping[int, Graph], size: Size) -> pd.DataFrame:
+    """Count a world's verdicts, and note what they come from."""
+    settings = {**folders.defaults(SUMMARY), **asked.config(truth, 1)["settings"].get(SUMMARY, {})}
+    networks = pd.concat([_accuracies(graph, subject, settings) for subject, graph in graphs.items()])
+    found = [scores for subject, graph in graphs.items() for scores in _other_scores(graph, subject, asked)]
+    same = truth in _EXCHANGEABLE
+    table = rates(networks, asked.rois, size, others=pd.concat(found) if found else None, exchangeable=same)
+    last, answers = asked.rois[-1], expected_verdicts(open_study(usual_name(asked.profile, truth)))
+    table = table[~table["claim"].str.contains(" − ") | table["claim"].str.startswith(f"{last} − ")]
+    around = surroundings()
+    return table.assign(
+        world=truth,
+        profile=asked.profile,
+        expected=[answers.get(question(claim), ("unknown", ""))[0] for claim in table["claim"]],
+        n_regions=len(asked.rois),
+        **asdict(size),
+        of_seeds=len(asked.seeds),
+        of_subjects=len(asked.subjects),
+        made=time.strftime("%Y-%m-%d"),
+        nbtools=nbtools.__version__,
+        torch=around["packages"]["torch"],
+        machine=", ".join([around["device"], *around["environment"].values()]),
+    )
+
+
+def question(claim: str) -> str:
+    """Return which question of `data.expected_verdicts` a claim of `metrics.findings` asks; "" for none of them."""
+    if " − " in claim:  # the last region's, of one of `CONTROLS`
+        control = claim.partition(" − ")[2].partition(" at ")[0]
+        return f"region against {'shuffle' if control.endswith('-shuffle') else control}"
+    return next((asked for words, asked in _ASKS.items() if claim.startswith(words)), "")
+
+
+def _accuracies(graph: Graph, subject: int, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the accuracies of a world's networks as the summary computes them: of its attack, at its ε."""
+    attacks = [job.record.parent for job in graph.of("attacks") if job.notebook == ATTACKED]
+    parts = {(subject, run.name): read_table(run / "decisions.parquet") for run in attacks}
+    decisions = stacked(parts, "subject", "run").query("attack == @settings['attack']")
+    budgets = [0.0, *(float(level) / 255 for level in settings["epsilons"].split())]
+    return robust_accuracy(decisions[decisions["epsilon"].isin(budgets)], by=("condition", "subject", "seed"))
+
+
+def _other_scores(graph: Graph, subject: int, asked: Asked) -> Iterator[pd.DataFrame]:
+    """Give the scores of further measures, where their notebooks were run with all of these networks."""
+    for notebook in COMPARED:
+        runs = folders.collect(notebook, graph.study)
+        whole = [
+            {*asked.rois} <= {*row["rois"].split()} and {*map(str, asked.seeds)} <= {*row["seeds"].split()}
+            for _, row in runs.iterrows()
+        ]
+        for place in runs[whole].sort_values("finished")["folder"].tail(1):
+            scores = read_table(Path(place) / "scores.parquet")
+            yield scores[scores["seed"].isin(asked.seeds)].assign(subject=subject)
