@@ -1,6 +1,7 @@
 """The study as a workflow: world → predictors → guided networks → attacks → analyses → summary.
 
     snakemake --cores all                                    `make demo`: the embedded study, simulated
+    snakemake --cores all attacks                            its networks, attacked: what `calibrate` counts
     snakemake --cores all study                              `make study`: every analysis of it, and its table's rows
     snakemake --cores all explorers                          what the explorers of notebooks 05, 14 and 15 show first
     snakemake --cores all --config rois="V1 TO" seeds="0 1"  fewer regions, more seeds

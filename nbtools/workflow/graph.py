@@ -17,7 +17,7 @@ from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
-TARGETS = ("all", "study", "explorers")
+TARGETS = ("all", "attacks", "study", "explorers")
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
 CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
@@ -165,7 +165,12 @@ class _Planner:
         self.ends = once([self.rois[0], self.rois[-1]])
 
     def graph(self) -> Graph:
-        wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
+        wanted = {
+            "all": self._demo(),
+            "attacks": self._all(self._attack, self.conditions),
+            "study": self._analyses() + self._rows(),
+            "explorers": self._explorers(),
+        }
         self.jobs = {record: job for record, job in self.jobs.items() if self._has_data(job.notebook, job.study)}
         targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]

@@ -40,14 +40,14 @@ def read_known(file: Path = FILE) -> pd.DataFrame:
         rows = json.loads(file.read_text(encoding="utf-8"))
         for number, row in enumerate(rows):
             wrong = [name for name, kind in COLUMNS.items() if type(row[name]) is not kind]
-            wrong += ["counts"] if not wrong and sum(row[finding] for finding in FINDINGS) != row["n_sets"] > 0 else []
-            if wrong:
-                raise ValueError(f"row {number}: {', '.join(wrong)}")
+            counts = [row[finding] for finding in FINDINGS]
+            if wrong or min(counts) < 0 or not sum(counts) == row["n_sets"] > 0:
+                raise ValueError(f"row {number}: {', '.join(wrong) or 'counts'}")
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def save_known(rows: pd.DataFrame, file: Path = FILE) -> Path:
-    """Add rows to the kept table, in place of older ones of the same world, claim and size of study; return its path."""
+    """Add rows to the kept table, in place of those of the same world, claim and size of study; return its path."""
     kept = pd.concat([read_known(file), rows[list(COLUMNS)]]).drop_duplicates(_WHICH, keep="last")
     lines = [json.dumps(row, ensure_ascii=False) for row in kept.astype(object).to_dict("records")]
     return write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")
@@ -77,11 +77,9 @@ def _sentence(rows: pd.DataFrame) -> str:
     """Say how often a slope was said to rise; nothing where no world has an answer to that."""
     said = (rows["rises"] / rows["n_sets"]).groupby(rows["expected"]).mean() * 100  # worlds count alike
     places = {"rises": "where there was a rise", "none": "where there was none"}
-    found = [
-        f"in {said[answer]:.0f} of 100 sets of networks {where}" for answer, where in places.items() if answer in said
-    ]
-    size = rows.iloc[0]
-    of = ", ".join(f"{size[name]} {name[2:-1]}{'s' * (size[name] != 1)}" for name in SIZE)
+    found = [f"in {said[answer]:.0f} of 100 sets {where}" for answer, where in places.items() if answer in said]
+    sizes = {name.removeprefix("n_"): int(rows[name].iloc[0]) for name in SIZE}
+    of = ", ".join(f"{n} {many if n != 1 else many.removesuffix('s')}" for many, n in sizes.items())
     return f"in simulated worlds of like size ({of}) this test said “rises” {' and '.join(found)}" if found else ""
 
 

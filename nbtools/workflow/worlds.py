@@ -89,7 +89,7 @@ class Asked:
 
 
 def calibrate(asked: Asked) -> pd.DataFrame:
-    """Run the chain in every world, as far as it is not finished, and count what each claim's test says of its networks.
+    """Run what is not finished of the chain in every world, and count what each claim's test says of its networks.
 
     Parameters
     ----------

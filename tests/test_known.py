@@ -1,0 +1,107 @@
+"""The table of known worlds: kept, merged, quoted beside verdicts; damaged ones are told; the chain that makes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nbtools.errors import InputError
+from nbtools.metrics.operating import FINDINGS
+from nbtools.workflow.known import COLUMNS, as_text, how_often, read_known, save_known
+
+TREND = "accuracy at 4/255"
+
+
+def row(world: str, expected: str, rises: int, **other: Any) -> dict[str, Any]:
+    """A row of the table: of 50 sets, so many said “rises” and the rest could not tell."""
+    counts = dict.fromkeys(FINDINGS, 0) | {"rises": rises, "unclear": 50 - rises}
+    size = {"n_regions": 7, "n_seeds": 3, "n_subjects": 1, "of_seeds": 8, "of_subjects": 1}
+    made = {"made": "2026-12-01", "nbtools": "0.1.0", "torch": "2.9.0", "machine": "a processor, 2 cores"}
+    named = {"world": world, "profile": "demo", "claim": TREND, "expected": expected}
+    return {**named, **counts, "n_sets": 50, "n_apart": 2, **size, **made, **other}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    rows = [
+        row("beyond", "rises", 45),
+        row("labels", "rises", 35),
+        row("null", "none", 2),
+        row("quality", "unknown", 9),
+    ]
+    return save_known(pd.DataFrame(rows), tmp_path / "known.json")
+
+
+# --- kept ---------------------------------------------------------------------------------------------------
+
+
+def test_the_table_comes_back_and_newer_rows_replace_their_like(file: Path) -> None:
+    assert list(read_known(file)["rises"]) == [45, 35, 2, 9]
+    save_known(pd.DataFrame([row("null", "none", 3), row("null", "none", 4, n_seeds=5)]), file)
+    again = read_known(file).set_index(["world", "n_seeds"])["rises"].to_dict()
+    assert again == {("beyond", 3): 45, ("labels", 3): 35, ("quality", 3): 9, ("null", 3): 3, ("null", 5): 4}
+    assert len(file.read_text().splitlines()) == 2 + 5, "a row a line"
+
+
+def test_no_table_says_nothing(tmp_path: Path) -> None:
+    assert read_known(tmp_path / "none.json").empty
+    assert how_often(7, 3, 1, tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda rows: "[" + json.dumps(rows[0]),
+        lambda rows: json.dumps({"rows": rows}),
+        lambda rows: json.dumps([1]),
+        lambda rows: json.dumps([{name: value for name, value in rows[0].items() if name != "falls"}]),
+        lambda rows: json.dumps([rows[0] | {"rises": "45"}]),
+        lambda rows: json.dumps([rows[0] | {"rises": 44.5}]),
+        lambda rows: json.dumps([rows[0] | {"rises": 46}]),
+        lambda rows: json.dumps([rows[0] | {"rises": -5, "falls": 50}]),
+        lambda rows: json.dumps([rows[0] | {"expected": None}]),
+        lambda rows: json.dumps([rows[0] | {"n_sets": 0, "rises": 0, "unclear": 0}]),
+        lambda rows: "\udcff",
+    ],
+    ids=["cut", "no list", "no rows", "column", "text", "half", "sum", "negative", "null", "empty", "bytes"],
+)
+def test_a_damaged_table_is_told(damage: Any, file: Path) -> None:
+    file.write_bytes(damage(json.loads(file.read_text())).encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match="known worlds is damaged"):
+        read_known(file)
+
+
+def test_the_shipped_table_can_be_read() -> None:
+    assert list(read_known()) == list(COLUMNS)
+
+
+# --- quoted -------------------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_followed_by_how_often_such_were_right(file: Path) -> None:
+    said = how_often(7, 3, 1, file)[TREND]
+    assert said == (
+        "in simulated worlds of like size (7 regions, 3 seeds, 1 subject) this test said “rises” "
+        "in 80 of 100 sets where there was a rise and in 4 of 100 sets where there was none"
+    )
+
+
+@pytest.mark.parametrize("size", [(6, 3, 1), (7, 5, 1), (7, 3, 2)])
+def test_nothing_is_said_of_studies_of_another_size(size: tuple[int, int, int], file: Path) -> None:
+    assert how_often(*size, file) == {}
+
+
+def test_worlds_without_an_answer_are_not_counted(tmp_path: Path) -> None:
+    file = save_known(pd.DataFrame([row("quality", "unknown", 9)]), tmp_path / "known.json")
+    assert how_often(7, 3, 1, file) == {}
+
+
+def test_as_text_shows_each_share_and_how_sure_it_is(file: Path) -> None:
+    head, first, *_, last = as_text(read_known(file)).splitlines()
+    assert " ".join(head.split()) == "world claim expected rises falls none unclear right 95 % sets seeds subjects"
+    assert " ".join(first.split()) == f"beyond {TREND} rises 0.90 0.00 0.00 0.10 0.90 0.25 to 1.00 50 3 of 8 1 of 1"
+    assert " – " in last, "of what is not known nothing is right"
