@@ -103,5 +103,5 @@ def test_worlds_without_an_answer_are_not_counted(tmp_path: Path) -> None:
 def test_as_text_shows_each_share_and_how_sure_it_is(file: Path) -> None:
     head, first, *_, last = as_text(read_known(file)).splitlines()
     assert " ".join(head.split()) == "world claim expected rises falls none unclear right 95 % sets seeds subjects"
-    assert " ".join(first.split()) == f"beyond {TREND} rises 0.90 0.00 0.00 0.10 0.90 0.25 to 1.00 50 3 of 8 1 of 1"
+    assert " ".join(first.split()) == f"beyond {TREND} rises 0.90 0.00 0.00 0.10 0.90 0.11 to 1.00 50 3 of 8 1 of 1"
     assert " – " in last, "of what is not known nothing is right"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -28,9 +28,11 @@ from nbtools.metrics.tables import stacked
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED
 from nbtools.runs.provenance import surroundings
+from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.config import Config, read_config
+from nbtools.workflow.costs import estimates, past_runs
 from nbtools.workflow.graph import Graph, make_graph
-from nbtools.workflow.plan import finished_jobs
+from nbtools.workflow.plan import finished_jobs, wall_seconds
 
 SUMMARY = "10_summary"
 CONTROLS = ("none", "{last}-shuffle", "labels-guide")  # of the claims that worlds have answers to
@@ -106,7 +108,16 @@ def calibrate(asked: Asked) -> pd.DataFrame:
         If there are fewer seeds than a set has, a world or region does not exist, or a run fails.
     """
     check_enough("there are too few seeds for a set", len(asked.seeds), asked.size, fix="name more: --seeds")
-    graphs = {world: _run(asked, *world) for world in product(asked.truths, asked.subjects)}
+    configs = {world: asked.config(*world) for world in product(asked.truths, asked.subjects)}
+    graphs = {world: make_graph(config) for world, config in configs.items()}
+    for world, graph in graphs.items():
+        left = {other.study: minutes_left(other, asked.cores) for other in graphs.values()}
+        if left[graph.study]:
+            print(
+                f"{graph.study}: about {left[graph.study]:.0f} min; all worlds: {sum(left.values()):.0f} min",
+                flush=True,
+            )
+            _run(graph, configs[world], asked.cores)
     parts = []
     for truth, n_subjects in product(asked.truths, range(1, len(asked.subjects) + 1)):
         own = {subject: graphs[truth, subject] for subject in asked.subjects}
@@ -114,14 +125,21 @@ def calibrate(asked: Asked) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _run(asked: Asked, truth: str, subject: int) -> Graph:
-    """Bring the networks of a world to the end of their attacks; what is finished is kept."""
-    config = asked.config(truth, subject)
-    graph = make_graph(config)
-    if {job.record for job in graph.of("attacks")} <= finished_jobs(graph):
-        return graph
+# --- runs ---------------------------------------------------------------------------------------------------
+
+
+def minutes_left(graph: Graph, cores: int) -> float:
+    """Return in how many minutes a world's networks will be attacked; 0 where they are."""
+    table = estimates(graph, read_calibration(graph.study), past_runs(graph.jobs))
+    table["finished"] = table.index.isin(list(finished_jobs(graph)))
+    return wall_seconds(table, graph.of("attacks"), cores) / 60
+
+
+def _run(graph: Graph, config: Config, cores: int) -> None:
+    """Bring a world's networks to the end of their attacks; what is finished is kept."""
     file = write_text(folder() / f"{graph.study}.yaml", yaml.safe_dump(config, sort_keys=False))
-    command = [sys.executable, "-m", "nbtools", "study", str(file), "--targets", "attacks", "--cores", str(asked.cores)]
+    how = ["--cores", str(cores), "--quiet", "rules", "--rerun-incomplete", "--configfile", str(file), "--", "attacks"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(folders.PROJECT / "Snakefile"), *how]
     if subprocess.run(command, cwd=home(), check=False).returncode:
         raise InputError(
             f"the world {graph.study} is not finished",
@@ -130,7 +148,6 @@ def _run(asked: Asked, truth: str, subject: int) -> Graph:
             got="a run that failed, or was stopped",
             fix="mend what is said above, then the same command again: what is finished stays",
         )
-    return graph
 
 
 def folder() -> Path:
@@ -145,16 +162,16 @@ def _counted(asked: Asked, truth: str, graphs: Mapping[int, Graph], size: Size) 
     """Count a world's verdicts, and note what they come from."""
     settings = {**folders.defaults(SUMMARY), **asked.config(truth, 1)["settings"].get(SUMMARY, {})}
     networks = pd.concat([_accuracies(graph, subject, settings) for subject, graph in graphs.items()])
-    found = [scores for subject, graph in graphs.items() for scores in _other_scores(graph, subject, asked)]
-    same = truth in _EXCHANGEABLE
-    table = rates(networks, asked.rois, size, others=pd.concat(found) if found else None, exchangeable=same)
-    last, answers = asked.rois[-1], expected_verdicts(open_study(usual_name(asked.profile, truth)))
+    others, same = _other_scores(graphs, asked), truth in _EXCHANGEABLE
+    table = rates(networks, asked.rois, size, others=pd.concat(others) if others else None, exchangeable=same)
+    answers = expected_verdicts(open_study(usual_name(asked.profile, truth))).set_index("analysis")["expected"]
+    last = asked.rois[-1]
     table = table[~table["claim"].str.contains(" − ") | table["claim"].str.startswith(f"{last} − ")]
     around = surroundings()
     return table.assign(
         world=truth,
         profile=asked.profile,
-        expected=[answers.get(question(claim), ("unknown", ""))[0] for claim in table["claim"]],
+        expected=[answers.get(question(claim), "unknown") for claim in table["claim"]],
         n_regions=len(asked.rois),
         **asdict(size),
         of_seeds=len(asked.seeds),
@@ -162,7 +179,7 @@ def _counted(asked: Asked, truth: str, graphs: Mapping[int, Graph], size: Size) 
         made=time.strftime("%Y-%m-%d"),
         nbtools=nbtools.__version__,
         torch=around["packages"]["torch"],
-        machine=", ".join([around["device"], *around["environment"].values()]),
+        machine=around["device"] + around["environment"].get("ATEN_CPU_CAPABILITY", ""),
     )
 
 
@@ -183,14 +200,19 @@ def _accuracies(graph: Graph, subject: int, settings: Mapping[str, Any]) -> pd.D
     return robust_accuracy(decisions[decisions["epsilon"].isin(budgets)], by=("condition", "subject", "seed"))
 
 
-def _other_scores(graph: Graph, subject: int, asked: Asked) -> Iterator[pd.DataFrame]:
-    """Give the scores of further measures, where their notebooks were run with all of these networks."""
+def _other_scores(graphs: Mapping[int, Graph], asked: Asked) -> list[pd.DataFrame]:
+    """Return the scores of further measures, where their notebooks were run with all of these networks."""
+    found = []
     for notebook in COMPARED:
-        runs = folders.collect(notebook, graph.study)
-        whole = [
-            {*asked.rois} <= {*row["rois"].split()} and {*map(str, asked.seeds)} <= {*row["seeds"].split()}
-            for _, row in runs.iterrows()
-        ]
-        for place in runs[whole].sort_values("finished")["folder"].tail(1):
-            scores = read_table(Path(place) / "scores.parquet")
-            yield scores[scores["seed"].isin(asked.seeds)].assign(subject=subject)
+        runs = {subject: _whole(folders.collect(notebook, graph.study), asked) for subject, graph in graphs.items()}
+        if all(len(own) for own in runs.values()):
+            newest = {subject: own.sort_values("finished")["folder"].iloc[-1] for subject, own in runs.items()}
+            found += [read_table(Path(run) / "scores.parquet").assign(subject=one) for one, run in newest.items()]
+    return [scores[scores["seed"].isin(asked.seeds)] for scores in found]
+
+
+def _whole(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """Return the runs that compared all regions and seeds."""
+    wanted = {"rois": {*asked.rois}, "seeds": {*map(str, asked.seeds)}}
+    has = [all(names <= {*row[name].split()} for name, names in wanted.items()) for _, row in runs.iterrows()]
+    return runs[pd.Series(has, index=runs.index, dtype=bool)]
