@@ -188,7 +188,7 @@ class Progress:
         """Say what is at work when nothing else is said for a while."""
         while not self._over.wait(max(self._told + SILENCE - time.monotonic(), 1.0)):
             if time.monotonic() - self._told >= SILENCE:
-                names = ", ".join(map(label, list(self.at_work))) or "waiting"
+                names = "; ".join(map(label, list(self.at_work))) or "waiting"
                 self._left = max(self._left - SILENCE / 60, 0.0)
                 self._say(f"{self._count()} · at work: {names} · {about(self._left)}")
 
