@@ -75,13 +75,14 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 BASELINES, CONDITIONS = baselines(), conditions_of()
 
 _MANIFOLD = "-manifold"  # after a guide's name
-_RESERVED = {"none", "random", "labels", "decay", "shuffle", "manifold"}
+_RESERVED = {"none", "start", "random", "labels", "decay", "shuffle", "manifold"}
 NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(_RESERVED))}"
 
-Kind = Literal["none", "random", "shuffle", "labels", "decay", "roi", "manifold"]
+Kind = Literal["none", "start", "random", "shuffle", "labels", "decay", "roi", "manifold"]
 
 MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
     "none": "no guide: classification only",
+    "start": "no guide; shorter: what the networks of a seed, `none` too, begin with",
     "random": "guide: a predictor that was never trained",
     "shuffle": "guide: the trained predictor, looking at another image",
     "roi": "guide: the trained predictor of this region",
@@ -99,10 +100,10 @@ class Condition:
     ----------
     name : str
         As it stands in tables and figures.
-    kind : {"none", "random", "shuffle", "labels", "decay", "roi", "manifold"}
-        No guidance; an untrained predictor; a trained predictor that sees another image; no guidance, but the
-        scanner's images with their labels; no guidance, but weight decay; a trained predictor; the category
-        manifolds of one of these predictors in place of its responses.
+    kind : {"none", "start", "random", "shuffle", "labels", "decay", "roi", "manifold"}
+        No guidance; no guidance either, and what all others of the seed begin with; an untrained predictor; a trained
+        predictor that sees another image; no guidance, but the scanner's images with their labels; no guidance, but
+        weight decay; a trained predictor; the category manifolds of one of these predictors in place of its responses.
     roi : str or None
         The region whose predictor is used (for ``random``: whose predictor's size is used).
     weight_decay : float
@@ -126,7 +127,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     Parameters
     ----------
     name : str
-        A region (``"TO"``), ``"none"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
+        A region (``"TO"``), ``"none"``, ``"start"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
         ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
@@ -138,7 +139,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     InputError
         If the name is none of these.
     """
-    if name in ("none", "labels"):
+    if name in ("none", "start", "labels"):
         return Condition(name, name, None)  # type: ignore[arg-type]
     if name == "random":
         return Condition(name, "random", hierarchy[-1])
@@ -220,11 +221,17 @@ def _atlases(retinotopy: str) -> dict[str, dict[str, tuple[int, ...]]]:
 # print and to colour-blind eyes (tests/test_plots.py simulates both); unguided controls are black and grey.
 _SCALE = ("#420a68", "#6a176e", "#932667", "#bc3754", "#dd513a", "#f37819", "#fca50a")
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
-_CONTROL_MARKS = {"none": ("#000000", "cross"), "random": ("#8c8c8c", "x"), "labels": ("#2d6cc0", "hourglass")}
+_CONTROL_MARKS = {
+    "none": ("#000000", "cross"),
+    "start": ("#5f5f5f", "asterisk"),
+    "random": ("#8c8c8c", "x"),
+    "labels": ("#2d6cc0", "hourglass"),
+}
 _OTHER_MARK = ("#1f7f8c", "hexagon")
 _DECAY_COLOR = "#5b7f5b"
 _DASHES: dict[Kind, str] = {
     "none": "solid",
+    "start": "dot",
     "random": "dot",
     "shuffle": "dash",
     "labels": "dashdot",
