@@ -22,6 +22,7 @@ from nbtools.workflow import calibration, costs, graph, sizes
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
 GRAPH = graph.make_graph(config)
+PRIORITIES = GRAPH.priorities
 COSTS = costs.estimates(GRAPH, calibration.read_calibration(GRAPH.study))  # nothing is measured here
 FILE = study_file(GRAPH.study)
 SOURCES = {study: sizes.source_of(study) for study in GRAPH.studies}
@@ -100,6 +101,7 @@ for job in GRAPH.jobs:
             str(job.record),
         log:
             notebook=str(job.log),
+        priority: PRIORITIES[job.record]
         threads: int(COSTS.threads[job.record])
         resources:
             mem_mb=costs.growing(COSTS.memory[job.record]),
@@ -109,4 +111,4 @@ for job in GRAPH.jobs:
             arguments=as_is(job.arguments),
             code=code(job.notebook)[1],
         shell:
-            "{sys.executable:q} -m nbtools run {params.arguments}"
+            "{sys.executable:q} -m nbtools run --quiet {params.arguments}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from math import inf
@@ -16,10 +17,7 @@ from nbtools.checks import check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
-from nbtools.files import read_table
-from nbtools.metrics.robustness import epsilon_label
 from nbtools.runs import folders
-from nbtools.runs.lineage import command
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
@@ -40,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -228,6 +228,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
 def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run = _add(commands, "run", _run, "execute a notebook into its run folder, unless it is finished there")
     run.add_argument("notebook", help="e.g. notebooks/03_guided_training.ipynb")
+    run.add_argument("--quiet", action="store_true", help="say nothing but what fails")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
 
     repeat = _add(commands, "repeat", _repeat, "run a finished run again, elsewhere, and say whether it gives the same")
@@ -237,9 +238,14 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     compare.add_argument("runs", type=Path, nargs=2, metavar="run", help="their folders")
 
     plan = _add(commands, "plan", _plan, "say what runs a study takes, which are finished, what the rest will take")
-    plan.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
-    plan.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
-    plan.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
+    study = _add(commands, "study", _study, "make a study's runs, and say what is finished and how long the rest takes")
+    for parser in (plan, study):
+        parser.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
+        parser.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
+        parser.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
+    study.add_argument("--targets", nargs="+", default=["all"], help="all (the demo; default), study, explorers")
+    study.add_argument("--cores", default="all", help="how many runs at once (default: one a core)")
+    study.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
 
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
@@ -266,7 +272,7 @@ def _run(chosen: argparse.Namespace) -> int:
             got=f"one in {file.resolve().parent}",
             fix="put it beside the others, under a name of its own",
         )
-    return runs.run_notebook(file.stem, dict(chosen.p))
+    return runs.run_notebook(file.stem, dict(chosen.p), quiet=chosen.quiet)
 
 
 def _repeat(chosen: argparse.Namespace) -> int:
@@ -278,25 +284,28 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> None:
-    config = workflow.read_config(chosen.file) if chosen.file else {}
-    given = {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
-    print(workflow.plan({**config, **given}))
+    print(workflow.plan(_config(chosen)))
+
+
+def _config(chosen: argparse.Namespace) -> dict[str, object]:
+    return {**(workflow.read_config(chosen.file) if chosen.file else {}), **_given(chosen)}
+
+
+def _given(chosen: argparse.Namespace) -> dict[str, str]:
+    return {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
+
+
+def _study(chosen: argparse.Namespace) -> int:
+    place = ["--profile", chosen.profile] if chosen.profile else ["--cores", chosen.cores]
+    file = ["--configfile", str(chosen.file)] if chosen.file else []
+    given = [f"{key}={value}" for key, value in _given(chosen).items()]
+    planned_from = [*file, *(["--config", *given] if given else [])]
+    return workflow.follow(workflow.make_graph(_config(chosen)), chosen.targets, [*place, *planned_from])
 
 
 def _summary(chosen: argparse.Namespace) -> None:
-    found = folders.collect("10_summary", chosen.study)
-    if found.empty:
-        fix = f"`make demo`, or of another study `{command('10_summary', {'study': chosen.study})}`"
-        raise InputError("there is no summary yet", expected="a finished run of 10_summary", got="none", fix=fix)
-    run = found.loc[found["finished"].idxmax()]
-    newest = Path(run["folder"])
-    accuracy = read_table(newest / "accuracy.parquet")
-    accuracy["epsilon"] = accuracy["epsilon"].map(epsilon_label)
-    table = accuracy.pivot(index="condition", columns="epsilon", values="accuracy")
-    rows = [name for name in run["rois"].split() if name in table.index]
-    print(f"\nRobust accuracy, {open_study(chosen.study).title}\n")
-    print(table.loc[rows, accuracy["epsilon"].unique()].to_string(float_format="{:.2f}".format))
-    print(f"\n{(newest / 'verdict.txt').read_text(encoding='utf-8')}\n\nReport: {newest / 'report.html'}")
+    newest = workflow.newest_summary(chosen.study)
+    print(f"{workflow.summary(newest)}\nReport: {newest / 'report.html'}")
 
 
 def _explore(chosen: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from nbtools.workflow.config import Config, check_config, is_simulated, number, 
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
 TARGETS = ("all", "attacks", "study", "explorers")
+SUMMARY = "10_summary"
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
 CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
@@ -108,6 +109,17 @@ class Graph:
         return [job for job in self.jobs if job.record in self.targets[target]]
 
     @property
+    def priorities(self) -> dict[Path, int]:
+        """How soon each run is made: the sooner, the more summaries wait for it; a summary as soon as it can be."""
+        waiting: dict[Path, set[Path]] = {job.record: set() for job in self.jobs}
+        for job in reversed(self.jobs):  # each after those it waits for
+            own = {job.record} if job.notebook == SUMMARY else set()
+            for record in job.after:
+                waiting[record] |= waiting[job.record] | own
+        n_summaries = sum(job.notebook == SUMMARY for job in self.jobs)
+        return {job.record: n_summaries if job.notebook == SUMMARY else len(waiting[job.record]) for job in self.jobs}
+
+    @property
     def notes(self) -> list[str]:
         """Of which notebooks no run is planned, and why, a line each."""
         return [f"not planned: {notebook}, for want of {', '.join(parts)}" for notebook, parts in self.left_out.items()]
@@ -189,11 +201,20 @@ class _Planner:
     # --- targets ---
 
     def _demo(self) -> list[Path]:
-        attacks = self._all(self._attack, self.conditions)
-        return [
-            self._responses(),
-            self._job("10_summary", attacks, name="summary", **self._same(self.conditions)),
-        ]
+        summary = self._summary("summary", self.conditions, self.seeds)
+        return [self._responses(), summary, *self._grown()]
+
+    def _grown(self) -> list[Path]:
+        """The report as it grows: a first look at the ends of the hierarchy, then all conditions, seed after seed."""
+        ends = [name for name in ("none", *self.ends) if name in self.conditions]
+        parts = [self.seeds[:n] for n in range(1, len(self.seeds))]
+        grown = [self._summary(f"summary_seeds_{'_'.join(map(str, part))}", self.conditions, part) for part in parts]
+        return [self._summary("first_look", ends, self.seeds[:1]), *grown]
+
+    def _summary(self, name: str, conditions: list[str], seeds: list[int]) -> Path:
+        attacks = [self._attack(condition, seed) for condition in conditions for seed in seeds]
+        compared = {**self._same(conditions), "seeds": " ".join(map(str, seeds))}
+        return self._job(SUMMARY, attacks, name=name, **compared)
 
     def _analyses(self) -> list[Path]:
         networks, attacks = self._all(self._network, self.every), self._all(self._attack, self.every)
@@ -209,7 +230,7 @@ class _Planner:
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
             self._responses(),
-            self._job("10_summary", attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
+            self._job(SUMMARY, attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
