@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbtools import bench, data, runs, workflow
-from nbtools.checks import check_range, reading
+from nbtools.checks import check_choice, check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
+from nbtools.workflow.config import number, words
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
-_RANGES = {"subject": (1, 8), "jobs": (1, inf), "port": (1, 65535)}  # of numbers, wherever a command takes one
+_RANGES = {
+    "subject": (1, 8),
+    "size": (1, inf),
+    "jobs": (1, inf),
+    "port": (1, 65535),
+}  # of numbers, wherever a command takes one
+TRUTHS = ("beyond", "labels", "null", "quality")  # of simulated worlds
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
@@ -64,10 +71,12 @@ def _add(commands: argparse._SubParsersAction, name: str, command: Command, abou
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
     world = _add(commands, "world", _world, "make the simulated study")
-    world.add_argument("name", nargs="?", default="demo", help="its folder under data/derived (default: demo)")
+    world.add_argument("name", nargs="?", help="its folder under data/derived (default: demo, demo-null …)")
     world.add_argument("--seed", type=int, default=0)
     world.add_argument("--profile", choices=("demo", "tiny"), default="demo")
-    world.add_argument("--labels", action="store_true", help="plant category labels in the late regions")
+    truths = "what is true of it: late regions help (beyond), by labels alone (labels), no region differs (null), "
+    truths += "late regions are only measured better (quality); default: beyond"
+    world.add_argument("--truth", choices=TRUTHS, default="beyond", help=truths)
     world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
@@ -116,15 +125,9 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _world(chosen: argparse.Namespace) -> None:
-    folder = home() / "data" / "derived" / data.study_name(chosen.name)
-    file = data.make_study(
-        folder,
-        seed=chosen.seed,
-        profile=chosen.profile,
-        category_labels=chosen.labels,
-        subject=chosen.subject,
-        name=chosen.name,
-    )
+    name = data.study_name(chosen.name or data.usual_name(chosen.profile, chosen.truth, chosen.subject))
+    made = {key: getattr(chosen, key) for key in ("seed", "profile", "truth", "subject")}
+    file = data.make_study(home() / "data" / "derived" / name, **made, name=name)
     print(f"simulated study: {file}")
 
 
@@ -247,6 +250,20 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     study.add_argument("--cores", default="all", help="how many runs at once (default: one a core)")
     study.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
 
+    known = "say how often each claim's test is right: the whole chain in simulated worlds whose answers are known"
+    calibrate = _add(commands, "calibrate", _calibrate, known)
+    calibrate.add_argument("--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS), help="(default: all)")
+    calibrate.add_argument("--seeds", default="0 1 2 3 4 5", help="of the networks of each world (default: 0 to 5)")
+    calibrate.add_argument("--subjects", type=int, nargs="+", default=[1], help="of each world (default: 1)")
+    calibrate.add_argument("--size", type=int, default=3, help="seeds of a study that it speaks of (default: 3)")
+    calibrate.add_argument("--rois", default=" ".join(HIERARCHY), help="(default: all regions)")
+    calibrate.add_argument("--profile", choices=("demo", "tiny"), default="demo")
+    calibrate.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="(default: all)")
+    calibrate.add_argument("--save", action="store_true", help="into the table that summaries quote: for the project")
+    calibrate.add_argument(
+        "--instructions", nargs="+", default=["native"], help="play other processors: default avx2 avx512"
+    )
+
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
 
@@ -301,6 +318,21 @@ def _study(chosen: argparse.Namespace) -> int:
     given = [f"{key}={value}" for key, value in _given(chosen).items()]
     planned_from = [*file, *(["--config", *given] if given else [])]
     return workflow.follow(workflow.make_graph(_config(chosen)), chosen.targets, [*place, *planned_from])
+
+
+def _calibrate(chosen: argparse.Namespace) -> None:
+    if chosen.save:
+        check_choice("the numbers of such worlds mean nothing", chosen.profile, ["demo"], fix="leave --save out")
+    seeds = tuple(number(seed, "--seeds", int) for seed in words(chosen.seeds, "--seeds"))
+    rois, subjects = tuple(words(chosen.rois, "--rois")), tuple(chosen.subjects)
+    asked = workflow.Asked(tuple(chosen.truths), seeds, subjects, chosen.size, chosen.profile, rois, chosen.cores)
+    for instructions in chosen.instructions:
+        with workflow.told_to_use(instructions):
+            rows = workflow.calibrate(asked)
+            file = workflow.keep(rows, asked)
+        print(f"\n{workflow.as_text(rows)}\n\nTable: {file}")
+        if chosen.save:
+            print(f"Quoted from now on: {workflow.save_known(rows)}")
 
 
 def _summary(chosen: argparse.Namespace) -> None:

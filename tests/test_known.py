@@ -21,7 +21,7 @@ def row(world: str, expected: str, rises: int, **other: Any) -> dict[str, Any]:
     counts = dict.fromkeys(FINDINGS, 0) | {"rises": rises, "unclear": 50 - rises}
     size = {"n_regions": 7, "n_seeds": 3, "n_subjects": 1, "of_seeds": 8, "of_subjects": 1}
     made = {"made": "2026-12-01", "nbtools": "0.1.0", "torch": "2.9.0", "machine": "a processor, 2 cores"}
-    named = {"world": world, "profile": "demo", "claim": TREND, "expected": expected}
+    named = {"sets": "all", "world": world, "profile": "demo", "claim": TREND, "expected": expected}
     return {**named, **counts, "n_sets": 50, "n_apart": 2, **size, **made, **other}
 
 
@@ -101,7 +101,7 @@ def test_worlds_without_an_answer_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_as_text_shows_each_share_and_how_sure_it_is(file: Path) -> None:
-    head, first, *_, last = as_text(read_known(file)).splitlines()
+    _, _, head, first, *_, last = as_text(read_known(file).assign(sets="all")).splitlines()
     assert " ".join(head.split()) == "world claim expected rises falls none unclear right 95 % sets seeds subjects"
     assert " ".join(first.split()) == f"beyond {TREND} rises 0.90 0.00 0.00 0.10 0.90 0.11 to 1.00 50 3 of 8 1 of 1"
     assert " – " in last, "of what is not known nothing is right"

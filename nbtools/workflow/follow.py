@@ -71,6 +71,7 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
             progress.hear(record)
 
     LoggerPluginRegistry().register_plugin(NAME, SimpleNamespace(LogHandler=LogHandler))
+
     def stop(number: int, frame: FrameType | None) -> None:
         progress.stopped = True
         signal.default_int_handler(number, frame)

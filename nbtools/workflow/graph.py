@@ -148,11 +148,10 @@ def make_graph(config: Config) -> Graph:
 
 def world_arguments(config: Config) -> str:
     """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
-    options = {"profile": "demo", "world_seed": 0, "subject": 1}
+    options = {"profile": "demo", "world_seed": 0, "subject": 1, "truth": "beyond"}
     values = [str(config.get(key, default)) for key, default in options.items()]
-    named = zip(("--profile", "--seed", "--subject"), values, strict=True)
-    words = [str(config.get("study", "demo")), *(word for pair in named for word in pair)]
-    return shlex.join([*words, *(["--labels"] if config.get("labels") else [])])
+    named = zip(("--profile", "--seed", "--subject", "--truth"), values, strict=True)
+    return shlex.join([str(config.get("study", "demo")), *(word for pair in named for word in pair)])
 
 
 class _Planner:

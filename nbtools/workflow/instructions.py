@@ -12,15 +12,16 @@ from nbtools.checks import check_choice
 from nbtools.data.study import home
 
 # Variables that PyTorch's own kernels and oneDNN's read, from the smallest set of instructions to the largest.
-INSTRUCTIONS = {
+INSTRUCTIONS: dict[str, dict[str, str]] = {
     "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
 }
+NATIVE = "native"  # whatever is told now
 
 
 def available() -> list[str]:
-    """Return the sets of instructions that this machine can be told to use; none but on Linux with an x86 processor."""
+    """Return the sets of instructions that this machine can be told to use: Linux, with an x86 processor, has several."""
     import torch  # imports slowly
 
     names, best = list(INSTRUCTIONS), torch.backends.cpu.get_cpu_capability().lower()
@@ -37,10 +38,12 @@ def told_to_use(instructions: str) -> Iterator[None]:
     InputError
         If this machine cannot.
     """
-    check_choice("this machine cannot be told to use these instructions", instructions, available())
-    before = dict(os.environ)
-    own = {"NBTOOLS_HOME": str(home() / "runs" / "known" / instructions)}
-    os.environ.update(INSTRUCTIONS[instructions] | own)
+    if instructions == NATIVE:
+        yield
+        return
+    check_choice("this machine cannot be told to use these instructions", instructions, [NATIVE, *available()])
+    before, own = dict(os.environ), home() / "runs" / "known" / instructions
+    os.environ.update(INSTRUCTIONS[instructions], NBTOOLS_HOME=str(own))
     try:
         yield
     finally:

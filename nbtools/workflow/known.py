@@ -47,8 +47,10 @@ def read_known(file: Path = FILE) -> pd.DataFrame:
 
 
 def save_known(rows: pd.DataFrame, file: Path = FILE) -> Path:
-    """Add rows to the kept table, in place of those of the same world, claim and size of study; return its path."""
-    kept = pd.concat([read_known(file), rows[list(COLUMNS)]]).drop_duplicates(_WHICH, keep="last")
+    """Add rows about all sets to the kept table, in place of those of the same world, claim and size of study; return its path."""
+    kept = pd.concat([read_known(file), rows.loc[rows["sets"] == "all", list(COLUMNS)]]).drop_duplicates(
+        _WHICH, keep="last"
+    )
     lines = [json.dumps(row, ensure_ascii=False) for row in kept.astype(object).to_dict("records")]
     return write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")
 
@@ -84,13 +86,21 @@ def _sentence(rows: pd.DataFrame) -> str:
 
 
 def as_text(rows: pd.DataFrame) -> str:
-    """Return rows, with `COLUMNS`, as a table for a terminal: in which share of the sets a test said what.
+    """Return what was counted as text for a terminal: which share of the sets said what, and how often that was right.
 
-    ``right``: the share that said what is expected, with its 95 % interval; sets overlap, and it is as wide as that of
-    the sets that do not.
+    Parameters
+    ----------
+    rows : DataFrame
+        With `COLUMNS`, and ``sets`` as `metrics.rates` has it: those that have no network in common are shown apart.
     """
     head = ["world", "claim", "expected", *FINDINGS, "right", "95 %", "sets", "seeds", "subjects"]
-    return aligned(head, [_cells(row) for _, row in rows.iterrows()], right=[*FINDINGS, "right", *head[-3:]])
+    said = {"all": "All sets of seeds; the interval is as wide as that of sets without a common network."}
+    said["apart"] = "Sets without a common network."
+    parts = []
+    for sets, group in rows.groupby("sets", sort=False):
+        table = aligned(head, [_cells(row) for _, row in group.iterrows()], right=[*FINDINGS, "right", *head[-3:]])
+        parts.append(f"{said[str(sets)]}\n\n{table}")
+    return "\n\n".join(parts)
 
 
 def _cells(row: pd.Series) -> list[str]:

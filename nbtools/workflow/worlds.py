@@ -21,7 +21,7 @@ from nbtools.data.study import home, open_study
 from nbtools.data.synthetic import usual_name
 from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.errors import InputError
-from nbtools.files import read_table, write_text
+from nbtools.files import read_table, write_text, written
 from nbtools.metrics.operating import Size, rates
 from nbtools.metrics.robustness import robust_accuracy
 from nbtools.metrics.tables import stacked
@@ -31,10 +31,10 @@ from nbtools.runs.provenance import surroundings
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.config import Config, read_config
 from nbtools.workflow.costs import estimates, past_runs
-from nbtools.workflow.graph import Graph, make_graph
+from nbtools.workflow.graph import SUMMARY, Graph, make_graph
+from nbtools.workflow.known import save_known
 from nbtools.workflow.plan import finished_jobs, wall_seconds
 
-SUMMARY = "10_summary"
 CONTROLS = ("none", "{last}-shuffle", "labels-guide")  # of the claims that worlds have answers to
 # What a claim asks, by how it begins: a question of `data.expected_verdicts`.
 _ASKS = {
@@ -125,6 +125,16 @@ def calibrate(asked: Asked) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def keep(rows: pd.DataFrame, asked: Asked) -> Path:
+    """Write what `calibrate` returned below ``runs/known``, as a table, and as JSON beside it; return the table."""
+    numbers = {"regions": len(asked.rois), "of": asked.size, "seeds": len(asked.seeds), "subjects": len(asked.subjects)}
+    name = "_".join([asked.profile, *asked.truths, *(f"{what}{n}" for what, n in numbers.items())])
+    save_known(rows, folder() / f"{name}.json")
+    with written(folder() / f"{name}.parquet") as beside:
+        rows.to_parquet(beside, index=False)
+    return folder() / f"{name}.parquet"
+
+
 # --- runs ---------------------------------------------------------------------------------------------------
 
 
@@ -138,8 +148,7 @@ def minutes_left(graph: Graph, cores: int) -> float:
 def _run(graph: Graph, config: Config, cores: int) -> None:
     """Bring a world's networks to the end of their attacks; what is finished is kept."""
     file = write_text(folder() / f"{graph.study}.yaml", yaml.safe_dump(config, sort_keys=False))
-    how = ["--cores", str(cores), "--quiet", "rules", "--rerun-incomplete", "--configfile", str(file), "--", "attacks"]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(folders.PROJECT / "Snakefile"), *how]
+    command = [sys.executable, "-m", "nbtools", "study", str(file), "--targets", "attacks", "--cores", str(cores)]
     if subprocess.run(command, cwd=home(), check=False).returncode:
         raise InputError(
             f"the world {graph.study} is not finished",
