@@ -21,7 +21,7 @@ NATIVE = "native"  # whatever is told now
 
 
 def available() -> list[str]:
-    """Return the sets of instructions that this machine can be told to use: Linux, with an x86 processor, has several."""
+    """Return the sets of instructions that this machine can be told to use: on Linux, with an x86 processor."""
     import torch  # imports slowly
 
     names, best = list(INSTRUCTIONS), torch.backends.cpu.get_cpu_capability().lower()

@@ -47,10 +47,9 @@ def read_known(file: Path = FILE) -> pd.DataFrame:
 
 
 def save_known(rows: pd.DataFrame, file: Path = FILE) -> Path:
-    """Add rows about all sets to the kept table, in place of those of the same world, claim and size of study; return its path."""
-    kept = pd.concat([read_known(file), rows.loc[rows["sets"] == "all", list(COLUMNS)]]).drop_duplicates(
-        _WHICH, keep="last"
-    )
+    """Add rows of all sets to the kept table, in place of those of the same world, claim and size; return its path."""
+    new = rows.loc[rows["sets"] == "all", list(COLUMNS)]
+    kept = pd.concat([read_known(file), new]).drop_duplicates(_WHICH, keep="last")
     lines = [json.dumps(row, ensure_ascii=False) for row in kept.astype(object).to_dict("records")]
     return write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")
 

@@ -113,10 +113,7 @@ def calibrate(asked: Asked) -> pd.DataFrame:
     for world, graph in graphs.items():
         left = {other.study: minutes_left(other, asked.cores) for other in graphs.values()}
         if left[graph.study]:
-            print(
-                f"{graph.study}: about {left[graph.study]:.0f} min; all worlds: {sum(left.values()):.0f} min",
-                flush=True,
-            )
+            print(f"{len(left)} worlds: {about(sum(left.values()))}; now {graph.study}", flush=True)
             _run(graph, configs[world], asked.cores)
     parts = []
     for truth, n_subjects in product(asked.truths, range(1, len(asked.subjects) + 1)):
