@@ -31,11 +31,12 @@ from nbtools.runs.provenance import surroundings
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.config import Config, read_config
 from nbtools.workflow.costs import estimates, past_runs
+from nbtools.workflow.follow import about
 from nbtools.workflow.graph import SUMMARY, Graph, make_graph
 from nbtools.workflow.known import save_known
 from nbtools.workflow.plan import finished_jobs, wall_seconds
 
-CONTROLS = ("none", "{last}-shuffle", "labels-guide")  # of the claims that worlds have answers to
+CONTROLS = ("none", "{last}-shuffle")  # of the claims that worlds have answers to
 # What a claim asks, by how it begins: a question of `data.expected_verdicts`.
 _ASKS = {
     "accuracy at clean": "",
