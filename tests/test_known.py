@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from nbtools.data.study import home as data_home
+from nbtools.data.synthetic.verdicts import QUESTIONS
 from nbtools.errors import InputError
 from nbtools.metrics.operating import FINDINGS
+from nbtools.runs import folders
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.instructions import available, told_to_use
 from nbtools.workflow.known import COLUMNS, as_text, how_often, read_known, save_known
+from nbtools.workflow.worlds import Asked, calibrate, question
 
 TREND = "accuracy at 4/255"
 
@@ -23,6 +33,14 @@ def row(world: str, expected: str, rises: int, **other: Any) -> dict[str, Any]:
     made = {"made": "2026-12-01", "nbtools": "0.1.0", "torch": "2.9.0", "machine": "a processor, 2 cores"}
     named = {"sets": "all", "world": world, "profile": "demo", "claim": TREND, "expected": expected}
     return {**named, **counts, "n_sets": 50, "n_apart": 2, **size, **made, **other}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(folders.PROJECT))
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    return tmp_path
 
 
 @pytest.fixture
@@ -85,7 +103,7 @@ def test_the_shipped_table_can_be_read() -> None:
 def test_a_verdict_is_followed_by_how_often_such_were_right(file: Path) -> None:
     said = how_often(7, 3, 1, file)[TREND]
     assert said == (
-        "in simulated worlds of like size (7 regions, 3 seeds, 1 subject) this test said “rises” "
+        "In simulated worlds of like size (7 regions, 3 seeds, 1 subject) this test said “rises” "
         "in 80 of 100 sets where there was a rise and in 4 of 100 sets where there was none"
     )
 
@@ -105,3 +123,78 @@ def test_as_text_shows_each_share_and_how_sure_it_is(file: Path) -> None:
     assert " ".join(head.split()) == "world claim expected rises falls none unclear right 95 % sets seeds subjects"
     assert " ".join(first.split()) == f"beyond {TREND} rises 0.90 0.00 0.00 0.10 0.90 0.11 to 1.00 50 3 of 8 1 of 1"
     assert " – " in last, "of what is not known nothing is right"
+
+
+# --- the chain ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("claim", "asked"),
+    [
+        ("accuracy at clean", ""),
+        ("accuracy at 4/255", "robustness"),
+        ("accuracy at 4/255, one of 9 measures", "robustness"),
+        ("accuracy on others' attacks, one of 9 measures", "transfer"),
+        ("gradient, clean, one of 9 measures", "smoothness"),
+        ("shape bias, one of 9 measures", "shape bias"),
+        ("manifold capacity, one of 9 measures", "manifolds"),
+        ("manifold radius, one of 9 measures", ""),
+        ("TO − none at 4/255", "region against none"),
+        ("TO − TO-shuffle at 4/255", "region against shuffle"),
+        ("TO − labels-guide at 2/255", "region against labels-guide"),
+    ],
+)
+def test_a_claim_asks_what_worlds_have_answers_to(claim: str, asked: str) -> None:
+    assert question(claim) == asked
+    assert asked in {"", *QUESTIONS}
+
+
+def test_a_worlds_runs_are_those_of_its_study(home: Path) -> None:
+    """What `make demo` trained is not trained again."""
+    demo = {job.record for job in make_graph({"seeds": "0 1 2"}).jobs}
+    known = make_graph(Asked(("beyond",), seeds=(0, 1, 2)).config("beyond", 1)).of("attacks")
+    ours = {job.record for job in known if "labels-guide" not in job.name}
+    assert ours <= demo
+    assert len(known) > 50
+
+
+def test_fewer_seeds_than_a_set_has_are_refused_before_anything_is_run(home: Path) -> None:
+    with pytest.raises(InputError, match="too few seeds"):
+        calibrate(Asked(("null",), seeds=(0, 1)))
+    assert not (home / "runs").exists()
+
+
+def test_only_instructions_that_the_processor_has_can_be_asked_for(home: Path) -> None:
+    with pytest.raises(InputError, match="cannot be told"), told_to_use("avx1024"):
+        pass
+    for name in available():
+        with told_to_use(name):
+            assert os.environ["ATEN_CPU_CAPABILITY"] == name
+            assert data_home() == home / "runs" / "known" / name
+    assert data_home() == home
+    assert "ATEN_CPU_CAPABILITY" not in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+def test_calibrate_runs_the_chain_and_goes_on_where_it_was_stopped(home: Path) -> None:
+    command = [sys.executable, "-m", "nbtools", "calibrate", "--profile", "tiny", "--truths", "beyond", "null"]
+    command += ["--seeds", "0 1", "--size", "2", "--rois", "V1 V4 TO", "--cores", "2"]
+    stopped = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    assert any(line.startswith("2 of ") for line in stopped.stdout), "some runs are finished"
+    os.killpg(stopped.pid, signal.SIGINT)
+    assert stopped.wait(120)
+    finished = {file: file.stat().st_mtime_ns for file in (home / "runs").rglob("run.json")}
+    assert finished
+    told = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True).stdout
+    assert finished == {file: file.stat().st_mtime_ns for file in finished}, "none was made again"
+    (table,) = (home / "runs" / "known").glob("*.parquet")
+    rows = pd.read_parquet(table)
+    assert set(rows["world"]) == {"beyond", "null"}
+    assert {f"accuracy at {at}" for at in ("clean", "2/255", "4/255")} <= set(rows["claim"])
+    null = rows[(rows["world"] == "null") & (rows["claim"] == "accuracy at 4/255")].set_index("sets")
+    assert null.loc["all", "n_sets"] == 6, "one set of two seeds, three regions in any order"
+    assert dict(null["expected"]) == {"all": "none", "apart": "none"}
+    assert len(read_known(table.with_suffix(".json"))) == (rows["sets"] == "all").sum()
+    assert f"Table: {table}" in told
+    assert "null" in told

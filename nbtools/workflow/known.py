@@ -81,7 +81,7 @@ def _sentence(rows: pd.DataFrame) -> str:
     found = [f"in {said[answer]:.0f} of 100 sets {where}" for answer, where in places.items() if answer in said]
     sizes = {name.removeprefix("n_"): int(rows[name].iloc[0]) for name in SIZE}
     of = ", ".join(f"{n} {many if n != 1 else many.removesuffix('s')}" for many, n in sizes.items())
-    return f"in simulated worlds of like size ({of}) this test said “rises” {' and '.join(found)}" if found else ""
+    return f"In simulated worlds of like size ({of}) this test said “rises” {' and '.join(found)}" if found else ""
 
 
 def as_text(rows: pd.DataFrame) -> str:
