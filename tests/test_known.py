@@ -119,10 +119,14 @@ def test_worlds_without_an_answer_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_as_text_shows_each_share_and_how_sure_it_is(file: Path) -> None:
-    _, _, head, first, *_, last = as_text(read_known(file).assign(sets="all")).splitlines()
-    assert " ".join(head.split()) == "world claim expected rises falls none unclear right 95 % sets seeds subjects"
-    assert " ".join(first.split()) == f"beyond {TREND} rises 0.90 0.00 0.00 0.10 0.90 0.11 to 1.00 50 3 of 8 1 of 1"
-    assert " – " in last, "of what is not known nothing is right"
+    rows = read_known(file)
+    text = as_text(pd.concat([rows.assign(sets="all"), rows.assign(sets="apart", n_sets=1)]))
+    _, _, head, first, *_, null, last = text.splitlines()
+    assert " ".join(head.split()) == "world claim expected rises falls none unclear right wrong sets seeds subjects"
+    said = "0.90 0.00 0.00 0.10 0.90 (0.11 to 1.00) 0.00 (0.00 to 0.84)"
+    assert " ".join(first.split()) == f"beyond {TREND} rises {said} 50 3 of 8 1 of 1"
+    assert " 0.00 (0.00 to 0.84)  0.04 (" in null, "a rise that was not there is wrong, and “cannot tell” not right"
+    assert last.count(" – ") == 2, "of what is not known nothing is right or wrong"
 
 
 # --- the chain ----------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -90,23 +91,27 @@ def as_text(rows: pd.DataFrame) -> str:
     Parameters
     ----------
     rows : DataFrame
-        With `COLUMNS`, and ``sets`` as `metrics.rates` has it: those that have no network in common are shown apart.
+        With `COLUMNS`, and ``sets`` as `metrics.rates` has it: those without a common network are shown apart, where
+        there are several.
     """
-    head = ["world", "claim", "expected", *FINDINGS, "right", "95 %", "sets", "seeds", "subjects"]
-    said = {"all": "All sets of seeds; the interval is as wide as that of sets without a common network."}
-    said["apart"] = "Sets without a common network."
+    told = {"all": "All sets; intervals (95 %) are as wide as those of sets without a common network."}
+    told["apart"] = "Sets without a common network."
+    head = ["world", "claim", "expected", *FINDINGS, "right", "wrong", "sets", "seeds", "subjects"]
     parts = []
     for sets, group in rows.groupby("sets", sort=False):
-        table = aligned(head, [_cells(row) for _, row in group.iterrows()], right=[*FINDINGS, "right", *head[-3:]])
-        parts.append(f"{said[str(sets)]}\n\n{table}")
+        if sets == "all" or group["n_sets"].max() > 1:
+            table = aligned(head, [_cells(row) for row in group.to_dict("records")], right=[*FINDINGS, *head[-3:]])
+            parts.append(f"{told[str(sets)]}\n\n{table}")
     return "\n\n".join(parts)
 
 
-def _cells(row: pd.Series) -> list[str]:
-    right, bounds = "–", "–"
-    if row["expected"] in FINDINGS:
-        value, low, high = share(row[row["expected"]], row["n_sets"], row["n_apart"])
-        right, bounds = f"{value:.2f}", f"{low:.2f} to {high:.2f}"
-    shares = [f"{row[finding] / row['n_sets']:.2f}" for finding in FINDINGS]
+def _cells(row: Mapping[Hashable, Any]) -> list[str]:
+    """Return a row's cells; "cannot tell" is neither right nor wrong, and nothing is where no answer is known."""
+    n, expected = row["n_sets"], row["expected"]
+    counts = {"right": row.get(expected, 0), "wrong": n - row.get(expected, 0) - row["unclear"]}
+    bounds = {
+        name: "{:.2f} ({:.2f} to {:.2f})".format(*share(count, n, row["n_apart"])) for name, count in counts.items()
+    }
+    shown = bounds.values() if expected in FINDINGS else ["–", "–"]
     of = [f"{row[name]} of {row[f'of_{name[2:]}']}" for name in ("n_seeds", "n_subjects")]
-    return [row["world"], row["claim"], row["expected"], *shares, right, bounds, str(row["n_sets"]), *of]
+    return [row["world"], row["claim"], expected, *(f"{row[what] / n:.2f}" for what in FINDINGS), *shown, str(n), *of]
