@@ -17,8 +17,7 @@ import pytest
 import scipy.io
 from PIL import Image
 from safetensors.numpy import load_file
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import cross_val_score
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
@@ -370,11 +369,8 @@ def class_share(signal: np.ndarray, labels: pd.Series) -> float:
 
 
 def decodable(planted: RegionTruth, labels: pd.Series) -> float:
-    """How often a linear discriminant names the class from responses as measured: three repeats averaged."""
-    noise = np.random.default_rng(0).standard_normal(planted.signal.shape)
-    measured = planted.signal + noise * noise_sd(planted.noise_ceiling) / np.sqrt(3)
-    reduced = PCA(30).fit_transform(measured)  # the tiny profile has few images
-    return cross_val_score(LinearDiscriminantAnalysis(), reduced, labels, cv=5).mean()
+    """How often a linear read-out names the class from noise-free signals, on scenes it was not fitted to."""
+    return cross_val_score(RidgeClassifier(), planted.signal, labels, cv=5).mean()
 
 
 def test_in_beyond_the_class_has_as_small_a_part_in_every_region(scenes: World, worlds: dict):
@@ -383,12 +379,14 @@ def test_in_beyond_the_class_has_as_small_a_part_in_every_region(scenes: World, 
     assert max(share) < 0.2
     assert max(share) - min(share) < 0.06
     named = [decodable(planted, labels) for planted in worlds["beyond"].values()]
-    assert max(named) - min(named) < 0.15
-    assert abs(np.polyfit(range(7), named, 1)[0]) < 0.015, "no rise along the hierarchy"
+    assert 0.55 < min(named) <= max(named) < 0.8
+    assert abs(named[-1] - named[0]) < 0.1, "no rise along the hierarchy"
 
 
 def test_in_labels_the_part_of_the_class_grows(scenes: World, worlds: dict):
-    share = [class_share(planted.signal, scenes.scanner["shape"]) for planted in worlds["labels"].values()]
+    planted, labels = worlds["labels"], scenes.scanner["shape"]
+    assert decodable(planted["V1"], labels) < 0.7 < 0.98 < decodable(planted["TO"], labels)
+    share = [class_share(region.signal, labels) for region in planted.values()]
     assert share == sorted(share)
     assert share[0] < 0.1
     assert share[-1] > 0.5

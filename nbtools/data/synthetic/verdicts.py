@@ -78,14 +78,14 @@ _DECIDED: dict[Truth, dict[str, Verdict]] = {
 }
 
 
-def verdicts_in(truth: Truth) -> dict[str, dict[str, str]]:
-    """Return what each analysis should find where this is true: question, expected verdict, and why."""
+def verdicts_in(truth: Truth) -> list[dict[str, str]]:
+    """Return what each analysis should find where this is true: its name, question, expected verdict, and why."""
     unknown: dict[str, Verdict] = {name: ("unknown", why) for name, why in _FURTHER.items()}
     decided = unknown | _DECIDED[truth]
-    return {
-        name: dict(zip(("question", "expected", "why"), (question, *decided[name]), strict=True))
+    return [
+        {"analysis": name, "question": question, "expected": decided[name][0], "why": decided[name][1]}
         for name, question in QUESTIONS.items()
-    }
+    ]
 
 
 def expected_verdicts(study: Study) -> pd.DataFrame:
@@ -116,5 +116,4 @@ def expected_verdicts(study: Study) -> pd.DataFrame:
     file = study.nsd.parent / VERDICTS
     fix = "make the study again, elsewhere or after deleting it: it may be of an older recipe"
     with reading("the expected verdicts cannot be read", OSError, ValueError, file=file, expected="JSON", fix=fix):
-        table = pd.DataFrame.from_dict(json.loads(file.read_text(encoding="utf-8")), orient="index")
-    return table.rename_axis("analysis").reset_index()
+        return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")))
