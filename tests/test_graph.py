@@ -329,7 +329,7 @@ def test_snakemake_plans_the_graphs_jobs_and_a_rows(tmp_path: Path) -> None:
     planned = set(re.findall(r"^(?:local)?rule (\S+):", said, re.MULTILINE))
     assert planned == {"study", "world", *names(config)}
     for job in make_graph(config).of("study"):
-        assert f"-m nbtools run {job.arguments}\n" in said
+        assert f"-m nbtools run --quiet {job.arguments}\n" in said
         assert str(job.log) in said, "a failed notebook is named"
 
 

@@ -377,7 +377,7 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert main(["plan", str(file)]) == 0
     shown = capsys.readouterr().out
     assert "03_guided_training" in shown
-    assert "all:       12 runs, 12 to do" in shown
+    assert "all:       14 runs, 14 to do" in shown
     assert f"study:     {len(make_graph(TINY).of('study'))} runs" in shown
     assert "calibration: images counted" in shown
     for job in make_graph(TINY).jobs:
@@ -387,7 +387,7 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert "all:       14 runs, 0 to do: 0.00 CPU hours" in shown
     assert MODEL not in shown
     assert main(["plan", str(file), "--rois", "V1", "--seeds", "0 1"]) == 0
-    assert "all:       18 runs" in capsys.readouterr().out
+    assert "all:       20 runs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 3, 0), ("GPU: some", 2, 1)])
