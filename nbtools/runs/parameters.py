@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -33,7 +34,13 @@ SEVERAL = {"seeds", "alphas", *BUDGETS, *NAMES}  # texts of several words
 
 def defaults_in(file: Path) -> Parameters | None:
     """Return the parameters in a notebook's cell tagged ``parameters``; None where there is no such cell."""
-    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+    found = _parameters_in(file.read_text(encoding="utf-8"))
+    return None if found is None else {**found}
+
+
+@cache  # by the text itself: a study's graph asks thousands of times, and what changes on disk is read anew
+def _parameters_in(notebook: str) -> Parameters | None:
+    for cell in json.loads(notebook)["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             return {
                 node.target.id: ast.literal_eval(node.value)

@@ -18,6 +18,7 @@ from math import nan
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 
+import pandas as pd
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -108,7 +109,7 @@ class Progress:
         self.cores = os.cpu_count() or 1
         self._names: dict[int, str] = {}  # of rules, by Snakemake's numbers for jobs
         self._planned = estimates(graph, read_calibration(graph.study), past_runs(graph.jobs)).assign(took=nan)
-        self._left, self._told = 0.0, time.monotonic()
+        self._told = time.monotonic()
         self._over = threading.Event()
 
     def hear(self, event: logging.LogRecord) -> None:
@@ -144,11 +145,16 @@ class Progress:
 
     def minutes_left(self) -> float:
         """Return the minutes in which the rest is made, if it takes longer than planned as its like did until now."""
+        started, now = dict(self.at_work), time.monotonic()
+        elapsed = {self.jobs[name].record: now - then for name, then in started.items() if name in self.jobs}
         table = self._planned.assign(finished=self._planned.index.isin(list(self.finished)))
-        made = table[table.took.notna()]
-        sums = made.groupby("notebook")[["took", "seconds"]].sum()
-        pace = made.took.sum() / made.seconds.sum() if len(made) else 1.0
+        table["elapsed"] = pd.Series(elapsed, dtype=float).reindex(table.index, fill_value=0.0)
+        table["took"] = table.took.fillna(table.elapsed.where(table.elapsed > table.seconds))  # it is late already
+        known = table[table.took.notna()]
+        sums = known.groupby("notebook")[["took", "seconds"]].sum()
+        pace = known.took.sum() / known.seconds.sum() if len(known) else 1.0
         table["seconds"] *= table.notebook.map(sums.took / sums.seconds).fillna(pace)
+        table["seconds"] = (table.seconds - table.elapsed).clip(lower=0.0)
         return wall_seconds(table, self.jobs.values(), self.cores) / 60
 
     # --- events ---
@@ -189,9 +195,8 @@ class Progress:
         """Say what is at work when nothing else is said for a while."""
         while not self._over.wait(max(self._told + SILENCE - time.monotonic(), 1.0)):
             if time.monotonic() - self._told >= SILENCE:
-                names = "; ".join(map(label, list(self.at_work))) or "waiting"
-                self._left = max(self._left - SILENCE / 60, 0.0)
-                self._say(f"{self._count()} · at work: {names} · {about(self._left)}")
+                names = "; ".join(map(label, list(self.at_work))) or "nothing yet"
+                self._say(f"{self._count()} · at work: {names} · {self._forecast()}")
 
     # --- lines ---
 
@@ -199,10 +204,7 @@ class Progress:
         return f"{len(self.finished)} of {len(self.jobs)}"
 
     def _forecast(self) -> str:
-        if len(self.finished) == len(self.jobs):
-            return "all finished"
-        self._left = self.minutes_left()
-        return about(self._left)
+        return about(self.minutes_left()) if len(self.finished) < len(self.jobs) else "all finished"
 
     def _say(self, text: str) -> None:
         self._told = time.monotonic()

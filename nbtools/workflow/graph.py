@@ -206,9 +206,11 @@ class _Planner:
     def _grown(self) -> list[Path]:
         """The report as it grows: a first look at the ends of the hierarchy, then all conditions, seed after seed."""
         ends = [name for name in ("none", *self.ends) if name in self.conditions]
-        parts = [self.seeds[:n] for n in range(1, len(self.seeds))]
-        grown = [self._summary(f"summary_seeds_{'_'.join(map(str, part))}", self.conditions, part) for part in parts]
-        return [self._summary("first_look", ends, self.seeds[:1]), *grown]
+        grown = [self._summary("first_look", ends, self.seeds[:1])]
+        for n in range(1, len(self.seeds)):
+            name = f"summary_seeds_{'_'.join(map(str, self.seeds[:n]))}"
+            grown.append(self._summary(name, self.conditions, self.seeds[:n]))
+        return grown
 
     def _summary(self, name: str, conditions: list[str], seeds: list[int]) -> Path:
         attacks = [self._attack(condition, seed) for condition in conditions for seed in seeds]
