@@ -314,12 +314,17 @@ def trend(scores: np.ndarray, margin: float = np.nan) -> Trend:
     their orders do the means, over subjects and seeds, rise or fall as much?
     """
     n_regions = len(scores)
-    ranks = np.arange(n_regions) - (n_regions - 1) / 2
-    weights = ranks / (ranks**2).sum()
+    weights = rank_weights(n_regions)
     found = contrast(scores, weights, margin / (n_regions - 1))
     tested = n_regions >= FEWEST_ORDERED and not np.isnan(found.p)
     p_order = _order_p(scores.mean(axis=(1, 2)), weights) if tested else np.nan
     return Trend(**asdict(found), p_order=p_order, n_regions=n_regions, margin=margin)
+
+
+def rank_weights(n: int) -> np.ndarray:
+    """Weights (n,) with which the scores of n regions, early to late, add up to their least-squares slope."""
+    ranks = np.arange(n) - (n - 1) / 2
+    return ranks / (ranks**2).sum()
 
 
 def _order_p(means: np.ndarray, weights: np.ndarray) -> float:
