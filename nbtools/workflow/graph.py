@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, is_region, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, arguments
@@ -157,10 +157,10 @@ class _Planner:
         self.regions = self._region_names()
         self.rois = self._words("rois", self.hierarchy)
         self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", [0])]
-        controls = [name for name in baselines(self.rois) if name != "labels"]
+        controls = [name for name in baselines(self.rois) if name not in MATCHED]
         self.conditions = once([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
-        self.every = once([*self._words("further", ["labels", *DECAYS]), *self.conditions])
+        self.every = once([*self._words("further", [*MATCHED, *DECAYS]), *self.conditions])
         self.ends = once([self.rois[0], self.rois[-1]])
 
     def graph(self) -> Graph:
@@ -173,7 +173,7 @@ class _Planner:
             study=self.study,
             jobs=tuple(self.jobs.values()),
             targets=targets,
-            rois=tuple(guides),
+            rois=tuple(filter(is_region, guides)),
             source=self.source,
             profile=str(self.config.get("profile", "demo")) if is_simulated(self.study) else None,
             gpus=int(self.config.get("gpus", 0)),
