@@ -93,8 +93,8 @@ def load_trials(
     rois = as_names(rois)
     if rois == [LABELS_GUIDE]:
         last = study.hierarchy[-1]
-        trials = load_trials(study, [last], sessions=sessions, progress=progress)[last]
-        return {LABELS_GUIDE: label_trials(trials, load_labels(study, trials.image_ids).to_numpy())}
+        of = load_trials(study, [last], sessions=sessions, progress=progress)[last]
+        return {LABELS_GUIDE: label_trials(of, load_labels(study, of.image_ids).to_numpy())}
     check_rois(rois)
     if study.voxels.subjects:
         return _together(study, rois, sessions, zscore, progress)
