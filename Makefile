@@ -1,5 +1,5 @@
 # Each target installs what it needs first. Nothing is installed outside this folder.
-#   make demo                    the simulated study, then its summary (ROIS="V1 TO" for less, SEEDS="0 1 2" for more)
+#   make demo                    the simulated study, then its summary (ROIS="V1 TO" for less, SEEDS=0: no test)
 #   make study                   every analysis of it, then its summary
 #                                PROFILE=slurm runs the jobs on a cluster, as config/slurm says
 #   make test                    all tests
@@ -10,7 +10,7 @@
 
 PYTHON ?= python3
 ROIS   ?= V1 V2 V4 VO PHC LO TO
-SEEDS  ?= 0
+SEEDS  ?= 0 1 2
 CORES  ?= all
 PROFILE ?=
 EXPLORER ?= 05_attack_explorer

@@ -78,13 +78,14 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 BASELINES, CONDITIONS = baselines(), conditions_of()
 
 _MANIFOLD = "-manifold"  # after a guide's name
-_RESERVED = {"none", "random", "labels", "weight", "decay", "shuffle", "manifold"}
+_RESERVED = {"none", "start", "random", "labels", "weight", "decay", "shuffle", "manifold"}
 NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(_RESERVED))}"
 
-Kind = Literal["none", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"]
+Kind = Literal["none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"]
 
 MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
     "none": "no guide: classification only",
+    "start": "no guide; shorter: what the networks of a seed, `none` too, begin with",
     "random": "guide: a predictor that was never trained",
     "shuffle": "guide: the trained predictor, looking at another image",
     "roi": "guide: the trained predictor of this region",
@@ -104,11 +105,11 @@ class Condition:
     ----------
     name : str
         As it stands in tables and figures.
-    kind : {"none", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"}
-        No guidance; an untrained predictor; a trained predictor that sees another image; no guidance, but the
-        scanner's images with their labels; a trained predictor of these labels; no guidance, but the class term's
-        weight of a guided network; no guidance, but weight decay; a trained predictor; the category manifolds of one
-        of these predictors in place of its responses.
+    kind : {"none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"}
+        No guidance; no guidance either, and what all others of the seed begin with; an untrained predictor; a trained
+        predictor that sees another image; no guidance, but the scanner's images with their labels; a trained predictor
+        of these labels; no guidance, but the class term's weight of a guided network; no guidance, but weight decay; a
+        trained predictor; the category manifolds of one of these predictors in place of its responses.
     roi : str or None
         The region whose predictor is used (for ``random``: whose predictor's size is used), or ``labels-guide``.
     weight_decay : float
@@ -137,7 +138,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     Parameters
     ----------
     name : str
-        A region (``"TO"``), ``"none"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
+        A region (``"TO"``), ``"none"``, ``"start"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
         ``"labels-guide"``, ``"ce-weight"``, ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
@@ -149,7 +150,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     InputError
         If the name is none of these.
     """
-    if name in ("none", *MATCHED):
+    if name in ("none", "start", *MATCHED):
         return Condition(name, name, LABELS_GUIDE if name == LABELS_GUIDE else None)  # type: ignore[arg-type]
     if name == "random":
         return Condition(name, "random", hierarchy[-1])
@@ -233,15 +234,17 @@ _SCALE = ("#420a68", "#6a176e", "#932667", "#bc3754", "#dd513a", "#f37819", "#fc
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
 _CONTROL_MARKS = {
     "none": ("#000000", "cross"),
+    "start": ("#5f5f5f", "asterisk"),
     "random": ("#8c8c8c", "x"),
     "labels": ("#2d6cc0", "hourglass"),
     LABELS_GUIDE: ("#2d6cc0", "hourglass-open"),
-    CE_WEIGHT: ("#5a5a5a", "asterisk-open"),
+    CE_WEIGHT: ("#5a5a5a", "diamond-wide"),
 }
 _OTHER_MARK = ("#1f7f8c", "hexagon")
 _DECAY_COLOR = "#5b7f5b"
 _DASHES: dict[Kind, str] = {
     "none": "solid",
+    "start": "dot",
     "random": "dot",
     "shuffle": "dash",
     "labels": "dashdot",

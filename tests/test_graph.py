@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from nbtools.attacks import ATTACKS
+from nbtools.conditions import HIERARCHY
 from nbtools.data.study import home, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
@@ -23,6 +25,7 @@ from nbtools.workflow.sizes import source_of
 
 SNAKEFILE = folders.PROJECT / "Snakefile"
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
+ENDS = ("V1", "TO")
 HOSTILE = """V1'; touch hacked; echo "$(touch hacked)`touch hacked` {wildcards} \\ #"""
 
 
@@ -61,11 +64,30 @@ def snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
 # --- jobs ---------------------------------------------------------------------------------------------------
 
 
-def test_the_demo_has_seven_predictors_and_eleven_networks() -> None:
+def test_the_demo_has_seven_predictors_and_eleven_networks_a_seed() -> None:
     demo = names({}, "all")
     kinds = {kind: len([name for name in demo if name.startswith(kind)]) for kind in ("predictor", "network", "attack")}
-    assert kinds == {"predictor": 7, "network": 11, "attack": 11}
-    assert demo - {name for name in demo if "seed0" in name} == {"responses", "summary"}
+    assert kinds == {"predictor": 7, "network": 3 * (1 + 11), "attack": 3 * 11}
+    assert {name for name in demo if "seed" not in name} == {"responses", "summary"}
+
+
+def test_networks_of_a_seed_begin_with_its_start() -> None:
+    planned = {job.name: job for job in make_graph({"seeds": "0 1"}).jobs}
+    for name in ("none", "V1", "V1_alpha0.9", "TO-shuffle", "labels", "decay-0.1"):
+        assert planned["network_start_seed1"].record in planned[f"network_{name}_seed1"].after
+    assert not planned["network_start_seed1"].after
+    for start in ("scratch", "imagenet"):
+        assert not any("start" in name for name in names({"settings": {"03_guided_training": {"start": start}}}))
+
+
+def test_predictors_are_shared_unless_each_seed_has_its_own() -> None:
+    shared, own = ({job.name: job for job in make_graph(config).jobs} for config in ({}, {"predictors": "own"}))
+    once = {f"predictor_{roi}_seed0" for roi in (*HIERARCHY, "labels-guide")}
+    assert {name for name in shared if name.startswith("predictor")} == once
+    assert own["predictor_TO_seed2"].record in own["network_TO_seed2"].after
+    assert own["network_TO_seed2"].parameters["predictor_seed"] == 2
+    assert shared["predictor_TO_seed0"].record in shared["network_TO_seed2"].after
+    assert "predictor_seed" not in shared["network_TO_seed2"].parameters
 
 
 def test_a_job_is_the_run_that_its_parameters_name() -> None:
@@ -97,7 +119,7 @@ def test_a_job_comes_after_those_it_waits_for(config: dict[str, Any]) -> None:
 
 
 def test_a_seed_adds_its_own_jobs() -> None:
-    one, two = names({}, "all"), names({"seeds": "0 1"}, "all")
+    one, two = (names({"seeds": seeds, "predictors": "own"}, "all") for seeds in ("0", "0 1"))
     assert two - one == {name.replace("seed0", "seed1") for name in one if "seed0" in name}
 
 
@@ -133,7 +155,7 @@ def test_networks_are_planned_where_there_are_images_to_train_and_test_them(fold
     [
         ({"rois": "V4"}, "predictor_V4_seed0 network_V4_seed0 attack_V4_seed0"),
         ({"rois": "TO", "alphas": 0.9}, "network_TO_alpha0.9_seed0 attack_TO_alpha0.9_seed0"),
-        ({"rois": "none", "seeds": "0 3"}, "network_none_seed3 attack_none_seed3"),
+        ({"rois": "none", "seeds": "0 3"}, "network_start_seed3 network_none_seed3 attack_none_seed3"),
         ({"rois": "TO V1", "attacks": "L2PGD"}, "attack_TO_seed0_L2PGD attack_V1_seed0_L2PGD"),
         ({"rois": "TO", "attacks": "LinfPGD LinfFGSM"}, ""),  # the study's own
         ({"rois": "TO V1", "seeds": 0}, ""),  # there already
@@ -152,20 +174,17 @@ def test_a_row_crosses_its_columns() -> None:
     row = {"rois": "V1 TO", "seeds": "1 2", "subjects": "tiny tiny-2", "alphas": "0.35 0.9", "attacks": "L2PGD"}
     found = added(row)
     assert len({name for name in found if name.startswith("attack")}) == 2 * 2 * 2 * 2
-    assert len({name for name in found if name.startswith("network")}) == 2 * 2 * 2 * 2
-    assert len({name for name in found if name.startswith("predictor")}) == 2 * 2 * 2
+    assert len({name for name in found if name.startswith("network")}) == 2 * 2 * 2 * 2 + 2 * 2  # a start a seed
+    assert {name for name in found if name.startswith("predictor")} == {f"predictor_tiny-2_{roi}_seed0" for roi in ENDS}
     assert "attack_tiny-2_V1_alpha0.35_seed2_L2PGD" in found
 
 
 def test_what_a_row_leaves_out_is_the_studys_own() -> None:
     describe("tiny-2")
-    kinds = [
-        f"{kind}_tiny-2_{roi}_seed{seed}"
-        for kind in ("predictor", "network", "attack")
-        for roi in ("V1", "TO")
-        for seed in (0, 5)
-    ]
-    assert added({"subjects": "tiny-2"}, seeds="0 5") == set(kinds)
+    pairs = [("network", "start"), *product(("network", "attack"), ENDS)]
+    networks = {f"{kind}_tiny-2_{roi}_seed{seed}" for kind, roi in pairs for seed in (0, 5)}
+    predictors = {f"predictor_tiny-2_{roi}_seed0" for roi in ENDS}
+    assert added({"subjects": "tiny-2"}, seeds="0 5") == networks | predictors
 
 
 def test_a_further_subjects_runs_wait_for_its_own() -> None:
@@ -173,7 +192,8 @@ def test_a_further_subjects_runs_wait_for_its_own() -> None:
     planned = {job.name: job for job in make_graph({**TINY, "table": [{"subjects": "tiny-2"}]}).jobs}
     attack, network = planned["attack_tiny-2_TO_seed0"], planned["network_tiny-2_TO_seed0"]
     assert attack.after == (network.record,)
-    assert network.after == (planned["predictor_tiny-2_TO_seed0"].record,)
+    before = ("predictor_tiny-2_TO_seed0", "network_tiny-2_start_seed0")
+    assert network.after == tuple(planned[name].record for name in before)
     assert (home() / "runs/tiny-2") in network.record.parents
 
 
@@ -183,7 +203,7 @@ def test_attacks_are_known_without_their_code() -> None:
 
 def test_rows_that_overlap_share_their_jobs() -> None:
     assert added({"rois": "V4 LO"}, {"rois": "LO", "seeds": "0 1"}) == added({"rois": "V4 LO"}) | {
-        "predictor_LO_seed1",
+        "network_start_seed1",
         "network_LO_seed1",
         "attack_LO_seed1",
     }

@@ -37,18 +37,25 @@ def commands(notebook: str, **parameters: object) -> list[str]:
 def test_a_missing_attack_takes_its_network_and_that_its_predictor() -> None:
     of = "-p study 'of mine' -p roi V1-shuffle -p alpha 0.35 -p seed 1"
     attack, network = f"04_adversarial_attacks {of}", f"03_guided_training {of}"
-    predictor = "02_neural_predictors -p study 'of mine' -p roi V1 -p seed 1"
-    assert commands("04_adversarial_attacks", **ATTACK) == [predictor, network, attack]
-    finish("02_neural_predictors", roi="V1", seed=1)
+    predictor = "02_neural_predictors -p study 'of mine' -p roi V1 -p seed 0"
+    alike = "-p start_epochs 8 -p start_learning_rate 0.003 -p architecture small_resnet"
+    start = f"03_guided_training -p roi start -p study 'of mine' -p seed 1 {alike}"
+    assert commands("04_adversarial_attacks", **ATTACK) == [predictor, start, network, attack]
+    finish("02_neural_predictors", roi="V1", seed=0)
+    assert commands("04_adversarial_attacks", **ATTACK) == [start, network, attack]
+    finish("03_guided_training", roi="start", seed=1)
     assert commands("04_adversarial_attacks", **ATTACK) == [network, attack], "what is there is not made again"
     finish("03_guided_training", **ATTACK)
     assert commands("04_adversarial_attacks", **ATTACK) == [attack]
-    assert commands("03_guided_training", roi="none") == ["03_guided_training -p study 'of mine' -p roi none"]
+    alone = {"roi": "none", "start": "scratch"}
+    assert commands("03_guided_training", **alone) == [
+        "03_guided_training -p study 'of mine' -p roi none -p start scratch"
+    ]
 
 
 def test_a_missing_comparison_takes_all_that_it_compares() -> None:
     found = commands("07_shape_bias", rois="none V1", seeds="0 1")
-    assert [line.split()[0][:2] for line in found] == ["03", "03", "02", "03", "02", "03", "07"]
+    assert [line.split()[0][:2] for line in found] == ["03", "03", "03", "03", "02", "03", "03", "07"]
 
 
 def test_make_study_is_named_where_it_makes_the_runs() -> None:

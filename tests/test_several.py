@@ -125,7 +125,7 @@ PARAMETERS = {
     "seed": 2,
     "architecture": "small_resnet",
     "guided_readout": "layer3",
-    "imagenet_weights": False,
+    "start": "scratch",
 }
 
 
@@ -153,8 +153,24 @@ def test_a_network_starts_as_its_parameters_say(monkeypatch: pytest.MonkeyPatch)
     assert all(map(torch.equal, network.state_dict().values(), same.state_dict().values()))
     loaded: list[nn.Module] = []
     monkeypatch.setattr("nbtools.training.parameters.load_imagenet_weights", loaded.append)
-    network = training.new_network({**PARAMETERS, "imagenet_weights": True}, CLASSES, K)
+    network = training.new_network({**PARAMETERS, "start": "imagenet"}, CLASSES, K)
     assert loaded == [network.backbone]
+    with pytest.raises(InputError, match="no such start"):
+        training.new_network({**PARAMETERS, "start": "middle"}, CLASSES, K)
+
+
+def test_a_network_begins_with_another_one(tmp_path: Path) -> None:
+    run = saved(tmp_path / "start", models.GuidedNet, 7, "small_resnet", CLASSES, 0)
+    begun, start = training.new_network(PARAMETERS, CLASSES, K, run.folder), models.load_model(run.folder)
+    for name in ("backbone", "class_head"):
+        given, had = (getattr(model, name).state_dict() for model in (begun, start))
+        assert all(map(torch.equal, given.values(), had.values()))
+    drawn = training.new_network(PARAMETERS, CLASSES, K).neural_head.state_dict()
+    assert all(map(torch.equal, begun.neural_head.state_dict().values(), drawn.values())), "the head is the seed's own"
+    assert all(weights.requires_grad for weights in begun.parameters())
+    for other in ({"architecture": "resnet18"}, {}):
+        with pytest.raises(InputError, match="architecture" if other else "classes"):
+            training.new_network({**PARAMETERS, **other}, CLASSES if other else CLASSES[::-1], K, run.folder)
 
 
 @pytest.mark.parametrize("condition", ["V1", "TO-shuffle", "random"])

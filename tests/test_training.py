@@ -218,6 +218,10 @@ def test_every_image_once_an_epoch_in_another_order() -> None:
     assert not torch.equal(*epochs)
     other = torch.cat([chosen for chosen, *_ in loop._views(rows, replace(CONFIG, seed=1), 0, Alone())])
     assert not torch.equal(other, epochs[0])
+    few = replace(CONFIG, batch_size=8, steps_per_epoch=2)
+    seen = [torch.cat([chosen for chosen, *_ in loop._views(rows, few, epoch, Alone())]).tolist() for epoch in (0, 1)]
+    assert [len(set(each)) for each in seen] == [16, 16]
+    assert set(seen[0]) != set(seen[1]), "fewer steps than the images fill: others of them in each epoch"
 
 
 def test_processes_share_a_batch() -> None:

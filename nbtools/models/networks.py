@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
 from torchvision.models.resnet import BasicBlock
 
-from nbtools.checks import check_choice, reading
+from nbtools.checks import check_choice, check_same_classes, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
 
@@ -221,6 +221,27 @@ def build(model: Callable[..., Any], seed: int, *args: Any, **kwargs: Any) -> An
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model(*args, **kwargs)
+
+
+def begin_with(network: GuidedNet, start: GuidedNet) -> None:
+    """Give a network another one's backbone and class head; its neural head stays as it is.
+
+    Raises
+    ------
+    InputError
+        If they are not of one architecture, or know other classes.
+    """
+    check_same_classes(network.classes, start)
+    ours, theirs = (model.config["architecture"] for model in (network, start))
+    if ours != theirs:
+        raise InputError(
+            "a network cannot begin with one of another architecture",
+            expected=ours,
+            got=theirs,
+            fix="train the start with the same architecture",
+        )
+    network.backbone.load_state_dict(start.backbone.state_dict())
+    network.class_head.load_state_dict(start.class_head.state_dict())
 
 
 def load_imagenet_weights(backbone: Backbone) -> None:

@@ -11,6 +11,8 @@ from nbtools.conditions import HIERARCHY, parse_condition
 from nbtools.data.study import open_study, study_file
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+START = "start"  # the network that those of a seed begin with
+_START_AS = ("start_epochs", "start_learning_rate", "architecture")  # what it must have in common with them
 # What each network that they compare must have been through.
 COMPARED = {"06_smoothness_and_transfer": NETWORKS, "07_shape_bias": NETWORKS, "09_manifolds": ATTACKED}
 
@@ -32,7 +34,10 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
         return [(NETWORKS, own)]
     if notebook == NETWORKS:
         guide = parse_condition(own["roi"], _hierarchy(own["study"])).roi
-        return [(PREDICTORS, {"study": own["study"], "roi": guide, "seed": own["seed"]})] if guide else []
+        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"]}
+        alike = {name: parameters[name] for name in ("study", "seed", *_START_AS)}
+        begins = parameters["start"] == "trained" and own["roi"] != START
+        return [(PREDICTORS, predictor)] * bool(guide) + [(NETWORKS, {"roi": START, **alike})] * begins
     if notebook in COMPARED:
         several = product(parameters["rois"].split(), parameters["seeds"].split())
         return [(COMPARED[notebook], {**own, "roi": roi, "seed": seed}) for roi, seed in several]

@@ -59,6 +59,7 @@ class TrainConfig:
     precision: Precision = "32-true"  # half precision pays on GPUs, and on CPUs for large images
     compile: bool = False  # torch.compile: pays on long CUDA runs
     devices: int = 1  # of each node
+    steps_per_epoch: int | None = None  # None: as many as the images fill; fewer see others of them in each epoch
     accumulate: int = 1  # parts a device's share of a batch is cut into, where memory does not hold it whole
     seed: int = 0
 
@@ -68,6 +69,8 @@ class TrainConfig:
         check_choice("no such epoch can be kept", self.keep, get_args(Keep))
         for name in ("epochs", "batch_size", "devices", "accumulate"):
             check_range(name, getattr(self, name), 1)
+        if self.steps_per_epoch is not None:
+            check_range("steps_per_epoch", self.steps_per_epoch, 1)
         for name in ("lr", "momentum", "weight_decay", "seed"):
             check_range(name, getattr(self, name), 0)
 
@@ -278,7 +281,8 @@ def _optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def _n_steps(rows: Tensor, config: TrainConfig) -> int:
-    return max(len(rows) // config.batch_size, 1)
+    whole = max(len(rows) // config.batch_size, 1)
+    return min(whole, config.steps_per_epoch or whole)
 
 
 def _check_parts(splits: dict[str, np.ndarray], config: TrainConfig, n_processes: int) -> None:

@@ -7,13 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from nbtools.checks import check_choice
 from nbtools.conditions import Condition
 from nbtools.data.images.sets import ImageSet
-from nbtools.models.networks import GuidedNet, RoiPredictor, build, load_imagenet_weights, load_model
+from nbtools.models.networks import GuidedNet, RoiPredictor, begin_with, build, load_imagenet_weights, load_model
 from nbtools.training.guided import Guide, TargetScale, make_guide
 from nbtools.training.loop import TrainConfig
 
 _CALLED = {"lr": "learning_rate", "compile": "compiled"}  # where parameters have other names than settings
+STARTS = ("trained", "scratch", "imagenet")  # the network of the seed's `start`; drawn weights; torchvision's (paper)
 _UNTRAINED = 1000  # added to the seed of a predictor that was never trained: other weights than the network's
 
 
@@ -66,25 +68,33 @@ def guide_of(
     return make_guide(condition, predictor, images, target_scale, seed)
 
 
-def new_network(parameters: Mapping[str, Any], classes: Sequence[str], n_components: int) -> GuidedNet:
+def new_network(
+    parameters: Mapping[str, Any], classes: Sequence[str], n_components: int, start: Path | None = None
+) -> GuidedNet:
     """Build the network that a notebook's parameters describe, with the weights it starts from.
 
     Parameters
     ----------
     parameters : mapping
-        ``seed``, ``architecture``, ``guided_readout``, ``imagenet_weights``.
+        ``seed``, ``architecture``, ``guided_readout``, ``start``.
     classes : sequence of str
         Those of the images it is to be trained on.
     n_components : int
         Outputs of its neural head; without any it has none.
+    start : Path, optional
+        Folder of the network it begins with, where one was trained for that.
 
     Raises
     ------
     InputError
-        If there is no such architecture or read-out, or none of torchvision's weights for it.
+        If there is no such start, architecture or read-out, none of torchvision's weights for it, or the network to
+        begin with is another one or knows other classes.
     """
+    check_choice("no such start", parameters["start"], STARTS)
     named = parameters["architecture"], classes, n_components, parameters["guided_readout"]
     network = build(GuidedNet, parameters["seed"], *named)
-    if parameters["imagenet_weights"]:
+    if start:
+        begin_with(network, load_model(start))
+    elif parameters["start"] == "imagenet":
         load_imagenet_weights(network.backbone)
     return network

@@ -12,7 +12,7 @@ from nbtools.conditions import parse_condition
 from nbtools.data.brains.responses import RoiResponses, fit_basis, project, split_images
 from nbtools.data.images.sets import ImageSet, split_rows
 from nbtools.errors import InputError
-from nbtools.models.networks import GuidedNet, RoiPredictor, build
+from nbtools.models.networks import GuidedNet, RoiPredictor, begin_with, build
 from nbtools.training.guided import TargetScale, fit_predictor, train_guided
 from nbtools.training.loop import TrainConfig
 from nbtools.training.parameters import guide_of
@@ -79,6 +79,7 @@ def train_network(
     architecture: str = "small_resnet",
     target_scale: TargetScale = "global",
     validation_fraction: float = 0.12,
+    start: GuidedNet | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[GuidedNet, pd.DataFrame]:
     """Train a network to classify and, where the condition has a guide, to answer like a region (§2.3, eq. 1).
@@ -88,8 +89,8 @@ def train_network(
     images : ImageSet
         Labelled images to train and validate on.
     condition : str
-        ``none``, a region, ``<region>-shuffle``, ``random`` (an untrained predictor), ``labels-guide``,
-        ``ce-weight`` or ``decay-<number>``.
+        ``none``, ``start``, a region, ``<region>-shuffle``, ``random`` (an untrained predictor),
+        ``labels-guide``, ``ce-weight`` or ``decay-<number>``.
     predictor : RoiPredictor or None
         From `train_predictor`; conditions without a guide take no notice of it.
     config : TrainConfig
@@ -102,6 +103,8 @@ def train_network(
         As in `make_guide`.
     validation_fraction : float
         Share of the images to validate on.
+    start : GuidedNet, optional
+        What it begins with, such as a network trained as ``start``; left out, weights drawn from the seed.
     checkpoint : Path, optional
         As in `train_guided`.
 
@@ -133,6 +136,8 @@ def train_network(
     guide = guide_of(chosen, predictor, images, target_scale, config.seed) if chosen.roi and predictor else None
     n_components = len(guide.mean) if guide else 0
     network = build(GuidedNet, config.seed, architecture, images.classes, n_components)
+    if start is not None:
+        begin_with(network, start)
     splits = split_rows(len(images), validation_fraction)
     config = replace(config, weight_decay=chosen.weight_decay or config.weight_decay)
     return network, train_guided(network, images, guide, alpha * chosen.weighted, splits, config, checkpoint)

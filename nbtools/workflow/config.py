@@ -23,8 +23,9 @@ Config = Mapping[str, Any]
 # What a study's file may say: README.md and config/nsd.yaml tell what it means.
 KEYS = (
     *("study", "profile", "world_seed", "subject", "labels"),  # which study, and how a simulated one is made
-    *("rois", "controls", "further", "seeds", "alphas", "table", "settings", "gpus"),
+    *("rois", "controls", "further", "seeds", "predictors", "alphas", "table", "settings", "gpus"),
 )
+PREDICTORS = ("shared", "own")
 COLUMNS = ("rois", "seeds", "subjects", "alphas", "attacks")
 
 
@@ -69,6 +70,7 @@ def check_config(config: Config) -> None:
         )
     _check_known("there is no such profile", [config.get("profile", "demo")], list(PROFILES))
     number(config.get("gpus", 0), "gpus", int)
+    _check_known("predictors are shared by all seeds, or own", [config.get("predictors", PREDICTORS[0])], PREDICTORS)
 
 
 def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:

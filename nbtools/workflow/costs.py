@@ -151,10 +151,9 @@ def _climbed(attack: str, values: Values) -> float:
 def _trained(values: Values, sizes: Sizes, images: str) -> float:
     """Count validation as training; a guided network's images pass its guide too."""
     condition, n_images = parse_condition(values["roi"]), getattr(sizes, images)
-    if condition.kind == "labels":
-        n_images += sizes.scanner
     guided = images == "train" and condition.roi is not None
-    return values["epochs"] * n_images * (1 + PASSED * guided)
+    epochs = values["start_epochs"] if condition.kind == "start" else values["epochs"]
+    return epochs * n_images * (1 + PASSED * guided)
 
 
 # --- the table ----------------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from typing import Any
 from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, is_region, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
-from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, arguments
+from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
 TARGETS = ("all", "study", "explorers")
+SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
 CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
 _NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
@@ -156,7 +157,7 @@ class _Planner:
         self.hierarchy = self.source.hierarchy if self.source else HIERARCHY
         self.regions = self._region_names()
         self.rois = self._words("rois", self.hierarchy)
-        self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", [0])]
+        self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", SEEDS)]
         controls = [name for name in baselines(self.rois) if name not in MATCHED]
         self.conditions = once([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
@@ -239,12 +240,23 @@ class _Planner:
         return self._job("01_brain_responses", name="responses", **own)
 
     def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
+        """Plan the predictor that guides networks of a seed."""
+        seed = self._predictor_seed(seed)
         name = f"predictor_{self._label(roi, seed, self.alpha, study)}"
         return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed)
+
+    def _predictor_seed(self, seed: int) -> int:
+        return seed if self.config.get("predictors") == "own" else int(self._setting(NETWORKS, "predictor_seed"))
+
+    def _start(self, seed: int, study: str | None = None) -> Path:
+        """Plan the network with which those of a seed begin."""
+        name = f"network_{self._label(START, seed, self.alpha, study)}"
+        return self._job(NETWORKS, name=name, study=study, roi=START, seed=seed)
 
     def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
         guide, alpha = self._condition(condition).roi, self.alpha if alpha is None else alpha
         after = [self._predictor(guide, seed, study)] if guide else []
+        after += [self._start(seed, study)] if self._setting(NETWORKS, "start") == "trained" else []
         name = f"network_{self._label(condition, seed, alpha, study)}"
         return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
 
@@ -273,6 +285,9 @@ class _Planner:
     ) -> Path:
         """Plan a notebook's run, named as the notebook is where nothing else is said, and return its record."""
         values = {"study": study or self.study, **(self.settings.get(notebook) or {}), **own}
+        guided_by = self._predictor_seed(own.get("seed", self.seeds[0]))
+        if guided_by and "predictor_seed" in folders.defaults(notebook):
+            values["predictor_seed"] = guided_by
         record = folders.run_folder(notebook, values) / folders.RECORD
         trained_as = self.settings.get(NETWORKS) or {} if notebook == CLOUDS else {}
         job = Job(name or notebook, notebook, values, record, tuple(once(after)), trained_as)
