@@ -87,7 +87,9 @@ def test_explained_r_is_that_with_the_noise_free_response(signal: float) -> None
     predicted = truth * clean + np.sqrt(1 - truth**2) * rng.normal(size=clean.shape)
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(measured.T, predicted.T, strict=True)]
     voxels = pd.DataFrame({"r": r, "noise_ceiling": 100 * signal})
-    assert explained_r(voxels) == pytest.approx(truth, abs=0.01)
+    both = pd.concat([voxels.assign(share=1.0), voxels.assign(share=0.3, r=voxels["r"] / 2)])
+    assert explained_r(both, ["share"])["r"].tolist() == pytest.approx([truth, truth / 2], abs=0.01)
+    assert explained_r(voxels)["r"].tolist() == pytest.approx([truth], abs=0.01)
     assert voxels["r"].mean() < 0.75 * truth
     for spoiled in (voxels.assign(noise_ceiling=0.0), voxels.drop(columns="r"), voxels.assign(noise_ceiling=np.nan)):
         with pytest.raises(InputError, match="side by side"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -90,32 +92,37 @@ def read_off(curve: Curve, levels: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(at), np.nan, np.interp(at, doses, y))  # NumPy takes NaN for a single point
 
 
-def explained_r(voxels: pd.DataFrame) -> float:
-    """Return how well a predictor knows a region, whatever the noise of its recordings.
+def explained_r(voxels: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Measure how well predictors know their regions, whatever the noise of the recordings.
 
     Parameters
     ----------
     voxels : DataFrame
-        One row per voxel: ``r`` (prediction and measured mean over repeats) and ``noise_ceiling`` (percent, of that
-        mean), from notebook 02.
+        One row per voxel: ``r`` (of prediction and measured mean over repeats) and ``noise_ceiling`` (percent, of that
+        mean), from notebook 02; and the `by` columns.
+    by : sequence of str
+        Which predictor a voxel is of.
 
     Returns
     -------
-    float
-        Σ r / Σ √(noise ceiling / 100), over voxels: the share of the reachable r; luck can take it above 1.
+    DataFrame
+        One row per predictor: the `by` columns, and ``r`` = Σ r / Σ √(noise ceiling / 100) over voxels: the share of
+        the reachable r; luck can take it above 1.
 
     Raises
     ------
     InputError
-        If a column is missing or holds no numbers, or no voxel has a ceiling above 0.
+        If a column is missing or holds no numbers, or a predictor has no voxel with a ceiling above 0.
 
     Notes
     -----
-    Not r itself: of two predictors of equal r, that of the noisier region knows its region better.
+    Not the measured r itself: of two predictors of equal r, that of the noisier region knows its region better.
     """
     problem, fix = "predictors cannot be set side by side", "take the table voxels of notebook 02"
-    check_table(problem, voxels, ("r", "noise_ceiling"), fix=fix)
-    voxels = plain(voxels)
+    check_table(problem, voxels, ("r", "noise_ceiling", *by), fix=fix)
+    voxels, rows = plain(voxels), []
     check_numbers(problem, voxels, ("r", "noise_ceiling"), fix=fix)
-    check_enough(f"{problem}: voxels with a ceiling", int((voxels["noise_ceiling"] > 0).sum()), 1, fix=fix)
-    return float(voxels["r"].sum() / np.sqrt(voxels["noise_ceiling"] / 100).sum())
+    for named, group in groups_of(voxels, by):
+        check_enough(f"{problem}: voxels with a ceiling", int((group["noise_ceiling"] > 0).sum()), 1, fix=fix)
+        rows.append({**named, "r": group["r"].sum() / np.sqrt(group["noise_ceiling"] / 100).sum()})
+    return pd.DataFrame(rows)

@@ -29,19 +29,31 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
     parameters : mapping
         All of its parameters.
     """
-    own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed") if name in parameters}
+    own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed", "share") if name in parameters}
     if notebook == ATTACKED:
         return [(NETWORKS, own)]
     if notebook == NETWORKS:
         guide = parse_condition(own["roi"], _hierarchy(own["study"])).roi
-        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"]}
-        alike = {name: parameters[name] for name in ("study", "seed", *_START_AS)}
-        begins = parameters["start"] == "trained" and own["roi"] != START
-        return [(PREDICTORS, predictor)] * bool(guide) + [(NETWORKS, {"roi": START, **alike})] * begins
+        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"], "share": own["share"]}
+        start = start_of(parameters)
+        return [(PREDICTORS, predictor)] * bool(guide) + [(NETWORKS, start)] * bool(start)
     if notebook in COMPARED:
         several = product(parameters["rois"].split(), parameters["seeds"].split())
         return [(COMPARED[notebook], {**own, "roi": roi, "seed": seed}) for roi, seed in several]
     return []
+
+
+def start_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the run of the network that one with these parameters begins with; empty where it begins with none.
+
+    Parameters
+    ----------
+    parameters : mapping
+        All of the parameters of a network's run (notebook 03).
+    """
+    if parameters["start"] != "trained" or parameters["roi"] == START:
+        return {}
+    return {"roi": START, **{name: parameters[name] for name in ("study", "seed", *_START_AS)}}
 
 
 def _hierarchy(study: str) -> tuple[str, ...]:
