@@ -84,7 +84,8 @@ def test_networks_of_a_seed_begin_with_its_start() -> None:
 
 def test_predictors_are_shared_unless_each_seed_has_its_own() -> None:
     shared, own = ({job.name: job for job in make_graph(config).jobs} for config in ({}, {"predictors": "own"}))
-    assert {name for name in shared if name.startswith("predictor")} == {f"predictor_{roi}_seed0" for roi in HIERARCHY}
+    once = {f"predictor_{roi}_seed0" for roi in (*HIERARCHY, "labels-guide")}
+    assert {name for name in shared if name.startswith("predictor")} == once
     assert own["predictor_TO_seed2"].record in own["network_TO_seed2"].after
     assert own["network_TO_seed2"].parameters["predictor_seed"] == 2
     assert shared["predictor_TO_seed0"].record in shared["network_TO_seed2"].after

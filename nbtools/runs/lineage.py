@@ -29,12 +29,12 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
     parameters : mapping
         All of its parameters.
     """
-    own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed") if name in parameters}
+    own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed", "share") if name in parameters}
     if notebook == ATTACKED:
         return [(NETWORKS, own)]
     if notebook == NETWORKS:
         guide = parse_condition(own["roi"], _hierarchy(own["study"])).roi
-        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"]}
+        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"], "share": own["share"]}
         start = start_of(parameters)
         return [(PREDICTORS, predictor)] * bool(guide) + [(NETWORKS, start)] * bool(start)
     if notebook in COMPARED:

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, is_region, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments
@@ -169,10 +169,10 @@ class _Planner:
         self.regions = self._region_names()
         self.rois = self._words("rois", self.hierarchy)
         self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", SEEDS)]
-        controls = [name for name in baselines(self.rois) if name != "labels"]
+        controls = [name for name in baselines(self.rois) if name not in MATCHED]
         self.conditions = once([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
-        self.every = once([*self._words("further", ["labels", *DECAYS]), *self.conditions])
+        self.every = once([*self._words("further", [*MATCHED, *DECAYS]), *self.conditions])
         self.ends = once([self.rois[0], self.rois[-1]])
 
     def graph(self) -> Graph:
@@ -190,7 +190,7 @@ class _Planner:
             study=self.study,
             jobs=tuple(self.jobs.values()),
             targets=targets,
-            rois=tuple(guides),
+            rois=tuple(filter(is_region, guides)),
             source=self.source,
             profile=str(self.config.get("profile", "demo")) if is_simulated(self.study) else None,
             gpus=int(self.config.get("gpus", 0)),
@@ -227,13 +227,20 @@ class _Planner:
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
-        shown = {"alphas": " ".join(f"{alpha:g}" for alpha in alphas), **self._same(self.ends)}
+        shares = [number(value, "shares", float) for value in self._words("shares", [])]
+        doses = [self._attack(roi, seed, share=share) for roi, seed, share in product(self.rois, self.seeds, shares)]
+        shown = {
+            "alphas": _text(alphas),
+            "shares": _text(shares),
+            "regions": " ".join(self.rois),
+            **self._same(self.ends),
+        }
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
             self._responses(),
             self._job(SUMMARY, attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
-            self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
+            self._job("12_alpha", self._all(self._attack, ["none", *self.rois]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._alone("11_attacks_and_audit", ["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
@@ -266,11 +273,11 @@ class _Planner:
         own = {"rois": " ".join(self.hierarchy), **(self.settings.get("01_brain_responses") or {})}
         return self._job("01_brain_responses", name="responses", **own)
 
-    def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
+    def _predictor(self, roi: str, seed: int, study: str | None = None, share: float = 1.0) -> Path:
         """Plan the predictor that guides networks of a seed."""
         seed = self._predictor_seed(seed)
-        name = f"predictor_{self._label(roi, seed, self.alpha, study)}"
-        return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed)
+        name = f"predictor_{self._label(roi, seed, self.alpha, study, share)}"
+        return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed, **_dose(share))
 
     def _predictor_seed(self, seed: int) -> int:
         return seed if self.config.get("predictors") == "own" else int(self._setting(NETWORKS, "predictor_seed"))
@@ -280,12 +287,14 @@ class _Planner:
         name = f"network_{self._label(START, seed, self.alpha, study)}"
         return self._job(NETWORKS, name=name, study=study, roi=START, seed=seed)
 
-    def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
+    def _network(
+        self, condition: str, seed: int, alpha: float | None = None, study: str | None = None, share: float = 1.0
+    ) -> Path:
         guide, alpha = self._condition(condition).roi, self.alpha if alpha is None else alpha
-        after = [self._predictor(guide, seed, study)] if guide else []
+        after = [self._predictor(guide, seed, study, share)] if guide else []
         after += [self._start(seed, study)] if self._setting(NETWORKS, "start") == "trained" else []
-        name = f"network_{self._label(condition, seed, alpha, study)}"
-        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
+        name, own = f"network_{self._label(condition, seed, alpha, study, share)}", _dose(share)
+        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 
     def _attack(
         self,
@@ -294,12 +303,13 @@ class _Planner:
         alpha: float | None = None,
         study: str | None = None,
         attacks: list[str] | None = None,
+        share: float = 1.0,
     ) -> Path:
         alpha = self.alpha if alpha is None else alpha
-        after = [self._network(condition, seed, alpha, study)]
-        name, own = f"attack_{self._label(condition, seed, alpha, study)}", {}
+        after = [self._network(condition, seed, alpha, study, share)]
+        name, own = f"attack_{self._label(condition, seed, alpha, study, share)}", _dose(share)
         if attacks and attacks != self.attacks:
-            name, own = f"{name}_{'-'.join(attacks)}", {"attacks": " ".join(attacks)}
+            name, own = f"{name}_{'-'.join(attacks)}", {**own, "attacks": " ".join(attacks)}
         return self._job(ATTACKED, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 
     def _alone(self, notebook: str, conditions: list[str]) -> Path:
@@ -333,10 +343,11 @@ class _Planner:
         """What notebooks that compare networks of several seeds take."""
         return {"rois": " ".join(conditions), "alpha": self.alpha, "seeds": " ".join(map(str, self.seeds))}
 
-    def _label(self, condition: str, seed: int, alpha: float, study: str | None) -> str:
+    def _label(self, condition: str, seed: int, alpha: float, study: str | None, share: float = 1.0) -> str:
         """What a run is of, as its rule is named: what is the study's own goes without saying."""
         of = "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
         other = "" if alpha == self.alpha else f"_alpha{alpha:g}"
+        other += "" if share == 1 else f"_share{share:g}"
         return f"{of}{condition}{other}_seed{seed}"
 
     def _with_upstream(self, records: Iterable[Path]) -> set[Path]:
@@ -373,3 +384,12 @@ class _Planner:
 
     def _setting(self, notebook: str, name: str) -> Any:
         return (self.settings.get(notebook) or {}).get(name, folders.defaults(notebook)[name])
+
+
+def _dose(share: float) -> dict[str, Any]:
+    """Of the images that a guide learnt from, as a parameter; all of them go without saying."""
+    return {} if share == 1 else {"share": share}
+
+
+def _text(numbers: Iterable[float]) -> str:
+    return " ".join(f"{number:g}" for number in numbers)
