@@ -155,8 +155,8 @@ def draws(
     ]
     n_orders = factorial(len(own)) if exchangeable else 1
     if comb(len(subjects), size.n_subjects) * comb(len(seeds), size.n_seeds) * n_orders**size.n_subjects <= n:
-        orders = product(permutations(own) if exchangeable else [own], repeat=size.n_subjects)
-        every = product(combinations(subjects, size.n_subjects), combinations(seeds, size.n_seeds), orders)
+        all_orders = product(permutations(own) if exchangeable else [own], repeat=size.n_subjects)
+        every = product(combinations(subjects, size.n_subjects), combinations(seeds, size.n_seeds), all_orders)
         return [Draw(*one) for one in every], apart
     found: dict[Draw, None] = {}
     while len(found) < n:

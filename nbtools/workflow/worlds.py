@@ -23,7 +23,7 @@ from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.errors import InputError
 from nbtools.files import read_table, write_text, written
 from nbtools.metrics.operating import Size, rates
-from nbtools.metrics.robustness import robust_accuracy
+from nbtools.metrics.robustness import robust_accuracy, under_attack
 from nbtools.metrics.tables import stacked
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED
@@ -36,7 +36,7 @@ from nbtools.workflow.graph import SUMMARY, Graph, make_graph
 from nbtools.workflow.known import save_known
 from nbtools.workflow.plan import finished_jobs, wall_seconds
 
-CONTROLS = ("none", "{last}-shuffle")  # of the claims that worlds have answers to
+CONTROLS = ("none", "{last}-shuffle", "labels-guide")  # of the claims that worlds have answers to
 # What a claim asks, by how it begins: a question of `data.expected_verdicts`.
 _ASKS = {
     "accuracy at clean": "",
@@ -201,8 +201,8 @@ def question(claim: str) -> str:
 def _accuracies(graph: Graph, subject: int, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Return the accuracies of a world's networks as the summary computes them: of its attack, at its ε."""
     attacks = [job.record.parent for job in graph.of("attacks") if job.notebook == ATTACKED]
-    parts = {(subject, run.name): read_table(run / "decisions.parquet") for run in attacks}
-    decisions = stacked(parts, "subject", "run").query("attack == @settings['attack']")
+    said = {run.name: under_attack(read_table(run / "decisions.parquet"), settings["attack"]) for run in attacks}
+    decisions = stacked({(subject, run): decided for run, decided in said.items()}, "subject", "run")
     budgets = [0.0, *(float(level) / 255 for level in settings["epsilons"].split())]
     return robust_accuracy(decisions[decisions["epsilon"].isin(budgets)], by=("condition", "subject", "seed"))
 
