@@ -7,12 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from nbtools import metrics
+from nbtools.conditions import HIERARCHY
 from nbtools.data.study import home as data_home
 from nbtools.data.synthetic.verdicts import QUESTIONS
 from nbtools.errors import InputError
@@ -111,6 +115,20 @@ def test_a_verdict_is_followed_by_how_often_such_were_right(file: Path) -> None:
 @pytest.mark.parametrize("size", [(6, 3, 1), (7, 5, 1), (7, 3, 2)])
 def test_nothing_is_said_of_studies_of_another_size(size: tuple[int, int, int], file: Path) -> None:
     assert how_often(*size, file) == {}
+
+
+@pytest.mark.parametrize(("n_seeds", "quoted"), [(3, True), (4, False)])
+def test_the_summary_puts_it_beside_its_verdict(n_seeds: int, quoted: bool, file: Path) -> None:
+    """Notebook 10's own cell."""
+    cells = json.loads((folders.NOTEBOOKS / "10_summary.ipynb").read_text(encoding="utf-8"))["cells"]
+    (code,) = ("".join(cell["source"]) for cell in cells if "workflow.how_often" in "".join(cell["source"]))
+    values = {"said": {0.0: "falls", 4 / 255: "rises"}, "regions": HIERARCHY, "found": {"demo": {}}, "metrics": metrics}
+    values |= {"seeds": " ".join(map(str, range(n_seeds))), "fixed": SimpleNamespace(words="")}
+    exec(code, found := values | {"workflow": SimpleNamespace(how_often=partial(how_often, file=file))})
+    clean, attacked = found["verdict"].splitlines()
+    assert clean == "clean: falls"
+    assert attacked.startswith("4/255: rises. In simulated worlds" if quoted else "4/255: rises")
+    assert ("80 of 100" in attacked) == quoted
 
 
 def test_worlds_without_an_answer_are_not_counted(tmp_path: Path) -> None:
