@@ -329,7 +329,7 @@ def _calibrate(chosen: argparse.Namespace) -> None:
     for instructions in chosen.instructions:
         with workflow.told_to_use(instructions):
             rows = workflow.calibrate(asked)
-            file = workflow.keep(rows, asked)
+            file = workflow.save_counts(rows, asked)
         print(f"\n{workflow.as_text(rows)}\n\nTable: {file}")
         if chosen.save:
             print(f"Quoted from now on: {workflow.save_known(rows)}")

@@ -8,4 +8,4 @@ from .known import as_text as as_text, how_often as how_often, save_known as sav
 from .plan import plan as plan
 from .summary import newest_summary as newest_summary, summary as summary
 from .teaching import student_copies as student_copies
-from .worlds import Asked as Asked, calibrate as calibrate, keep as keep
+from .worlds import Asked as Asked, calibrate as calibrate, save_counts as save_counts

@@ -119,11 +119,12 @@ def calibrate(asked: Asked) -> pd.DataFrame:
     parts = []
     for truth, n_subjects in product(asked.truths, range(1, len(asked.subjects) + 1)):
         own = {subject: graphs[truth, subject] for subject in asked.subjects}
+        print(f"counting: {truth}, sets of {asked.size} seeds, {n_subjects} of {len(own)} subjects", flush=True)
         parts.append(_counted(asked, truth, own, Size(asked.size, n_subjects)))
     return pd.concat(parts, ignore_index=True)
 
 
-def keep(rows: pd.DataFrame, asked: Asked) -> Path:
+def save_counts(rows: pd.DataFrame, asked: Asked) -> Path:
     """Write what `calibrate` returned below ``runs/known``, as a table, and as JSON beside it; return the table."""
     numbers = {"regions": len(asked.rois), "of": asked.size, "seeds": len(asked.seeds), "subjects": len(asked.subjects)}
     name = "_".join([asked.profile, *asked.truths, *(f"{what}{n}" for what, n in numbers.items())])
@@ -147,7 +148,7 @@ def _run(graph: Graph, config: Config, cores: int) -> None:
     """Bring a world's networks to the end of their attacks; what is finished is kept."""
     file = write_text(folder() / f"{graph.study}.yaml", yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "nbtools", "study", str(file), "--targets", "attacks", "--cores", str(cores)]
-    if subprocess.run(command, cwd=home(), check=False).returncode:
+    if _status_of(command):
         raise InputError(
             f"the world {graph.study} is not finished",
             file=file,
@@ -155,6 +156,16 @@ def _run(graph: Graph, config: Config, cores: int) -> None:
             got="a run that failed, or was stopped",
             fix="mend what is said above, then the same command again: what is finished stays",
         )
+
+
+def _status_of(command: list[str]) -> int:
+    """Run a command; Ctrl-C reaches it too, and it is waited for, so that what it holds is free for the next."""
+    process = subprocess.Popen(command, cwd=home())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 def folder() -> Path:
@@ -171,7 +182,7 @@ def _counted(asked: Asked, truth: str, graphs: Mapping[int, Graph], size: Size) 
     networks = pd.concat([_accuracies(graph, subject, settings) for subject, graph in graphs.items()])
     others, same = _other_scores(graphs, asked), truth in _EXCHANGEABLE
     table = rates(networks, asked.rois, size, others=pd.concat(others) if others else None, exchangeable=same)
-    answers = expected_verdicts(open_study(usual_name(asked.profile, truth))).set_index("analysis")["expected"]
+    answers = expected_verdicts(open_study(next(iter(graphs.values())).study)).set_index("analysis")["expected"]
     last = asked.rois[-1]
     table = table[~table["claim"].str.contains(" − ") | table["claim"].str.startswith(f"{last} − ")]
     around = surroundings()
@@ -186,7 +197,7 @@ def _counted(asked: Asked, truth: str, graphs: Mapping[int, Graph], size: Size) 
         made=time.strftime("%Y-%m-%d"),
         nbtools=nbtools.__version__,
         torch=around["packages"]["torch"],
-        machine=around["device"] + around["environment"].get("ATEN_CPU_CAPABILITY", ""),
+        machine=" ".join([around["device"], around["environment"].get("ATEN_CPU_CAPABILITY", "")]).strip(),
     )
 
 
@@ -219,7 +230,8 @@ def _other_scores(graphs: Mapping[int, Graph], asked: Asked) -> list[pd.DataFram
 
 
 def _whole(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    """Return the runs that compared all regions and seeds."""
+    """Return the runs that compared all regions and seeds, of the networks' α."""
+    runs = runs[runs["alpha"] == folders.defaults(ATTACKED)["alpha"]]
     wanted = {"rois": {*asked.rois}, "seeds": {*map(str, asked.seeds)}}
     has = [all(names <= {*row[name].split()} for name, names in wanted.items()) for _, row in runs.iterrows()]
     return runs[pd.Series(has, index=runs.index, dtype=bool)]
