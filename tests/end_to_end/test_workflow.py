@@ -78,7 +78,7 @@ HERE = ["-m", "snakemake", "--cores", "2", "--configfile", "config/tiny.yaml"]
 ON_SLURM = ["-c", QUICK, "--profile", "config/slurm", "--configfile", "config/tiny.yaml"]
 STUDY = ["study", "config/tiny.yaml", "--cores", "2"]
 FIRST = ("--", "responses", "attack_V1_seed0")
-RULES = {"world", "responses", "predictor_V1_seed0", "network_V1_seed0", "attack_V1_seed0"}
+RULES = {"world", "responses", "predictor_V1_seed0", "network_start_seed0", "network_V1_seed0", "attack_V1_seed0"}
 DIES = "attack_V1_seed0"  # a job that only the second start submits
 
 Records = dict[Path, str]
