@@ -230,9 +230,7 @@ def test_a_cluster_makes_many_at_once(progress: Progress) -> None:
 # --- failures -----------------------------------------------------------------------------------------------
 
 
-def test_a_failure_is_told_once_and_says_what_to_do(
-    progress: Progress, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_is_told_once_and_says_what_to_do(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):  # Snakemake tells it at once, and in the end
         fail(progress, "attack_V1_seed0")
     progress.hear(event(LogEvent.ERROR, logging.ERROR, "At least one job did not complete successfully."))

@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from itertools import product
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 

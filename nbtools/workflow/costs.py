@@ -99,7 +99,7 @@ class Kind:
     trains: str = ""
     looks: tuple[str, ...] = ()
     attacks: str = ""
-    seconds: float = 5.0
+    seconds: float = 3.0
     more: Callable[[Values, Sizes], float] = lambda values, sizes: 0.0
     gpu: bool = False
     shown_mb: float = 0.3

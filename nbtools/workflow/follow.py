@@ -1,4 +1,4 @@
-"""``python -m nbtools study``: Snakemake makes a study's runs; a line says what is finished and how long the rest takes.
+"""``python -m nbtools study``: Snakemake makes a study's runs; lines say what is finished, and how long the rest takes.
 
 Snakemake tells what happens as events (its interface for loggers), on this machine and on a cluster alike.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import nan
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType, ModuleType
 
 import pandas as pd
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -71,7 +71,9 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
         def emit(self, record: logging.LogRecord) -> None:
             progress.hear(record)
 
-    LoggerPluginRegistry().register_plugin(NAME, SimpleNamespace(LogHandler=LogHandler))
+    plugin = ModuleType(NAME)  # what a package of Snakemake's plugins would be
+    vars(plugin)["LogHandler"] = LogHandler
+    LoggerPluginRegistry().register_plugin(NAME, plugin)
 
     def stop(number: int, frame: FrameType | None) -> None:
         progress.stopped = True
