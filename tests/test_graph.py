@@ -185,6 +185,22 @@ def test_networks_are_planned_where_there_are_images_to_train_and_test_them(fold
     assert ("classification/train" in planned.left_out.get("10_summary", [])) == ("train" not in folders_there)
 
 
+def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() -> None:
+    assert not any("share" in name for name in names({}))
+    config = {"rois": "V1 LO TO", "seeds": "0 1", "shares": "0.1 0.3"}
+    planned = {job.name: job for job in make_graph(config).jobs}
+    of = {f"{roi}_share{share}" for roi in ("V1", "LO", "TO") for share in ("0.1", "0.3")}
+    networks = {f"{kind}_{each}_seed{seed}" for kind in ("network", "attack") for each in of for seed in (0, 1)}
+    assert {name for name in planned if "share" in name} == networks | {f"predictor_{each}_seed0" for each in of}
+    after = planned["network_LO_share0.3_seed1"].after
+    assert planned["predictor_LO_share0.3_seed0"].record in after
+    assert planned["network_start_seed1"].record in after
+    compared = planned["12_alpha"]
+    assert (compared.parameters["shares"], compared.parameters["regions"]) == ("0.1 0.3", "V1 LO TO")
+    for roi, share in product(("V1", "LO", "TO"), ("", "_share0.1", "_share0.3")):
+        assert planned[f"attack_{roi}{share}_seed1"].record in compared.after
+
+
 # --- the table ----------------------------------------------------------------------------------------------
 
 
