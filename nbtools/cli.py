@@ -23,12 +23,7 @@ from nbtools.workflow.config import number, words
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
-_RANGES = {
-    "subject": (1, 8),
-    "size": (1, inf),
-    "jobs": (1, inf),
-    "port": (1, 65535),
-}  # of numbers, wherever a command takes one
+_RANGES = {"subject": (1, 8), "size": (1, inf), "jobs": (1, inf), "port": (1, 65535)}  # of numbers in any command
 TRUTHS = ("beyond", "labels", "null", "quality")  # of simulated worlds
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
@@ -260,9 +255,8 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     calibrate.add_argument("--profile", choices=("demo", "tiny"), default="demo")
     calibrate.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="(default: all)")
     calibrate.add_argument("--save", action="store_true", help="into the table that summaries quote: for the project")
-    calibrate.add_argument(
-        "--instructions", nargs="+", default=["native"], help="play other processors: default avx2 avx512"
-    )
+    sets = "of the processor: default, avx2, avx512 (default: native, as it is)"
+    calibrate.add_argument("--instructions", nargs="+", default=["native"], help=sets)
 
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")

@@ -40,6 +40,7 @@ from nbtools.workflow.costs import (
     GUESS,
     KINDS,
     MEMORY_LIMIT,
+    _OWN_STEPS,
     MODEL,
     PASSED,
     RUNNER_MB,
@@ -209,6 +210,12 @@ def test_an_attack_grows_with_steps_budgets_and_images() -> None:
     base = counted(with_settings(setting, **values), name)
     for more in ({"steps": 20}, {"n_images": 100}, {"epsilons": "1 2 3 4"}):
         assert counted(with_settings(setting, **{**values, **more}), name) > 1.6 * base
+
+
+def test_an_attack_is_counted_with_the_steps_it_takes() -> None:
+    for name, attack in ATTACKS.items():
+        steps = _OWN_STEPS.get(name.removeprefix("Linf").removeprefix("L2"), 7)
+        assert attack.steps_for(7) == steps or attack.steps == steps == 1, name
 
 
 def test_every_attack_and_notebook_is_counted() -> None:

@@ -94,10 +94,8 @@ def audit(
         *((name, float((white - other)[1:].max()), limit) for name, other in found.items()),
     ]
     table = pd.DataFrame(rows, columns=["check", "value", "limit"])
-    told = [
-        _EXPLANATIONS[name].format(more=_MORE, steps=steps, targeted=_MORE * steps, queries=50 * steps)
-        for name in table["check"]
-    ]
+    numbers = {"more": _MORE, "steps": steps, "targeted": _MORE * steps, "queries": 50 * steps}
+    told = [_EXPLANATIONS[name].format(**numbers) for name in table["check"]]
     return table.assign(passed=table["value"] <= table["limit"] + 1e-9, n=len(images), explanation=told)
 
 

@@ -68,7 +68,7 @@ def descend(make: Callable[[int], Any], patience: float, task: Task, rank: int |
     for index in reversed(range(len(epsilons) - 1)):  # a failed try is shrunk into smaller balls
         skipped = ~attacked[index]
         points[index, skipped] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[skipped]
-    return carried_up(task, points)
+    return carried_up(task, points, None if rank is None else attacked)  # of one class's attack falls alone are kept
 
 
 def towards(make: Callable[[int], Any], n_targets: int, task: Task) -> Attacked:

@@ -63,7 +63,7 @@ def sweep(
         Images attacked together.
     after : DataFrame, optional
         The decisions of this network, on these images at these ε, under an attack before: an image is attacked only
-        where it still stands, and where it fell that decision is kept. What is left is the worst case of both.
+        where it still stands, and its decision before is kept unless it falls. What is left is the worst case of both.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def perturb(
     Tensor
         Shape (n_epsilons, n, 3, h, w): for every ε the adversarial image that was found, or, where none was, the
         attack's last try: of a gradient attack its last image, of a minimum-norm attack its point moved into the ball,
-        of AutoAttack, Square and noise the clean image. Every one lies in its ball and in [0, 1].
+        of targeted PGD, AutoAttack, Square and noise the clean image. Every one lies in its ball and in [0, 1].
 
     Raises
     ------
@@ -237,12 +237,13 @@ def _stood(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
 
 
 def _worse(table: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Return the decisions of an attack, and those of the one before it where that one fooled the network."""
+    """Return the decisions of the attack before, and where this one alone fooled the network, its own."""
     keys = ["image_id", "epsilon"]
     before = after.set_index(keys)[list(table.columns.drop(keys))].loc[pd.MultiIndex.from_frame(table[keys])]
-    before = before.reset_index()[table.columns]
-    worse = table.where(before["prediction"] == before["label"], before)
-    return worse.assign(converged=worse["converged"] | before["converged"])
+    before = before.reset_index()[list(table.columns)]
+    fell = (table["prediction"] != table["label"]) & (before["prediction"] == before["label"])
+    worse = before.where(~fell, table)
+    return worse.assign(converged=before["converged"] | table["converged"])
 
 
 def _check_attack(model: nn.Module, attack: str, steps: int | None, restarts: int) -> None:

@@ -101,13 +101,13 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
     return torch.where(inside[:, None, None, None], points, clipped).clamp(0, 1)
 
 
-def carried_up(task: Task, points: Tensor) -> Attacked:
-    """Let the model decide on points (n_epsilons, n, 3, h, w) where there was something to attack.
+def carried_up(task: Task, points: Tensor, asked: Tensor | None = None) -> Attacked:
+    """Let the model decide on points (n_epsilons, n, 3, h, w): those asked for, or wherever there is one to attack.
 
-    An image that falls at some ε falls at every larger one, by the same point. The attack counts as ended.
+    Elsewhere it is taken to say what it says to the image. An image that falls at some ε falls at every larger one, by the same point. The attack counts as ended.
     """
     labels, logits = task.labels, task.clean.repeat(len(points), 1, 1)
-    for index, rows in enumerate(task.standing()):
+    for index, rows in enumerate(task.standing() if asked is None else asked):
         if rows.any():
             logits[index, rows] = logits_of(task.model, points[index, rows])
     fell = logits.argmax(2) != labels

@@ -76,14 +76,14 @@ _L2_NOISE = partial(noise, lambda steps: fa.L2ClippingAwareRepeatedAdditiveGauss
 # The least steps are those from which on accuracy fell by no more than .01 on a small network: docs/methods.md.
 ATTACKS: dict[str, Attack] = {
     "LinfPGD": Attack(_LINF_PGD, inf, 40, 10, random=True),
-    "LinfTargetedPGD": Attack(_LINF_TARGETED, inf, 60, 30, random=True),
+    "LinfTargetedPGD": Attack(_LINF_TARGETED, inf, 60, 15, random=True),
     "LinfFGSM": Attack(_FGSM, inf, 1, 1, random=False),
     "LinfFMN": Attack(_LINF_FMN, inf, 100, 10, random=False),
     "LinfAutoAttack": Attack(partial(survivors, partial(autoattack, "Linf", STANDARD), inf), inf, 100, 10, random=True),
     "LinfSquare": Attack(partial(survivors, partial(autoattack, "Linf", ("square",)), inf), inf, 100, 100, random=True),
     "LinfNoise": Attack(partial(survivors, _LINF_NOISE, inf), inf, 100, 1, random=True),
     "L2PGD": Attack(_L2_PGD, 2, 40, 10, random=True),
-    "L2TargetedPGD": Attack(_L2_TARGETED, 2, 60, 30, random=True),
+    "L2TargetedPGD": Attack(_L2_TARGETED, 2, 60, 15, random=True),
     "L2FGM": Attack(_FGM, 2, 1, 1, random=False),
     "L2CarliniWagner": Attack(_CARLINI_WAGNER, 2, 200, 10, random=False),
     "L2DeepFool": Attack(_DEEPFOOL, 2, 50, 10, random=False),
