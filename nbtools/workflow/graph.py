@@ -176,12 +176,8 @@ class _Planner:
         self.ends = once([self.rois[0], self.rois[-1]])
 
     def graph(self) -> Graph:
-        wanted = {
-            "all": self._demo(),
-            "attacks": self._all(self._attack, self.conditions),
-            "study": self._analyses() + self._rows(),
-            "explorers": self._explorers(),
-        }
+        wanted = {"all": self._demo(), "attacks": self._all(self._attack, self.conditions)}
+        wanted |= {"study": self._analyses() + self._rows(), "explorers": self._explorers()}
         self.jobs = {record: job for record, job in self.jobs.items() if self._has_data(job.notebook, job.study)}
         targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
