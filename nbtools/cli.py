@@ -317,7 +317,7 @@ def _study(chosen: argparse.Namespace) -> int:
 def _calibrate(chosen: argparse.Namespace) -> None:
     if chosen.save:
         check_choice("the numbers of such worlds mean nothing", chosen.profile, ["demo"], fix="leave --save out")
-    seeds = tuple(number(seed, "--seeds", int) for seed in words(chosen.seeds, "--seeds"))
+    seeds = tuple(dict.fromkeys(number(seed, "--seeds", int) for seed in words(chosen.seeds, "--seeds")))
     rois, subjects = tuple(words(chosen.rois, "--rois")), tuple(chosen.subjects)
     asked = workflow.Asked(tuple(chosen.truths), seeds, subjects, chosen.size, chosen.profile, rois, chosen.cores)
     for instructions in chosen.instructions:
