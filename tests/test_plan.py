@@ -40,8 +40,8 @@ from nbtools.workflow.costs import (
     GUESS,
     KINDS,
     MEMORY_LIMIT,
-    _OWN_STEPS,
     MODEL,
+    OWN_STEPS,
     PASSED,
     RUNNER_MB,
     RUNS,
@@ -214,7 +214,7 @@ def test_an_attack_grows_with_steps_budgets_and_images() -> None:
 
 def test_an_attack_is_counted_with_the_steps_it_takes() -> None:
     for name, attack in ATTACKS.items():
-        steps = _OWN_STEPS.get(name.removeprefix("Linf").removeprefix("L2"), 7)
+        steps = OWN_STEPS.get(name.removeprefix("Linf").removeprefix("L2"), 7)
         assert attack.steps_for(7) == steps or attack.steps == steps == 1, name
 
 

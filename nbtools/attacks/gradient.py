@@ -74,6 +74,8 @@ def descend(make: Callable[[int], Any], patience: float, task: Task, rank: int |
 def towards(make: Callable[[int], Any], n_targets: int, task: Task) -> Attacked:
     """Push each image towards its most probable other classes in turn, which share the steps, until it falls.
 
+    Returns, where it fell, the point that fools the model, elsewhere the image.
+
     Notes
     -----
     What is climbed is a difference of logits, z_t − z_y, the numerator of the targeted loss of APGD-T (Croce and Hein
@@ -160,8 +162,9 @@ def _climb(
 def _lag(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
     """Log-sum-exp of the rivals (n, n_classes) minus the label's logit (n,): of one rival, the difference of logits.
 
-    With all others as rivals, an image's gradient of this points where that of its cross-entropy does, which is this one times the other classes'
-    probability; that factor vanishes once a network is sure, in float32 at a lead of about 17.
+    With all others as rivals, an image's gradient of this points where that of its cross-entropy does, which is this
+    one times the other classes' probability; that factor vanishes once a network is sure, in float32 at a lead of
+    about 17.
     """
     return logits.where(rivals, -torch.inf).logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]
 

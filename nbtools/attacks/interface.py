@@ -230,7 +230,7 @@ def _stood(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
         raise InputError(
             "the decisions before are others",
             expected=f"of {len(ids)} images, at ε = 0 and {radii}",
-            got=f"{len(right.columns)} images, {len(set(right.columns) - set(ids))} of them others, at {list(right.index)}",
+            got=f"{len(set(right.columns) - set(ids))} others among {len(right.columns)}, at ε = {list(right.index)}",
             fix="attack the same images at the same ε",
         )
     return torch.tensor(right.loc[radii, ids].to_numpy())

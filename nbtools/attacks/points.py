@@ -104,7 +104,8 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
 def carried_up(task: Task, points: Tensor, asked: Tensor | None = None) -> Attacked:
     """Let the model decide on points (n_epsilons, n, 3, h, w): those asked for, or wherever there is one to attack.
 
-    Elsewhere it is taken to say what it says to the image. An image that falls at some ε falls at every larger one, by the same point. The attack counts as ended.
+    Elsewhere it is taken to say what it says to the image. An image that falls at some ε falls at every larger one, by
+    the same point. The attack counts as ended.
     """
     labels, logits = task.labels, task.clean.repeat(len(points), 1, 1)
     for index, rows in enumerate(task.standing() if asked is None else asked):

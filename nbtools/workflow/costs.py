@@ -62,10 +62,12 @@ _ATTACKS = {
     "Noise": (PASSED, True),
 }
 # Steps of those that a run's `steps` is not for: `Attack.steps_for`.
-_OWN_STEPS = {
+OWN_STEPS = {
     **dict.fromkeys(("FGSM", "FGM"), 1),
     **dict.fromkeys(("FMN", "AutoAttack", "Square", "Noise"), 100),
-    **{"DeepFool": 50, "CarliniWagner": 200, "BrendelBethge": 1000},
+    "DeepFool": 50,
+    "CarliniWagner": 200,
+    "BrendelBethge": 1000,
 }
 
 Values = Mapping[str, Any]
@@ -154,7 +156,8 @@ def _climbed(attack: str, values: Values, *, own: bool = False) -> float:
     kind, n_epsilons = attack.removeprefix("Linf").removeprefix("L2"), len(values["epsilons"].split())
     check_choice(f"what {attack} costs is not known", kind, _ATTACKS, fix="add a line to _ATTACKS in workflow/costs.py")
     worth, anew = _ATTACKS[kind]
-    steps = _OWN_STEPS.get(kind, values["steps"]) if own or "FG" in kind else values["steps"]
+    fixed = kind in OWN_STEPS and (own or OWN_STEPS[kind] == 1)
+    steps = OWN_STEPS[kind] if fixed else values["steps"]
     return steps * worth * (n_epsilons * CLIMBED if anew else 1) + (n_epsilons + 1) * PASSED
 
 
