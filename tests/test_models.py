@@ -367,6 +367,9 @@ def corrupted(images: ImageSet) -> None:
 DOORS: dict[str, Callable[[ImageSet], object]] = {
     "training.train_guided": train,
     "training.train_manifold_guided": train_by_clouds,
+    "training.train_network": lambda images: training.train_network(
+        images, "none", None, TrainConfig(epochs=1, batch_size=8, lr=1e-3), start=a_network()
+    ),
     "training.cloud_responses": lambda images: training.cloud_responses(a_network(2), images, 32),
     "attacks.sweep": lambda images: attacks.sweep(a_network(), images, [0.01]),
     "attacks.audit": lambda images: attacks.audit(a_network(), images, [0.01, 0.02]),

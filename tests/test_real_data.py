@@ -214,7 +214,7 @@ def test_notebooks_run_on_it(fetched: Study) -> None:
     planted = 100 * 400**2 / (400**2 + 500**2 / 3)
     np.testing.assert_allclose(ceilings[list(HIERARCHY)], planted, atol=4)
     run("02_neural_predictors", roi="TO", epochs=1)
-    network = run("03_guided_training", roi="TO", epochs=1, batch_size=50, augmentation="crop-flip")
+    network = run("03_guided_training", roi="TO", start="scratch", epochs=1, batch_size=50, augmentation="crop-flip")
     assert len(network.table("history")) > 0
     decisions = run("04_adversarial_attacks", roi="TO", steps=2, epsilons="1", n_images=20).table("decisions")
     assert decisions["image_id"].str.fullmatch(r"n\d{8}/n\d{8}_\d\.JPEG").all()

@@ -20,7 +20,7 @@ import pandas as pd
 from nbtools.checks import check_choice
 from nbtools.conditions import is_region, parse_condition
 from nbtools.runs import folders
-from nbtools.runs.lineage import NETWORKS, PREDICTORS
+from nbtools.runs.lineage import NETWORKS, PREDICTORS, START as FIRST
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
 from nbtools.workflow.graph import CLOUDS, Graph, Job
@@ -278,11 +278,12 @@ def memory_of(notebook: str, values: Values, sizes: Sizes, gpu: bool) -> int:
 def past_runs(jobs: Iterable[Job]) -> dict[Path, Taken]:
     """Return what finished runs of its kind took, for each run that has such; old ones took as long as the next will.
 
-    Runs of one notebook take alike, but for other attacks: one study's settings are those of all of them.
+    Runs of one notebook take alike, but for other attacks and for networks that others begin with: one study's settings
+    are those of all of them.
     """
-    kinds: dict[tuple[str, str], list[Job]] = defaultdict(list)
+    kinds: dict[tuple[object, ...], list[Job]] = defaultdict(list)
     for job in jobs:
-        kinds[job.notebook, str(job.parameters.get("attacks", ""))].append(job)
+        kinds[job.notebook, job.parameters.get("attacks"), job.parameters.get("roi") == FIRST].append(job)
     found: dict[Path, Taken] = {}
     for alike in kinds.values():
         if records := [(job, record) for job in alike if (record := folders.read_record(job.record.parent))]:

@@ -50,7 +50,7 @@ EXPECTED = {
             "voxels": {"roi", "voxel", "r", "noise_ceiling"},
         },
     ),
-    "03_guided_training": (len(EVERY), {"history": {"epoch", "split", "loss", "accuracy"}}),
+    "03_guided_training": (len(EVERY) + 1, {"history": {"epoch", "split", "loss", "accuracy"}}),
     "04_adversarial_attacks": (len(EVERY), {"decisions": {"attack", *DECISIONS}}),
     "05_attack_explorer": (1, {"path": {"condition", "epsilon"}}),
     "06_smoothness_and_transfer": (1, {"scores": SCORES, "matched": {"condition", "difference"}}),
@@ -77,7 +77,7 @@ main()
 HERE = ["-m", "snakemake", "--cores", "2", "--configfile", "config/tiny.yaml"]
 ON_SLURM = ["-c", QUICK, "--profile", "config/slurm", "--configfile", "config/tiny.yaml"]
 FIRST = ("--", "responses", "attack_V1_seed0")
-RULES = {"world", "responses", "predictor_V1_seed0", "network_V1_seed0", "attack_V1_seed0"}
+RULES = {"world", "responses", "predictor_V1_seed0", "network_start_seed0", "network_V1_seed0", "attack_V1_seed0"}
 DIES = "attack_V1_seed0"  # a job that only the second start submits
 
 Records = dict[Path, str]
