@@ -224,6 +224,18 @@ def test_every_image_once_an_epoch_in_another_order() -> None:
     assert set(seen[0]) != set(seen[1]), "fewer steps than the images fill: others of them in each epoch"
 
 
+def test_more_images_take_no_more_steps_where_these_are_set() -> None:
+    """The control `labels` draws as many batches from its own images and the scanner's as the others from theirs."""
+
+    def steps(n: int, **changed: Any) -> list[float]:
+        splits = {"train": np.arange(n), "validation": SPLITS["validation"]}
+        history = train_guided(a_network(0), some_images(), None, 0.0, splits, replace(CONFIG, batch_size=8, **changed))
+        return history["lr"].tolist()  # at an epoch's last step, of so many
+
+    assert steps(24, steps_per_epoch=2) == steps(16)
+    assert steps(24) != steps(16)
+
+
 def test_processes_share_a_batch() -> None:
     class OfTwo:
         world_size = 2

@@ -160,7 +160,7 @@ def doses(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIER
     check_drawable(accuracy, ("condition", "share", "r", "accuracy", "ci_low", "ci_high"))
     check_points(accuracy, ["condition", "share"], fix="average seeds first: over_networks, by condition, share and r")
     y_title = f"accuracy at ε = {epsilon_label(epsilon)}"
-    fig = new_figure(title, "r of the guide, relative to what the noise allows (larger: of more images)", y_title)
+    fig = new_figure(title, "r of the guide, relative to what the noise allows", y_title)
     for name in ordered(accuracy["condition"], order):
         part, look = accuracy[accuracy["condition"] == name].sort_values("share"), look_of(name, order)
         add_curve(fig, part["r"], part, "accuracy", name, look=look, bars="line", size=10)
