@@ -1,6 +1,7 @@
 """The study as a workflow: world → predictors → guided networks → attacks → analyses → summary.
 
     snakemake --cores all                                    `make demo`: the embedded study, simulated
+    snakemake --cores all attacks                            its networks, attacked: what `calibrate` counts
     snakemake --cores all study                              `make study`: every analysis of it, and its table's rows
     snakemake --cores all explorers                          what the explorers of notebooks 05, 14 and 15 show first
     snakemake --cores all --config rois="V1 TO" seeds="0 1"  fewer regions, more seeds
@@ -21,6 +22,7 @@ from nbtools.workflow import calibration, costs, graph, preregistration, sizes
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
 GRAPH = graph.make_graph(config)
+PRIORITIES = GRAPH.priorities
 COSTS = costs.estimates(GRAPH, calibration.read_calibration(GRAPH.study))  # nothing is measured here
 FILE = study_file(GRAPH.study)
 SOURCES = {study: sizes.source_of(study) for study in GRAPH.studies}
@@ -106,6 +108,7 @@ for job in GRAPH.jobs:
             str(job.record),
         log:
             notebook=str(job.log),
+        priority: PRIORITIES[job.record]
         threads: int(COSTS.threads[job.record])
         resources:
             mem_mb=costs.growing(COSTS.memory[job.record]),
@@ -115,4 +118,4 @@ for job in GRAPH.jobs:
             arguments=as_is(job.arguments),
             code=code(job.notebook)[1],
         shell:
-            "{sys.executable:q} -m nbtools run {params.arguments}"
+            "{sys.executable:q} -m nbtools run --quiet {params.arguments}"

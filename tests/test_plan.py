@@ -128,7 +128,7 @@ def test_finished_old_and_missing_runs_are_told_apart() -> None:
     finish(jobs["predictor_TO_seed0"], 10.0, inputs={"nowhere": {"sha256": "0", "size": 1, "modified": 1}})  # old
     jobs["attack_none_seed0"].record.unlink()
     gone = {"predictor_TO_seed0", "network_TO_seed0", "network_TO-shuffle_seed0", "attack_TO_seed0"}
-    gone |= {"attack_TO-shuffle_seed0", "attack_none_seed0", "summary"}  # and what follows from them
+    gone |= {"attack_TO-shuffle_seed0", "attack_none_seed0", "first_look", "summary"}  # and what follows from them
     assert {job.name for job in graph.of("all") if job.record not in finished_jobs(graph)} == gone
 
 
@@ -389,20 +389,20 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert main(["plan", str(file)]) == 0
     shown = capsys.readouterr().out
     assert "03_guided_training" in shown
-    assert "all:       13 runs, 13 to do" in shown
+    assert "all:       14 runs, 14 to do" in shown
     assert f"study:     {len(make_graph(TINY).of('study'))} runs" in shown
     assert "calibration: images counted" in shown
     for job in make_graph(TINY).jobs:
         finish(job, 10.0)
     assert main(["plan", str(file), "--seeds", "0"]) == 0
     shown = capsys.readouterr().out
-    assert "all:       13 runs, 0 to do: 0.00 CPU hours" in shown
+    assert "all:       14 runs, 0 to do: 0.00 CPU hours" in shown
     assert MODEL not in shown
     assert main(["plan", str(file), "--rois", "V1", "--seeds", "0 1"]) == 0
-    assert "all:       18 runs" in capsys.readouterr().out
+    assert "all:       20 runs" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 2, 0), ("GPU: some", 1, 1)])
+@pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 3, 0), ("GPU: some", 2, 1)])
 def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, device: str, cpu: int, gpu: int) -> None:
     monkeypatch.setattr(sys.modules[plan.__module__], "device_name", lambda: device)
     for job in make_graph(TINY).of("all"):
@@ -410,9 +410,9 @@ def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, dev
     named(make_graph(TINY))["attack_none_seed0"].record.unlink()
     calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
     told = plan(TINY)
-    assert f"all:       13 runs, 2 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 2 MB" in told, "and the summary"
+    assert f"all:       14 runs, 3 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 3 MB" in told, "and the summaries"
     assert re.search(r"^04_adversarial_attacks +7 +3 +4 ", told, re.MULTILINE)
-    assert re.search(r"^10_summary +2 +0 +2 ", told, re.MULTILINE)
+    assert re.search(r"^10_summary +3 +0 +3 ", told, re.MULTILINE)
 
 
 # --- what can be found --------------------------------------------------------------------------------------

@@ -38,9 +38,16 @@ def trends() -> pd.DataFrame:
     return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], **slopes, **p})
 
 
+def doses() -> pd.DataFrame:
+    rows = {"condition": ["V1", "TO", "V1", "TO"], "share": [1.0, 1.0, 0.1, 0.1], "r": [0.6, 0.8, 0.3, 0.5]}
+    accuracy = pd.Series([0.2, 0.3, 0.1, 0.15])
+    return pd.DataFrame({**rows, "accuracy": accuracy, "ci_low": accuracy - 0.02, "ci_high": accuracy + 0.02})
+
+
 DRAW = {
     "differences": (plots.differences, differences),
     "alpha_ablation": (lambda table, **o: plots.alpha_ablation(table, EPSILON, **o), accuracy),
+    "doses": (lambda table, **o: plots.doses(table, EPSILON, **o), doses),
     "trends": (plots.trends, trends),
 }
 
@@ -80,6 +87,17 @@ def test_alpha_curves_run_over_alpha_in_their_looks() -> None:
 def test_alpha_curves_of_several_seeds_must_be_pooled() -> None:
     with pytest.raises(InputError, match="over_networks"):
         plots.alpha_ablation(pd.concat([accuracy(), accuracy()]), EPSILON, title=TITLE)
+
+
+def test_doses_run_from_the_worst_guide_to_the_best_in_their_regions_looks() -> None:
+    fig = plots.doses(doses(), EPSILON, title=TITLE)
+    curves = {trace.name: trace for trace in fig.data}
+    assert list(curves) == ["V1", "TO"]
+    assert (list(curves["TO"].x), list(curves["TO"].y)) == ([0.5, 0.8], [0.15, 0.3])
+    assert curves["TO"].marker.symbol == symbol("TO")
+    assert curves["TO"].error_y.array[0] == pytest.approx(0.02)
+    with pytest.raises(InputError, match="over_networks"):
+        plots.doses(pd.concat([doses(), doses()]), EPSILON, title=TITLE)
 
 
 def test_trends_are_filled_where_clear() -> None:

@@ -10,9 +10,14 @@ from .corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,
 )
+from .dose import at_equal as at_equal, explained_r as explained_r
 from .drive import drive as drive, extremes as extremes
 from .embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
-from .frontier import robust_at_clean as robust_at_clean
+from .frontier import (
+    alpha_within as alpha_within,
+    frontier_area as frontier_area,
+    robust_at_clean as robust_at_clean,
+)
 from .gain import correlate_with_gain as correlate_with_gain
 from .manifolds import (
     manifold_geometry as manifold_geometry,
@@ -26,6 +31,7 @@ from .noise_ceiling import (
     noise_ceiling as noise_ceiling,
     voxel_ceilings as voxel_ceilings,
 )
+from .operating import findings as findings, rates as rates
 from .power import (
     Spread as Spread,
     power as power,

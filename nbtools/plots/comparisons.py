@@ -1,4 +1,4 @@
-"""Figures of one score per condition, of differences, of the α ablation, and of every claim's slope."""
+"""Figures of one score per condition, of differences, of the α ablation, of doses, and of every claim's slope."""
 
 from __future__ import annotations
 
@@ -135,6 +135,36 @@ def alpha_ablation(
     fig.update_xaxes(title_text="weight of guidance α", **right)
     fig.update_yaxes(tickformat=".0%")
     return fig.update_yaxes(title_text=f"accuracy at ε = {epsilon_label(epsilon)}", **left)
+
+
+def doses(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+    """Show how robustness goes with the quality of the guide, as guides are made worse on purpose.
+
+    Parameters
+    ----------
+    accuracy : DataFrame
+        One row per condition and share of images its guide learnt from: ``condition``, ``share``, ``r``
+        (`metrics.explained_r`), ``accuracy``, ``ci_low``, ``ci_high`` (over networks).
+    epsilon : float
+        The budget, pixel units.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty, lacks a column, or holds a condition × share twice.
+    """
+    check_drawable(accuracy, ("condition", "share", "r", "accuracy", "ci_low", "ci_high"))
+    check_points(accuracy, ["condition", "share"], fix="average seeds first: over_networks, by condition, share and r")
+    y_title = f"accuracy at ε = {epsilon_label(epsilon)}"
+    fig = new_figure(title, "r of the guide, relative to what the noise allows", y_title)
+    for name in ordered(accuracy["condition"], order):
+        part, look = accuracy[accuracy["condition"] == name].sort_values("share"), look_of(name, order)
+        add_curve(fig, part["r"], part, "accuracy", name, look=look, bars="line", size=10)
+    return fig.update_yaxes(tickformat=".0%")
 
 
 def trends(table: pd.DataFrame, *, title: str) -> go.Figure:

@@ -28,7 +28,7 @@ from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
 RUNS, MODEL, GUESS = "finished runs", "calibration", "a slow machine"  # where a time comes from
-START = 15.0  # seconds, measured: a run's kernel, its runner and their imports
+START = 3.0  # seconds, measured: a run's kernel, its runner and their imports
 SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
 MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images.sets, which takes seconds to import
 _LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.1
@@ -108,7 +108,7 @@ class Kind:
     trains: str = ""
     looks: tuple[str, ...] = ()
     attacks: str = ""
-    seconds: float = 5.0
+    seconds: float = 3.0
     more: Callable[[Values, Sizes], float] = lambda values, sizes: 0.0
     gpu: bool = False
     shown_mb: float = 0.3
