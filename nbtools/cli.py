@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbtools import bench, data, runs, workflow
+from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
@@ -107,6 +107,10 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     images.add_argument("--validation", type=float, default=0.1, help="share to validate on, if there is no val/")
     for parser in (imagenet, images):
         parser.add_argument("--to", type=Path, help="folder to make (default: in data/raw)")
+    about = "paint cue-conflict images of a study's own classes, by style transfer; wants a GPU"
+    conflict = _add(kinds, "cue-conflict", _prepare_cue_conflict, about)
+    conflict.add_argument("--study", default="nsd", help="name, or path of a study.toml (default: nsd)")
+    conflict.add_argument("--weights", type=Path, help="VGG-19's, a safetensors file (default: torchvision's, 550 MB)")
     haxby = _add(kinds, "haxby", _prepare_haxby, "make a study of Haxby et al. 2001, fetched by nilearn")
     haxby.add_argument("--subject", type=int, default=2, help="1 to 6 (default: 2)")
 
@@ -201,6 +205,12 @@ def _prepare_images(chosen: argparse.Namespace) -> None:
 
 def _print_images(folder: Path) -> None:
     print(f'images: {folder}\nin study.toml: classification = "{folder.resolve()}"')
+
+
+def _prepare_cue_conflict(chosen: argparse.Namespace) -> None:
+    study = open_study(chosen.study)
+    painted = probes.paint_cue_conflict(study, probes.vgg19_features(chosen.weights))
+    print(f"{len(painted)} cue-conflict images of {painted['shape'].nunique()} classes: {study.cue_conflict}")
 
 
 def _lines(file: Path) -> list[str]:

@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -34,11 +36,12 @@ from nbtools.data.images.packed import pack_file
 from nbtools.data.images.sets import load_folder, load_stimuli
 from nbtools.data.study import Study, as_toml, open_study, study_file
 from nbtools.errors import FileInUse, InputError
+from nbtools.metrics.sixteen import CATEGORIES
 from nbtools.runs import folders
-from nbtools.workflow import doctor
 from nbtools.workflow.doctor import DAMAGED, GOOD, IN_USE, MISSING, findings
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, builds_on, needs_of
 from nbtools.workflow.sizes import sizes_of
+from nbtools.workflow.tables import ranges
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were dropped:UserWarning")
 
@@ -189,6 +192,30 @@ def test_notebooks_are_told_what_they_lack(study: Study, capsys: pytest.CaptureF
     assert re.search(r"^06_smoothness_and_transfer +yes +0$", told, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("classes", "state", "told"),
+    [
+        (["n02690373", "n02504458", "n02708093", "n09835506"], GOOD, "3 of 16 categories are known: 6 ordered pairs"),
+        (["n09835506", "n02391049"], MISSING, "ask nothing of the networks"),
+        (CATEGORIES, GOOD, "16 of 16 categories are known: 240 ordered pairs, 240 images"),
+    ],
+)
+def test_how_far_cue_conflict_images_reach_is_told(
+    study: Study, classes: Sequence[str], state: str, told: str, tmp_path: Path
+) -> None:
+    """Geirhos's images beside the folders of a study's own classes: sound images may be of little or no use to it."""
+    for shape, texture in product(CATEGORIES, CATEGORIES):
+        file = tmp_path / f"conflict/{shape}/{shape}1-{texture}2.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    for name in classes:
+        (tmp_path / "own/train" / name).mkdir(parents=True)
+    other = replace(study, classification=tmp_path / "own", cue_conflict=tmp_path / "conflict")
+    (found,) = (finding for finding in findings(other) if finding.part == "cue_conflict")
+    assert found.state == state
+    assert told in found.found
+
+
 def test_a_study_of_responses_alone_lacks_what_shows_a_brain(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     prepare_nsd(study, ["V1", "TO"], progress=False)
     lines = [line for line in study_file("tiny").read_text().splitlines() if not line.startswith("nsd =")]
@@ -213,7 +240,7 @@ def test_what_is_missing_of_a_real_study_is_counted(study: Study, capsys: pytest
 
 
 def test_a_gap_is_written_as_ranges() -> None:
-    assert doctor._ranges([1, 2, 3, 7, 9, 10]) == "1–3, 7, 9–10"
+    assert ranges([1, 2, 3, 7, 9, 10]) == "1–3, 7, 9–10"
 
 
 def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from nbtools import plots
+from nbtools.data.images import imagenet
 from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.errors import InputError
 from nbtools.metrics.consistency import consistency_matrix, error_consistency
 from nbtools.metrics.shape_bias import shape_bias
-from nbtools.metrics.sixteen import CATEGORIES, SYNSETS, decidable, decide_category
+from nbtools.metrics.sixteen import (
+    CATEGORIES,
+    SYNSETS,
+    conflict_reach,
+    decidable,
+    decidable_conflicts,
+    decide_category,
+)
 
 
 def planted(shape: int, texture: int, other: int, condition: str = "TO", seed: int = 0) -> pd.DataFrame:
@@ -87,6 +97,15 @@ def test_names_of_both_sets_are_read():
 
 
 @pytest.mark.parametrize(
+    "pair", [("n02690373", "n02504458"), ("hot-dog_1", "T.V. 2"), ("a_1-b", "c_3-d_4"), ("1", "-")]
+)
+def test_painted_images_may_be_of_any_classes(pair: tuple[str, str]):
+    shape, texture = pair
+    (row,) = cue_conflict_names(np.array([f"{shape}/{shape}_4-{texture}_30.png"])).itertuples()
+    assert (row.shape, row.texture) == pair
+
+
+@pytest.mark.parametrize(
     "name", ["cat4-truck3.png", "dog/cat4-truck3.png", "cat/cat4.png", "cat/cat4_truck3.png", "cat/.png"]
 )
 def test_other_names_are_refused(name):
@@ -122,6 +141,39 @@ def test_imagenet50_knows_some_of_the_sixteen():
     assert decidable(fifty, CATEGORIES) == ["airplane", "clock", "elephant"]
     with pytest.raises(InputError, match="oven"):
         decide_category(np.full((1, 4), 0.25), fifty, ["airplane", "oven"])
+
+
+def geirhos(per_pair: int) -> pd.DataFrame:
+    """Names as the published set has them: every category in the texture of every category, itself included."""
+    pairs = [(a, b, i) for a in CATEGORIES for b in CATEGORIES for i in range(1, per_pair + 1)]
+    return cue_conflict_names(np.array([f"{a}/{a}{i}-{b}{i}.png" for a, b, i in pairs]))
+
+
+def test_how_far_geirhoss_images_reach_is_said():
+    published, fifty = geirhos(5), list(imagenet.SYNSETS)
+    kept = decidable_conflicts(published, fifty)
+    pd.testing.assert_frame_equal(kept, published.loc[kept.index])
+    assert set(kept["shape"]) == set(kept["texture"]) == {"airplane", "clock", "elephant"}
+    told = conflict_reach(published, fifty)
+    assert told.startswith("3 of 16 categories are known: 6 ordered pairs, 30 images, a shape bias of .5 within ± .18")
+    assert "airplane, clock, elephant alone" in told
+    assert "prepare cue-conflict" in told
+    whole = conflict_reach(published, [name for members in SYNSETS.values() for name in members])
+    assert whole == "16 of 16 categories are known: 240 ordered pairs, 1200 images, a shape bias of .5 within ± .03"
+
+
+def test_the_half_width_is_that_of_a_binomial_interval():
+    n, rng = 30, np.random.default_rng(0)
+    spread = 1.96 * (rng.binomial(n, 0.5, 20_000) / n).std()
+    assert float(re.search(r"± (\.\d+)", conflict_reach(geirhos(5), list(imagenet.SYNSETS)))[1]) == pytest.approx(
+        spread, abs=0.006
+    )
+
+
+@pytest.mark.parametrize("classes", [["disk", "star"], ["n02690373"]])
+def test_images_that_ask_nothing_are_refused(classes: list[str]):
+    with pytest.raises(InputError, match=r"ask nothing of the networks(.|\n)*prepare cue-conflict"):
+        decidable_conflicts(geirhos(1), classes)
 
 
 @pytest.mark.parametrize("p", [[[0.5, 0.6]], [[-0.5, 1.5]], [[np.nan, 1]], [0.5, 0.5], [[1.0]]])

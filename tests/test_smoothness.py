@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtools.errors import InputError
-from nbtools.metrics.smoothness import loss_surface, smoothness, squared_gradient
+from nbtools.metrics.smoothness import describe_span, loss_surface, smoothness, squared_gradient
 
 
 class Linear(nn.Module):
@@ -127,6 +127,24 @@ def test_impossible_gradients_are_refused(bad):
         smoothness(gradients({"V1": [1.0, bad]}))
     with pytest.raises(InputError, match="without gradient"):
         smoothness(gradients({"V1": [1.0]}).drop(columns="gradient"))
+
+
+SPANNED = {("none", 0): 20.0, ("decay-0.1", 0): 5.0, ("none", 1): 40.0, ("decay-0.1", 1): 10.0}
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({("V1", 0): 20.0, ("TO", 0): 5.0, ("V1", 1): 40.0}, "the family spans every network"),
+        ({("V1", 0): 21.0, ("V2", 0): 90.0}, "not spanned by the family: V1, V2 (train a weaker decay)"),
+        ({("TO", 0): 9.0, ("TO", 1): 9.0}, "not spanned by the family: TO (train a stronger decay)"),
+        ({("TO", 0): 4.0, ("TO", 1): 50.0}, "TO (train a stronger decay); TO (train a weaker decay)"),
+    ],
+)
+def test_networks_that_a_family_of_their_seed_does_not_span_are_named(others: dict[tuple[str, int], float], told: str):
+    rows = [(*key, value) for key, value in {**SPANNED, **others}.items()]
+    table = pd.DataFrame(rows, columns=["condition", "seed", "mean"])
+    assert describe_span(table, ["none", "decay-0.1"]).endswith(told)
 
 
 # Surfaces

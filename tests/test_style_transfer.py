@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -13,10 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import vgg19
 
+from nbtools import probes
+from nbtools.cli import main
 from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.data.images.sets import ImageSet, load_folder
+from nbtools.data.study import Study, as_toml, open_study
 from nbtools.errors import InputError
-from nbtools.probes.style_transfer import gram, make_cue_conflict, stylise, vgg19_features
+from nbtools.metrics.sixteen import conflict_reach
+from nbtools.probes import style_transfer
+from nbtools.probes.style_transfer import gram, make_cue_conflict, paint_cue_conflict, stylise, vgg19_features
 
 _FILTERS = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
 SETTINGS = {"steps": 60, "style_weight": 300.0}
@@ -103,10 +111,49 @@ def test_a_set_is_made_in_the_layout_that_is_read(tmp_path: Path):
 def test_sets_that_cannot_be_crossed_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="cannot be crossed"):
         make_cue_conflict(labelled(0), labelled(1, ("cat", "truck", "dog")), tmp_path, features)
-    with pytest.raises(InputError, match="cannot be crossed"):
-        make_cue_conflict(*[labelled(0, ("n01", "n02", "n03"))] * 2, tmp_path, features)
     with pytest.raises(InputError, match="no image"):
         make_cue_conflict(labelled(0)[[0, 1]], labelled(1), tmp_path, features)
+
+
+@pytest.fixture
+def synsets(tmp_path: Path) -> Study:
+    """A study of four of ImageNet-50's classes, in its folders; photographs are three grey-level JPEGs a class."""
+    for split, number in product(("train", "val"), range(12)):
+        name = ("n02504458", "n02690373", "n02708093", "n09835506")[number % 4]
+        file = tmp_path / f"imagenet50/{split}/{name}/ILSVRC2012_{split}_{number:08d}.JPEG"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 24, 3), 20 * number, np.uint8)).save(file)
+    lines = {"name": "fifty", "simulated": False, "responses": "none", "stimuli": "none.hdf5", "image_size": 16}
+    places = {"classification": "imagenet50", "cue_conflict": "imagenet50-cue-conflict"}
+    (tmp_path / "study.toml").write_text(as_toml({**lines, **places}))
+    return open_study(tmp_path)
+
+
+def test_a_study_is_painted_in_its_own_classes_whatever_they_are_called(synsets: Study):
+    table = paint_cue_conflict(synsets, features, steps=1)
+    read = cue_conflict_names(load_folder(synsets.need("cue_conflict"), 16).ids)
+    pd.testing.assert_frame_equal(read, table.reset_index(drop=True))
+    assert table.groupby(["shape", "texture"]).size().tolist() == [1] * 12, "each ordered pair once"
+    classes = synsets.need("classification") / "val"
+    assert set(table["shape"]) == {folder.name for folder in classes.iterdir()}
+    reach = conflict_reach(read, sorted(table["shape"].unique()))
+    assert reach == "4 of 4 categories are known: 12 ordered pairs, 12 images, a shape bias of .5 within ± .28"
+    folder = synsets.need("cue_conflict")
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*.png")}
+    paint_cue_conflict(synsets, features, steps=1)
+    assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*.png")}, "a finished set is kept"
+    with pytest.raises(InputError, match="something else lies there"):
+        paint_cue_conflict(synsets, features, steps=2)
+    with pytest.raises(InputError, match="does not say where"):
+        paint_cue_conflict(replace(synsets, cue_conflict=None), features)
+
+
+def test_the_command_paints_with_vgg(synsets: Study, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(probes, "vgg19_features", lambda weights: features)
+    monkeypatch.setattr(style_transfer, "stylise", lambda content, style, features: (content + style) / 2)
+    study = str(synsets.need("classification").parent / "study.toml")
+    assert main(["prepare", "cue-conflict", "--study", study]) == 0
+    assert "12 cue-conflict images of 4 classes" in capsys.readouterr().out
 
 
 @pytest.mark.slow

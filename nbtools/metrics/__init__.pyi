@@ -47,8 +47,17 @@ from .similarity import (
     over_runs as over_runs,
     own_region as own_region,
 )
-from .sixteen import decidable as decidable, decide_category as decide_category
-from .smoothness import loss_surface as loss_surface, smoothness as smoothness, squared_gradient as squared_gradient
+from .sixteen import (
+    conflict_reach as conflict_reach,
+    decidable_conflicts as decidable_conflicts,
+    decide_category as decide_category,
+)
+from .smoothness import (
+    describe_span as describe_span,
+    loss_surface as loss_surface,
+    smoothness as smoothness,
+    squared_gradient as squared_gradient,
+)
 from .stats import bootstrap_ci as bootstrap_ci, holm as holm
 from .tables import as_scores as as_scores, stacked as stacked
 from .transfer import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from nbtools.errors import InputError
@@ -100,6 +101,73 @@ def decide_category(probabilities: ArrayLike, classes: Sequence[str], categories
 def decidable(classes: Sequence[str], categories: Sequence[str]) -> list[str]:
     """Return the categories that a network of these classes can decide for."""
     return [name for name in categories if _columns(name, classes)]
+
+
+def decidable_conflicts(conflicts: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Keep the cue-conflict images whose shape and texture a network can both name.
+
+    Parameters
+    ----------
+    conflicts : DataFrame
+        ``shape`` and ``texture`` of each image, as `cue_conflict_names` reads them.
+    classes : sequence of str
+        The network's.
+
+    Returns
+    -------
+    DataFrame
+        Their rows, with the index they had.
+
+    Raises
+    ------
+    InputError
+        If none of them is in conflict.
+    """
+    categories = set(conflicts["shape"]) | set(conflicts["texture"])
+    known = decidable(classes, sorted(categories))
+    kept = conflicts[conflicts["shape"].isin(known) & conflicts["texture"].isin(known)]
+    if (kept["shape"] == kept["texture"]).all():
+        raise InputError(
+            "these cue-conflict images ask nothing of the networks",
+            expected="images of two categories or more that are classes of the networks, or have synsets among them",
+            got=f"{', '.join(known) or 'none'} of {len(categories)} categories",
+            fix="paint images of the study's own classes: python -m nbtools prepare cue-conflict",
+        )
+    return kept
+
+
+def conflict_reach(conflicts: pd.DataFrame, classes: Sequence[str]) -> str:
+    """Say in a sentence how far cue-conflict images reach with a network's classes.
+
+    The half-width is that of a 95 % interval of one network's shape bias where it is widest, at .5, were every image
+    taken for its shape or its texture: 1.96 · √(.25 / images).
+
+    Parameters
+    ----------
+    conflicts, classes
+        As `decidable_conflicts` takes them.
+
+    Returns
+    -------
+    str
+        Such as ``"3 of 16 categories are known (airplane, clock, elephant): 6 ordered pairs, 30 images, a shape bias
+        of .5 within ± .18"``; where categories are left out, with what to do about it.
+
+    Raises
+    ------
+    InputError
+        As `decidable_conflicts`.
+    """
+    kept = decidable_conflicts(conflicts, classes)
+    there, known = (sorted({*table["shape"], *table["texture"]}) for table in (conflicts, kept))
+    pairs = kept.loc[kept["shape"] != kept["texture"], ["shape", "texture"]]
+    half_width = f"{1.96 * (0.25 / len(pairs)) ** 0.5:.2f}".removeprefix("0")
+    reach = (
+        f"{len(known)} of {len(there)} categories are known: {len(pairs.drop_duplicates())} ordered pairs, "
+        f"{len(pairs)} images, a shape bias of .5 within ± {half_width}"
+    )
+    advice = f" ({', '.join(known)} alone; of all classes: python -m nbtools prepare cue-conflict)"
+    return reach + (advice if len(known) < len(there) else "")
 
 
 def _columns(category: str, classes: Sequence[str]) -> list[int]:

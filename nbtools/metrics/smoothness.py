@@ -114,6 +114,30 @@ def smoothness(
     return pd.DataFrame(rows)
 
 
+def describe_span(networks: pd.DataFrame, family: Sequence[str]) -> str:
+    """Say which conditions a weight-decay family does not span in smoothness, and which decay would.
+
+    Which decay makes a network how smooth depends on optimiser, learning rate and epochs: a family that spans the
+    networks of one study may leave out those of another.
+
+    Parameters
+    ----------
+    networks : DataFrame
+        One row per network, at one ε: ``condition``, ``seed``, ``mean``, as `smoothness` gives them.
+    family : sequence of str
+        The weight-decay networks, and where wanted the plain one; spanned are networks of the same seed.
+    """
+    of_family = networks[networks["condition"].isin(as_names(family))].groupby("seed")["mean"].agg(["min", "max"])
+    placed = networks.join(of_family, on="seed")
+    beyond = {"stronger": placed["mean"] < placed["min"], "weaker": placed["mean"] > placed["max"]}
+    asked = [
+        f"{', '.join(placed.loc[there, 'condition'].unique())} (train a {decay} decay)"
+        for decay, there in beyond.items()
+        if there.any()
+    ]
+    return f"not spanned by the family: {'; '.join(asked)}" if asked else "the family spans every network"
+
+
 @differentiating
 def loss_surface(
     model: nn.Module, x: Tensor, labels: Tensor, radius: float, n: int = 21, seed: int = 0

@@ -1,2 +1,6 @@
 from .corruptions import decide_corrupted as decide_corrupted
-from .style_transfer import make_cue_conflict as make_cue_conflict
+from .style_transfer import (
+    make_cue_conflict as make_cue_conflict,
+    paint_cue_conflict as paint_cue_conflict,
+    vgg19_features as vgg19_features,
+)

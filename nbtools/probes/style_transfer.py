@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -14,9 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import VGG19_Weights, vgg19
 
-from nbtools.checks import check_pixels, check_range
+from nbtools.checks import check_names, check_pixels, check_range
 from nbtools.classifiers import differentiating
+from nbtools.data.archives import build
+from nbtools.data.images.classified import load_test_images
+from nbtools.data.images.cue_conflict import cue_conflict_names
+from nbtools.data.images.folders import images_below
 from nbtools.data.images.sets import ImageSet, to_float
+from nbtools.data.study import Study
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.files import written
@@ -194,9 +200,9 @@ def make_cue_conflict(
     Parameters
     ----------
     shapes, textures : ImageSet
-        Labelled images of one size and the same classes, whose names are letters only (the file names hold them).
+        Labelled images of one size and the same classes.
     folder : Path
-        Gets ``<shape>/<shape><i>-<texture><j>.png``, as `cue_conflict_names` reads it. Files that are there are kept.
+        Gets ``<shape>/<shape>_<i>-<texture>_<j>.png``, as `cue_conflict_names` reads it. Files that are there are kept.
     features : callable
         As for `stylise`.
     per_pair : int
@@ -216,16 +222,9 @@ def make_cue_conflict(
     Raises
     ------
     InputError
-        If classes differ, are not words of letters, a class has no image, or a number is out of its range; as
-        `stylise`.
+        If classes differ, a class has no image, or a number is out of its range; as `stylise`.
     """
-    if shapes.classes != textures.classes or not all(name.isalpha() for name in shapes.classes):
-        raise InputError(
-            "the two sets cannot be crossed",
-            expected="the same classes in both, each name letters only",
-            got=f"{', '.join(shapes.classes)} and {', '.join(textures.classes)}",
-            fix="rename the class folders to words, such as truck",
-        )
+    check_names("the two sets cannot be crossed", textures.classes, shapes.classes, fix="name classes alike in both")
     check_range("per_pair", per_pair, 1, whole=True)
     check_range("batch_size", batch_size, 1, whole=True)
     jobs = [job for job in _pairs(shapes, textures, per_pair, seed) if not (folder / job[0]).exists()]
@@ -240,6 +239,48 @@ def make_cue_conflict(
                 _write_png(folder / name, picture)
             bar.update(len(names))
     return folder
+
+
+def paint_cue_conflict(source: Study, features: Features, **settings: float) -> pd.DataFrame:
+    """Make a study's own cue-conflict images where its ``cue_conflict`` says: its test images, crossed class by class.
+
+    One image of each ordered pair of classes, so that every class of the networks counts, as in the study that this
+    toolkit re-creates: of Geirhos's 16 categories, ImageNet-50 has few.
+
+    Parameters
+    ----------
+    source : Study
+        With ``classification`` and ``cue_conflict``.
+    features : callable
+        As for `stylise`.
+    **settings
+        As for `make_cue_conflict`.
+
+    Returns
+    -------
+    DataFrame
+        One row per image, as `cue_conflict_names` reads it from the name.
+
+    Raises
+    ------
+    InputError
+        If the study does not say where, or something else lies there; as `make_cue_conflict`.
+    """
+    if source.cue_conflict is None:
+        raise InputError(
+            f"the study {source.name!r} does not say where its cue-conflict images lie",
+            expected='cue_conflict = "…" in its study.toml',
+            got="no such entry",
+            fix="name a folder that is to be made, such as ../imagenet50-cue-conflict",
+        )
+    images = load_test_images(source)
+
+    def fill(part: Path) -> pd.DataFrame:
+        make_cue_conflict(images, images, part, features, **settings)  # type: ignore[arg-type]
+        return cue_conflict_names(np.array([file.relative_to(part).as_posix() for file in images_below(part)]))
+
+    of = str(source.need("classification") / "val")
+    return build(source.cue_conflict, {"painted": of, "image_size": source.image_size, **settings}, fill)
 
 
 def _pairs(shapes: ImageSet, textures: ImageSet, per_pair: int, seed: int) -> list[tuple[str, int, int]]:
@@ -259,7 +300,7 @@ def _pairs(shapes: ImageSet, textures: ImageSet, per_pair: int, seed: int) -> li
         for pair in rng.choice(len(a) * len(b), min(per_pair, len(a) * len(b)), replace=False):
             i, j = divmod(int(pair), len(b))
             name = shapes.classes[shape]
-            jobs.append((f"{name}/{name}{i + 1}-{shapes.classes[texture]}{j + 1}.png", int(a[i]), int(b[j])))
+            jobs.append((f"{name}/{name}_{i + 1}-{shapes.classes[texture]}_{j + 1}.png", int(a[i]), int(b[j])))
     return jobs
 
 

@@ -119,7 +119,7 @@ def make_guide(
         All the images the guide is for: rows of a training are rows of this set.
     target_scale : {"raw", "global"}
         ``raw`` takes the scores as they come (paper). ``global`` subtracts their mean over `images` and
-        divides by the root of their mean variance over components: α then weighs every condition alike.
+        divides by the root of their mean variance over components: the term then begins at one size in every condition.
     seed : int
         Of the pairing.
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,15 +24,17 @@ from nbtools.data.brains.sessions import read_session, regions_of, session_files
 from nbtools.data.brains.volumes import NIBABEL_ERRORS
 from nbtools.data.fetch.catalogue import N_SESSIONS
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
+from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.data.images.folders import SPLITS, check_splits, class_files, equal_files, images_below, subfolders
 from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import FileInUse, InputError
 from nbtools.files import opened_hdf5, read_table
+from nbtools.metrics.sixteen import conflict_reach
 from nbtools.runs import folders
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, lacking
 from nbtools.workflow.sizes import count_images
-from nbtools.workflow.tables import aligned
+from nbtools.workflow.tables import aligned, ranges
 
 GOOD, MISSING, IN_USE, DAMAGED = "good", "missing", "in use", "DAMAGED"
 _SESSION_SECONDS = 10.0  # that one core takes to reduce a session
@@ -40,7 +42,7 @@ _AGAIN = "delete it and fetch it again"
 _WAYS = {
     "stimuli": "fetch the stimuli: 37 GB (python -m nbtools fetch stimuli)",
     "classification": "get images to classify (python -m nbtools prepare imagenet50 /path/to/ILSVRC2012)",
-    "cue_conflict": "get the cue-conflict images (python -m nbtools fetch cue-conflict)",
+    "cue_conflict": "paint cue-conflict images of its classes (python -m nbtools prepare cue-conflict --study {name})",
 }
 
 
@@ -110,7 +112,7 @@ def findings(study: Study, *, deep: bool = False) -> Iterator[Finding]:
         "stimuli": _stimuli,
         TRAIN: lambda study, deep: _images(_named(study, "classification") / "train", deep),
         VAL: _validation,
-        "cue_conflict": lambda study, deep: _images(_named(study, "cue_conflict"), deep),
+        "cue_conflict": _conflicts,
         "corruptions": _corruptions,
         "scanner_labels": _labels,
         **({"checksums": _checksums} if deep and study.nsd and (study.nsd / CHECKSUMS).exists() else {}),
@@ -179,7 +181,7 @@ def _volumes(study: Study, deep: bool) -> str:
         if deep or not _seems_whole(file, shape):
             nsd.read_betas(file, np.zeros((1, 3), int), shape)
     size = sum(file.stat().st_size for file in volumes.values()) / 1e9
-    return f"sessions {_ranges(volumes)}: {size:.1f} GB of {study.voxels.betas}"
+    return f"sessions {ranges(volumes)}: {size:.1f} GB of {study.voxels.betas}"
 
 
 def _seems_whole(file: Path, shape: tuple[int, ...]) -> bool:
@@ -219,7 +221,7 @@ def _prepared(study: Study, deep: bool) -> str:
     if deep:
         load_trials(study, rois, progress=False)  # compares with volumes and masks
     size = sum(file.stat().st_size for file in files.values()) / 1e6
-    return f"sessions {_ranges(files)}: {', '.join(rois)}, {size:.0f} MB"
+    return f"sessions {ranges(files)}: {', '.join(rois)}, {size:.0f} MB"
 
 
 def _stimuli(study: Study, deep: bool) -> str:
@@ -249,6 +251,17 @@ def _images(folder: Path, deep: bool) -> str:
     if deep:
         _read_images(folder)
     return f"{len(numbers)} classes, {sum(numbers)} images"
+
+
+def _conflicts(study: Study, deep: bool) -> str:
+    folder = _named(study, "cue_conflict")
+    told = _images(folder, deep)
+    names = cue_conflict_names(np.array([file.relative_to(folder).as_posix() for file in images_below(folder)]))
+    classes = [place.name for place in subfolders(study.classification / "train")] if study.classification else []
+    try:
+        return f"{told}; {conflict_reach(names, classes)}" if classes else told
+    except InputError as error:  # sound, but of no use to this study
+        raise FileNotFoundError(_line(str(error))) from error
 
 
 def _read_images(folder: Path) -> None:
@@ -354,7 +367,7 @@ def _rest(study: Study) -> Iterator[str]:
         for part in study.parts:
             yield from _sessions_to_do(part)
         absent = [entry for entry in _WAYS if getattr(study, entry) and not study.has(entry)]
-        yield from (_WAYS[entry] for entry in absent if entry != "stimuli" or study.nsd)
+        yield from (_WAYS[entry].format(name=study.name) for entry in absent if entry != "stimuli" or study.nsd)
     if study.has("classification"):
         n_images = sum(count_images(study.need("classification") / part) for part in SPLITS)
         if (size := n_images * 3 * (study.image_size * 8 / 7) ** 2 / 1e9) > 1:
@@ -374,18 +387,11 @@ def _sessions_to_do(study: Study) -> list[str]:
         return ["mend what is damaged: until then, which sessions are missing is not known"]
     n_cores, lines = os.cpu_count() or 1, []
     if absent := set(range(1, N_SESSIONS[study.subject - 1] + 1)) - {*prepared, *volumes}:
-        lines.append(f"fetch sessions {_ranges(absent)}: about {len(absent)} GB (python -m nbtools fetch nsd)")
+        lines.append(f"fetch sessions {ranges(absent)}: about {len(absent)} GB (python -m nbtools fetch nsd)")
     if waiting := [number for number in volumes if number not in prepared]:
         minutes = max(len(waiting) * _SESSION_SECONDS / n_cores / 60, 1)
         lines.append(
-            f"prepare sessions {_ranges(waiting)}: about {minutes:.0f} min on {n_cores} cores, "
+            f"prepare sessions {ranges(waiting)}: about {minutes:.0f} min on {n_cores} cores, "
             f"{14 * len(waiting)} MB (python -m nbtools prepare nsd --study {study.name})"
         )
     return lines
-
-
-def _ranges(numbers: Collection[int]) -> str:
-    """Write 1, 2, 3, 7 as ``1–3, 7``."""
-    starts = sorted(n for n in numbers if n - 1 not in numbers)
-    ends = sorted(n for n in numbers if n + 1 not in numbers)
-    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))

@@ -30,7 +30,7 @@ class Sizes:
     image_size: int = 224
     train: int = 64_000
     val: int = 2_500
-    conflict: int = 1_280
+    conflict: int = 2_450
     corrupted: int = 0
     scanner: int = 10_000
     shared: int = 1_000

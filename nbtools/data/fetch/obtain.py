@@ -220,7 +220,7 @@ nsd = "{nsd}"
 subject = {wish.subject}
 image_size = 224
 classification = "../imagenet50"  # python -m nbtools prepare imagenet50 /path/to/ILSVRC2012
-cue_conflict = "../cue-conflict"  # python -m nbtools fetch cue-conflict
+cue_conflict = "../imagenet50-cue-conflict"  # python -m nbtools prepare cue-conflict --study {wish.name}
 
 [voxels]  # which responses are taken; a copy of this file under another name makes another study
 betas = "{wish.betas}"

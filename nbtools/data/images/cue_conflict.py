@@ -10,12 +10,12 @@ import pandas as pd
 
 from nbtools.data.archives import build, unpack
 from nbtools.data.images.folders import images_below
-from nbtools.data.images.prepare import place_sound
 from nbtools.errors import InputError
 
 CUE_CONFLICT_IMAGES = 1280
 _PUBLISHED = re.compile(r"([a-z]+)\d+-[a-z]+\d+\.png")
-_NAME = re.compile(r"(?P<shape>[a-z]+)\d*-(?P<texture>[a-z]+)\d*(-\d+)?", re.IGNORECASE)
+# What follows the shape in a name: as published and as rendered, or as `make_cue_conflict` writes it for any class.
+_AFTER_SHAPE = re.compile(r"\d*-([a-z]+)\d*(?:-\d+)?|_\d+-(.+)_\d+", re.IGNORECASE)
 
 
 def cue_conflict_names(ids: np.ndarray) -> pd.DataFrame:
@@ -25,8 +25,8 @@ def cue_conflict_names(ids: np.ndarray) -> pd.DataFrame:
     ----------
     ids : array (n_images,) of str
         Paths below the set's folder as `load_folder` gives them: ``cat/cat4-truck3.png`` (Geirhos et al. 2019:
-        fourth cat, texture of the third truck) or ``disk/disk-star-007.png`` (the embedded study). The folder is the
-        shape.
+        fourth cat, texture of the third truck), ``disk/disk-star-007.png`` (the embedded study) or
+        ``n02690373/n02690373_4-n02504458_3.png`` (`make_cue_conflict`). The folder is the shape.
 
     Returns
     -------
@@ -42,16 +42,17 @@ def cue_conflict_names(ids: np.ndarray) -> pd.DataFrame:
     rows = []
     for name in map(str, ids):
         path = Path(name)
-        found = _NAME.fullmatch(path.stem)
-        if not found or found["shape"] != path.parent.name:
+        shape = path.parent.name
+        found = _AFTER_SHAPE.fullmatch(path.stem.removeprefix(shape))
+        if not found or not shape:
             raise InputError(
                 "this is not the name of a cue-conflict image",
                 file=name,
-                expected="<shape>/<shape><number>-<texture><number>.png, such as cat/cat4-truck3.png",
+                expected="such as cat/cat4-truck3.png, or cat/cat_4-truck_3.png for classes of any name",
                 got=name,
                 fix="sort images into a folder per shape, and name shape and texture",
             )
-        rows.append({"image_id": name, "shape": found["shape"], "texture": found["texture"]})
+        rows.append({"image_id": name, "shape": shape, "texture": found[1] or found[2]})
     return pd.DataFrame(rows)
 
 
@@ -75,6 +76,8 @@ def unpack_cue_conflict(archive: Path, target: Path) -> pd.DataFrame:
     InputError
         If the archive is damaged, or does not hold 1,280 such images, all sound.
     """
+    # torch imports slowly, and whoever only reads names should not wait for it
+    from nbtools.data.images.prepare import place_sound
 
     def fill(part: Path) -> pd.DataFrame:
         if archive.is_dir():
