@@ -18,7 +18,7 @@ from functools import cache
 
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
-from nbtools.workflow import calibration, costs, graph, sizes
+from nbtools.workflow import calibration, costs, graph, preregistration, sizes
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -45,6 +45,12 @@ def code(notebook):
     """The modules whose change makes a run old; and its code, for a notebook is old when that changes, not when saved."""
     file = folders.NOTEBOOKS / f"{notebook}.ipynb"
     return [str(module) for module in provenance.sources(file)], provenance.code_digest(file)
+
+
+def fixed(job):
+    """What was fixed of the study beforehand (`python -m nbtools preregister`): a report is old when there is more."""
+    files = provenance.registrations(job.study).glob("[0-9]*.json") if job.notebook == preregistration.SUMMARY else []
+    return sorted(map(str, files))
 
 
 if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH.study.endswith(".toml")):
@@ -97,6 +103,7 @@ for job in GRAPH.jobs:
             study_file=str(study_file(job.study)),
             prepared=PREPARED.get(job.study, []),
             after=list(map(str, job.after)),
+            fixed=fixed(job),
             sources=code(job.notebook)[0],
         output:
             str(job.record),

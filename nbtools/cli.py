@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_range, reading
@@ -64,10 +64,12 @@ def _add(commands: argparse._SubParsersAction, name: str, command: Command, abou
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
     world = _add(commands, "world", _world, "make the simulated study")
-    world.add_argument("name", nargs="?", default="demo", help="its folder under data/derived (default: demo)")
+    world.add_argument("name", nargs="?", help="its folder under data/derived (default: demo, demo-null …)")
     world.add_argument("--seed", type=int, default=0)
     world.add_argument("--profile", choices=("demo", "tiny"), default="demo")
-    world.add_argument("--labels", action="store_true", help="plant category labels in the late regions")
+    truths = "what is true of it: late regions help (beyond), by labels alone (labels), no region differs (null), "
+    truths += "late regions are only measured better (quality); default: beyond"
+    world.add_argument("--truth", choices=("beyond", "labels", "null", "quality"), default="beyond", help=truths)
     world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
@@ -120,15 +122,9 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _world(chosen: argparse.Namespace) -> None:
-    folder = home() / "data" / "derived" / data.study_name(chosen.name)
-    file = data.make_study(
-        folder,
-        seed=chosen.seed,
-        profile=chosen.profile,
-        category_labels=chosen.labels,
-        subject=chosen.subject,
-        name=chosen.name,
-    )
+    name = data.study_name(chosen.name or data.usual_name(chosen.profile, chosen.truth, chosen.subject))
+    made = {key: getattr(chosen, key) for key in ("seed", "profile", "truth", "subject")}
+    file = data.make_study(home() / "data" / "derived" / name, **made, name=name)
     print(f"simulated study: {file}")
 
 
@@ -249,13 +245,21 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
 
     plan = _add(commands, "plan", _plan, "say what runs a study takes, which are finished, what the rest will take")
     study = _add(commands, "study", _study, "make a study's runs, and say what is finished and how long the rest takes")
-    for parser in (plan, study):
+    fix = _add(
+        commands, "preregister", _preregister, "fix a study's claims, tests and settings in a dated, hashed file"
+    )
+    for parser in (plan, study, fix):
         parser.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
         parser.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
         parser.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
     study.add_argument("--targets", nargs="+", default=["all"], help="all (the demo; default), study, explorers")
     study.add_argument("--cores", default="all", help="how many runs at once (default: one a core)")
     study.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
+    fix.add_argument("--endpoint", default="", help='the primary one, such as "accuracy at 4/255" (default: largest ε)')
+    fix.add_argument(
+        "--least-clean", type=float, default=0.0, help="exclude seeds with a network of lower clean accuracy"
+    )
+    fix.add_argument("--note", default="", help="what else is to be fixed, in words")
 
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
@@ -297,20 +301,25 @@ def _plan(chosen: argparse.Namespace) -> None:
     print(workflow.plan(_config(chosen)))
 
 
-def _config(chosen: argparse.Namespace) -> dict[str, object]:
-    return {**(workflow.read_config(chosen.file) if chosen.file else {}), **_given(chosen)}
-
-
-def _given(chosen: argparse.Namespace) -> dict[str, str]:
-    return {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
-
-
 def _study(chosen: argparse.Namespace) -> int:
     place = ["--profile", chosen.profile] if chosen.profile else ["--cores", chosen.cores]
     file = ["--configfile", str(chosen.file)] if chosen.file else []
     given = [f"{key}={value}" for key, value in _given(chosen).items()]
     planned_from = [*file, *(["--config", *given] if given else [])]
     return workflow.follow(workflow.make_graph(_config(chosen)), chosen.targets, [*place, *planned_from])
+
+
+def _preregister(chosen: argparse.Namespace) -> None:
+    said = {"endpoint": chosen.endpoint, "least_clean": chosen.least_clean, "note": chosen.note}
+    print(workflow.preregister(_config(chosen), **said))
+
+
+def _config(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {**(workflow.read_config(chosen.file) if chosen.file else {}), **_given(chosen)}
+
+
+def _given(chosen: argparse.Namespace) -> dict[str, str]:
+    return {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
 
 
 def _summary(chosen: argparse.Namespace) -> None:

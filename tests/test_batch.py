@@ -261,9 +261,9 @@ def test_world_makes_the_study_it_was_asked_for(
     asked: list[Any] = []
     monkeypatch.setattr(data, "make_study", lambda folder, **options: asked.append((folder, options)) or folder)
     assert main(["world"]) == 0
-    assert main(["world", "small", "--profile", "tiny", "--seed", "3", "--labels", "--subject", "2"]) == 0
-    usual = {"seed": 0, "profile": "demo", "category_labels": False, "subject": 1}
-    other = {"seed": 3, "profile": "tiny", "category_labels": True, "subject": 2}
+    assert main(["world", "small", "--profile", "tiny", "--seed", "3", "--truth", "null", "--subject", "2"]) == 0
+    usual = {"seed": 0, "profile": "demo", "truth": "beyond", "subject": 1}
+    other = {"seed": 3, "profile": "tiny", "truth": "null", "subject": 2}
     assert asked == [
         (home / "data/derived/demo", {**usual, "name": "demo"}),
         (home / "data/derived/small", {**other, "name": "small"}),

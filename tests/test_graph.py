@@ -255,6 +255,7 @@ def test_rows_that_overlap_share_their_jobs() -> None:
         ({"seeds": "one"}, "seeds cannot be 'one'"),
         ({"alphas": "1.5"}, "alphas cannot be '1.5'"),
         ({"profile": "large"}, "no such profile"),
+        ({"truth": "maybe"}, "no world of such a truth"),
         ({"gpus": "two"}, "gpus cannot be 'two'"),
         ({"settings": "V1"}, "settings cannot be read"),
         ({"settings": {"03_guided_trainings": {}}}, "no notebook '03_guided_trainings'"),
@@ -296,7 +297,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
             for job in make_graph({"settings": {"01_brain_responses": {"rois": HOSTILE}}}).jobs
             if job.name == "responses"
         ),
-        graph.world_arguments({"study": HOSTILE, "profile": HOSTILE, "world_seed": HOSTILE, "subject": HOSTILE}),
+        graph.world_arguments({"study": HOSTILE, "profile": HOSTILE, "world_seed": HOSTILE, "truth": HOSTILE}),
     ],
     ids=["run", "world"],
 )

@@ -33,8 +33,9 @@ def accuracy() -> pd.DataFrame:
 
 
 def trends() -> pd.DataFrame:
-    slopes = {"slope": [0.4, -0.1], "ci_low": [0.2, -0.3], "ci_high": [0.6, 0.1], "p_holm": [0.004, 0.6]}
-    return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], **slopes})
+    slopes = {"slope": [0.4, -0.1], "ci_low": [0.2, -0.3], "ci_high": [0.6, 0.1]}
+    p = {"p": [0.002, 0.01], "p_order": [0.001, 0.3], "p_holm": [0.004, 0.6]}
+    return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], **slopes, **p})
 
 
 DRAW = {
@@ -86,4 +87,4 @@ def test_trends_are_filled_where_clear() -> None:
     assert list(points.x) == [0.4, -0.1]
     assert list(points.error_x.array) == pytest.approx([0.2, 0.2])
     assert points.marker.color[1] == "white" != points.marker.color[0]
-    assert list(points.text) == ["p = 0.004", "p = 0.6"]
+    assert list(points.text) == ["p = 0.004", "p = 0.6 (order)"]

@@ -5,7 +5,9 @@ import hashlib
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import h5py
 import nibabel as nib
@@ -15,6 +17,8 @@ import pytest
 import scipy.io
 from PIL import Image
 from safetensors.numpy import load_file
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import cross_val_score
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data.brains.measured import load_design, load_trials
@@ -22,13 +26,16 @@ from nbtools.data.brains.responses import average_repeats
 from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import open_study
-from nbtools.data.synthetic import make_study
+from nbtools.data.synthetic import make_study, usual_name
 from nbtools.data.synthetic.anatomy import build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS
-from nbtools.data.synthetic.recipe import REGIONS, Settings
+from nbtools.data.synthetic.recipe import CEILING_SD, DEAD, VOXELS, Settings, Truth, regions
 from nbtools.data.synthetic.scenes import CLASSES, balanced, draw_latents, render, silhouettes
-from nbtools.data.synthetic.subject import noise_sd
+from nbtools.data.synthetic.subject import RegionTruth, noise_sd
+from nbtools.data.synthetic.verdicts import QUESTIONS, expected_verdicts, verdicts_in
+from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError
+from nbtools.workflow.config import is_simulated
 
 SCENES = ("classification", "cue_conflict", "corruptions", "nsd/nsddata_stimuli")
 
@@ -68,11 +75,6 @@ def folder(tiny_study: Path) -> Path:
     return tiny_study.parent
 
 
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_study(tmp_path_factory.mktemp("labels"), profile="tiny", category_labels=True, progress=False).parent
-
-
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_an_interrupted_study_is_finished(folder: Path, tmp_path: Path):
     before = digests(folder)
@@ -103,7 +105,7 @@ def test_finished_files_are_left_alone(folder: Path):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"category_labels": True}, {"image_size": 48}, {"profile": "demo"}])
+@pytest.mark.parametrize("other", [{"seed": 1}, {"truth": "null"}, {"image_size": 48}, {"profile": "demo"}])
 def test_a_folder_made_with_other_settings_is_refused(folder: Path, other: dict):
     with pytest.raises(InputError, match="other settings"):
         make_study(folder, progress=False, **{"profile": "tiny", "name": "tiny", **other})
@@ -179,7 +181,7 @@ def test_regions_have_their_voxels_within_nsdgeneral(folder: Path, roi: str):
     kastner, visual = volumes(folder)
     labelled = np.isin(kastner, ROI_LABELS[roi])
     mask, planted = labelled & (visual == 1), truth(folder, roi)
-    assert mask.sum() == REGIONS[roi].voxels + REGIONS[roi].dead
+    assert mask.sum() == VOXELS + DEAD.get(roi, 0)
     assert (labelled & (visual != 1)).sum() > 0
     both = np.concatenate([planted["ijk"], planted["dead_ijk"]])
     assert np.array_equal(np.unique(both, axis=0), np.argwhere(mask))
@@ -195,8 +197,8 @@ def test_label_volumes_hold_nothing_else(folder: Path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_regions_fit_for_any_seed(seed: int):
-    anatomy = build_anatomy(Settings("any", seed, "tiny", False, 32))
-    assert {roi: len(v) for roi, v in anatomy.live.items()} == {n: r.voxels for n, r in REGIONS.items()}
+    anatomy = build_anatomy(Settings("any", seed, "tiny", "beyond", 32))
+    assert {roi: len(voxels) for roi, voxels in anatomy.live.items()} == dict.fromkeys(HIERARCHY, VOXELS)
 
 
 @pytest.mark.parametrize("session", [1, SESSIONS])
@@ -245,12 +247,12 @@ def test_the_signal_is_the_planted_mixture_of_features(folder: Path, roi: str):
     np.testing.assert_allclose(signal.var(axis=0), 1, rtol=1e-9)
     shares = {block: (features[block] @ weights).var(axis=0).mean() for block, weights in tuning.items()}
     # Blocks overlap in content, so that their variances add up to one only roughly.
-    assert shares == pytest.approx(REGIONS[roi].weights, abs=0.12)
+    assert shares == pytest.approx(regions("beyond")[roi].weights, abs=0.12)
 
 
 def test_ceilings_follow_from_signal_and_noise_and_have_the_published_spread(folder: Path):
     rng = np.random.default_rng(0)
-    for roi, region in REGIONS.items():
+    for roi, region in regions("beyond").items():
         planted = truth(folder, roi)
         ceiling, sd = planted["noise_ceiling"], noise_sd(planted["noise_ceiling"])
         noise = rng.standard_normal((3, *planted["signal"].shape)) * sd
@@ -258,9 +260,8 @@ def test_ceilings_follow_from_signal_and_noise_and_have_the_published_spread(fol
         explained = [np.corrcoef(a, s)[0, 1] ** 2 for a, s in zip(average.T, planted["signal"].T, strict=True)]
         assert np.abs(explained - ceiling).max() < 0.15
         assert np.mean(explained) == pytest.approx(ceiling.mean(), abs=0.01)
-        mean, spread = region.ceiling
-        assert ceiling.mean() == pytest.approx(mean, abs=4 * spread / np.sqrt(region.voxels))
-        assert ceiling.std() == pytest.approx(spread, abs=0.04)
+        assert ceiling.mean() == pytest.approx(region.ceiling, abs=4 * CEILING_SD / np.sqrt(VOXELS))
+        assert ceiling.std() == pytest.approx(CEILING_SD, abs=0.04)
         assert 0.03 <= ceiling.min() <= ceiling.max() <= 0.85
 
 
@@ -308,24 +309,6 @@ def test_cue_conflict_never_has_the_texture_of_its_shape(folder: Path):
     assert (latents["file"].str.split("/").str[0] == latents["shape"].map(dict(enumerate(CLASSES)))).all()
 
 
-def test_category_labels_change_the_late_regions_only(folder: Path, labelled: Path):
-    plain, other = digests(folder), digests(labelled)
-    changed = {name for name in plain if plain[name] != other[name]}
-    late = [roi for roi in HIERARCHY if REGIONS[roi].category]
-    assert plain.keys() == other.keys()
-    assert late == ["VO", "PHC", "LO", "TO"]
-    assert {name for name in changed if name.startswith("truth/")} == {
-        "truth/subject.json",
-        *(f"truth/{roi}.safetensors" for roi in late),
-    }
-    assert not any(
-        name.startswith(("classification", "cue_conflict", "corruptions", "nsd/nsddata_stimuli")) for name in changed
-    )
-    entries = tomllib.loads((labelled / "study.toml").read_text())
-    assert entries["category_labels"] is True
-    assert entries["TO_category_weight"] == 0.75
-
-
 @pytest.mark.slow
 def test_another_subject_has_other_voxels_and_sees_the_same_scenes(folder: Path, tmp_path: Path):
     other = make_study(tmp_path / "second", profile="tiny", subject=2, progress=False).parent
@@ -360,22 +343,130 @@ def test_there_are_eight_subjects(tmp_path: Path, subject: int):
         make_study(tmp_path, profile="tiny", subject=subject)
 
 
-def test_category_labels_add_their_share_to_the_old_mixture(folder: Path, labelled: Path):
-    before, after = truth(folder, "TO"), truth(labelled, "TO")
-    features = load_file(folder / "truth/features.safetensors")
-    assert np.array_equal(before["noise_ceiling"], after["noise_ceiling"])
-    assert set(after) - set(before) == {"tuning.cat"}
-    # Without the labels' share, the rest is the old mixture, smaller.
-    rest = after["signal"] - features["cat"] @ after["tuning.cat"]
-    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(rest.T, before["signal"].T, strict=True)]
-    assert min(r) > 0.9999
-    onehot = np.eye(10)[pd.read_parquet(folder / "truth/scanner.parquet")["shape"]]
+# --- worlds ---------------------------------------------------------------------------------------------------
 
-    def explained(signal: np.ndarray) -> float:
-        fitted = onehot @ np.linalg.lstsq(onehot, signal, rcond=None)[0]
-        return float(fitted.var(axis=0).mean())
+TRUTHS: tuple[Truth, ...] = get_args(Truth)
 
-    assert explained(after["signal"]) > max(0.75, explained(before["signal"]) + 0.1)
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world whose scenes and features the others share: no file of it is written."""
+    return World(tmp_path_factory.mktemp("scenes"), Settings("any", 0, "tiny", "beyond", 32))
+
+
+@pytest.fixture(scope="module")
+def worlds(scenes: World) -> dict[str, dict[str, RegionTruth]]:
+    """What is planted in each region of each world."""
+    made = {truth: World(scenes.folder, replace(scenes.settings, truth=truth)) for truth in TRUTHS}
+    for world in made.values():
+        vars(world)["features"] = scenes.features  # the same in all: computed once
+    return {truth: world.regions for truth, world in made.items()}
+
+
+def class_share(signal: np.ndarray, labels: pd.Series) -> float:
+    """Share of the variance of signals (n, voxels) of variance 1 that the class explains, mean over voxels."""
+    return float(pd.DataFrame(signal).groupby(labels.to_numpy()).transform("mean").var(ddof=0).mean())
+
+
+def decodable(planted: RegionTruth, labels: pd.Series) -> float:
+    """How often a linear read-out names the class from noise-free signals, on scenes it was not fitted to."""
+    return cross_val_score(RidgeClassifier(), planted.signal, labels, cv=5).mean()
+
+
+def test_in_beyond_the_class_has_as_small_a_part_in_every_region(scenes: World, worlds: dict):
+    labels = scenes.scanner["shape"]
+    share = [class_share(planted.signal, labels) for planted in worlds["beyond"].values()]
+    assert max(share) < 0.2
+    assert max(share) - min(share) < 0.06
+    named = [decodable(planted, labels) for planted in worlds["beyond"].values()]
+    assert 0.55 < min(named) <= max(named) < 0.8
+    assert abs(named[-1] - named[0]) < 0.1, "no rise along the hierarchy"
+
+
+def test_in_labels_the_part_of_the_class_grows(scenes: World, worlds: dict):
+    planted, labels = worlds["labels"], scenes.scanner["shape"]
+    assert decodable(planted["V1"], labels) < 0.7 < 0.98 < decodable(planted["TO"], labels)
+    share = [class_share(region.signal, labels) for region in planted.values()]
+    assert share == sorted(share)
+    assert share[0] < 0.1
+    assert share[-1] > 0.5
+
+
+def test_in_null_and_quality_regions_hold_the_same_mixture_in_other_voxels(worlds: dict):
+    for truth in ("null", "quality"):
+        first, *others = regions(truth).values()
+        assert all(region.weights == first.weights for region in others)
+        signals = [planted.signal[:, 0] for planted in worlds[truth].values()]
+        assert np.abs(np.corrcoef(signals) - np.eye(7)).max() < 0.9
+    ceiling = {truth: [p.noise_ceiling.mean() for p in planted.values()] for truth, planted in worlds.items()}
+    assert ceiling["quality"] == sorted(ceiling["quality"])
+    for truth in ("beyond", "labels", "null"):
+        assert np.ptp(ceiling[truth]) < 0.06
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_the_shares_of_a_region_add_up_to_one(name: Truth):
+    for region in regions(name).values():
+        assert sum(region.weights.values()) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_another_truth_changes_the_subject_and_not_the_scenes(folder: Path, tmp_path: Path):
+    other = make_study(tmp_path, profile="tiny", truth="null", progress=False).parent
+    study = open_study(str(other / "study.toml"))
+    assert study.name == "tiny-null"
+    first, second = digests(folder), digests(other)
+    assert first.keys() == second.keys()
+    changed = {name for name in first if first[name] != second[name]}
+    assert {name for name in changed if name.startswith("truth/")} == {
+        *(f"truth/{roi}.safetensors" for roi in HIERARCHY),
+        "truth/subject.json",
+        "truth/verdicts.json",
+    }
+    assert not any(name.startswith((*SCENES, "nsd/nsddata/")) for name in changed)
+    assert expected_verdicts(study).set_index("analysis")["expected"]["robustness"] == "none"
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_every_analysis_has_its_expected_verdict_and_a_reason(folder: Path, tmp_path: Path, name: Truth):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth/verdicts.json").write_text(json.dumps(verdicts_in(name)))
+    table = expected_verdicts(replace(open_study(folder), nsd=tmp_path / "nsd"))
+    assert list(table.columns) == ["analysis", "question", "expected", "why"]
+    assert list(table["analysis"]) == list(QUESTIONS)
+    assert set(table["expected"]) <= {"rises", "falls", "none", "unknown"}
+    assert table["why"].str.len().min() > 10
+
+
+def test_the_default_world_says_that_robustness_rises(folder: Path):
+    expected = expected_verdicts(open_study(folder)).set_index("analysis")["expected"]
+    assert (expected["robustness"], expected["predictor"], expected["shape bias"]) == ("rises", "none", "unknown")
+
+
+@pytest.mark.parametrize("content", [None, "", "[", "3"], ids=["missing", "empty", "half", "number"])
+def test_verdicts_that_cannot_be_read_are_refused(folder: Path, tmp_path: Path, content: str | None):
+    (tmp_path / "truth").mkdir()
+    if content is not None:
+        (tmp_path / "truth/verdicts.json").write_text(content)
+    with pytest.raises(InputError, match="cannot be read"):
+        expected_verdicts(replace(open_study(folder), nsd=tmp_path / "nsd"))
+
+
+def test_of_a_measured_study_nobody_knows_what_should_be_found(folder: Path):
+    with pytest.raises(InputError, match="nobody knows"):
+        expected_verdicts(replace(open_study(folder), simulated=False))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [(("demo", "beyond"), "demo"), (("demo", "null"), "demo-null"), (("tiny", "labels", 2), "tiny-labels-subj02")],
+)
+def test_usual_names_tell_profile_truth_and_subject(arguments: tuple, name: str):
+    assert usual_name(*arguments) == name
+    assert is_simulated(name)
+
+
+# --- scenes ---------------------------------------------------------------------------------------------------
 
 
 def test_rendering_places_the_object_where_the_latents_say():
@@ -392,13 +483,12 @@ def test_rendering_places_the_object_where_the_latents_say():
     assert np.corrcoef(radius, latents["scale"])[0, 1] > 0.7
 
 
-def test_an_upright_silhouette_ignores_the_pose():
+def test_a_silhouette_ignores_where_the_object_lies_and_how_large_it_is():
     rng = np.random.default_rng(0)
     latents = draw_latents(rng, np.arange(10), np.arange(10), 32)
-    moved = latents.assign(scale=0.6, dx=0.1, dy=-0.1, rotation=latents["rotation"] + 0.5)
-    assert np.array_equal(silhouettes(latents, 30, upright=True), silhouettes(moved, 30, upright=True))
-    assert not np.array_equal(silhouettes(latents, 30, upright=False), silhouettes(moved, 30, upright=False))
-    areas = silhouettes(latents, 30, upright=True).mean(axis=(1, 2))
+    moved = latents.assign(scale=0.6, dx=0.1, dy=-0.1)
+    assert np.array_equal(silhouettes(latents, 30), silhouettes(moved, 30))
+    areas = silhouettes(latents, 30).mean(axis=(1, 2))
     assert ((areas > 0.08) & (areas < 0.7)).all()
 
 

@@ -56,4 +56,8 @@ from .study import (
     study_file as study_file,
     study_name as study_name,
 )
-from .synthetic import make_study as make_study
+from .synthetic import (
+    expected_verdicts as expected_verdicts,
+    make_study as make_study,
+    usual_name as usual_name,
+)

@@ -30,7 +30,7 @@ _KINDS: dict[str, type] = {
     "voxels": dict,
     **dict.fromkeys(_PATHS, str),
 }
-_NOTES = {"note", "seed", "profile", "category_labels", *(f"{roi}_category_weight" for roi in HIERARCHY)}
+_NOTES = {"note", "seed", "profile", "truth"}
 _SUBJECT = re.compile(r"subj\d\d")  # in the name of a folder of sessions
 
 

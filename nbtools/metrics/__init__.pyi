@@ -26,8 +26,21 @@ from .noise_ceiling import (
     noise_ceiling as noise_ceiling,
     voxel_ceilings as voxel_ceilings,
 )
+from .power import (
+    Spread as Spread,
+    power as power,
+    sample_needed as sample_needed,
+    smallest_effect as smallest_effect,
+    spread as spread,
+)
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
-from .robustness import epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
+from .robustness import (
+    WORST_CASE as WORST_CASE,
+    epsilon_label as epsilon_label,
+    robust_accuracy as robust_accuracy,
+    under_attack as under_attack,
+    worst_case as worst_case,
+)
 from .rsa import (
     category_means as category_means,
     joined as joined,

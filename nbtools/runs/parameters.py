@@ -18,7 +18,7 @@ Parameters = dict[str, Any]
 _SEED = int, 0, 2**31 - 1  # scikit-learn's generators take no larger one
 # Kind and range of the numbers in a parameter, by its name: the same in every notebook, as a number or in a text.
 RANGES: dict[str, tuple[type, float, float]] = {
-    **dict.fromkeys(("seed", "seeds", "predictor_seed", "world_seed"), _SEED),
+    **dict.fromkeys(("seed", "seeds", "other_seed", "predictor_seed", "world_seed"), _SEED),
     **dict.fromkeys(("alpha", "alphas", "clean", "variance", "validation_fraction"), (float, 0, 1)),
     **dict.fromkeys(("class_weight", "distance_weight", "variance_weight"), (float, 0, inf)),
     **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths"), (float, 0, inf)),

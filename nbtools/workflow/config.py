@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from nbtools.checks import reading
 from nbtools.conditions import parse_condition
 from nbtools.data.study import open_study
-from nbtools.data.synthetic.recipe import PROFILES
+from nbtools.data.synthetic.recipe import PROFILES, Truth
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.runs.parameters import words_of
@@ -22,7 +22,7 @@ Config = Mapping[str, Any]
 
 # What a study's file may say: README.md and config/nsd.yaml tell what it means.
 KEYS = (
-    *("study", "profile", "world_seed", "subject", "labels"),  # which study, and how a simulated one is made
+    *("study", "profile", "world_seed", "subject", "truth"),  # which study, and how a simulated one is made
     *("rois", "controls", "further", "seeds", "predictors", "alphas", "table", "settings", "gpus"),
 )
 PREDICTORS = ("shared", "own")
@@ -69,6 +69,7 @@ def check_config(config: Config) -> None:
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
         )
     _check_known("there is no such profile", [config.get("profile", "demo")], list(PROFILES))
+    _check_known("there is no world of such a truth", [config.get("truth", "beyond")], get_args(Truth))
     number(config.get("gpus", 0), "gpus", int)
     _check_known("predictors are shared by all seeds, or own", [config.get("predictors", PREDICTORS[0])], PREDICTORS)
 

@@ -148,11 +148,10 @@ def make_graph(config: Config) -> Graph:
 
 def world_arguments(config: Config) -> str:
     """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
-    options = {"profile": "demo", "world_seed": 0, "subject": 1}
+    options = {"profile": "demo", "world_seed": 0, "subject": 1, "truth": "beyond"}
     values = [str(config.get(key, default)) for key, default in options.items()]
-    named = zip(("--profile", "--seed", "--subject"), values, strict=True)
-    words = [str(config.get("study", "demo")), *(word for pair in named for word in pair)]
-    return shlex.join([*words, *(["--labels"] if config.get("labels") else [])])
+    named = zip(("--profile", "--seed", "--subject", "--truth"), values, strict=True)
+    return shlex.join([str(config.get("study", "demo")), *(word for pair in named for word in pair)])
 
 
 class _Planner:
@@ -231,7 +230,7 @@ class _Planner:
             self._alone("08_rsa", plain),
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
-            self._alone("11_attacks_and_audit", ["none", last]),
+            self._audit(["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
         ]
         return made
@@ -302,6 +301,13 @@ class _Planner:
         """A notebook that compares networks of one seed."""
         own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0]}
         return self._job(notebook, self._all(self._network, conditions), **own)
+
+    def _audit(self, conditions: list[str]) -> Path:
+        """Attacks side by side; the audit also tries images of networks of another seed, where there is one."""
+        other = self.seeds[min(1, len(self.seeds) - 1)]
+        own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0], "other_seed": other}
+        after = [self._network(name, seed) for name in conditions for seed in dict.fromkeys((self.seeds[0], other))]
+        return self._job("11_attacks_and_audit", after, **own)
 
     def _job(
         self, notebook: str, after: Iterable[Path] = (), *, name: str = "", study: str | None = None, **own: Any

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from nbtools.data.synthetic.files import sweep, write_bytes
-from nbtools.data.synthetic.recipe import ProfileName, Settings
+from nbtools.data.synthetic.recipe import ProfileName, Settings, Truth
+from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError
 from nbtools.processes import Bar
 
-__all__ = ["make_study"]
+__all__ = ["expected_verdicts", "make_study", "usual_name"]
 
 
 def make_study(
@@ -18,7 +19,7 @@ def make_study(
     *,
     seed: int = 0,
     profile: ProfileName = "demo",
-    category_labels: bool = False,
+    truth: Truth = "beyond",
     image_size: int = 32,
     subject: int = 1,
     name: str | None = None,
@@ -34,15 +35,15 @@ def make_study(
         The same seed gives the same bytes.
     profile : {"demo", "tiny"}
         3,250 scanner images in 13 sessions, or 750 in 3.
-    category_labels : bool
-        Whether late regions (VO, PHC, LO, TO) also hold the classifier's own labels.
+    truth : {"beyond", "labels", "null", "quality"}
+        What is true of this world: late regions help, by more than labels; by labels alone; no region differs from
+        another; late regions are only measured better (`recipe.regions`).
     image_size : int
         Side length of all images, pixels; 16 to 256.
     subject : int
         1 to 8: another subject has other voxels and another scanner noise, and sees the same scenes.
     name : str, optional
-        The study's name; by default the profile's, with ``-labels`` if labels are planted and ``-subj02`` for another
-        subject than the first.
+        The study's name; by default `usual_name`.
     progress : bool
         Whether to show a progress bar.
 
@@ -56,8 +57,8 @@ def make_study(
     InputError
         If an argument is out of range, or the folder holds a study made with other settings.
     """
-    name = name or profile + "-labels" * category_labels + (f"-subj{subject:02d}" if subject > 1 else "")
-    world = World(Path(folder), Settings(name, seed, profile, category_labels, image_size, subject))
+    name = name or usual_name(profile, truth, subject)
+    world = World(Path(folder), Settings(name, seed, profile, truth, image_size, subject))
     _claim(world)
     sweep(world.folder)
     with Bar(world.steps(), desc=f"simulated study {name}", disable=not progress) as bar:
@@ -65,6 +66,11 @@ def make_study(
             bar.set_postfix_str(label)
             step()
     return world.folder / "study.toml"
+
+
+def usual_name(profile: str, truth: str, subject: int = 1) -> str:
+    """Return the name of a simulated study that is given none: ``demo``, ``demo-null``, ``demo-subj02`` …"""
+    return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1)
 
 
 def _claim(world: World) -> None:

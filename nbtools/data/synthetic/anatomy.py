@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from nbtools.conditions import ROI_LABELS
-from nbtools.data.synthetic.recipe import REGIONS, Settings
+from nbtools.conditions import HIERARCHY, ROI_LABELS
+from nbtools.data.synthetic.recipe import DEAD, VOXELS, Settings
 
 SHAPE = (28, 34, 26)  # voxels along x (left to right), y (back to front), z (bottom to top)
 VOXEL = 1.8  # mm
@@ -74,9 +74,9 @@ def build_anatomy(settings: Settings) -> Anatomy:
     brain = _brain()
     kastner = np.where(brain, UNLABELLED, OUTSIDE).astype(np.int16)
     spilled = np.zeros(SHAPE, bool)
-    for name, region in REGIONS.items():
+    for name in HIERARCHY:
         blobs = [(label, side) for label in ROI_LABELS[name] for side in (-1, 1)]
-        counts = np.diff(np.linspace(0, region.voxels + region.dead, len(blobs) + 1).round().astype(int))
+        counts = np.diff(np.linspace(0, VOXELS + DEAD.get(name, 0), len(blobs) + 1).round().astype(int))
         for (label, side), count in zip(blobs, counts, strict=True):
             voxels = _grow(kastner, label, side, int(np.ceil(count * (1 + SPILL))))
             kastner[tuple(voxels.T)] = label
@@ -84,9 +84,9 @@ def build_anatomy(settings: Settings) -> Anatomy:
     visual = binary_dilation(kastner > 0) & brain & ~spilled
     nsdgeneral = np.where(brain, visual, OUTSIDE).astype(np.int16)
     live, dead = {}, {}
-    for name, region in REGIONS.items():
+    for name in HIERARCHY:
         voxels = np.argwhere(np.isin(kastner, ROI_LABELS[name]) & visual)
-        silent = settings.generator("dead voxels", name).permutation(len(voxels)) < region.dead
+        silent = settings.generator("dead voxels", name).permutation(len(voxels)) < DEAD.get(name, 0)
         live[name], dead[name] = voxels[~silent], voxels[silent]
     return Anatomy(kastner, nsdgeneral, live, dead)
 

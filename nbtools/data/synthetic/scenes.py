@@ -98,7 +98,7 @@ def render(latents: pd.DataFrame, image_size: int, rng: np.random.Generator) -> 
     return np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
 
 
-def silhouettes(latents: pd.DataFrame, side: int, *, upright: bool, extent: float = 1.3) -> Array:
+def silhouettes(latents: pd.DataFrame, side: int, *, extent: float = 1.3) -> Array:
     """Draw each object centred and at one size, white on black.
 
     Parameters
@@ -107,8 +107,6 @@ def silhouettes(latents: pd.DataFrame, side: int, *, upright: bool, extent: floa
         From `draw_latents`.
     side : int
         Side length, pixels.
-    upright : bool
-        Whether to undo the rotation too.
     extent : float
         Half width of the picture, in object units.
 
@@ -117,9 +115,8 @@ def silhouettes(latents: pd.DataFrame, side: int, *, upright: bool, extent: floa
     (n, side, side) array
         1 inside, 0 outside.
     """
-    pose = {"scale": 1.0, "dx": 0.0, "dy": 0.0} | ({"rotation": 0.0} if upright else {})
     grid = extent * _grid(side)
-    posed = latents.assign(**pose)
+    posed = latents.assign(scale=1.0, dx=0.0, dy=0.0)
     parts = [posed.iloc[start : start + 1024] for start in range(0, len(posed), 1024)]
     return np.concatenate([_inside(part, grid) for part in parts]).astype(np.float32)
 

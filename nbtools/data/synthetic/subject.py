@@ -11,10 +11,11 @@ from nbtools.data.synthetic.anatomy import SHAPE, Anatomy
 from nbtools.data.synthetic.features import Matrix
 from nbtools.data.synthetic.recipe import (
     CEILING_RANGE,
-    REGIONS,
+    CEILING_SD,
     REPEATS,
     SUBJECTS,
     TRIALS_PER_SESSION,
+    VOXELS,
     Region,
     Settings,
 )
@@ -79,38 +80,40 @@ def noise_sd(noise_ceiling: Matrix) -> Matrix:
     return np.sqrt(REPEATS * (1 - noise_ceiling) / noise_ceiling)
 
 
-def plant_region(name: str, features: dict[str, Matrix], settings: Settings) -> RegionTruth:
+def plant_region(name: str, region: Region, features: dict[str, Matrix], settings: Settings) -> RegionTruth:
     """Draw a region's tuning and ceilings.
 
     Parameters
     ----------
     name : str
-        Region.
+        The region's.
+    region : Region
+        What it holds.
     features : dict of str to (n_stimuli, n_components) array
         From `feature_blocks`.
     settings : Settings
-        The seed, and whether category labels are planted; other blocks' draws are the same either way.
+        The seed and the subject.
     """
-    region = REGIONS[name]
     tuning = {}
-    for block, share in region.shares(settings.category_labels).items():
-        size = (features[block].shape[1], region.voxels)
+    for block, share in region.weights.items():
+        size = (features[block].shape[1], VOXELS)
         tuning[block] = np.sqrt(share) * settings.subject_generator("tuning", name, block).standard_normal(size)
     signal = _mix(features, tuning)
     spread = signal.std(axis=0)
     tuning = {block: weights / spread for block, weights in tuning.items()}
-    return RegionTruth(tuning, _mix(features, tuning).astype(np.float32), _draw_ceilings(name, region, settings))
+    return RegionTruth(
+        tuning, _mix(features, tuning).astype(np.float32), _draw_ceilings(name, region.ceiling, settings)
+    )
 
 
 def _mix(features: dict[str, Matrix], tuning: dict[str, Matrix]) -> Matrix:
     return np.sum([features[block] @ weights for block, weights in tuning.items()], axis=0)
 
 
-def _draw_ceilings(name: str, region: Region, settings: Settings) -> Matrix:
-    # A beta distribution has the published mean and sd within 0 to 1; a clipped normal one would miss both.
-    mean, sd = region.ceiling
-    total = mean * (1 - mean) / sd**2 - 1
-    drawn = settings.subject_generator("noise ceiling", name).beta(mean * total, (1 - mean) * total, region.voxels)
+def _draw_ceilings(name: str, mean: float, settings: Settings) -> Matrix:
+    # A beta distribution has this mean and sd within 0 to 1; a clipped normal one would miss both.
+    total = mean * (1 - mean) / CEILING_SD**2 - 1
+    drawn = settings.subject_generator("noise ceiling", name).beta(mean * total, (1 - mean) * total, VOXELS)
     return np.clip(drawn, *CEILING_RANGE)
 
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from nbtools.conditions import HIERARCHY
 from nbtools.data.study import STIMULI as IN_NSD, as_toml
 from nbtools.data.synthetic.anatomy import Anatomy, build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
 from nbtools.data.synthetic.features import Matrix, feature_blocks
 from nbtools.data.synthetic.files import as_hdf5, as_json, as_mat, as_nifti, as_parquet, as_png, as_tensors, write_bytes
-from nbtools.data.synthetic.recipe import NOTE, RECIPE, REGIONS, Settings
+from nbtools.data.synthetic.recipe import NOTE, RECIPE, Settings, regions
 from nbtools.data.synthetic.scenes import CLASSES, balanced, chunk_size, draw_latents, render
 from nbtools.data.synthetic.subject import (
     Design,
@@ -29,6 +30,7 @@ from nbtools.data.synthetic.subject import (
     plant_region,
     session_betas,
 )
+from nbtools.data.synthetic.verdicts import VERDICTS, verdicts_in
 from nbtools.files import opened_hdf5
 
 Step = tuple[str, Callable[[], None]]  # what the progress bar says, and what is done
@@ -41,7 +43,8 @@ classification/  train/<class>/ and val/<class>/: the object's texture always is
 cue_conflict/    <shape class>/<shape class>-<texture class>-<number>.png: texture of another class
 corruptions/     <corruption>/<severity>/<class>/: a fifth of the classification images, in ImageNet-C's layout
 scanner_labels.parquet  the category of each scanner image: image_id (row of the stimuli), label (class name)
-truth/           what was planted: noise ceilings, tuning, noise-free signals, latent variables of the scenes
+truth/           what was planted: noise ceilings, tuning, noise-free signals, latent variables of the scenes;
+                 and what each analysis should therefore find: verdicts.json
 study.toml       describes the study to nbtools
 
 Betas are zero outside visual cortex. Some voxels of V1 and TO are dead (always zero): truth/subject.json.
@@ -90,8 +93,9 @@ class World:
             f"nsd/nsddata/{space}/roi/Kastner2015.nii.gz": lambda: as_nifti(self.anatomy.kastner),
             f"nsd/nsddata/{space}/roi/nsdgeneral.nii.gz": lambda: as_nifti(self.anatomy.nsdgeneral),
             "truth/features.safetensors": lambda: as_tensors(self.features),
-            **{f"truth/{name}.safetensors": partial(self.region_truth, name) for name in REGIONS},
+            **{f"truth/{name}.safetensors": partial(self.region_truth, name) for name in HIERARCHY},
             "truth/subject.json": lambda: as_json(self.subject_facts()),
+            VERDICTS: lambda: as_json(verdicts_in(self.settings.truth)),
             **{f"{betas}{number:02d}.nii.gz": partial(self.volume, number) for number in range(1, n_sessions)},
             # the last session exists as HDF5 only
             f"{betas}{n_sessions:02d}.hdf5": lambda: as_hdf5("betas", self.betas(n_sessions), compress=True),
@@ -217,7 +221,10 @@ class World:
         """What is planted in each region."""
         features = self.features
         with threadpool_limits(1):
-            return {name: plant_region(name, features, self.settings) for name in REGIONS}
+            return {
+                name: plant_region(name, region, features, self.settings)
+                for name, region in regions(self.settings.truth).items()
+            }
 
     @cached_property
     def responses(self) -> Responses:
@@ -240,11 +247,12 @@ class World:
 
     def subject_facts(self) -> dict[str, object]:
         """What is planted, in words and small numbers."""
-        labels = self.settings.category_labels
+        planted = regions(self.settings.truth)
         return {
             "note": NOTE,
-            "weights": {name: region.shares(labels) for name, region in REGIONS.items()},
-            "voxels": {name: region.voxels for name, region in REGIONS.items()},
+            "truth": self.settings.truth,
+            "weights": {name: region.weights for name, region in planted.items()},
+            "noise_ceiling": {name: region.ceiling for name, region in planted.items()},
             "dead_voxels": {name: voxels.tolist() for name, voxels in self.anatomy.dead.items() if len(voxels)},
         }
 
@@ -259,7 +267,6 @@ class World:
     def description(self) -> bytes:
         """The contents of study.toml."""
         settings = self.settings
-        weights = {f"{name}_category_weight": r.category for name, r in REGIONS.items() if r.category}
         entries = {
             "name": settings.name,
             "simulated": True,
@@ -273,8 +280,7 @@ class World:
             "image_size": settings.image_size,
             "seed": settings.seed,
             "profile": settings.profile,
-            "category_labels": settings.category_labels,
-            **(weights if settings.category_labels else {}),
+            "truth": settings.truth,
         }
         return as_toml(entries).encode()
 
