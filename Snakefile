@@ -1,12 +1,14 @@
 """The study as a workflow: world → predictors → guided networks → attacks → analyses → summary.
 
-    snakemake --cores all                                    `make demo`: the embedded study, simulated
+    snakemake --cores all                                    the embedded study, simulated: its report
     snakemake --cores all attacks                            its networks, attacked: what `calibrate` counts
-    snakemake --cores all study                              `make study`: every analysis of it, and its table's rows
+    snakemake --cores all study                              every analysis of it, and its table's rows
     snakemake --cores all explorers                          what the explorers of notebooks 05, 14 and 15 show first
     snakemake --cores all --config rois="V1 TO" seeds="0 1"  fewer regions, more seeds
     snakemake --cores all --configfile config/nsd.yaml       NSD and ImageNet, fetched and prepared (data/README.md)
     snakemake --cores all --config study=mine                a study of your own, by name or by its .toml's path
+
+`python -m nbtools study`, which `make demo` calls, does the same and says what is finished, and how long the rest takes.
 
 Every job is one notebook run: `nbtools.workflow` plans them, `nbtools.runs` names their folders from their parameters.
 """

@@ -157,8 +157,7 @@ def test_what_make_needs_is_what_it_asks_for() -> None:
         "pip sync",
         "--require-hashes requirements.lock",
         "--no-deps --editable .",
-        'rois="V1 TO"',
-        "nbtools summary",
+        'nbtools study --rois "V1 TO"',
     ]
     found = [done.stdout.find(step) for step in steps]
     assert -1 not in found
@@ -169,7 +168,7 @@ def test_what_make_needs_is_what_it_asks_for() -> None:
 def test_make_runs_here_or_on_a_cluster(choice: str, place: str) -> None:
     command = ["make", "-n", "study", choice]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"snakemake {place} --quiet" in done.stdout
+    assert f"{place} --targets study explorers" in done.stdout
     assert yaml.safe_load((ROOT / "config/slurm/config.yaml").read_text())["executor"] == "slurm"
 
 

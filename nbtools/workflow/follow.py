@@ -79,7 +79,8 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
         progress.stopped = True
         signal.default_int_handler(number, frame)
 
-    signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a script's background
+        signal.signal(signal.SIGINT, stop)
     usual = ["--snakefile", str(PROJECT / "Snakefile"), "--rerun-incomplete", "--scheduler", "greedy", "--logger", NAME]
     try:
         main([*usual, *arguments, "--", *targets])
@@ -184,9 +185,9 @@ class Progress:
 
     def _fail(self, name: str, logs: list[str]) -> None:
         """Say so, once: Snakemake tells it again in the end. On a cluster there are further logs than the notebook."""
+        self.at_work.pop(name, None)
         if name in self.failed:
             return
-        self.at_work.pop(name, None)
         self.failed.append(name)
         job = self.jobs.get(name)
         elsewhere = [file for file in logs if job and file != str(job.log)]
@@ -229,7 +230,7 @@ def about(minutes: float) -> str:
 
 
 def reason(job: Job) -> str:
-    """Return why a run failed: the last error of its notebook, as far as it went; nothing if it has none."""
+    """Return why a run failed: the last error of its notebook, as far as it went."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         cells = json.loads(Path(job.log).read_text(encoding="utf-8"))["cells"]
         errors = [out for cell in cells for out in cell.get("outputs", []) if out["output_type"] == "error"]
