@@ -20,18 +20,15 @@ UV     := $(shell command -v uv || echo .uv/bin/uv)
 .PHONY: demo study test quick lint lab explore lock clean
 
 PLACE  := $(if $(PROFILE),--profile config/$(PROFILE),--cores $(CORES))
-SNAKEMAKE = $(BIN)/snakemake $(PLACE) --quiet rules --rerun-incomplete \
-	--config rois="$(ROIS)" seeds="$(SEEDS)" --
+STUDY  = $(BIN)/python -m nbtools study --rois "$(ROIS)" --seeds "$(SEEDS)" $(PLACE)
 
 demo: .venv/.ready
 	@echo "== the simulated study: $(ROIS); seeds $(SEEDS)"
-	$(SNAKEMAKE) all
-	@$(BIN)/python -m nbtools summary
+	@$(STUDY)
 
 study: .venv/.ready
 	@echo "== every analysis of the simulated study: $(ROIS); seeds $(SEEDS)"
-	$(SNAKEMAKE) study explorers
-	@$(BIN)/python -m nbtools summary
+	@$(STUDY) --targets study explorers
 
 # The browser's files come first: few tests that take minutes would leave one worker idle at the end.
 test: .venv/.ready

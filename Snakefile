@@ -1,6 +1,7 @@
 """The study as a workflow: world → predictors → guided networks → attacks → analyses → summary.
 
     snakemake --cores all                                    `make demo`: the embedded study, simulated
+    snakemake --cores all attacks                            its networks, attacked: what `calibrate` counts
     snakemake --cores all study                              `make study`: every analysis of it, and its table's rows
     snakemake --cores all explorers                          what the explorers of notebooks 05, 14 and 15 show first
     snakemake --cores all --config rois="V1 TO" seeds="0 1"  fewer regions, more seeds
@@ -16,11 +17,12 @@ from functools import cache
 
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
-from nbtools.workflow import calibration, costs, graph, sizes
+from nbtools.workflow import calibration, costs, graph, preregistration, sizes
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
 GRAPH = graph.make_graph(config)
+PRIORITIES = GRAPH.priorities
 COSTS = costs.estimates(GRAPH, calibration.read_calibration(GRAPH.study))  # nothing is measured here
 FILE = study_file(GRAPH.study)
 SOURCES = {study: sizes.source_of(study) for study in GRAPH.studies}
@@ -42,6 +44,12 @@ def code(notebook):
     """The modules whose change makes a run old; and its code, for a notebook is old when that changes, not when saved."""
     file = folders.NOTEBOOKS / f"{notebook}.ipynb"
     return [str(module) for module in provenance.sources(file)], provenance.code_digest(file)
+
+
+def fixed(job):
+    """What was fixed of the study beforehand (`python -m nbtools preregister`): a report is old when there is more."""
+    files = provenance.registrations(job.study).glob("[0-9]*.json") if job.notebook == preregistration.SUMMARY else []
+    return sorted(map(str, files))
 
 
 if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH.study.endswith(".toml")):
@@ -94,11 +102,13 @@ for job in GRAPH.jobs:
             study_file=str(study_file(job.study)),
             prepared=PREPARED.get(job.study, []),
             after=list(map(str, job.after)),
+            fixed=fixed(job),
             sources=code(job.notebook)[0],
         output:
             str(job.record),
         log:
             notebook=str(job.log),
+        priority: PRIORITIES[job.record]
         threads: int(COSTS.threads[job.record])
         resources:
             mem_mb=costs.growing(COSTS.memory[job.record]),
@@ -108,4 +118,4 @@ for job in GRAPH.jobs:
             arguments=as_is(job.arguments),
             code=code(job.notebook)[1],
         shell:
-            "{sys.executable:q} -m nbtools run {params.arguments}"
+            "{sys.executable:q} -m nbtools run --quiet {params.arguments}"

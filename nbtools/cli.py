@@ -5,26 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbtools import bench, data, probes, runs, workflow
-from nbtools.checks import check_range, reading
+from nbtools.checks import check_choice, check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
-from nbtools.files import read_table
-from nbtools.metrics.robustness import epsilon_label
 from nbtools.runs import folders
-from nbtools.runs.lineage import command
+from nbtools.workflow.config import number, words
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
-_RANGES = {"subject": (1, 8), "jobs": (1, inf), "port": (1, 65535)}  # of numbers, wherever a command takes one
+_RANGES = {"subject": (1, 8), "size": (1, inf), "jobs": (1, inf), "port": (1, 65535)}  # of numbers in any command
+TRUTHS = ("beyond", "labels", "null", "quality")  # of simulated worlds
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -69,7 +71,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     world.add_argument("--profile", choices=("demo", "tiny"), default="demo")
     truths = "what is true of it: late regions help (beyond), by labels alone (labels), no region differs (null), "
     truths += "late regions are only measured better (quality); default: beyond"
-    world.add_argument("--truth", choices=("beyond", "labels", "null", "quality"), default="beyond", help=truths)
+    world.add_argument("--truth", choices=TRUTHS, default="beyond", help=truths)
     world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
@@ -234,6 +236,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
 def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run = _add(commands, "run", _run, "execute a notebook into its run folder, unless it is finished there")
     run.add_argument("notebook", help="e.g. notebooks/03_guided_training.ipynb")
+    run.add_argument("--quiet", action="store_true", help="say nothing but what fails")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
 
     repeat = _add(commands, "repeat", _repeat, "run a finished run again, elsewhere, and say whether it gives the same")
@@ -243,9 +246,35 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     compare.add_argument("runs", type=Path, nargs=2, metavar="run", help="their folders")
 
     plan = _add(commands, "plan", _plan, "say what runs a study takes, which are finished, what the rest will take")
-    plan.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
-    plan.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
-    plan.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
+    fix = _add(
+        commands, "preregister", _preregister, "fix a study's claims, tests and settings in a dated, hashed file"
+    )
+    study = _add(commands, "study", _study, "make a study's runs, and say what is finished and how long the rest takes")
+    for parser in (plan, fix, study):
+        parser.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
+        parser.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
+        parser.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
+    fix.add_argument("--endpoint", default="", help='the primary one, such as "accuracy at 4/255" (default: largest ε)')
+    fix.add_argument(
+        "--least-clean", type=float, default=0.0, help="exclude seeds with a network of lower clean accuracy"
+    )
+    fix.add_argument("--note", default="", help="what else is to be fixed, in words")
+    study.add_argument("--targets", nargs="+", default=["all"], help="all (the demo; default), study, explorers")
+    study.add_argument("--cores", default="all", help="how many runs at once (default: one a core)")
+    study.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
+
+    known = "say how often each claim's test is right: the whole chain in simulated worlds whose answers are known"
+    calibrate = _add(commands, "calibrate", _calibrate, known)
+    calibrate.add_argument("--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS), help="(default: all)")
+    calibrate.add_argument("--seeds", default="0 1 2 3 4 5", help="of the networks of each world (default: 0 to 5)")
+    calibrate.add_argument("--subjects", type=int, nargs="+", default=[1], help="of each world (default: 1)")
+    calibrate.add_argument("--size", type=int, default=3, help="seeds of a study that it speaks of (default: 3)")
+    calibrate.add_argument("--rois", default=" ".join(HIERARCHY), help="(default: all regions)")
+    calibrate.add_argument("--profile", choices=("demo", "tiny"), default="demo")
+    calibrate.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="(default: all)")
+    calibrate.add_argument("--save", action="store_true", help="into the table that summaries quote: for the project")
+    sets = "of the processor: default, avx2, avx512 (default: native, as it is)"
+    calibrate.add_argument("--instructions", nargs="+", default=["native"], help=sets)
 
     summary = _add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
@@ -272,7 +301,7 @@ def _run(chosen: argparse.Namespace) -> int:
             got=f"one in {file.resolve().parent}",
             fix="put it beside the others, under a name of its own",
         )
-    return runs.run_notebook(file.stem, dict(chosen.p))
+    return runs.run_notebook(file.stem, dict(chosen.p), quiet=chosen.quiet)
 
 
 def _repeat(chosen: argparse.Namespace) -> int:
@@ -284,25 +313,48 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> None:
-    config = workflow.read_config(chosen.file) if chosen.file else {}
-    given = {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
-    print(workflow.plan({**config, **given}))
+    print(workflow.plan(_config(chosen)))
+
+
+def _preregister(chosen: argparse.Namespace) -> None:
+    said = {"endpoint": chosen.endpoint, "least_clean": chosen.least_clean, "note": chosen.note}
+    print(workflow.preregister(_config(chosen), **said))
+
+
+def _config(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {**(workflow.read_config(chosen.file) if chosen.file else {}), **_given(chosen)}
+
+
+def _given(chosen: argparse.Namespace) -> dict[str, str]:
+    return {key: value for key in ("rois", "seeds") if (value := getattr(chosen, key)) is not None}
+
+
+def _study(chosen: argparse.Namespace) -> int:
+    place = ["--profile", chosen.profile] if chosen.profile else ["--cores", chosen.cores]
+    file = ["--configfile", str(chosen.file)] if chosen.file else []
+    given = [f"{key}={value}" for key, value in _given(chosen).items()]
+    planned_from = [*file, *(["--config", *given] if given else [])]
+    return workflow.follow(workflow.make_graph(_config(chosen)), chosen.targets, [*place, *planned_from])
+
+
+def _calibrate(chosen: argparse.Namespace) -> None:
+    if chosen.save:
+        check_choice("the numbers of such worlds mean nothing", chosen.profile, ["demo"], fix="leave --save out")
+    seeds = tuple(dict.fromkeys(number(seed, "--seeds", int) for seed in words(chosen.seeds, "--seeds")))
+    rois, subjects = tuple(words(chosen.rois, "--rois")), tuple(chosen.subjects)
+    asked = workflow.Asked(tuple(chosen.truths), seeds, subjects, chosen.size, chosen.profile, rois, chosen.cores)
+    for instructions in chosen.instructions:
+        with workflow.told_to_use(instructions):
+            rows = workflow.calibrate(asked)
+            file = workflow.save_counts(rows, asked)
+        print(f"\n{workflow.as_text(rows)}\n\nTable: {file}")
+        if chosen.save:
+            print(f"Quoted from now on: {workflow.save_known(rows)}")
 
 
 def _summary(chosen: argparse.Namespace) -> None:
-    found = folders.collect("10_summary", chosen.study)
-    if found.empty:
-        fix = f"`make demo`, or of another study `{command('10_summary', {'study': chosen.study})}`"
-        raise InputError("there is no summary yet", expected="a finished run of 10_summary", got="none", fix=fix)
-    run = found.loc[found["finished"].idxmax()]
-    newest = Path(run["folder"])
-    accuracy = read_table(newest / "accuracy.parquet")
-    accuracy["epsilon"] = accuracy["epsilon"].map(epsilon_label)
-    table = accuracy.pivot(index="condition", columns="epsilon", values="accuracy")
-    rows = [name for name in run["rois"].split() if name in table.index]
-    print(f"\nRobust accuracy, {open_study(chosen.study).title}\n")
-    print(table.loc[rows, accuracy["epsilon"].unique()].to_string(float_format="{:.2f}".format))
-    print(f"\n{(newest / 'verdict.txt').read_text(encoding='utf-8')}\n\nReport: {newest / 'report.html'}")
+    newest = workflow.newest_summary(chosen.study)
+    print(f"{workflow.summary(newest)}\nReport: {newest / 'report.html'}")
 
 
 def _explore(chosen: argparse.Namespace) -> int:

@@ -60,11 +60,14 @@ FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
 # Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
 DECAYS: tuple[str, ...] = ("decay-0.003", "decay-0.01", "decay-0.03", "decay-0.1", "decay-0.3")
+LABELS_GUIDE, CE_WEIGHT = "labels-guide", "ce-weight"
+# What guidance brings along beside a brain: category knowledge, as images and as a guide; less weight on the classes.
+MATCHED: tuple[str, ...] = ("labels", LABELS_GUIDE, CE_WEIGHT)
 
 
 def baselines(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
     """Return the controls of a hierarchy; its first and its last region are those that are shuffled."""
-    return "none", "random", *dict.fromkeys(f"{roi}-shuffle" for roi in (hierarchy[0], hierarchy[-1])), "labels"
+    return "none", "random", *dict.fromkeys(f"{roi}-shuffle" for roi in (hierarchy[0], hierarchy[-1])), *MATCHED
 
 
 def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
@@ -75,10 +78,10 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 BASELINES, CONDITIONS = baselines(), conditions_of()
 
 _MANIFOLD = "-manifold"  # after a guide's name
-_RESERVED = {"none", "start", "random", "labels", "decay", "shuffle", "manifold"}
+_RESERVED = {"none", "start", "random", "labels", "weight", "decay", "shuffle", "manifold"}
 NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(_RESERVED))}"
 
-Kind = Literal["none", "start", "random", "shuffle", "labels", "decay", "roi", "manifold"]
+Kind = Literal["none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"]
 
 MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
     "none": "no guide: classification only",
@@ -88,6 +91,8 @@ MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
     "roi": "guide: the trained predictor of this region",
     "manifold": "guide: the places and shapes of the categories in the predictor's responses",
     "labels": "no guide, but the scanner's images with their labels: how much is category knowledge?",
+    "labels-guide": "guide: a predictor of the scanner's images' labels, in place of responses",
+    "ce-weight": "no guide, but the class term weighs 1 − α: how much is its weaker gradient?",
     "decay": "no guide, but weight decay: how much is smoothness?",
 }
 
@@ -100,12 +105,13 @@ class Condition:
     ----------
     name : str
         As it stands in tables and figures.
-    kind : {"none", "start", "random", "shuffle", "labels", "decay", "roi", "manifold"}
+    kind : {"none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"}
         No guidance; no guidance either, and what all others of the seed begin with; an untrained predictor; a trained
-        predictor that sees another image; no guidance, but the scanner's images with their labels; no guidance, but
-        weight decay; a trained predictor; the category manifolds of one of these predictors in place of its responses.
+        predictor that sees another image; no guidance, but the scanner's images with their labels; a trained predictor
+        of these labels; no guidance, but the class term's weight of a guided network; no guidance, but weight decay; a
+        trained predictor; the category manifolds of one of these predictors in place of its responses.
     roi : str or None
-        The region whose predictor is used (for ``random``: whose predictor's size is used).
+        The region whose predictor is used (for ``random``: whose predictor's size is used), or ``labels-guide``.
     weight_decay : float
         Of the optimiser, for ``decay``.
     """
@@ -114,6 +120,11 @@ class Condition:
     kind: Kind
     roi: str | None
     weight_decay: float = 0.0
+
+    @property
+    def weighted(self) -> bool:
+        """Whether α says anything of the network: the class term then weighs 1 − α."""
+        return self.roi is not None or self.kind == CE_WEIGHT
 
 
 def is_region(name: str) -> bool:
@@ -128,7 +139,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     ----------
     name : str
         A region (``"TO"``), ``"none"``, ``"start"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
-        ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
+        ``"labels-guide"``, ``"ce-weight"``, ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
     regions : sequence of str
@@ -139,8 +150,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     InputError
         If the name is none of these.
     """
-    if name in ("none", "start", "labels"):
-        return Condition(name, name, None)  # type: ignore[arg-type]
+    if name in ("none", "start", *MATCHED):
+        return Condition(name, name, LABELS_GUIDE if name == LABELS_GUIDE else None)  # type: ignore[arg-type]
     if name == "random":
         return Condition(name, "random", hierarchy[-1])
     if name.startswith("decay-") and (weight_decay := _decay(name)):
@@ -154,8 +165,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
         return Condition(name, "roi" if roi == name else "shuffle", roi)
     raise InputError(
         f"unknown condition {name!r}",
-        expected=f"a region ({', '.join(regions) or NAMING}), none, random, <region>-shuffle, labels, decay-<number> "
-        "or <guide>-manifold",
+        expected=f"a region ({', '.join(regions) or NAMING}), none, random, <region>-shuffle, {', '.join(MATCHED)}, "
+        "decay-<number> or <guide>-manifold",
         got=repr(name),
         fix="check the spelling; names are case-sensitive",
     )
@@ -226,6 +237,8 @@ _CONTROL_MARKS = {
     "start": ("#5f5f5f", "asterisk"),
     "random": ("#8c8c8c", "x"),
     "labels": ("#2d6cc0", "hourglass"),
+    LABELS_GUIDE: ("#2d6cc0", "hourglass-open"),
+    CE_WEIGHT: ("#5a5a5a", "diamond-wide"),
 }
 _OTHER_MARK = ("#1f7f8c", "hexagon")
 _DECAY_COLOR = "#5b7f5b"
@@ -235,6 +248,8 @@ _DASHES: dict[Kind, str] = {
     "random": "dot",
     "shuffle": "dash",
     "labels": "dashdot",
+    "labels-guide": "4px 2px",
+    "ce-weight": "1px 6px",
     "decay": "longdash",
     "manifold": "longdashdot",
     "roi": "solid",

@@ -21,7 +21,7 @@ from nbtools.bench import networks
 from nbtools.data.images.sets import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import check_decisions, robust_accuracy
+from nbtools.metrics.robustness import check_decisions, robust_accuracy, worst_case
 from nbtools.models.networks import GuidedNet, build, freeze
 from nbtools.processes import Bar
 from nbtools.training.guided import TrainConfig, train_guided
@@ -98,7 +98,7 @@ def decisions(trained: tuple[GuidedNet, ImageSet]) -> pd.DataFrame:
 # --- the right answer ---------------------------------------------------------------------------------------
 
 
-GRADIENT = ("LinfPGD", "LinfFGSM", "L2PGD", "L2FGM")
+GRADIENT = ("LinfPGD", "LinfTargetedPGD", "LinfFGSM", "L2PGD", "L2TargetedPGD", "L2FGM")
 
 
 @pytest.mark.parametrize("scale", [0.1, 10.0, 1e4])  # logits up to 30,000 apart: a float32 softmax saturates at 17
@@ -174,6 +174,30 @@ def test_an_attack_that_does_not_stop_is_foolboxs_step_for_step(
     assert (ours[1] - x).abs().mean() > (stopped[1] - x).abs().mean(), "images that fell early are moved on"
 
 
+def test_towards_a_class_a_difference_of_logits_is_climbed(
+    trained: tuple[GuidedNet, ImageSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: steps along the sign of the gradient of z_t − z_y, t the most probable other class; fallen, it stays."""
+    model, images = trained
+    x, labels, epsilon, steps = to_float(images.pixels[:40]), images.labels[:40], 3 / 255, 6
+    monkeypatch.setattr(gradient, "_start", lambda method, x, epsilon, seed: x)
+    task, make = Task(model, x, labels, [epsilon], steps, 0), ATTACKS["LinfTargetedPGD"].run.args[0]
+    ours = gradient.descend(make, 1, task, rank=0)
+    clean = model(x).detach()
+    target = clean.scatter(1, labels[:, None], -torch.inf).argmax(1)
+    rows, point = torch.arange(len(x)), x.clone()
+    for _ in range(steps):
+        here = point.clone().requires_grad_()
+        logits = model(here)
+        (slope,) = torch.autograd.grad((logits[rows, target] - logits[rows, labels]).sum(), here)
+        moved = (point + 2.5 / steps * epsilon * slope.sign()).clamp(x - epsilon, x + epsilon).clamp(0, 1)
+        stands = (logits.argmax(1) == labels)[:, None, None, None]
+        point = torch.where(stands, moved, point)
+    assert (ours.points[0] - point).abs().flatten(1).mean(1).median() < 1e-5
+    assert ((ours.logits[0].argmax(1) == labels) == (model(point).argmax(1) == labels)).float().mean() > 0.9
+    assert (ours.points[0] != x).any(), "some are moved"
+
+
 def test_only_a_gradient_attack_started_once_goes_on(trained: tuple[GuidedNet, ImageSet]) -> None:
     model, images = trained
     x, labels = to_float(images.pixels[:2]), images.labels[:2]
@@ -243,6 +267,23 @@ def test_five_linear_classes(attack: str) -> None:
     near = np.abs(np.log(exact[:, None] / epsilons)) < 0.03
     assert ((table[:, 1:] == (exact[:, None] > epsilons)) | near).all()
     assert (table[:, 1:] >= (exact[:, None] > epsilons)).all(), "nothing falls within its exact distance"
+
+
+@pytest.mark.parametrize("attack", ["LinfTargetedPGD", "L2TargetedPGD"])
+def test_targeted_pgd_falls_at_the_exact_distance_to_the_three_most_probable_classes(attack: str) -> None:
+    model, images = Softest().eval(), grey_images(20)
+    x, weight = to_float(images.pixels), model.weight.double().detach()
+    logits = model(x).double().detach()
+    order = logits.argsort(1, descending=True)
+    lead = logits.gather(1, order[:, :1]) - logits.gather(1, order[:, 1:4])
+    dual = 2 if attack.startswith("L2") else 1
+    apart = torch.linalg.vector_norm(weight[order[:, :1]] - weight[order[:, 1:4]], ord=dual, dim=2)
+    exact = (lead / apart).amin(1).numpy()
+    images = replace(images, labels=order[:, 0], classes=tuple("abcde"))
+    epsilons = between(exact, 4)
+    table = right(sweep(model, images, epsilons, attack=attack)).to_numpy()[:, 1:]
+    near = np.abs(np.log(exact[:, None] / epsilons)) < 0.01
+    assert ((table == (exact[:, None] > epsilons)) | near).all()
 
 
 @pytest.mark.slow
@@ -511,6 +552,56 @@ def test_a_bar_counts_the_passes_of_a_batch_that_takes_long(monkeypatch: pytest.
     sweep(Linear().eval(), grey_images(3), [0.001], attack="LinfSquare", steps=1)
     passes = [int(found[1]) for n, postfix in seen if n == 0 and (found := re.fullmatch(r"passes=(\d+)", postfix))]
     assert passes[:50] == list(range(1, 51)), "while no decision is finished"
+
+
+# --- attack after attack ------------------------------------------------------------------------------------
+
+SECOND = ["LinfTargetedPGD", "LinfFMN", "LinfNoise"]  # one of each frame
+
+
+@pytest.mark.parametrize("attack", SECOND)
+def test_a_second_attack_meets_what_the_first_left_and_nothing_else(
+    trained: tuple[GuidedNet, ImageSet], attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, images = trained
+    first = sweep(network, images, EPSILONS, attack="LinfFGSM").sample(frac=1, random_state=0)
+    tasks: list[Task] = []
+    kind = ATTACKS[attack]
+    met = replace(kind, run=lambda task: tasks.append(task) or kind.run(task))  # type: ignore[arg-type]
+    monkeypatch.setitem(ATTACKS, attack, met)
+    both = sweep(network, images, EPSILONS, attack=attack, steps=6, after=first, batch_size=30)
+    before, left = right(first).loc[images.ids], right(both)
+    np.testing.assert_array_equal(torch.cat([task.standing() for task in tasks], 1).T, before[EPSILONS])
+    assert (left.to_numpy() <= before.to_numpy()).all(), "nothing rises again"
+    assert (np.diff(left.to_numpy().astype(int), axis=1) <= 0).all()
+    keys = ["image_id", "epsilon"]
+    told, was = both.set_index(keys), first.set_index(keys).loc[pd.MultiIndex.from_frame(both[keys])]
+    kept = (was["prediction"] != was["label"]) | (told["prediction"] == told["label"])
+    pd.testing.assert_frame_equal(told[kept].drop(columns="converged"), was[kept].drop(columns="converged"))
+    assert (told.loc[~kept, "distance"] > 0).all()
+    table = pd.concat([first.assign(attack="LinfFGSM"), both.assign(attack=attack)])
+    np.testing.assert_array_equal(right(worst_case(table, by=())).loc[images.ids], left)
+
+
+def test_a_second_attack_finds_what_one_step_missed_and_not_what_stands_alone(
+    trained: tuple[GuidedNet, ImageSet], decisions: pd.DataFrame
+) -> None:
+    network, images = trained
+    first = sweep(network, images, EPSILONS, attack="LinfFGSM")
+    both = right(sweep(network, images, EPSILONS, steps=STEPS, after=first)).mean()
+    assert (both <= right(first).mean()).all()
+    assert (both - right(decisions).mean()).abs().max() < 0.05, "PGD, with or without a step before"
+
+
+@pytest.mark.parametrize("other", ["image", "ε", "decisions"])
+def test_decisions_of_other_images_or_budgets_are_refused(decisions: pd.DataFrame, other: str, trained: Any) -> None:
+    before = {
+        "image": decisions.replace({"image_id": {decisions["image_id"].iloc[0]: "another"}}),
+        "ε": decisions[decisions["epsilon"] != EPSILONS[0]],
+        "decisions": decisions.drop(columns="prediction"),
+    }
+    with pytest.raises(InputError, match="decisions"):
+        sweep(*trained, EPSILONS, after=before[other])
 
 
 # --- convergence --------------------------------------------------------------------------------------------

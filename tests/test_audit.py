@@ -15,7 +15,7 @@ from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 
 SIDE = 6
-CHECKS = ["unbounded attack", "falls with ε", "more steps", "more restarts", "black box", "random noise"]
+CHECKS = ["unbounded attack", "falls with ε", "more steps", "more restarts", "targeted", "black box", "random noise"]
 
 
 class Plain(nn.Module):
@@ -74,7 +74,7 @@ def test_a_plain_network_passes(model: Callable[[], nn.Module], attack: str) -> 
     assert table["passed"].all(), describe_audit(table)
     assert (table["passed"] == (table["value"] <= table["limit"])).all()
     assert describe_audit(table).startswith(
-        "6 of 6 checks passed on 40 images: no sign of masked gradients\npass  unbounded"
+        "7 of 7 checks passed on 40 images: no sign of masked gradients\npass  unbounded"
     )
 
 

@@ -239,8 +239,8 @@ def test_the_shell_sees_the_status() -> None:
     assert ended.returncode == 1
     assert "error: no notebook 'nothing'" in ended.stderr
     imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
-    assert "pandas" in imported
-    assert not {"torch", "papermill", "plotly"} & imported
+    assert "nbtools.cli" in imported
+    assert not {"torch", "papermill", "plotly", "pandas"} & imported
 
 
 # --- world and summary --------------------------------------------------------------------------------------

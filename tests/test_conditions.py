@@ -36,6 +36,8 @@ def test_atlas_labels_are_those_of_the_paper() -> None:
         ("IPS3", Condition("IPS3", "roi", "IPS3")),
         ("TO-shuffle", Condition("TO-shuffle", "shuffle", "TO")),
         ("labels", Condition("labels", "labels", None)),
+        ("labels-guide", Condition("labels-guide", "labels-guide", "labels-guide")),
+        ("ce-weight", Condition("ce-weight", "ce-weight", None)),
         ("decay-0.003", Condition("decay-0.003", "decay", None, 0.003)),
         ("decay-1e-05", Condition("decay-1e-05", "decay", None, 1e-5)),
         ("V4-manifold", Condition("V4-manifold", "manifold", "V4")),
@@ -47,7 +49,16 @@ def test_names_are_read(name: str, expected: Condition) -> None:
     assert parse_condition(name) == expected
 
 
+def test_alpha_says_something_of_guided_networks_and_of_the_class_terms_weight_alone() -> None:
+    weighted = [name for name in CONDITIONS if parse_condition(name).weighted]
+    guided = [name for name in CONDITIONS if parse_condition(name).roi]
+    assert sorted(weighted) == sorted([*guided, "ce-weight"])
+    assert {"random", "TO-shuffle", "labels-guide", *HIERARCHY} <= set(guided)
+    assert {"none", "labels", *conditions.DECAYS}.isdisjoint(weighted)
+
+
 OTHERS = "TO- V1/V2 area.3b none-shuffle random-shuffle labels-shuffle TO-shuffle-shuffle -shuffle -manifold"
+OTHERS += " labels-guide-shuffle labels-guide-manifold ce-weight-manifold ce-weight-0.5"
 NO_MANIFOLDS = (
     "none-manifold labels-manifold decay-0.1-manifold TO-manifold-manifold TO-manifold-shuffle random-shuffle-manifold"
 )
@@ -84,7 +95,7 @@ def test_the_hierarchy_decides_controls_order_and_marks(n: int) -> None:
     own = OWN[:n]
     assert parse_condition("random", own).roi == own[-1]
     ends = list(dict.fromkeys([f"{own[0]}-shuffle", f"{own[-1]}-shuffle"]))
-    assert conditions.baselines(own) == ("none", "random", *ends, "labels")
+    assert conditions.baselines(own) == ("none", "random", *ends, *conditions.MATCHED)
     names = conditions.conditions_of(own)
     assert names == (*conditions.baselines(own), *conditions.DECAYS, *own)
     looks = {(conditions.color(name, own), conditions.dash(name), conditions.symbol(name, own)) for name in names}

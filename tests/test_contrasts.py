@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import claims, compare, contrast, layout, over_networks, slope
+from nbtools.metrics.contrasts import claims, compare, contrast, layout, over_networks, slope, trend
 from nbtools.metrics.verdicts import TOO_FEW, UNSCORED, in_order, verdict, verdicts
 
 PAIR = (1.0, -1.0)
@@ -84,6 +86,94 @@ def test_the_mean_of_a_condition_is_covered_too() -> None:
     assert 0.93 <= np.mean([effect.ci_low <= 0.13 <= effect.ci_high for effect in found]) <= 0.97
 
 
+# --- the order of regions -------------------------------------------------------------------------------------
+
+
+def studies(spread: float, between: float, n: int, means: object = 0.2, n_seeds: int = 3) -> np.ndarray:
+    """Scores (n, 7, 1, n_seeds) of n studies: regions differ by `spread`, in no order; seeds by theirs."""
+    rng = np.random.default_rng(n_seeds)
+    regions = np.reshape(means, (-1, 1, 1)) + rng.normal(0, spread, (n, 7, 1, 1))
+    return regions + rng.normal(0, between, (n, 7, 1, n_seeds))
+
+
+def most(share: float, n: int) -> float:
+    """What a share of n simulations does not exceed by chance, but once in a thousand."""
+    return float(scipy_stats.binom(n, share).ppf(0.999)) / n
+
+
+@pytest.mark.parametrize("n_seeds", [3, 8])
+@pytest.mark.parametrize(("spread", "between"), [(0.0, 0.04), (0.04, 0.04), (0.04, 0.007)])
+def test_regions_in_no_order_do_not_rise(spread: float, between: float, n_seeds: int) -> None:
+    found = [trend(study) for study in studies(spread, between, 400, n_seeds=n_seeds)]
+    assert np.mean([one.p_both <= 0.05 for one in found]) <= most(0.05, 400)
+    assert np.mean([one.p_order <= 0.05 for one in found]) <= most(0.05, 400)
+    if spread > between:
+        assert np.mean([one.p <= 0.05 for one in found]) > 0.25, "over seeds alone, any difference may look like a rise"
+
+
+def test_a_rise_with_seeds_and_regions_that_scatter_is_found() -> None:
+    rising = studies(0.015, 0.02, 200, means=np.linspace(0.13, 0.25, 7))
+    assert np.mean([trend(study).p_both <= 0.05 for study in rising]) > 0.8
+    falling = trend(-rising[0])
+    assert (falling.value, falling.p_order) == pytest.approx((-trend(rising[0]).value, trend(rising[0]).p_order))
+
+
+def test_the_orders_p_is_that_of_all_permutations_of_scipy() -> None:
+    scores, ranks = studies(0.04, 0.02, 1)[0], np.arange(7)
+    theirs = scipy_stats.permutation_test(
+        (scores.mean(axis=(1, 2)),),
+        lambda means, axis: np.abs(np.sum(means * (ranks - 3), axis=axis)),
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=np.inf,
+    )
+    assert trend(scores).p_order == pytest.approx(theirs.pvalue)
+
+
+def test_the_order_of_many_regions_is_drawn_and_of_few_untested() -> None:
+    rng = np.random.default_rng(0)
+    rise = np.arange(10.0)[:, None, None] + rng.normal(0, 0.1, (10, 1, 3))
+    assert trend(rise).p_order == pytest.approx(1 / 10_001)
+    assert trend(rise[:8]).p_order == pytest.approx(2 / 40_320)
+    assert trend(rise[:5]).p_order == pytest.approx(2 / 120)
+    assert trend(np.zeros((7, 1, 3))).p_order == 1
+    few = trend(rise[:4])
+    assert np.isnan(few.p_order)
+    assert few.p_both == few.p < 0.05, "the networks decide alone"
+    assert np.isnan(trend(rise[..., :1]).p_both), "one seed is no sample"
+
+
+# --- no difference that counts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_seeds", [3, 6])
+def test_equivalence_is_claimed_by_chance_at_most_once_in_twenty(n_seeds: int) -> None:
+    rng = np.random.default_rng(n_seeds)
+    at_margin, none = (rng.normal(mean, 0.01, (1000, 1, 1, n_seeds)) for mean in (0.03, 0.0))
+    assert np.mean([contrast(scores, [1.0], 0.03).equivalent for scores in at_margin]) <= most(0.05, 1000)
+    assert np.mean([contrast(scores, [1.0], 0.03).equivalent for scores in none]) > 0.8
+
+
+def test_equivalent_is_where_the_90_percent_interval_lies_within() -> None:
+    for values in np.random.default_rng(0).normal(0.01, 0.02, (50, 4)):
+        low, high = scipy_stats.t.interval(0.9, 3, values.mean(), scipy_stats.sem(values))
+        assert contrast(values[None, None], [1.0], 0.03).equivalent == (low >= -0.03 and high <= 0.03)
+    assert contrast([[[0.2, 0.2]], [[0.2, 0.2]]], PAIR, 0.03).equivalent
+    assert not contrast([[[0.2, 0.2]], [[0.1, 0.1]]], PAIR, 0.03).equivalent
+
+
+def test_a_margin_is_of_the_ends_and_of_a_known_score() -> None:
+    flat = table({name: [0.2 + 0.002 * rank, 0.201 + 0.002 * rank] for rank, name in enumerate(HIERARCHY)})
+    assert np.isnan(slope(flat, "score").p_tost), "whose margin nobody has said"
+    assert slope(flat, "score", margin=0.013).equivalent
+    assert not slope(flat, "score", margin=0.012).equivalent
+    accuracies = flat.rename(columns={"score": "accuracy"})
+    assert slope(accuracies, "accuracy").equivalent, "0.012 from end to end"
+    against = compare(accuracies, "accuracy", ["TO", "V2"], ["V1"])
+    assert against["equivalent"].all()
+    assert not compare(flat, "score", ["TO"], ["V1"])["equivalent"].any()
+
+
 # --- tables -------------------------------------------------------------------------------------------------
 
 
@@ -153,7 +243,7 @@ def test_claims_go_by_the_direction_the_paper_gives_them() -> None:
     assert list(found["measure"]) == list(parts)
     first = found["slope"].iloc[0]
     assert found["slope"].tolist() == pytest.approx([first, first, -first])
-    assert (found["p_holm"] >= found["p"]).all()
+    assert found["p_holm"].tolist() == pytest.approx([3 * max(found["p"].iloc[0], found["p_order"].iloc[0])] * 3)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +299,7 @@ def test_scores_that_cannot_be_contrasted_are_refused() -> None:
         ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ": rises along the hierarchy"),
         ([[0.3, 0.33], [0.2, 0.21], [0.1, 0.12]], ": falls along the hierarchy"),
         ([[0.1, 0.3], [0.2, 0.1], [0.3, 0.2]], "these networks cannot tell"),
+        ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ", the order of 3 regions untested: "),
         ([[0.1], [0.2], [0.3]], "+0.100 per region in these networks; one seed is no sample: no test"),
     ],
 )
@@ -217,6 +308,22 @@ def test_a_verdict_says_what_the_sample_can(values: list[list[float]], said: str
     assert said in verdict(scores, "score")
     assert verdict(scores[scores["condition"] != "V4"], "score") == TOO_FEW
     assert in_order(list(scores["condition"])[::-1]) == ["V1", "V4", "TO"]
+
+
+@pytest.mark.parametrize(
+    ("means", "between", "said"),
+    [
+        (range(7), 0.1, "of the order p < 0.001: rises along the hierarchy"),
+        ((3, 0, 4, 1, 5, 2, 6), 0.01, "whether it rises, the regions' order cannot tell"),
+        (range(7), 15, "whether it rises, these networks cannot tell"),
+        ((0, 1, 0, -1, 0, 1, 0), 1, "whether it rises, these networks and the regions' order cannot tell"),
+        ((0, 1, 0, -1, 0, 1, 0), 0.1, "no rise or fall as large as 0.5 from the first region to the last"),
+    ],
+)
+def test_a_verdict_says_which_question_has_no_answer(means: Iterable[float], between: float, said: str) -> None:
+    seeds = between * np.outer(np.arange(7) - 3, [-1, 0.1, 1]) / 6
+    scores = table(dict(zip(HIERARCHY, np.array(list(means), float)[:, None] + seeds, strict=True)))
+    assert verdict(scores, "score", margin=0.5).endswith(said)
 
 
 def test_a_network_without_a_score_leaves_no_trend() -> None:

@@ -276,7 +276,7 @@ def test_what_a_notebook_builds_on_is_what_it_looks_for() -> None:
         "08_rsa": {networks, predictors},
         "09_manifolds": {networks, predictors, attacks},
         "10_summary": {attacks},
-        "12_alpha": {attacks},
+        "12_alpha": {networks, attacks},
         "13_manifold_guidance": {networks, predictors},
         "14_brain_and_geometry": {networks, predictors, "01_brain_responses"},
         "16_haxby": set(),  # its networks are of another study

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ def test_the_demo_has_seven_predictors_and_eleven_networks_a_seed() -> None:
     demo = names({}, "all")
     kinds = {kind: len([name for name in demo if name.startswith(kind)]) for kind in ("predictor", "network", "attack")}
     assert kinds == {"predictor": 7, "network": 3 * (1 + 11), "attack": 3 * 11}
-    assert {name for name in demo if "seed" not in name} == {"responses", "summary"}
+    assert {name for name in demo if "seed" not in name} == {"responses", "first_look", "summary"}
+    assert {name for name in demo if "seeds" in name} == {"summary_seeds_0", "summary_seeds_0_1"}
 
 
 def test_networks_of_a_seed_begin_with_its_start() -> None:
@@ -82,7 +83,8 @@ def test_networks_of_a_seed_begin_with_its_start() -> None:
 
 def test_predictors_are_shared_unless_each_seed_has_its_own() -> None:
     shared, own = ({job.name: job for job in make_graph(config).jobs} for config in ({}, {"predictors": "own"}))
-    assert {name for name in shared if name.startswith("predictor")} == {f"predictor_{roi}_seed0" for roi in HIERARCHY}
+    once = {f"predictor_{roi}_seed0" for roi in (*HIERARCHY, "labels-guide")}
+    assert {name for name in shared if name.startswith("predictor")} == once
     assert own["predictor_TO_seed2"].record in own["network_TO_seed2"].after
     assert own["network_TO_seed2"].parameters["predictor_seed"] == 2
     assert shared["predictor_TO_seed0"].record in shared["network_TO_seed2"].after
@@ -119,7 +121,44 @@ def test_a_job_comes_after_those_it_waits_for(config: dict[str, Any]) -> None:
 
 def test_a_seed_adds_its_own_jobs() -> None:
     one, two = (names({"seeds": seeds, "predictors": "own"}, "all") for seeds in ("0", "0 1"))
-    assert two - one == {name.replace("seed0", "seed1") for name in one if "seed0" in name}
+    own = {name.replace("seed0", "seed1") for name in one if "seed0" in name}
+    assert two - one == {*own, "summary_seeds_0"}
+
+
+def test_a_first_look_comes_first_and_then_seed_after_seed() -> None:
+    """Among runs that could be made, none goes before one that an earlier report waits for."""
+    planned = make_graph({"rois": "V1 V2 TO"})
+    jobs, priorities = {job.name: job for job in planned.jobs}, planned.priorities
+    for earlier, later in pairwise(["first_look", "summary_seeds_0", "summary_seeds_0_1", "summary"]):
+        first, then = (upstream(planned, jobs[name]) for name in (earlier, later))
+        assert first < then
+        assert min(priorities[record] for record in first) > max(priorities[record] for record in then - first)
+    ends = {name for name in jobs if jobs[name].record in upstream(planned, jobs["first_look"])}
+    made = {f"{kind}_{name}_seed0" for kind in ("network", "attack") for name in ("none", "V1", "TO")}
+    assert ends == {*made, "network_start_seed0", "predictor_V1_seed0", "predictor_TO_seed0"}
+    assert priorities[jobs["first_look"].record] >= max(priorities.values())
+
+
+def upstream(planned: graph.Graph, job: graph.Job) -> set[Path]:
+    after = {job.record: job.after for job in planned.jobs}
+    found, waiting = set[Path](), [*job.after]
+    while waiting:
+        if (record := waiting.pop()) not in found:
+            found.add(record)
+            waiting += after[record]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("config", "summaries"),
+    [
+        ({"rois": "V1", "controls": "none", "seeds": 0}, {"summary"}),  # a first look would be the same
+        ({"rois": "V1 TO", "controls": "random", "seeds": 0}, {"summary", "first_look"}),
+        ({"rois": "V1 TO", "controls": "none", "seeds": "3 1"}, {"summary", "first_look"}),
+    ],
+)
+def test_no_report_is_made_twice(config: dict[str, Any], summaries: set[str]) -> None:
+    assert {job.name for job in make_graph(config).of("all") if job.notebook == graph.SUMMARY} == summaries
 
 
 def test_what_a_study_lacks_data_for_is_not_planned() -> None:
@@ -144,6 +183,22 @@ def test_networks_are_planned_where_there_are_images_to_train_and_test_them(fold
     assert made & trained == (trained if folders_there == "train val" else set())
     assert "01_brain_responses" in made
     assert ("classification/train" in planned.left_out.get("10_summary", [])) == ("train" not in folders_there)
+
+
+def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() -> None:
+    assert not any("share" in name for name in names({}))
+    config = {"rois": "V1 LO TO", "seeds": "0 1", "shares": "0.1 0.3"}
+    planned = {job.name: job for job in make_graph(config).jobs}
+    of = {f"{roi}_share{share}" for roi in ("V1", "LO", "TO") for share in ("0.1", "0.3")}
+    networks = {f"{kind}_{each}_seed{seed}" for kind in ("network", "attack") for each in of for seed in (0, 1)}
+    assert {name for name in planned if "share" in name} == networks | {f"predictor_{each}_seed0" for each in of}
+    after = planned["network_LO_share0.3_seed1"].after
+    assert planned["predictor_LO_share0.3_seed0"].record in after
+    assert planned["network_start_seed1"].record in after
+    compared = planned["12_alpha"]
+    assert (compared.parameters["shares"], compared.parameters["regions"]) == ("0.1 0.3", "V1 LO TO")
+    for roi, share in product(("V1", "LO", "TO"), ("", "_share0.1", "_share0.3")):
+        assert planned[f"attack_{roi}{share}_seed1"].record in compared.after
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -291,7 +346,7 @@ def test_snakemake_plans_the_graphs_jobs_and_a_rows(tmp_path: Path) -> None:
     planned = set(re.findall(r"^(?:local)?rule (\S+):", said, re.MULTILINE))
     assert planned == {"study", "world", *names(config)}
     for job in make_graph(config).of("study"):
-        assert f"-m nbtools run {job.arguments}\n" in said
+        assert f"-m nbtools run --quiet {job.arguments}\n" in said
         assert str(job.log) in said, "a failed notebook is named"
 
 

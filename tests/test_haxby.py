@@ -186,7 +186,7 @@ def test_the_notebook_compares_networks_with_the_brain(tmp_path: Path, monkeypat
         save_model(build(GuidedNet, 0, "small_resnet", ["disk", "ring"], 0), run.folder)
         run.finish()
     assert run_notebook("01_brain_responses", {"study": "haxby", "rois": "VT VT-face"}) == 0
-    settings = {"networks_of": "tiny", "n_points": "20", "n_samples": "20", "n_draws": "2", "n_boot": "20"}
+    settings = {"networks_of": "tiny", "n_points": "12", "n_samples": "20", "n_draws": "2", "n_boot": "20"}
     assert run_notebook("16_haxby", settings) == 0
     found = folders.find("16_haxby", "haxby")
     ceilings = found.table("noise_ceilings").set_index("region")

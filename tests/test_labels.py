@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from nbtools.data import fit_basis, label_trials, load_labels, load_responses, open_study, project, split_images
+from nbtools.data.brains.responses import RoiTrials
 from nbtools.data.images.labels import label_stimuli
 from nbtools.data.images.sets import ImageSet, joined
 from nbtools.errors import InputError
@@ -78,3 +80,44 @@ def test_joined_sets_keep_rows_labels_and_ids(tmp_path: Path) -> None:
     assert both.pixels[:, 0, 0, 0].tolist() == [0, 5, 7]
     with pytest.raises(InputError, match="do not go together"):
         joined(pictures, stimuli([5]))
+
+
+# --- categories in place of responses -----------------------------------------------------------------------
+
+
+def shown(n: int) -> RoiTrials:
+    rows, responses = np.arange(n), np.random.default_rng(0).normal(size=(n, 5)).astype(np.float32)
+    return RoiTrials("TO", responses, rows, 1 + rows % 2, np.ones(n, int), np.zeros((5, 3), int), np.zeros((0, 3), int))
+
+
+def test_a_guide_of_labels_has_the_regions_trials_and_nothing_but_labels() -> None:
+    trials, labels = shown(60), np.array(CLASSES)[np.random.default_rng(1).integers(3, size=60)]
+    made = label_trials(trials, labels)
+    for name in ("image_ids", "sessions", "repeats"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(trials, name))
+    assert made.responses.shape == (60, 3)
+    np.testing.assert_allclose(made.responses.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(made.responses.std(0), 1, atol=1e-5)
+    assert (np.array(sorted(CLASSES))[made.responses.argmax(1)] == labels).all()
+    assert len(np.unique(made.responses, axis=0)) == 3  # two images of a category cannot be told apart
+
+
+def test_a_study_without_labels_or_with_one_has_no_such_guide() -> None:
+    for labels in (["disk"] * 6, ["disk", "bar", None, "bar", "disk", np.nan], []):
+        with pytest.raises(InputError, match=r"categories cannot guide[\s\S]*scanner_labels"):
+            label_trials(shown(6), np.array(labels, dtype=object))
+
+
+def test_the_study_gives_labels_as_it_gives_a_region(tiny_study: Path) -> None:
+    study = open_study(tiny_study)
+    region, made = load_responses(study, "TO"), load_responses(study, "labels-guide")
+    for name in ("image_ids", "n_repeats", "shared"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(region, name))
+    basis = fit_basis(made.responses[split_images(made)["train"]])
+    scores = project(basis, made.responses)
+    labels = load_labels(study, made.image_ids).to_numpy()
+    n_classes = len(set(labels))
+    assert scores.shape[1] == n_classes - 1  # categories exclude each other
+    centres = np.array([scores[labels == name].mean(0) for name in sorted(set(labels))])
+    nearest = np.linalg.norm(scores[:, None] - centres, axis=2).argmin(1)
+    assert (np.array(sorted(set(labels)))[nearest] == labels).all()

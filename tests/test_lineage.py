@@ -53,6 +53,13 @@ def test_a_missing_attack_takes_its_network_and_that_its_predictor() -> None:
     ]
 
 
+def test_a_network_with_a_worse_guide_takes_the_worse_predictor() -> None:
+    found = commands("04_adversarial_attacks", roi="V1", seed=1, share=0.3)
+    shares = [line.partition("-p share ")[2] for line in found]
+    assert [line[:2] for line in found] == ["02", "03", "03", "04"]
+    assert shares == ["0.3", "", "0.3", "0.3"], "the network it begins with has no guide"
+
+
 def test_a_missing_comparison_takes_all_that_it_compares() -> None:
     found = commands("07_shape_bias", rois="none V1", seeds="0 1")
     assert [line.split()[0][:2] for line in found] == ["03", "03", "03", "03", "02", "03", "03", "07"]

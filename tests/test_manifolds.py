@@ -234,18 +234,38 @@ def test_the_same_seed_gives_the_same_table_and_labels_may_be_words() -> None:
 
 def test_draws_are_balanced_and_their_mean_has_an_interval() -> None:
     x, y = clouds()
-    table = repeated_geometry(x, y, n_points=8, n_samples=20, n_draws=3).assign(condition="TO")
+    table = repeated_geometry(x, y, n_points=4, n_samples=20, n_draws=3).assign(condition="TO")
     assert len(table) == 3 * 4
-    assert (table.n_points == 8).all()
+    assert (table.n_points == 4).all()
+    assert (table.n_images == 12).all()
     summary = summarise(table, by=("condition",)).set_index("measure")
     assert list(summary.index) == list(MEASURES)
     per_draw = [1 / np.mean(1 / part.capacity) for _, part in table.groupby("draw")]
-    low, high = stats.t.interval(0.95, 2, np.mean(per_draw), stats.sem(per_draw))
+    spread = np.std(per_draw, ddof=1) * np.sqrt(4 / 8 + 1 / 3)  # of images, and of the draws
+    low, high = stats.t.interval(0.95, 2, np.mean(per_draw), spread)
     assert summary.loc["capacity", ["value", "ci_low", "ci_high"]].tolist() == pytest.approx(
         [np.mean(per_draw), low, high]
     )
     assert summary.loc["radius", "value"] == pytest.approx(table.radius.mean())
     assert (summary.n_draws == 3).all()
+
+
+def test_the_interval_holds_for_other_images() -> None:
+    """Draws share images: their own standard error is that of the estimator, and too small."""
+    rng, centres = np.random.default_rng(0), np.random.default_rng(1).normal(size=(3, 8))
+    y = np.repeat(np.arange(3), 24)
+
+    def images() -> np.ndarray:
+        return centres[y] + 0.6 * rng.normal(size=(72, 8)) * np.linspace(0.3, 1.7, 8)
+
+    n = {"n_points": 12, "n_samples": 50}
+    fresh = [repeated_geometry(images(), y, n_draws=1, **n)[["radius", "dimension"]].mean() for _ in range(50)]
+    truth = pd.DataFrame(fresh).mean()
+    studies = [summarise(repeated_geometry(images(), y, **n).assign(of=k), by="of") for k in range(40)]
+    found = pd.concat(studies).set_index("measure").loc[truth.index]
+    expected = truth.loc[found.index]
+    covered = ((found.ci_low <= expected) & (found.ci_high >= expected)).groupby(level=0).mean()
+    assert covered.between(0.85, 1).all(), covered
 
 
 # --- separability ---------------------------------------------------------------------------------------------
@@ -417,7 +437,7 @@ def test_what_has_no_radius_no_draws_or_no_interval() -> None:
         manifold_geometry(*spoiled("no centre"))
     with pytest.raises(InputError, match="no vector T"):
         manifold_geometry(x, y, n_samples=0)
-    for bad in ({"n_points": 13}, {"n_points": 1}, {"n_points": 5, "n_draws": 0}):
+    for bad in ({"n_points": 7}, {"n_points": 1}, {"n_points": 5, "n_draws": 0}):
         with pytest.raises(InputError, match="cannot be made"):
             repeated_geometry(x, y, **bad)
     one = repeated_geometry(x, y, n_points=5, n_samples=5, n_draws=1).assign(condition="TO")

@@ -176,6 +176,7 @@ YAML: dict[str, Any] = {
     "further": "",
     "seeds": "0",
     "alphas": "0.65",
+    "shares": "0.5",
     "table": [{"rois": "V1", "seeds": 0, "attacks": "L2PGD"}],
     "settings": {"03_guided_training": {"epochs": 2}},
     "gpus": 0,

@@ -694,6 +694,18 @@ def test_split_depends_on_the_seed() -> None:
     assert not np.array_equal(first, second)
 
 
+def test_a_share_of_the_training_images_is_part_of_any_larger_one_and_changes_nothing_else() -> None:
+    whole, *parts = (split_images(make_images(), share=share) for share in (1.0, 0.5, 0.1))
+    for larger, smaller, size in zip([whole, *parts], parts, (40, 8), strict=False):
+        assert set(smaller["train"]) < set(larger["train"])
+        assert len(smaller["train"]) == size == len(set(smaller["train"]))
+        for part in ("validation", "test"):
+            np.testing.assert_array_equal(smaller[part], whole[part])
+    for share in (0.0, -0.5, 1.5, 0.001, np.nan):
+        with pytest.raises(InputError, match="share"):
+            split_images(make_images(), share=share)
+
+
 @pytest.mark.parametrize(("n_shared", "fraction"), [(0, 0.1), (10, 0.0), (10, 1.0), (10, -0.5), (100, 0.1)])
 def test_split_refuses_empty_parts(n_shared: int, fraction: float) -> None:
     with pytest.raises(InputError, match="cannot be split"):

@@ -6,9 +6,11 @@ import json
 import re
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -19,6 +21,7 @@ from nbtools.data.images import sets as images
 from nbtools.data.study import home, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.files import written
+from nbtools.metrics import sample_needed, smallest_effect
 from nbtools.runs import folders
 from nbtools.runs.batch import EXECUTED
 from nbtools.workflow import calibration
@@ -38,6 +41,7 @@ from nbtools.workflow.costs import (
     KINDS,
     MEMORY_LIMIT,
     MODEL,
+    OWN_STEPS,
     PASSED,
     RUNNER_MB,
     RUNS,
@@ -53,6 +57,7 @@ from nbtools.workflow.costs import (
 )
 from nbtools.workflow.graph import Graph, Job, make_graph
 from nbtools.workflow.plan import finished_jobs, plan, wall_seconds
+from nbtools.workflow.power import power_lines
 from nbtools.workflow.sizes import ASSUMED, Sizes, sizes_of
 
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
@@ -123,7 +128,7 @@ def test_finished_old_and_missing_runs_are_told_apart() -> None:
     finish(jobs["predictor_TO_seed0"], 10.0, inputs={"nowhere": {"sha256": "0", "size": 1, "modified": 1}})  # old
     jobs["attack_none_seed0"].record.unlink()
     gone = {"predictor_TO_seed0", "network_TO_seed0", "network_TO-shuffle_seed0", "attack_TO_seed0"}
-    gone |= {"attack_TO-shuffle_seed0", "attack_none_seed0", "summary"}  # and what follows from them
+    gone |= {"attack_TO-shuffle_seed0", "attack_none_seed0", "first_look", "summary"}  # and what follows from them
     assert {job.name for job in graph.of("all") if job.record not in finished_jobs(graph)} == gone
 
 
@@ -205,6 +210,12 @@ def test_an_attack_grows_with_steps_budgets_and_images() -> None:
     base = counted(with_settings(setting, **values), name)
     for more in ({"steps": 20}, {"n_images": 100}, {"epsilons": "1 2 3 4"}):
         assert counted(with_settings(setting, **{**values, **more}), name) > 1.6 * base
+
+
+def test_an_attack_is_counted_with_the_steps_it_takes() -> None:
+    for name, attack in ATTACKS.items():
+        steps = OWN_STEPS.get(name.removeprefix("Linf").removeprefix("L2"), 7)
+        assert attack.steps_for(7) == steps or attack.steps == steps == 1, name
 
 
 def test_every_attack_and_notebook_is_counted() -> None:
@@ -378,20 +389,20 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert main(["plan", str(file)]) == 0
     shown = capsys.readouterr().out
     assert "03_guided_training" in shown
-    assert "all:       13 runs, 13 to do" in shown
+    assert "all:       14 runs, 14 to do" in shown
     assert f"study:     {len(make_graph(TINY).of('study'))} runs" in shown
     assert "calibration: images counted" in shown
     for job in make_graph(TINY).jobs:
         finish(job, 10.0)
     assert main(["plan", str(file), "--seeds", "0"]) == 0
     shown = capsys.readouterr().out
-    assert "all:       13 runs, 0 to do: 0.00 CPU hours" in shown
+    assert "all:       14 runs, 0 to do: 0.00 CPU hours" in shown
     assert MODEL not in shown
     assert main(["plan", str(file), "--rois", "V1", "--seeds", "0 1"]) == 0
-    assert "all:       18 runs" in capsys.readouterr().out
+    assert "all:       20 runs" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 2, 0), ("GPU: some", 1, 1)])
+@pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 3, 0), ("GPU: some", 2, 1)])
 def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, device: str, cpu: int, gpu: int) -> None:
     monkeypatch.setattr(sys.modules[plan.__module__], "device_name", lambda: device)
     for job in make_graph(TINY).of("all"):
@@ -399,9 +410,55 @@ def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, dev
     named(make_graph(TINY))["attack_none_seed0"].record.unlink()
     calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
     told = plan(TINY)
-    assert f"all:       13 runs, 2 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 2 MB" in told, "and the summary"
+    assert f"all:       14 runs, 3 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 3 MB" in told, "and the summaries"
     assert re.search(r"^04_adversarial_attacks +7 +3 +4 ", told, re.MULTILINE)
-    assert re.search(r"^10_summary +2 +0 +2 ", told, re.MULTILINE)
+    assert re.search(r"^10_summary +3 +0 +3 ", told, re.MULTILINE)
+
+
+# --- what can be found --------------------------------------------------------------------------------------
+
+
+def attacked(job: Job, accuracy: float, n: int = 1000) -> None:
+    """Plant a finished attack: this accuracy at 4/255, none at 2/255."""
+    finish(job, 1.0)
+    right = [*(np.arange(n) < round(accuracy * n)), *[False] * n]
+    epsilon = np.repeat([4, 2], n) / 255
+    table = pd.DataFrame({"attack": "LinfPGD", "epsilon": epsilon, "label": 1, "prediction": np.array(right, int)})
+    table.to_parquet(job.record.with_name("decisions.parquet"))
+
+
+def power_told(config: dict[str, Any]) -> list[str]:
+    graph = make_graph(config)
+    return power_lines(graph, {job.record for job in graph.jobs if job.record.exists()})
+
+
+def test_power_goes_by_the_spread_of_networks_that_have_finished() -> None:
+    config = {**TINY, "rois": "V1 V4 TO", "controls": "none", "seeds": "0 1 2 3"}
+    assert "over the simulated study's 3 seeds (none has run here)" in power_told(config)[2]
+    scores = {"none": [0.1, 0.3, 0.2], "V1": [0.12, 0.3, 0.22], "V4": [0.2, 0.42, 0.3], "TO": [0.21, 0.41, 0.33]}
+    jobs = named(make_graph(config))
+    for condition, seed in product(scores, range(3)):
+        attacked(jobs[f"attack_{condition}_seed{seed}"], scores[condition][seed])
+    regions = np.array([scores[name] for name in ("V1", "V4", "TO")])
+    slope = ((regions[2] - regions[0]) / 2).std(ddof=1)
+    difference = np.sqrt((regions - scores["none"]).var(axis=1, ddof=1).mean())
+    finds, takes, basis, images, _ = power_told(config)
+    found, strict = (smallest_effect(difference, 4, level) for level in (0.05, 0.05 / 3))
+    rise = 2 * smallest_effect(slope, 4)
+    assert f"4 seeds find, in 80% of studies, a rise of {rise:.3f} from V1 to TO, a difference of {found:.3f}" in finds
+    assert f"({strict:.3f} by Holm's correction for 3)" in finds
+    assert f"difference of 0.03 takes {sample_needed(0.03, difference)} seeds" in takes
+    assert f"over 3 finished seeds; sd {slope:.3f} of the slope, {difference:.3f} of a difference" in basis
+    assert "60 test images: counting them makes up to 0.065" in images
+    assert "one seed has no test; " in power_told({**config, "seeds": "0"})[0]
+    assert power_told({**config, "controls": ""}) == []
+
+
+def test_several_subjects_are_the_sample_of_a_plan() -> None:
+    settings = {**TINY["settings"], "10_summary": {"subjects": "tiny-2 tiny-3"}}
+    told = power_told({**TINY, "settings": settings})
+    assert told[0].startswith("power: 3 subjects find, in 80% of studies, a difference of")
+    assert "subjects may differ by more" in told[2]
 
 
 def test_a_study_without_data_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,13 +33,21 @@ def accuracy() -> pd.DataFrame:
 
 
 def trends() -> pd.DataFrame:
-    slopes = {"slope": [0.4, -0.1], "ci_low": [0.2, -0.3], "ci_high": [0.6, 0.1], "p_holm": [0.004, 0.6]}
-    return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], **slopes})
+    slopes = {"slope": [0.4, -0.1], "ci_low": [0.2, -0.3], "ci_high": [0.6, 0.1]}
+    p = {"p": [0.002, 0.01], "p_order": [0.001, 0.3], "p_holm": [0.004, 0.6]}
+    return pd.DataFrame({"measure": ["robust accuracy", "shape bias"], **slopes, **p})
+
+
+def doses() -> pd.DataFrame:
+    rows = {"condition": ["V1", "TO", "V1", "TO"], "share": [1.0, 1.0, 0.1, 0.1], "r": [0.6, 0.8, 0.3, 0.5]}
+    accuracy = pd.Series([0.2, 0.3, 0.1, 0.15])
+    return pd.DataFrame({**rows, "accuracy": accuracy, "ci_low": accuracy - 0.02, "ci_high": accuracy + 0.02})
 
 
 DRAW = {
     "differences": (plots.differences, differences),
     "alpha_ablation": (lambda table, **o: plots.alpha_ablation(table, EPSILON, **o), accuracy),
+    "doses": (lambda table, **o: plots.doses(table, EPSILON, **o), doses),
     "trends": (plots.trends, trends),
 }
 
@@ -81,9 +89,20 @@ def test_alpha_curves_of_several_seeds_must_be_pooled() -> None:
         plots.alpha_ablation(pd.concat([accuracy(), accuracy()]), EPSILON, title=TITLE)
 
 
+def test_doses_run_from_the_worst_guide_to_the_best_in_their_regions_looks() -> None:
+    fig = plots.doses(doses(), EPSILON, title=TITLE)
+    curves = {trace.name: trace for trace in fig.data}
+    assert list(curves) == ["V1", "TO"]
+    assert (list(curves["TO"].x), list(curves["TO"].y)) == ([0.5, 0.8], [0.15, 0.3])
+    assert curves["TO"].marker.symbol == symbol("TO")
+    assert curves["TO"].error_y.array[0] == pytest.approx(0.02)
+    with pytest.raises(InputError, match="over_networks"):
+        plots.doses(pd.concat([doses(), doses()]), EPSILON, title=TITLE)
+
+
 def test_trends_are_filled_where_clear() -> None:
     (points,) = plots.trends(trends(), title=TITLE).data
     assert list(points.x) == [0.4, -0.1]
     assert list(points.error_x.array) == pytest.approx([0.2, 0.2])
     assert points.marker.color[1] == "white" != points.marker.color[0]
-    assert list(points.text) == ["p = 0.004", "p = 0.6"]
+    assert list(points.text) == ["p = 0.004", "p = 0.6 (order)"]

@@ -6,7 +6,14 @@ import pytest
 
 from nbtools.errors import InputError
 from nbtools.metrics.contrasts import compare
-from nbtools.metrics.robustness import check_decisions, epsilon_label, robust_accuracy
+from nbtools.metrics.robustness import (
+    WORST_CASE,
+    check_decisions,
+    epsilon_label,
+    robust_accuracy,
+    under_attack,
+    worst_case,
+)
 from nbtools.metrics.shape_bias import shape_bias
 from nbtools.metrics.visibility import MEASURES, mean_visibility
 
@@ -213,3 +220,80 @@ def test_classes_may_have_names_and_margins_may_be_missing():
 
 def test_good_decisions_pass():
     check_decisions(decisions())
+
+
+# --- the worst case -----------------------------------------------------------------------------------------
+
+ATTACKED = ("LinfPGD", "LinfTargetedPGD", "LinfNoise")
+IMAGE, NETWORK = ["condition", "seed", "image_id"], ["condition", "seed"]
+
+
+def attacked(seed: int) -> pd.DataFrame:
+    """Make decisions of three attacks that fall here and there, not even at larger ε for good, in any order."""
+    rng = np.random.default_rng(seed)
+    grid = pd.MultiIndex.from_product(
+        [ATTACKED, ("none", "TO"), (0, 1), [f"i{k}" for k in range(9)], EPSILONS],
+        names=["attack", *IMAGE, "epsilon"],
+    ).to_frame(index=False)
+    margin = rng.normal(0.5, 1, len(grid)).round(1)
+    told = {
+        "label": 1,
+        "margin": margin,
+        "prediction": np.where(margin > 0, 1, 2),
+        "converged": rng.random(len(grid)) > 0.5,
+    }
+    table = grid.assign(**told)
+    table["converged"] |= table["prediction"] != table["label"]
+    return table.sample(frac=1, random_state=seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_image_is_right_in_the_worst_case_if_it_stood_every_attack_up_to_that_epsilon(seed):
+    table = attacked(seed)
+    worst = worst_case(table)
+    assert list(worst) == list(table)
+    assert set(worst["attack"]) == {WORST_CASE}
+    assert len(worst) == len(table) / len(ATTACKED)
+    for row in worst.itertuples():
+        same = (table[IMAGE] == [getattr(row, name) for name in IMAGE]).all(axis=1)
+        met = table[same & (table["epsilon"] <= row.epsilon)]
+        assert (row.prediction == row.label) == (met["prediction"] == met["label"]).all()
+        here = met[met["epsilon"] == row.epsilon]
+        assert row.margin == here["margin"].min() or (row.margin <= 0 and row.margin in set(met["margin"]))
+        assert row.converged == (row.prediction != row.label or here["converged"].any())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_worst_case_is_below_each_attack_falls_with_epsilon_and_knows_no_order(seed):
+    table = attacked(seed)
+    worst = worst_case(table)
+    pd.testing.assert_frame_equal(worst, worst_case(table.sample(frac=1, random_state=seed + 10)))
+    pd.testing.assert_frame_equal(worst, worst_case(worst))
+    pd.testing.assert_frame_equal(worst, worst_case(pd.concat([table, worst])))
+    curve = robust_accuracy(worst).set_index([*NETWORK, "epsilon"])["accuracy"]
+    assert (curve.groupby(NETWORK).diff().dropna() <= 0).all()
+    for _, alone in table.groupby("attack"):
+        assert (curve <= robust_accuracy(alone).set_index([*NETWORK, "epsilon"])["accuracy"]).all()
+
+
+def test_one_attack_is_asked_by_name():
+    table = attacked(0)
+    pd.testing.assert_frame_equal(under_attack(table), worst_case(table))
+    pd.testing.assert_frame_equal(under_attack(table, "LinfPGD"), table[table["attack"] == "LinfPGD"])
+    with pytest.raises(InputError, match="worst case, "):
+        under_attack(table, "LinfFGSM")
+
+
+UNEQUAL = {
+    "another image": lambda table: table[(table["attack"] != "LinfPGD") | (table["image_id"] != "i3")],
+    "another ε": lambda table: table[(table["attack"] != "LinfPGD") | (table["epsilon"] > 0)],
+    "not every network": lambda table: table[(table["attack"] != "LinfPGD") | (table["condition"] == "TO")],
+    "another norm": lambda table: table.replace({"attack": {"LinfPGD": "L2PGD"}}),
+    "no attack": lambda table: table.drop(columns="attack"),
+}
+
+
+@pytest.mark.parametrize("case", UNEQUAL)
+def test_attacks_that_did_not_meet_the_same_have_no_worst_case(case):
+    with pytest.raises(InputError, match="worst case"):
+        worst_case(UNEQUAL[case](attacked(0)))

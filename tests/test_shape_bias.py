@@ -204,6 +204,20 @@ def test_independent_networks_have_none_and_copies_all():
     assert error_consistency(a, ~a)["kappa"] < 0
 
 
+@pytest.mark.parametrize(("p", "q", "kappa"), [(0.95, 0.97, 0.0), (0.95, 0.97, 0.4), (0.7, 0.8, 0.4)])
+def test_the_interval_of_kappa_covers_it_near_ceiling_too(p: float, q: float, kappa: float):
+    """Where both networks fail no image of 400, as every second time at (.95, .97, 0), plain resamples never do."""
+    expected = p * q + (1 - p) * (1 - q)
+    both = (kappa * (1 - expected) + expected + p + q - 1) / 2
+    shares = [both, p - both, q - both, 1 - p - q + both]
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        a, b = np.array([[1, 1], [1, 0], [0, 1], [0, 0]], bool)[rng.choice(4, 400, p=shares)].T
+        found = error_consistency(a, b)
+        covered += found["ci_low"] <= kappa <= found["ci_high"]
+    assert covered >= 180
+
+
 def test_networks_that_are_always_right_have_no_kappa():
     right = np.ones(50, bool)
     found = error_consistency(right, right)

@@ -224,6 +224,18 @@ def test_every_image_once_an_epoch_in_another_order() -> None:
     assert set(seen[0]) != set(seen[1]), "fewer steps than the images fill: others of them in each epoch"
 
 
+def test_more_images_take_no_more_steps_where_these_are_set() -> None:
+    """The control `labels` draws as many batches from its own images and the scanner's as the others from theirs."""
+
+    def steps(n: int, **changed: Any) -> list[float]:
+        splits = {"train": np.arange(n), "validation": SPLITS["validation"]}
+        history = train_guided(a_network(0), some_images(), None, 0.0, splits, replace(CONFIG, batch_size=8, **changed))
+        return history["lr"].tolist()  # at an epoch's last step, of so many
+
+    assert steps(24, steps_per_epoch=2) == steps(16)
+    assert steps(24) != steps(16)
+
+
 def test_processes_share_a_batch() -> None:
     class OfTwo:
         world_size = 2
@@ -401,13 +413,31 @@ def test_alpha_0_leaves_the_class_side_alone() -> None:
     assert head is not None
     before = head.weight.clone()
     train_guided(guided, some_images(), guide, 0.0, SPLITS, CONFIG)
-    train_guided(alone, some_images(), None, 0.9, SPLITS, CONFIG)
+    train_guided(alone, some_images(), None, 0.0, SPLITS, CONFIG)
     assert digest(guided.backbone) == digest(alone.backbone)
     assert digest(guided.class_head) == digest(alone.class_head)
     assert torch.equal(head.weight, before)
     weighed = a_network()
     train_guided(weighed, some_images(), guide, 0.1, SPLITS, CONFIG)
     assert digest(weighed.backbone) != digest(alone.backbone)
+
+
+def test_a_lighter_class_term_is_a_smaller_step_to_sgd_and_nothing_to_adam() -> None:
+    def trained(alpha: float, **changed: Any) -> GuidedNet:
+        network = a_network(0)
+        train_guided(network, some_images(), None, alpha, SPLITS, replace(CONFIG, **changed))
+        return network
+
+    def apart(*networks: GuidedNet) -> float:
+        a, b = (torch.cat([p.flatten() for p in network.parameters()]) for network in networks)
+        return (a - b).norm().item() / (a - torch.cat([p.flatten() for p in a_network(0).parameters()])).norm().item()
+
+    light, slow = trained(0.5, optimizer="sgd", lr=0.02), trained(0.0, optimizer="sgd", lr=0.01)
+    assert digest(light.class_head) == digest(slow.class_head)  # to the bit: a half is exact
+    assert digest(light.backbone) == digest(slow.backbone)
+    by_sgd = apart(light, trained(0.0, optimizer="sgd", lr=0.02))
+    by_adam = apart(trained(0.5), trained(0.0))
+    assert by_adam < 0.1 * by_sgd
 
 
 def test_views_may_have_another_size_than_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from nbtools import plots
@@ -143,6 +144,12 @@ def test_one_network_has_no_others():
 FAMILY = (DECAYS[0], DECAYS[1])
 
 
+def gradients(smoothness: dict[str, float], n: int = 100) -> pd.DataFrame:
+    """The same squared gradient on every image."""
+    rows = [{"condition": c, "image_id": str(i), "gradient": g} for c, g in smoothness.items() for i in range(n)]
+    return pd.DataFrame(rows)
+
+
 def of_family() -> tuple[pd.DataFrame, dict[str, float]]:
     """Family of smoothness 1 and 100 that stand .8 and .4; TO at 10 stands .9; V1 lies beyond the family."""
     level = {FAMILY[0]: 0.8, FAMILY[1]: 0.4, "TO": 0.9, "V1": 0.5}
@@ -150,8 +157,44 @@ def of_family() -> tuple[pd.DataFrame, dict[str, float]]:
     return table, {FAMILY[0]: 1.0, FAMILY[1]: 100.0, "TO": 10.0, "V1": 500.0}
 
 
+def measured(n: int, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Networks that stand .9 − .3 × their log smoothness, TO .1 more; few images carry most of a mean gradient."""
+    smoothness = {FAMILY[0]: 0.0, "TO": 1.0, FAMILY[1]: 2.0}
+    level = {name: 0.9 - 0.3 * log + 0.1 * (name == "TO") for name, log in smoothness.items()}
+    rough = [np.exp(log - 0.7 + rng.normal(0, np.sqrt(1.4), n)) for log in smoothness.values()]  # of mean exp(log)
+    rows = gradients(smoothness, n).assign(gradient=np.concatenate(rough))
+    return planted({(s, t): rng.random(n) < level[t] for s in level for t in level}), rows
+
+
+def test_the_interval_knows_that_smoothness_is_measured_too():
+    rng = np.random.default_rng(0)
+    found = pd.concat([at_equal_smoothness(*measured(100, rng), FAMILY) for _ in range(20)])
+    covered = (found["ci_low"] <= 0.1) & (found["ci_high"] >= 0.1)
+    assert covered.mean() > 0.8, "with smoothness taken as known, two thirds"
+
+
+def test_with_several_seeds_they_are_the_sample():
+    """Each seed's TO is matched with the family of its seed."""
+    level = {(name, seed): one for name, one in ((FAMILY[0], 0.8), (FAMILY[1], 0.4)) for seed in range(3)}
+    level |= {("TO", 0): 0.9, ("TO", 1): 0.75, ("TO", 2): 0.8}
+    parts = [
+        planted({(source, target): stands(one)}).assign(source_seed=of, seed=seed)
+        for (source, of), (target, seed), one in ((source, *pair) for source in level for pair in level.items())
+    ]
+    rough = gradients({FAMILY[0]: 1.0, FAMILY[1]: 100.0, "TO": 10.0})
+    rows = pd.concat([rough.assign(seed=seed) for seed in range(3)])
+    (found,) = at_equal_smoothness(pd.concat(parts), rows, FAMILY).to_dict("records")
+    gaps = np.array([0.9, 0.75, 0.8]) - 0.6
+    low, high = stats.t.interval(0.95, 2, gaps.mean(), stats.sem(gaps))
+    assert [found[name] for name in ("difference", "ci_low", "ci_high")] == pytest.approx([gaps.mean(), low, high])
+    some = rows[~((rows["seed"] == 2) & (rows["condition"] == FAMILY[0]))]
+    with pytest.raises(InputError, match=f"none of {FAMILY[0]}, seed 2"):
+        at_equal_smoothness(pd.concat(parts), some, FAMILY)
+
+
 def test_networks_are_compared_at_their_smoothness():
-    table = at_equal_smoothness(*of_family(), FAMILY).set_index("condition")
+    decisions, smoothness = of_family()
+    table = at_equal_smoothness(decisions, gradients(smoothness), FAMILY).set_index("condition")
     assert table.loc["TO", ["family_accuracy", "difference"]].tolist() == pytest.approx([0.6, 0.3])
     assert table.loc["TO", "ci_low"] < 0.3 < table.loc["TO", "ci_high"]
     assert not table.loc["V1", "matched"]
@@ -165,7 +208,7 @@ def test_resamples_without_an_image_that_counts_leave_an_interval(rare: str):
     decisions[["source_clean", "target_clean"]] = True
     known = ~((decisions["target"] == rare) & decisions["image_id"].astype(int).between(3, 96))
     decisions["target_clean"] = known
-    row = at_equal_smoothness(decisions, smoothness, FAMILY).set_index("condition").loc["TO"]
+    row = at_equal_smoothness(decisions, gradients(smoothness), FAMILY).set_index("condition").loc["TO"]
     assert row["ci_low"] < row["difference"] < row["ci_high"]
     matrix = transfer_matrix(decisions)
     assert matrix[["ci_low", "ci_high"]].notna().all(axis=None)
@@ -177,7 +220,7 @@ def test_a_family_member_without_a_number_does_not_spoil_its_neighbours():
     more = decisions[decisions["target"] == FAMILY[1]].assign(target=third, target_clean=False)
     both = pd.concat([decisions, more[more["source"] != third]])
     found, expected = (
-        at_equal_smoothness(table, {**smoothness, third: 1000.0}, family).set_index("condition").loc["TO"]
+        at_equal_smoothness(table, gradients({**smoothness, third: 1000.0}), family).set_index("condition").loc["TO"]
         for table, family in ((both, (*FAMILY, third)), (decisions, FAMILY))
     )
     pd.testing.assert_series_equal(found, expected)
@@ -190,7 +233,7 @@ def test_what_cannot_be_matched_is_refused(smoothness, family):
     decisions, known = of_family()
     known = {**known, **smoothness} if smoothness or family != FAMILY else {"TO": 1.0}
     with pytest.raises(InputError, match="matched in smoothness"):
-        at_equal_smoothness(decisions, known, family)
+        at_equal_smoothness(decisions, gradients(known), family)
 
 
 def test_other_tables_are_refused():
@@ -216,7 +259,7 @@ def test_the_heatmap_holds_the_matrix_in_the_conditions_order():
 
 def test_the_matched_figure_shows_family_and_networks():
     decisions, smoothness = of_family()
-    table = at_equal_smoothness(decisions, smoothness, FAMILY)
+    table = at_equal_smoothness(decisions, gradients(smoothness), FAMILY)
     family = transfer_robustness(decisions).query("condition in @FAMILY").sort_values("condition")
     family = family.assign(smoothness=[1.0, 100.0])
     fig = plots.equal_smoothness(table, family, title="t")

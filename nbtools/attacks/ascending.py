@@ -26,15 +26,15 @@ def survivors(find: Find, norm: float, task: Task) -> Attacked:
     model, x, labels = task.model, task.x, task.labels
     points, stands = task.unchanged(), task.standing()
     for index, epsilon in enumerate(task.epsilons):
-        rows = stands.nonzero().flatten()
+        rows = stands[index].nonzero().flatten()
         if not len(rows):
             break
         here = Task(model, x[rows], labels[rows], [epsilon], task.steps, task.seed + index)
         with seeded(x, here.seed):
             found = find(here)
         points[index, rows] = into_ball(x[rows], found.detach(), epsilon, norm)
-        stands[rows] = logits_of(model, points[index, rows]).argmax(1) == labels[rows]
-    return carried_up(model, labels, points)
+        stands[index:, rows] &= logits_of(model, points[index, rows]).argmax(1) == labels[rows]
+    return carried_up(task, points)
 
 
 def autoattack(norm: str, members: Sequence[str], task: Task) -> Tensor:

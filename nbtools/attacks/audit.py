@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from nbtools.attacks.interface import perturb, sweep
-from nbtools.attacks.table import ATTACKS
 from nbtools.checks import check_choice, check_same_classes
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
@@ -26,6 +25,7 @@ _EXPLANATIONS = {
     "falls with ε": "largest rise of accuracy from one ε to the next",
     "more steps": "largest loss of accuracy to {more} times the steps",
     "more restarts": "largest loss of accuracy to {more} restarts",
+    "targeted": "largest lead of targeted PGD, with {targeted} steps",
     "black box": "largest lead of Square, which sees no gradient, with {queries} queries",
     "random noise": "largest lead of the best of {steps} random draws",
     "transfer": "largest lead of another network's adversarial images",
@@ -94,7 +94,8 @@ def audit(
         *((name, float((white - other)[1:].max()), limit) for name, other in found.items()),
     ]
     table = pd.DataFrame(rows, columns=["check", "value", "limit"])
-    told = [_EXPLANATIONS[name].format(more=_MORE, steps=steps, queries=50 * steps) for name in table["check"]]
+    numbers = {"more": _MORE, "steps": steps, "targeted": _MORE * steps, "queries": 50 * steps}
+    told = [_EXPLANATIONS[name].format(**numbers) for name in table["check"]]
     return table.assign(passed=table["value"] <= table["limit"] + 1e-9, n=len(images), explanation=told)
 
 
@@ -142,6 +143,7 @@ def _accuracies(
         "unbounded attack": swept(epsilons=[everything]),
         "more steps": swept(steps=_MORE * steps),
         "more restarts": swept(restarts=_MORE),
+        "targeted": swept(f"{norm}TargetedPGD", steps=_MORE * steps),
         "black box": swept(f"{norm}Square"),
         "random noise": swept(f"{norm}Noise"),
     }
@@ -160,7 +162,7 @@ def _transferred(
 
 
 def _check(attack: str, epsilons: Sequence[float]) -> None:
-    check_choice("cannot audit this attack", attack, [name for name in ATTACKS if name.endswith("PGD")])
+    check_choice("cannot audit this attack", attack, ("LinfPGD", "L2PGD"))
     if len(epsilons) < 2:
         raise InputError(
             "an audit needs several budgets",

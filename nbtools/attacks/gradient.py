@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import eagerpy as ep
 import torch
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from nbtools.attacks.points import Attacked, Task, carried_up, seeded, shrunk
+from nbtools.attacks.points import Attacked, Task, carried_up, seeded, shrunk, tried_again
 from nbtools.classifiers import logits_of
 from nbtools.errors import InputError
 from nbtools.models.networks import fold_batchnorm
 
 
-def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked:
+def descend(make: Callable[[int], Any], patience: float, task: Task, rank: int | None = None) -> Attacked:
     """Attack at the largest ε, then at ever smaller ones.
 
     Parameters
@@ -29,6 +32,8 @@ def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked
         given two tries. One-step attacks fail more in larger balls, so they are run at every ε.
     task : Task
         Model, images, labels, ε, steps, seed.
+    rank : int, optional
+        Push each image towards this one of its other classes alone, 0 being the most probable; else towards any.
 
     Raises
     ------
@@ -41,39 +46,67 @@ def descend(make: Callable[[int], Any], patience: float, task: Task) -> Attacked
     starts, at the next smaller ε, from the point that was found, moved into the smaller ball.
     """
     model, x, labels, epsilons = task.model, task.x, task.labels, task.epsilons
-    method, fast = make(task.steps), fold_batchnorm(model)
+    method, fast, rivals = make(task.steps), fold_batchnorm(model), _rivals(task, rank)
     _check_steps(method)
     if not task.stops:
-        return _climbed(method, fast, task)
-    points, correct = task.unchanged(), task.standing()
+        return _climbed(method, fast, task, rivals)
+    points, stands = task.unchanged(), task.standing()
     attacked = torch.zeros((len(epsilons), len(x)), dtype=torch.bool, device=x.device)
     failures = torch.zeros_like(labels)
     for index in reversed(range(len(epsilons))):
-        attacked[index] = correct & (failures < patience)
+        attacked[index] = stands[index] & (failures < patience)
         active = attacked[index].nonzero().flatten()
         if len(active) == 0:
-            break
+            continue
         start = _start(method, x, epsilons[index], task.seed + index)
         if method.random_start and index + 1 < len(epsilons):
             found = attacked[index + 1] & (failures == 0)
             start[found] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[found]
-        start = start[active]
-        points[index, active], fell = _climb(method, model, fast, x[active], labels[active], epsilons[index], start)
+        near, own, other, start = x[active], labels[active], rivals[active], start[active]
+        points[index, active], fell = _climb(method, model, fast, near, own, other, epsilons[index], start)
         failures[active] = torch.where(fell, 0, failures[active] + 1)
     for index in reversed(range(len(epsilons) - 1)):  # a failed try is shrunk into smaller balls
         skipped = ~attacked[index]
         points[index, skipped] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[skipped]
-    return carried_up(model, labels, points)
+    return carried_up(task, points, None if rank is None else attacked)  # of one class's attack falls alone are kept
 
 
-def _climbed(method: Any, fast: nn.Module, task: Task) -> Attacked:
+def towards(make: Callable[[int], Any], n_targets: int, task: Task) -> Attacked:
+    """Push each image towards its most probable other classes in turn, which share the steps, until it falls.
+
+    Returns, where it fell, the point that fools the model, elsewhere the image.
+
+    Notes
+    -----
+    What is climbed is a difference of logits, z_t − z_y, the numerator of the targeted loss of APGD-T (Croce and Hein
+    2020, arXiv 2003.01690, eq. 7), whose denominator does not change the direction of a step much. Each target starts
+    at random, at the largest ε that an image stands at, and is given up where it fails first.
+    """
+    n_targets = min(n_targets, task.clean.shape[1] - 1, task.steps)
+    found = Attacked(task.unchanged(), task.clean.repeat(len(task.epsilons), 1, 1), torch.ones_like(task.labels) > 0)
+    for rank in range(n_targets):
+        turn = replace(task, steps=task.steps // n_targets, seed=task.seed + rank * len(task.epsilons))
+        found = tried_again(partial(descend, make, 1, rank=rank), turn, found)
+    return found
+
+
+def _rivals(task: Task, rank: int | None) -> Tensor:
+    """Return the classes each image is pushed towards: all others, or the rank-th most probable, (n, n_classes)."""
+    others = task.clean.scatter(1, task.labels[:, None], -torch.inf)
+    if rank is None:
+        return others > -torch.inf
+    target = others.argsort(1, descending=True)[:, rank]
+    return one_hot(target, others.shape[1]).bool()
+
+
+def _climbed(method: Any, fast: nn.Module, task: Task, rivals: Tensor) -> Attacked:
     """Take every step from a random start, at each ε apart, as Foolbox and the paper's code do."""
     points = task.unchanged()
     for index, epsilon in enumerate(task.epsilons):
         point = _start(method, task.x, epsilon, task.seed + index)
         for _ in range(method.steps):
             here = point.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(_lag(fast(here), task.labels).sum(), here)
+            (gradient,) = torch.autograd.grad(_lag(fast(here), task.labels, rivals).sum(), here)
             point = _step(method, here.detach(), gradient, task.x, epsilon)
         points[index] = point
     logits = torch.stack([logits_of(task.model, point) for point in points])
@@ -101,7 +134,14 @@ def _start(method: Any, x: Tensor, epsilon: float, seed: int) -> Tensor:
 
 
 def _climb(
-    method: Any, model: nn.Module, fast: nn.Module, x: Tensor, labels: Tensor, epsilon: float, start: Tensor
+    method: Any,
+    model: nn.Module,
+    fast: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    rivals: Tensor,
+    epsilon: float,
+    start: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Climb the loss until each image falls or the steps are used up; `model` itself confirms every fall."""
     point = start.contiguous(memory_format=torch.channels_last)
@@ -113,20 +153,20 @@ def _climb(
         fell[active] = _confirmed(model, here.detach(), logits.detach(), labels[active])
         if step == method.steps or fell.all():
             break
-        (gradient,) = torch.autograd.grad(_lag(logits, labels[active]).sum(), here)
+        (gradient,) = torch.autograd.grad(_lag(logits, labels[active], rivals[active]).sum(), here)
         moved = _step(method, here.detach(), gradient, x[active], epsilon)
         point[active] = torch.where(fell[active, None, None, None], here.detach(), moved)
     return point, fell
 
 
-def _lag(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-sum-exp of the other classes minus the label's logit (n,).
+def _lag(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
+    """Log-sum-exp of the rivals (n, n_classes) minus the label's logit (n,): of one rival, the difference of logits.
 
-    An image's gradient of this points where that of its cross-entropy does, which is this one times the other classes'
-    probability; that factor vanishes once a network is sure, in float32 at a lead of about 17.
+    With all others as rivals, an image's gradient of this points where that of its cross-entropy does, which is this
+    one times the other classes' probability; that factor vanishes once a network is sure, in float32 at a lead of
+    about 17.
     """
-    own = labels[:, None]
-    return logits.scatter(1, own, -torch.inf).logsumexp(1) - logits.gather(1, own)[:, 0]
+    return logits.where(rivals, -torch.inf).logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from nbtools.attacks.gradient import descend
-from nbtools.attacks.points import Attacked, Task, carried_up, length
+from nbtools.attacks.points import Attacked, Task, length, tried_again
 from nbtools.attacks.table import ATTACKS, Attack
 from nbtools.checks import check_choice, check_eval, check_labels, check_pixels, check_range, check_same_classes
 from nbtools.classifiers import Classifier, differentiating, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
+from nbtools.metrics.robustness import check_decisions
 from nbtools.models.read_outs import decided
 from nbtools.processes import Bar
 
@@ -35,6 +37,7 @@ def sweep(
     restarts: int = 1,
     seed: int = 0,
     batch_size: int = 512,
+    after: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Attack every image at every ε and return what the model decided.
 
@@ -58,6 +61,9 @@ def sweep(
         Of all random numbers.
     batch_size : int
         Images attacked together.
+    after : DataFrame, optional
+        The decisions of this network, on these images at these ε, under an attack before: an image is attacked only
+        where it still stands, and its decision before is kept unless it falls. What is left is the worst case of both.
 
     Returns
     -------
@@ -72,7 +78,8 @@ def sweep(
     ------
     InputError
         If the model is in training mode or gives logits that are not finite, an ε, the attack, its steps or restarts
-        are invalid, there is one class only, or images and model are not of the same classes.
+        are invalid, there is one class only, images and model are not of the same classes, or the decisions before are
+        of other images or ε.
 
     Notes
     -----
@@ -87,20 +94,22 @@ def sweep(
     device, kind = best_device(), ATTACKS[attack]
     model = Classifier(model.to(device))
     _check_classes(model, images)
+    stood = None if after is None else _stood(after, images, radii).to(device)
     tables = []
     with Bar(total=len(images) * len(radii), desc=attack, unit="decision", leave=False, miniters=0) as bar:
         model.register_forward_pre_hook(_counting(bar))
         for start in range(0, len(images), batch_size):
             rows = images[slice(start, start + batch_size)].to(device)
             x = to_float(rows.pixels)
-            task = Task(model, x, rows.labels.clone(), radii, steps or kind.steps, seed + start)
-            found = _attacked(task, kind, restarts)
-            clean, zeros = logits_of(model, x), torch.zeros(len(rows))
-            tables.append(_decisions(rows, 0.0, clean, zeros, torch.ones_like(found.ended)))
+            standing = None if stood is None else stood[:, start : start + batch_size]
+            task = Task(model, x, rows.labels.clone(), radii, steps or kind.steps, seed + start, stood=standing)
+            found, zeros = _attacked(task, kind, restarts), torch.zeros(len(rows))
+            tables.append(_decisions(rows, 0.0, task.clean, zeros, torch.ones_like(found.ended)))
             for epsilon, point, said in zip(radii, found.points, found.logits, strict=True):
                 tables.append(_decisions(rows, epsilon, said, length(point - x, kind.norm), found.ended))
             bar.update(len(rows) * len(radii))
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    return table if after is None else _worse(table, after)
 
 
 def perturb(
@@ -138,7 +147,7 @@ def perturb(
     Tensor
         Shape (n_epsilons, n, 3, h, w): for every ε the adversarial image that was found, or, where none was, the
         attack's last try: of a gradient attack its last image, of a minimum-norm attack its point moved into the ball,
-        of AutoAttack, Square and noise the clean image. Every one lies in its ball and in [0, 1].
+        of targeted PGD, AutoAttack, Square and noise the clean image. Every one lies in its ball and in [0, 1].
 
     Raises
     ------
@@ -196,19 +205,10 @@ def _counting(bar: Bar) -> Callable[..., None]:
 
 def _attacked(task: Task, kind: Attack, restarts: int) -> Attacked:
     """Attack, and attack again what still stands at some ε; the first point that fools the model is kept."""
-    points, logits, ended = kind.run(task)
-    labels = task.labels
+    found = kind.run(task)
     for restart in range(1, restarts):
-        stands = logits.argmax(2) == labels
-        rows, n_epsilons = stands[0].nonzero().flatten(), int(stands.any(1).sum())
-        if not len(rows):
-            break
-        epsilons, seed = task.epsilons[:n_epsilons], task.seed + restart * _RESTART
-        again, said, _ = kind.run(Task(task.model, task.x[rows], labels[rows], epsilons, task.steps, seed))
-        better = stands[:n_epsilons, rows] & (said.argmax(2) != labels[rows])
-        points[:n_epsilons, rows] = torch.where(better[..., None, None, None], again, points[:n_epsilons, rows])
-        points, logits, _ = carried_up(task.model, labels, points)
-    return Attacked(points, logits, ended & (task.steps >= kind.least))
+        found = tried_again(kind.run, replace(task, seed=task.seed + restart * _RESTART), found)
+    return found._replace(ended=found.ended & (task.steps >= kind.least))
 
 
 def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tensor, ended: Tensor) -> pd.DataFrame:
@@ -218,6 +218,32 @@ def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tenso
     table.insert(0, "image_id", images.ids.astype(str))
     table.insert(2, "epsilon", epsilon)
     return table
+
+
+def _stood(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
+    """Return where images stood, (n_epsilons, n); raise `InputError` unless they are these images at these ε."""
+    check_decisions(after, by=())
+    right = after.assign(right=after["prediction"] == after["label"])
+    right = right.pivot(index="epsilon", columns="image_id", values="right")
+    ids = images.ids.astype(str)
+    if set(right.columns) != set(ids) or list(right.index) != [0.0, *radii]:
+        raise InputError(
+            "the decisions before are others",
+            expected=f"of {len(ids)} images, at ε = 0 and {radii}",
+            got=f"{len(set(right.columns) - set(ids))} others among {len(right.columns)}, at ε = {list(right.index)}",
+            fix="attack the same images at the same ε",
+        )
+    return torch.tensor(right.loc[radii, ids].to_numpy())
+
+
+def _worse(table: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Return the decisions of the attack before, and where this one alone fooled the network, its own."""
+    keys = ["image_id", "epsilon"]
+    before = after.set_index(keys)[list(table.columns.drop(keys))].loc[pd.MultiIndex.from_frame(table[keys])]
+    before = before.reset_index()[list(table.columns)]
+    fell = (table["prediction"] != table["label"]) & (before["prediction"] == before["label"])
+    worse = before.where(~fell, table)
+    return worse.assign(converged=before["converged"] | table["converged"])
 
 
 def _check_attack(model: nn.Module, attack: str, steps: int | None, restarts: int) -> None:

@@ -51,7 +51,7 @@ def nearest(make: Callable[[int], Any], norm: float, task: Task) -> Attacked:
     """
     model, x, labels = task.model, task.x, task.labels
     judge = fb.PyTorchModel(model, bounds=(0, 1), device=x.device)
-    found, rows = x.clone(), task.standing().nonzero().flatten()
+    found, rows = x.clone(), task.standing()[0].nonzero().flatten()
     with seeded(x, task.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba compiles; noise does not fool every network: both are as expected
         if len(rows):
@@ -59,7 +59,7 @@ def nearest(make: Callable[[int], Any], norm: float, task: Task) -> Attacked:
     fell = logits_of(model, found).argmax(1) != labels
     found = torch.where(fell[:, None, None, None], found, shrunk(x, found, _OUTWARDS))
     points = torch.stack([into_ball(x, found, epsilon, norm) for epsilon in task.epsilons])
-    return carried_up(model, labels, points)._replace(ended=fell)
+    return carried_up(task, points)._replace(ended=fell)
 
 
 def _run(method: Any, judge: Any, x: Tensor, labels: Tensor) -> Tensor:

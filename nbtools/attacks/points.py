@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import eagerpy as ep
@@ -53,6 +54,9 @@ class Task:
         Of all random numbers.
     stops : bool
         Whether an image that fell is left alone; else a gradient attack climbs on to its last step.
+    stood : Tensor of bool, optional
+        Where images stood the attacks before, shape (n_epsilons, n): nothing else is attacked. Who stood at an ε stood
+        at every smaller one.
     """
 
     model: nn.Module
@@ -62,14 +66,21 @@ class Task:
     steps: int
     seed: int
     stops: bool = True
+    stood: Tensor | None = None
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """What the model says to the images themselves, shape (n, n_classes)."""
+        return logits_of(self.model, self.x)
 
     def unchanged(self) -> Tensor:
         """Return the images once for every ε, shape (n_epsilons, n, 3, h, w)."""
         return self.x.repeat(len(self.epsilons), 1, 1, 1, 1)
 
     def standing(self) -> Tensor:
-        """Return which images the model classifies correctly, shape (n,); clean errors need no attack."""
-        return logits_of(self.model, self.x).argmax(1) == self.labels
+        """Return where there is something to attack, shape (n_epsilons, n): a clean error has fallen everywhere."""
+        right = (self.clean.argmax(1) == self.labels).repeat(len(self.epsilons), 1)
+        return right if self.stood is None else right & self.stood
 
 
 def length(change: Tensor, norm: float) -> Tensor:
@@ -90,18 +101,37 @@ def into_ball(x: Tensor, points: Tensor, epsilon: float, norm: float) -> Tensor:
     return torch.where(inside[:, None, None, None], points, clipped).clamp(0, 1)
 
 
-def carried_up(model: nn.Module, labels: Tensor, points: Tensor) -> Attacked:
-    """Let the model decide on points (n_epsilons, n, 3, h, w).
+def carried_up(task: Task, points: Tensor, asked: Tensor | None = None) -> Attacked:
+    """Let the model decide on points (n_epsilons, n, 3, h, w): those asked for, or wherever there is one to attack.
 
-    An image that falls at some ε falls at every larger one, by the same point. The attack counts as ended.
+    Elsewhere it is taken to say what it says to the image. An image that falls at some ε falls at every larger one, by
+    the same point. The attack counts as ended.
     """
-    logits = torch.stack([logits_of(model, point) for point in points])
+    labels, logits = task.labels, task.clean.repeat(len(points), 1, 1)
+    for index, rows in enumerate(task.standing() if asked is None else asked):
+        if rows.any():
+            logits[index, rows] = logits_of(task.model, points[index, rows])
     fell = logits.argmax(2) != labels
     for index in range(1, len(points)):
         carried = fell[index - 1] & ~fell[index]
         points[index, carried], logits[index, carried] = points[index - 1, carried], logits[index - 1, carried]
         fell[index] |= carried
     return Attacked(points, logits, torch.ones_like(fell[0]))
+
+
+def tried_again(run: Callable[[Task], Attacked], task: Task, found: Attacked) -> Attacked:
+    """Attack what still stands where it still stands; the first point that fools the model is kept."""
+    stands = task.standing() & (found.logits.argmax(2) == task.labels)
+    rows, n_epsilons = stands[0].nonzero().flatten(), int(stands.any(1).sum())
+    if not len(rows):
+        return found
+    stood = stands[:n_epsilons, rows]
+    x, labels, epsilons = task.x[rows], task.labels[rows], task.epsilons[:n_epsilons]
+    again = run(replace(task, x=x, labels=labels, epsilons=epsilons, stood=stood))
+    better, (points, logits, ended) = stood & (again.logits.argmax(2) != labels), found
+    points[:n_epsilons, rows] = torch.where(better[..., None, None, None], again.points, points[:n_epsilons, rows])
+    logits[:n_epsilons, rows] = torch.where(better[..., None], again.logits, logits[:n_epsilons, rows])
+    return Attacked(points, logits, ended)
 
 
 @contextmanager

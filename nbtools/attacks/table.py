@@ -9,14 +9,16 @@ A new attack goes into one of three frames, each a function of a `Task`:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import Any
 
 import foolbox.attacks as fa
 
 from nbtools.attacks.ascending import STANDARD, autoattack, noise, survivors
-from nbtools.attacks.gradient import descend
+from nbtools.attacks.gradient import descend, towards
 from nbtools.attacks.minimum_norm import L2FMN, LinfFMN, nearest
 from nbtools.attacks.points import Attacked
 
@@ -45,10 +47,20 @@ class Attack:
     least: int
     random: bool
 
+    def steps_for(self, steps: int) -> int:
+        """Return a run's steps for gradient ascent, whose number is a choice; for others, the one they are known by."""
+        return steps if self.run.func in (descend, towards) else self.steps
 
-# Foolbox's default relative step of PGD is too small to cross the ball; 2.5/steps is the usual choice (Madry et al.).
-_LINF_PGD = partial(descend, lambda steps: fa.LinfPGD(rel_stepsize=2.5 / steps, steps=steps), 2)
-_L2_PGD = partial(descend, lambda steps: fa.L2PGD(rel_stepsize=2.5 / steps, steps=steps), 2)
+
+def _crossing(method: Callable[..., Any], steps: int) -> Any:
+    """Make PGD whose steps cross the ball: Foolbox's are too small; 2.5/steps is the usual choice (Madry et al.)."""
+    return method(rel_stepsize=2.5 / steps, steps=steps)
+
+
+_LINF_PGD = partial(descend, partial(_crossing, fa.LinfPGD), 2)
+_L2_PGD = partial(descend, partial(_crossing, fa.L2PGD), 2)
+_LINF_TARGETED = partial(towards, partial(_crossing, fa.LinfPGD), 3)
+_L2_TARGETED = partial(towards, partial(_crossing, fa.L2PGD), 3)
 _FGSM = partial(descend, lambda steps: fa.LinfFastGradientAttack(), inf)
 _FGM = partial(descend, lambda steps: fa.L2FastGradientAttack(), inf)
 
@@ -64,12 +76,14 @@ _L2_NOISE = partial(noise, lambda steps: fa.L2ClippingAwareRepeatedAdditiveGauss
 # The least steps are those from which on accuracy fell by no more than .01 on a small network: docs/methods.md.
 ATTACKS: dict[str, Attack] = {
     "LinfPGD": Attack(_LINF_PGD, inf, 40, 10, random=True),
+    "LinfTargetedPGD": Attack(_LINF_TARGETED, inf, 60, 15, random=True),
     "LinfFGSM": Attack(_FGSM, inf, 1, 1, random=False),
     "LinfFMN": Attack(_LINF_FMN, inf, 100, 10, random=False),
     "LinfAutoAttack": Attack(partial(survivors, partial(autoattack, "Linf", STANDARD), inf), inf, 100, 10, random=True),
     "LinfSquare": Attack(partial(survivors, partial(autoattack, "Linf", ("square",)), inf), inf, 100, 100, random=True),
     "LinfNoise": Attack(partial(survivors, _LINF_NOISE, inf), inf, 100, 1, random=True),
     "L2PGD": Attack(_L2_PGD, 2, 40, 10, random=True),
+    "L2TargetedPGD": Attack(_L2_TARGETED, 2, 60, 15, random=True),
     "L2FGM": Attack(_FGM, 2, 1, 1, random=False),
     "L2CarliniWagner": Attack(_CARLINI_WAGNER, 2, 200, 10, random=False),
     "L2DeepFool": Attack(_DEEPFOOL, 2, 50, 10, random=False),

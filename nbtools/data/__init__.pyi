@@ -7,6 +7,7 @@ from .brains.anatomy import (
 from .brains.haxby import prepare_haxby as prepare_haxby
 from .brains.measured import (
     condition_of as condition_of,
+    label_trials as label_trials,
     load_design as load_design,
     load_responses as load_responses,
     load_trials as load_trials,

@@ -10,9 +10,14 @@ from .corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,
 )
+from .dose import at_equal as at_equal, explained_r as explained_r
 from .drive import drive as drive, extremes as extremes
 from .embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
-from .frontier import robust_at_clean as robust_at_clean
+from .frontier import (
+    alpha_within as alpha_within,
+    frontier_area as frontier_area,
+    robust_at_clean as robust_at_clean,
+)
 from .gain import correlate_with_gain as correlate_with_gain
 from .manifolds import (
     manifold_geometry as manifold_geometry,
@@ -26,8 +31,22 @@ from .noise_ceiling import (
     noise_ceiling as noise_ceiling,
     voxel_ceilings as voxel_ceilings,
 )
+from .operating import findings as findings, rates as rates
+from .power import (
+    Spread as Spread,
+    power as power,
+    sample_needed as sample_needed,
+    smallest_effect as smallest_effect,
+    spread as spread,
+)
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
-from .robustness import epsilon_label as epsilon_label, robust_accuracy as robust_accuracy
+from .robustness import (
+    WORST_CASE as WORST_CASE,
+    epsilon_label as epsilon_label,
+    robust_accuracy as robust_accuracy,
+    under_attack as under_attack,
+    worst_case as worst_case,
+)
 from .rsa import (
     category_means as category_means,
     joined as joined,

@@ -11,7 +11,10 @@ from numpy.typing import ArrayLike
 from nbtools.checks import check_counts, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_answers
-from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
+from nbtools.metrics.stats import ci, percentile_interval, ratio
+
+_OUTCOMES = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]])  # first right, second right, the two agree
+_N_BOOT = 2000
 
 
 def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, float]:
@@ -39,7 +42,9 @@ def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, fl
     Notes
     -----
     Geirhos, Meding & Wichmann (2020), eq. 1–2: κ = (observed − expected) / (1 − expected), expected = p·q +
-    (1 − p)(1 − q). The same number as `sklearn.metrics.cohen_kappa_score`.
+    (1 − p)(1 − q). The same number as `sklearn.metrics.cohen_kappa_score`. Interval: percentiles over resampled images,
+    after half an image was added to each of the four outcomes (Jeffreys' prior): near ceiling few images are failed by
+    both networks, and where there is none, no resample has one.
     """
     first, second = (np.asarray(values) for values in (a, b))
     paired = first.shape == second.shape and first.ndim == 1 and len(first) > 1
@@ -50,15 +55,17 @@ def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, fl
             got=f"{first.shape} {first.dtype} and {second.shape} {second.dtype}",
             fix="join the decisions by image id",
         )
-    columns = np.stack([first == second, first, second], axis=1).astype(float)
-    means = columns.mean(axis=0, keepdims=True)
-    draws = _kappa(resampled_means(columns, seed=seed))
+    counts = np.array([np.sum((first == was) & (second == did)) for was, did, *_ in _OUTCOMES])
+    n = len(first)
+    means = counts[None] / n @ _OUTCOMES
+    kappa = _kappa(means)
+    draws = np.random.default_rng(seed).multinomial(n, (counts + 0.5) / (n + 2), size=_N_BOOT) / n
     return {
-        "kappa": float(_kappa(means)[0]),
-        **ci(percentile_interval(draws)),
-        "observed": float(means[0, 0]),
+        "kappa": float(kappa[0]),
+        **ci(percentile_interval(_kappa(draws @ _OUTCOMES) + 0 * kappa)),  # none where κ is undefined
+        "observed": float(means[0, 2]),
         "expected": float(_expected(means)[0]),
-        "n": len(first),
+        "n": n,
     }
 
 
@@ -103,11 +110,11 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
 
 
 def _expected(means: np.ndarray) -> np.ndarray:
-    p, q = means[:, 1], means[:, 2]
+    p, q = means[:, 0], means[:, 1]
     return p * q + (1 - p) * (1 - q)
 
 
 def _kappa(means: np.ndarray) -> np.ndarray:
-    """κ (m,) from observed agreement and the two accuracies (m, 3); NaN where chance explains everything."""
+    """κ (m,) from the two accuracies and observed agreement (m, 3); NaN where chance explains everything."""
     expected = _expected(means)
-    return ratio(means[:, 0] - expected, 1 - expected)
+    return ratio(means[:, 2] - expected, 1 - expected)

@@ -17,10 +17,14 @@ from nbtools.checks import as_names, check_counts, check_numbers, check_once, ch
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
-from nbtools.metrics.stats import ROUNDING, holm
+from nbtools.metrics.stats import ROUNDING, chance_orders, holm
 
 _BOUNDS = ["ci_low", "ci_high"]
 _FRACTIONS = {"accuracy", "shape_bias"}  # whose intervals end at 0 and 1
+_TOLD = ("ci_low", "ci_high", "p", "p_order", "p_both", "d", "n_seeds", "n_subjects")  # of a trend, in claims' table
+SIGNIFICANT = 0.05
+MARGINS = {"accuracy": 0.03}  # below these, differences count as none; other scores have the margin a caller gives
+FEWEST_ORDERED = 5  # regions: of four, 24 orders, no two-sided p is below .083
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ class Effect:
         Effect size: the mean over the standard deviation of what the interval is over (Cohen's d of pairs).
     n_seeds, n_subjects : int
         Networks a condition of each subject, and subjects.
+    p_tost : float
+        Of two one-sided tests, that it lies beyond the margin on either side (Schuirmann 1987): at most .05 where the
+        90 % interval lies within. NaN where there is no margin or no interval.
     """
 
     value: float
@@ -48,6 +55,37 @@ class Effect:
     d: float
     n_seeds: int
     n_subjects: int
+    p_tost: float = np.nan
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether it is shown to be smaller than the margin."""
+        return self.p_tost <= SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Trend(Effect):
+    """A slope along the hierarchy, which is a rise or a fall only if two questions say so.
+
+    Attributes
+    ----------
+    p_order : float
+        Do the regions' means follow this order more than a chance order? Two-sided, exact over all orders of up to
+        eight regions. NaN with fewer than `FEWEST_ORDERED` regions, or where `p` is.
+    n_regions : int
+        Regions.
+    margin : float
+        Of `p_tost`, from the first region to the last, in the score's unit; NaN where none was given.
+    """
+
+    p_order: float = np.nan
+    n_regions: int = 0
+    margin: float = np.nan
+
+    @property
+    def p_both(self) -> float:
+        """That of networks and that of the order together: the larger one (an intersection–union test)."""
+        return float(np.fmax(self.p, self.p_order))
 
 
 def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condition",)) -> pd.DataFrame:
@@ -92,7 +130,7 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
     return table
 
 
-def slope(scores: pd.DataFrame, column: str, regions: Sequence[str] = HIERARCHY) -> Effect:
+def slope(scores: pd.DataFrame, column: str, regions: Sequence[str] = HIERARCHY, margin: float | None = None) -> Trend:
     """Measure how a score rises along the hierarchy: its least-squares slope over the regions' ranks.
 
     Parameters
@@ -103,29 +141,32 @@ def slope(scores: pd.DataFrame, column: str, regions: Sequence[str] = HIERARCHY)
         The score's.
     regions : sequence of str
         Early to late, at least three.
+    margin : float, optional
+        A smaller difference of the two ends, slope × (regions − 1), counts as none; by default that of `MARGINS`.
 
     Returns
     -------
-    Effect
+    Trend
         In the score's unit per region.
 
     Raises
     ------
     InputError
         As `layout`, or if there are fewer than three regions.
-
-    Notes
-    -----
-    Speaks of further networks (or subjects, see `contrast`) of *these* regions, on these test images.
     """
     if len(set(regions)) < max(3, len(regions)):
         got, fix = list(regions), "run further regions"
         raise InputError("too few regions for a slope", expected="three or more, each once", got=got, fix=fix)
-    ranks = np.arange(len(regions)) - (len(regions) - 1) / 2
-    return contrast(layout(scores, column, regions), ranks / (ranks**2).sum())
+    return trend(layout(scores, column, regions), _margin(column, margin))
 
 
-def compare(scores: pd.DataFrame, column: str, conditions: Sequence[str], controls: Sequence[str]) -> pd.DataFrame:
+def compare(
+    scores: pd.DataFrame,
+    column: str,
+    conditions: Sequence[str],
+    controls: Sequence[str],
+    margin: float | None = None,
+) -> pd.DataFrame:
     """Compare each condition with each control, network by network of the same seed.
 
     Parameters
@@ -136,13 +177,16 @@ def compare(scores: pd.DataFrame, column: str, conditions: Sequence[str], contro
         The score's.
     conditions, controls : sequence of str
         Every condition is compared with every control.
+    margin : float, optional
+        A smaller difference counts as none, in the score's unit; by default that of `MARGINS`.
 
     Returns
     -------
     DataFrame
         One row per condition × control: ``condition``, ``control``, ``difference`` (condition − control), ``ci_low``,
-        ``ci_high`` (95 %), ``p`` (two-sided), ``d``, ``p_holm`` (Holm over the table), ``n_seeds``, ``n_subjects``.
-        With one network each, interval and p are missing.
+        ``ci_high`` (95 %), ``p`` (two-sided), ``p_holm`` (Holm over the table), ``d``, ``n_seeds``, ``n_subjects``,
+        ``p_tost`` (see `Effect`), ``equivalent`` (that, after Holm over the table, is at most .05). With one network
+        each, interval and p are missing; without a margin, p_tost.
 
     Raises
     ------
@@ -151,15 +195,17 @@ def compare(scores: pd.DataFrame, column: str, conditions: Sequence[str], contro
     """
     conditions, controls = as_names(conditions), as_names(controls)
     names = list(dict.fromkeys([*conditions, *controls]))
-    values, rows = layout(scores, column, names), []
+    values, margin, rows = layout(scores, column, names), _margin(column, margin), []
     for condition, control in product(conditions, controls):
         weights = [float(name == condition) - float(name == control) for name in names]
-        found = asdict(contrast(values, weights))
+        found = asdict(contrast(values, weights, margin))
         rows.append({"condition": condition, "control": control, "difference": found.pop("value"), **found})
     if not rows:
         got = f"{len(conditions)} conditions, {len(controls)} controls"
         raise InputError("nothing to compare", expected="a condition and a control", got=got, fix="name one of each")
-    return _corrected(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", _holm(table["p"]))
+    return table.assign(equivalent=_holm(table["p_tost"]) <= SIGNIFICANT)
 
 
 def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
@@ -178,8 +224,8 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     DataFrame
         One row per measure, in the order they come: ``measure``, ``direction``, ``slope`` (positive where it goes the
         paper's way; in standard deviations of the regions' networks, so that measures can be set side by side),
-        ``ci_low``, ``ci_high``, ``p`` (two-sided), ``d``, ``p_holm`` (Holm over the table), ``n_seeds``,
-        ``n_subjects``.
+        ``ci_low``, ``ci_high``, ``p`` (two-sided, over networks), ``p_order`` (over orders of the regions, see
+        `Trend`), ``p_holm`` (of the larger one, Holm over the table), ``d``, ``n_seeds``, ``n_subjects``.
 
     Raises
     ------
@@ -195,12 +241,15 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         two = {f"directions of {measure}: {sorted(directions)}": 0 if directions in ({1}, {-1}) else len(directions)}
         check_counts(problem, two, expected="1 or −1, the same for all networks", fix=fix)
         spread = group.loc[group["condition"].isin(regions), "score"].std() or 1.0  # all equal: a slope of 0
-        found = asdict(slope(group.assign(score=group["score"] * group["direction"] / spread), "score", regions))
-        rows.append({"measure": measure, "direction": directions.pop(), "slope": found.pop("value"), **found})
-    return _corrected(pd.DataFrame(rows))
+        found = slope(group.assign(score=group["score"] * group["direction"] / spread), "score", regions)
+        told = {name: getattr(found, name) for name in _TOLD}
+        rows.append({"measure": measure, "direction": directions.pop(), "slope": found.value, **told})
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p_order") + 1, "p_holm", _holm(table.pop("p_both")))
+    return table
 
 
-def contrast(scores: ArrayLike, weights: ArrayLike) -> Effect:
+def contrast(scores: ArrayLike, weights: ArrayLike, margin: float = np.nan) -> Effect:
     """Test a planned contrast of conditions.
 
     Parameters
@@ -210,6 +259,8 @@ def contrast(scores: ArrayLike, weights: ArrayLike) -> Effect:
         other alone.
     weights : array-like (n_conditions,)
         Of the conditions: (1, −1) is a difference.
+    margin : float, optional
+        A smaller value of the contrast counts as none.
 
     Returns
     -------
@@ -245,11 +296,41 @@ def contrast(scores: ArrayLike, weights: ArrayLike) -> Effect:
     spread, least = float(sample.std(ddof=1)), ROUNDING * float(np.abs(array).max())
     if spread <= least:  # networks that all agree: on no difference at all, or on the very same one
         p, d = (1.0, 0.0) if abs(mean) <= least else (0.0, np.copysign(np.inf, mean))
-        return Effect(mean, mean, mean, p, d, n_seeds, n_subjects)
+        p_tost = np.nan if np.isnan(margin) else float(abs(mean) >= margin)
+        return Effect(mean, mean, mean, p, d, n_seeds, n_subjects, p_tost)
     error = spread / np.sqrt(len(sample))
     half = float(t.ppf(0.975, df)) * error
-    p = 2 * float(t.sf(abs(mean) / error, df))
-    return Effect(mean, mean - half, mean + half, p, mean / spread, n_seeds, n_subjects)
+    p, p_tost = 2 * float(t.sf(abs(mean) / error, df)), float(t.sf((margin - abs(mean)) / error, df))
+    return Effect(mean, mean - half, mean + half, p, mean / spread, n_seeds, n_subjects, p_tost)
+
+
+def trend(scores: np.ndarray, margin: float = np.nan) -> Trend:
+    """Test the slope of scores (n_regions, n_subjects, n_seeds) over the regions' ranks, as `contrast` and by orders.
+
+    Notes
+    -----
+    `p` speaks of further networks (or subjects) of *these* regions: it is small also where regions differ for reasons
+    that have no order, such as their voxels' noise. `p_order` takes the regions for the sample: in which share of all
+    their orders do the means, over subjects and seeds, rise or fall as much?
+    """
+    n_regions = len(scores)
+    weights = rank_weights(n_regions)
+    found = contrast(scores, weights, margin / (n_regions - 1))
+    tested = n_regions >= FEWEST_ORDERED and not np.isnan(found.p)
+    p_order = _order_p(scores.mean(axis=(1, 2)), weights) if tested else np.nan
+    return Trend(**asdict(found), p_order=p_order, n_regions=n_regions, margin=margin)
+
+
+def rank_weights(n: int) -> np.ndarray:
+    """Weights (n,) with which the scores of n regions, early to late, add up to their least-squares slope."""
+    ranks = np.arange(n) - (n - 1) / 2
+    return ranks / (ranks**2).sum()
+
+
+def _order_p(means: np.ndarray, weights: np.ndarray) -> float:
+    """Share of the orders of means (n_regions,) whose contrast is as far from 0 as that of the order they have."""
+    found = np.abs(weights[chance_orders(len(means))] @ means)
+    return float(np.mean(found >= found[0] - ROUNDING * np.abs(means).max()))
 
 
 def layout(scores: pd.DataFrame, column: str, conditions: Sequence[str]) -> np.ndarray:
@@ -300,8 +381,11 @@ def _in_order(name: object) -> tuple[bool, object]:
     return isinstance(name, str), name
 
 
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """Add Holm's p over the table, right of p; missing where p is."""
-    tested = table["p"].notna().all()
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]) if tested else np.nan)
-    return table
+def _margin(column: str, margin: float | None) -> float:
+    """The margin that was given, or the score's own; NaN where it has none."""
+    return MARGINS.get(column, np.nan) if margin is None else margin
+
+
+def _holm(p: pd.Series) -> np.ndarray:
+    """Correct for how many there are; missing where one is."""
+    return holm(p) if p.notna().all() else np.full(len(p), np.nan)

@@ -1,16 +1,19 @@
-"""Robust accuracy at one clean accuracy for all, read off each condition's curve over α."""
+"""Robust accuracy at equal clean accuracy, read off each condition's curve over α; and an α each, chosen beforehand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_numbers, check_once, check_table, plain
+from nbtools.checks import check_counts, check_numbers, check_once, check_range, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.contrasts import contrast
+from nbtools.metrics.dose import at_equal, monotone, read_off
 from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import ROUNDING
 
 COLUMNS = ("condition", "seed", "alpha", "epsilon", "accuracy")
+_PROBLEM, _FIX = "there is no α curve", "attack networks of several α, each with the same seeds"
 
 
 def robust_at_clean(accuracy: pd.DataFrame, epsilon: float, clean: float) -> pd.DataFrame:
@@ -41,37 +44,108 @@ def robust_at_clean(accuracy: pd.DataFrame, epsilon: float, clean: float) -> pd.
     Notes
     -----
     Clean and robust accuracy are averaged over seeds, then made monotone in α by isotonic regression, either way;
-    linear between the α that were trained, never beyond them. A curve sorted by its own noisy clean accuracy would be
-    too low between its points. Interval: jackknife over seeds (Tukey's pseudo-values, Student's t).
+    linear between the α that were trained, never beyond them. Interval: jackknife over seeds (Tukey's pseudo-values,
+    Student's t).
     """
     if not 0 < clean < 1:
         raise InputError("not an accuracy", expected="0 < clean < 1", got=clean, fix="for 85 % give 0.85")
-    problem, fix = "there is no α curve", "attack networks of several α, each with the same seeds"
-    check_table(problem, accuracy, COLUMNS, fix=fix)
-    accuracy = plain(accuracy)
-    check_numbers(problem, accuracy, ("alpha", "epsilon", "accuracy"), fix=fix)
-    check_once(problem, accuracy, COLUMNS[:4], fix=fix)
-    rows = []
-    for named, group in groups_of(accuracy, ["condition"]):
-        before, after = (_curve(group, e, problem, fix) for e in (0.0, epsilon))
-        rows.append({**named, **_read_off(before, after, clean)})
+    both = _both(accuracy, epsilon)
+    return pd.DataFrame([{**named, **_read_off(rows, clean)} for named, rows in groups_of(both, ["condition"])])
+
+
+def frontier_area(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """Average robust accuracy along each curve over α, between two clean accuracies that all conditions reach.
+
+    Parameters
+    ----------
+    accuracy : DataFrame
+        As for `robust_at_clean`, with ``subject`` where there are several.
+    epsilon : float
+        Budget, pixel units.
+
+    Returns
+    -------
+    DataFrame
+        One row per condition and seed, for `contrasts` and `verdicts`: ``condition``, ``seed``, ``accuracy`` (the area
+        under the curve over the width of its base; missing where the seed's conditions have no base in common),
+        ``low``, ``high`` (the base, clean accuracies). A trade along one curve is no difference here.
+
+    Raises
+    ------
+    InputError
+        As `robust_at_clean` and `dose.at_equal`.
+    """
+    return at_equal(_both(accuracy, epsilon), "accuracy", "clean", "alpha")
+
+
+def alpha_within(validation: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Choose an α for each condition: the largest that costs no more clean accuracy than a margin.
+
+    Parameters
+    ----------
+    validation : DataFrame
+        One row per network: ``condition``, ``seed``, ``alpha``, ``accuracy`` on validation images, never on those of
+        the test; ``none`` among the conditions.
+    margin : float
+        Accuracy, 0 to 1, by which the mean over seeds may lie below that of ``none``; to be fixed beforehand.
+
+    Returns
+    -------
+    DataFrame
+        One row per condition but ``none``: ``condition``, ``alpha`` (missing where every one costs more), ``cost``
+        (mean accuracy of ``none`` − that of the condition at this α), ``n_seeds``.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a network stands twice, a condition lacks a seed of ``none``, there is no ``none``, or
+        the margin is out of range.
+    """
+    problem, fix = "no α can be chosen", "train none, and each condition at several α, with the same seeds"
+    check_range("margin", margin, 0, 1)
+    check_table(problem, validation, ("condition", "seed", "alpha", "accuracy"), fix=fix)
+    validation = plain(validation)
+    check_numbers(problem, validation, ("alpha", "accuracy"), fix=fix)
+    check_once(problem, validation, ("condition", "seed", "alpha"), fix=fix)
+    unguided = validation["condition"] == "none"
+    check_once(problem, validation[unguided], ("seed",), fix=fix)
+    none, rows = validation[unguided].set_index("seed")["accuracy"], []
+    for named, group in groups_of(validation[~unguided], ["condition"]):
+        costs = none - group.pivot(index="alpha", columns="seed", values="accuracy")
+        absent = {f"networks of {named['condition']} or none, of α × seed": int(costs.isna().to_numpy().sum())}
+        check_counts(problem, absent, expected="the seeds of none at every α", fix=fix)
+        cost = costs.mean(axis=1)
+        alpha = cost.index[cost <= margin + ROUNDING].max()
+        rows.append({**named, "alpha": alpha, "cost": cost.get(alpha, np.nan), "n_seeds": costs.shape[1]})
     return pd.DataFrame(rows)
 
 
-def _curve(group: pd.DataFrame, epsilon: float, problem: str, fix: str) -> pd.DataFrame:
-    """Return the accuracy at one ε: a row an α, a column a seed."""
-    rows = group[np.isclose(group["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
-    table = rows.pivot(index="alpha", columns="seed", values="accuracy")
-    if table.empty or table.isna().any(axis=None):
-        expected = f"an accuracy of every α × seed at ε = {epsilon * 255:g}/255"
-        raise InputError(problem, expected=expected, got=f"{len(rows)} networks", fix=fix)
-    return table
+def _both(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """Return one row per network: its names, ``clean`` and ``accuracy``, that at ε."""
+    check_table(_PROBLEM, accuracy, COLUMNS, fix=_FIX)
+    accuracy = plain(accuracy)
+    check_numbers(_PROBLEM, accuracy, ("alpha", "epsilon", "accuracy"), fix=_FIX)
+    names = [name for name in ("condition", "subject", "seed", "alpha") if name in accuracy]
+    check_once(_PROBLEM, accuracy, [*names, "epsilon"], fix=_FIX)
+    at = {
+        name: accuracy[np.isclose(accuracy["epsilon"], e, rtol=1e-6, atol=1e-9)].set_index(names)["accuracy"]
+        for name, e in {"clean": 0.0, "accuracy": epsilon}.items()
+    }
+    both = pd.concat(at, axis=1, sort=False)
+    lacking = {"networks without one of the two": int(both.isna().any(axis=1).sum())}
+    check_counts(_PROBLEM, lacking, expected=f"accuracies at ε = 0 and {epsilon * 255:g}/255", fix=_FIX)
+    return both.reset_index()
 
 
-def _read_off(clean: pd.DataFrame, robust: pd.DataFrame, level: float) -> dict[str, object]:
+def _read_off(rows: pd.DataFrame, level: float) -> dict[str, object]:
+    tables = [rows.pivot(index="alpha", columns="seed", values=name) for name in ("clean", "accuracy")]
+    absent = {"networks of α × seed": int(tables[0].isna().to_numpy().sum())}
+    check_counts(_PROBLEM, absent, expected="every α with every seed", fix=_FIX)
+    alphas, (clean, robust) = tables[0].index.to_numpy(float), (table.to_numpy() for table in tables)
     n_alphas, n_seeds = clean.shape
-    value = _crossing(clean, robust, level)
-    left_out = [_crossing(clean.drop(columns=seed), robust.drop(columns=seed), level) for seed in clean if n_seeds > 1]
+    value = _crossing(alphas, clean, robust, level)
+    without = [(np.delete(clean, n, axis=1), np.delete(robust, n, axis=1)) for n in range(n_seeds) if n_seeds > 1]
+    left_out = [_crossing(alphas, *both, level) for both in without]
     pseudo = n_seeds * value - (n_seeds - 1) * np.array(left_out)
     found = contrast(pseudo[None, None], [1.0]) if n_seeds > 1 and np.isfinite(pseudo).all() else None
     bounds = (found.ci_low, found.ci_high) if found else (np.nan, np.nan)
@@ -79,18 +153,7 @@ def _read_off(clean: pd.DataFrame, robust: pd.DataFrame, level: float) -> dict[s
     return {**kept, "n_alphas": n_alphas, "n_seeds": n_seeds}
 
 
-def _crossing(clean: pd.DataFrame, robust: pd.DataFrame, level: float) -> float:
+def _crossing(alphas: np.ndarray, clean: np.ndarray, robust: np.ndarray, level: float) -> float:
     """Robust accuracy where the mean clean accuracy is the level; NaN where the curve does not pass it."""
-    alphas = clean.index.to_numpy(float)
-    x, y = (_monotone(alphas, table.mean(axis=1).to_numpy()) for table in (clean, robust))
-    order = np.argsort(x, kind="stable")
-    alpha = np.interp(level, x[order], alphas[order], left=np.nan, right=np.nan)
-    return float(np.interp(alpha, alphas, y)) if alpha == alpha else np.nan  # NumPy takes NaN for a single point
-
-
-def _monotone(alphas: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the closest rising or falling values: whichever is closer."""
-    from sklearn.isotonic import IsotonicRegression
-
-    fits = [IsotonicRegression(increasing=up).fit_transform(alphas, values) for up in (True, False)]
-    return min(fits, key=lambda fit: float(((fit - values) ** 2).sum()))
+    curve = monotone(alphas, clean.mean(axis=1), robust.mean(axis=1))
+    return float(read_off(curve, np.array([level]))[0])

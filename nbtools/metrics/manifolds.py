@@ -85,26 +85,28 @@ def repeated_geometry(
     features, labels, n_samples
         As for `manifold_geometry`.
     n_points : int
-        Images of each class per draw, without replacement: as many for every class, 2 or more.
+        Images of each class per draw, without replacement: as many for every class, from 2 to half the smallest, so
+        that draws differ as other images would (`summarise`).
     n_draws : int
         Draws, seeded 0, 1, …; equal labels get equal draws, so that spaces are compared on the same images.
 
     Returns
     -------
     DataFrame
-        One row per draw × manifold: ``draw`` and the columns of `manifold_geometry`.
+        One row per draw × manifold: ``draw``, ``n_images`` (of the smallest class) and the columns of
+        `manifold_geometry`.
 
     Raises
     ------
     InputError
-        As `manifold_geometry`, or if a class has fewer than `n_points` images or `n_draws` is below 1.
+        As `manifold_geometry`, or if a class has fewer than twice `n_points` images or `n_draws` is below 1.
     """
     x, y = _checked(features, labels)
     fewest = _fewest(y)
-    if not 2 <= n_points <= fewest or n_draws < 1:
+    if not 2 <= n_points <= fewest // 2 or n_draws < 1:
         raise InputError(
             "these draws cannot be made",
-            expected=f"n_points from 2 to {fewest}, the images of the smallest class, and n_draws >= 1",
+            expected=f"n_points from 2 to {fewest // 2}, half the images of the smallest class, and n_draws >= 1",
             got=f"n_points {n_points}, n_draws {n_draws}",
             fix="ask for fewer points, or add images of that class",
         )
@@ -113,12 +115,12 @@ def repeated_geometry(
         rng = np.random.default_rng(draw)
         rows = np.concatenate([rng.permutation(np.flatnonzero(y == name))[:n_points] for name in np.unique(y)])
         found = manifold_geometry(x[rows], y[rows], n_samples=n_samples, seed=draw)
-        parts.append(found.assign(draw=draw))
+        parts.append(found.assign(draw=draw, n_images=fewest))
     return pd.concat(parts, ignore_index=True)
 
 
 def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Average over manifolds, with an interval over the draws of the estimator.
+    """Average over manifolds, with an interval for other images of the same classes.
 
     Parameters
     ----------
@@ -132,7 +134,7 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     -------
     DataFrame
         One row per group × measure of `MEASURES`: the `by` columns, ``measure``, ``value``, ``ci_low``, ``ci_high``
-        (95 %, Student's t over draws), ``n_draws``. Capacities are averaged harmonically, as the theory adds them.
+        (95 %), ``n_draws``. Capacities are averaged harmonically, as the theory adds them.
 
     Raises
     ------
@@ -141,20 +143,25 @@ def summarise(manifolds: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Notes
     -----
-    Draws share images, so the interval says how well this estimator knows the geometry of *these* images and
-    networks; other networks and other brains differ by more.
+    The variance over images is that of the delete-d jackknife (Shao & Wu 1989): that over draws of m of n images, which
+    share some, times m / (n − m); that of the draws' own mean comes on top, and Student's t has draws − 1 degrees of
+    freedom. Draws differ by their vectors T, too: with few of these the interval is too wide. Other networks and other
+    brains differ by more.
     """
     keys, fix = as_names(by), "make it with repeated_geometry, of n_draws=5 or so"
-    check_table("this is not a table of manifolds", manifolds, (*keys, "draw", *MEASURES), fix=fix)
+    counts = ("draw", "n_points", "n_images")
+    check_table("this is not a table of manifolds", manifolds, (*keys, *counts, *MEASURES), fix=fix)
     inverse = manifolds.assign(capacity=1 / manifolds["capacity"])
     means = inverse.groupby([*keys, "draw"], sort=False, dropna=False)[list(MEASURES)].mean()
     means["capacity"] = 1 / means["capacity"]
+    drawn, images = manifolds["n_points"].max(), manifolds["n_images"].min()
     long = means.melt(ignore_index=False, var_name="measure").groupby([*keys, "measure"], sort=False, dropna=False)[
         "value"
     ]
-    table = long.agg(["mean", "sem", "count"]).reset_index()
+    table = long.agg(["mean", "var", "count"]).reset_index()
     check_enough("one draw has no interval", int(table["count"].min()), 2, fix=fix)
-    half = stats.t.ppf(0.975, table["count"] - 1) * table["sem"]
+    variance = table["var"] * (drawn / (images - drawn) + 1 / table["count"])
+    half = stats.t.ppf(0.975, table["count"] - 1) * np.sqrt(variance)
     bounds = {"ci_low": table["mean"] - half, "ci_high": table["mean"] + half}
     named = table.rename(columns={"mean": "value", "count": "n_draws"}).assign(**bounds)
     return named[[*keys, "measure", "value", "ci_low", "ci_high", "n_draws"]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import as_names, check_counts, check_numbers, check_once, check_table, plain
+from nbtools.checks import as_names, check_choice, check_counts, check_numbers, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import ci, percentile_interval, resampled_means
@@ -15,11 +15,17 @@ from nbtools.metrics.stats import ci, percentile_interval, resampled_means
 DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction")
 # What tells one run's decisions from another's, where a table holds several.
 RUN_COLUMNS: tuple[str, ...] = ("condition", "seed", "attack", "subject")
+WORST_CASE = "worst case"  # in the column `attack`
 
 
 def epsilon_label(epsilon: float) -> str:
     """Show a budget in pixel units as ``"2/255"`` or ``"0.25/255"``; no perturbation is ``"clean"``."""
     return f"{epsilon * 255:.4g}/255" if epsilon > 0 else "clean"
+
+
+def too_low(accuracy: pd.DataFrame, least: float) -> pd.DataFrame:
+    """Return the networks whose accuracy on clean images is below the least: their rows at ε = 0."""
+    return accuracy[(accuracy["epsilon"] == 0) & (accuracy["accuracy"] < least)]
 
 
 def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> None:
@@ -94,6 +100,83 @@ def robust_accuracy(
     return pd.concat(parts, ignore_index=True)
 
 
+def worst_case(decisions: pd.DataFrame, by: Sequence[str] = ("condition", "seed")) -> pd.DataFrame:
+    """Return, for each network, image and ε, the decision under the attack that did worst to it: accuracy of record.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        As `check_decisions` describes, with the column ``attack``.
+    by : sequence of str
+        Columns that tell networks apart.
+
+    Returns
+    -------
+    DataFrame
+        The same columns, one row per network × image × ε, ``attack`` = "worst case". An image is right at an ε if it
+        stood every attack up to that ε; the row is of the attack that fooled the network there or, by the same point,
+        at a smaller ε, otherwise of the one that left the smallest margin. ``converged``: whether any attack's answer
+        counts.
+
+    Raises
+    ------
+    InputError
+        As `check_decisions`, if there is no column ``attack``, attacks did not all meet the same networks, images and
+        ε, or they are of several norms, whose ε are not alike.
+
+    Notes
+    -----
+    Carlini et al. (2019, arXiv 1902.06705): every attack gives an upper bound, their minimum per image the sharpest.
+    """
+    by, decisions = as_names(by), plain(decisions)
+    check_table("there is no worst case", decisions, ("attack",), fix="name each row's attack")
+    check_decisions(decisions, [*by, "attack"])
+    _check_same_attacks(decisions, by)
+    image = [*by, "image_id"]
+    rows = decisions.assign(
+        right=decisions["prediction"] == decisions["label"], converged=decisions.get("converged", True)
+    )
+    rows["converged"] = rows.groupby([*image, "epsilon"], dropna=False)["converged"].transform("any")
+    harm = [name for name in ("right", "margin", "attack") if name in rows]
+    worst = rows.sort_values([*image, "epsilon", *harm]).drop_duplicates([*image, "epsilon"], ignore_index=True)
+    fell = worst.index.to_series().mask(worst["right"])  # the row itself, and then the last one before it that fell
+    origin = fell.groupby([worst[name] for name in image], dropna=False).ffill().fillna(worst.index.to_series())
+    told = [name for name in ("prediction", "margin", "distance", "converged") if name in decisions]
+    return worst.assign(**worst.loc[origin, told].set_axis(worst.index), attack=WORST_CASE)[list(decisions.columns)]
+
+
+def under_attack(
+    decisions: pd.DataFrame, attack: str = WORST_CASE, by: Sequence[str] = ("condition", "seed")
+) -> pd.DataFrame:
+    """Return the decisions under one attack, by its name, or as `worst_case` over all that were run.
+
+    Raises
+    ------
+    InputError
+        As `worst_case`, or if the attack was not run.
+    """
+    if attack == WORST_CASE:
+        return worst_case(decisions, by)
+    check_choice("no decision is under this attack", attack, [WORST_CASE, *decisions["attack"].unique()])
+    return decisions[decisions["attack"] == attack]
+
+
+def _check_same_attacks(table: pd.DataFrame, by: Sequence[str]) -> None:
+    """A worst case over more attacks is a lower one, and ε of different norms are different sizes."""
+    attacks = table["attack"].astype(str)
+    met = table.groupby([*by, "image_id", "epsilon"], dropna=False)["attack"].nunique()
+    wrong = {
+        "images × ε that some attacks lack": int((met < attacks.nunique()).sum()),
+        "of the norms too many": attacks.str.startswith("L2").nunique() - 1,
+    }
+    check_counts(
+        "these attacks have no common worst case",
+        wrong,
+        expected="attacks of one norm, each on the same networks, images and ε",
+        fix=f"choose one of {', '.join(attacks.unique())}, or attack all alike",
+    )
+
+
 def _check_same_images(table: pd.DataFrame, by: Sequence[str]) -> None:
     """Accuracies on different images cannot be compared."""
     seen = {frozenset(group["image_id"]) for _, group in groups_of(table, by)}
@@ -117,7 +200,7 @@ def _check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:
 
 def _check_values(table: pd.DataFrame, by: Sequence[str]) -> None:
     # An L2 budget adds up over pixels and may pass 1; an L∞ budget is one pixel's.
-    euclidean = table["attack"].astype(str).str.startswith("L2") if "attack" in table else False
+    euclidean = table["attack"].astype(str).str.startswith(("L2", WORST_CASE)) if "attack" in table else False
     needed = [*DECISION_COLUMNS, *by, *table.columns.intersection(["converged"])]
     wrong = {
         "missing values": int(table[needed].isna().to_numpy().sum()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from itertools import permutations
 from typing import Any
 
@@ -14,6 +15,7 @@ from nbtools.checks import check_range
 from nbtools.errors import InputError
 
 MAX_REGIONS = 9  # 9! = 362,880 orders are listed in a second; a tenth region would take ten times that
+MAX_LISTED = 8  # whose 40,320 orders are listed for a slope; of more, orders are drawn
 ROUNDING = 1e-9  # what is equal but for rounding must count as equal, for a test of ranks above all
 
 
@@ -152,6 +154,19 @@ def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 def orders(n: int) -> np.ndarray:
     """Return all orders (n!, n) of n, the first of them 0, 1, …; for an exact test of at most `MAX_REGIONS`."""
     return np.array(list(permutations(range(n))))
+
+
+@cache
+def chance_orders(n: int) -> np.ndarray:
+    """Return orders (n_orders, n) of n: all of them up to `MAX_LISTED`, beyond 10,000 drawn ones after 0, 1, ….
+
+    As the first is the order observed, the share of those that reach its statistic is the exact p, or that of a Monte
+    Carlo test, (1 + how many reach it) / (1 + how many were drawn).
+    """
+    if n <= MAX_LISTED:
+        return orders(n)
+    drawn = np.random.default_rng(0).permuted(np.tile(np.arange(n), (10_000, 1)), axis=1)
+    return np.vstack([np.arange(n), drawn])
 
 
 def _finite(values: ArrayLike, name: str, dims: tuple[int, ...]) -> np.ndarray:

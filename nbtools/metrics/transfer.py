@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_choice, check_enough, check_once, check_table, plain
 from nbtools.errors import InputError
+from nbtools.metrics.contrasts import over_networks
 from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
+_UNMATCHED = "networks cannot be matched in smoothness"
+_MEASURE = "measure the gradients of all networks, the weight-decay family among them, on the images of the transfer"
 COLUMNS = ("source", "target", "image_id", "label", "prediction", "source_clean", "target_clean")
 
 
@@ -90,7 +94,7 @@ def transfer_robustness(decisions: pd.DataFrame, role: str = "target", seed: int
 
 
 def at_equal_smoothness(
-    decisions: pd.DataFrame, smoothness: Mapping[str, float], family: Sequence[str], seed: int = 0
+    decisions: pd.DataFrame, gradients: pd.DataFrame, family: Sequence[str], seed: int = 0
 ) -> pd.DataFrame:
     """Compare each network's transfer robustness with that of weight-decay networks of the same smoothness.
 
@@ -98,8 +102,9 @@ def at_equal_smoothness(
     ----------
     decisions : DataFrame
         As for `transfer_matrix`.
-    smoothness : mapping of condition → float
-        Mean squared gradient of each network (above 0).
+    gradients : DataFrame
+        Squared gradients at one ε of the same networks on the same images, best where PGD ends: ``condition``, ``seed``
+        (where there are several), ``image_id``, ``gradient``.
     family : sequence of str
         The weight-decay networks, and where wanted the plain one.
     seed : int
@@ -108,54 +113,84 @@ def at_equal_smoothness(
     Returns
     -------
     DataFrame
-        One row per network outside the family: ``condition``, ``smoothness``, ``matched`` (whether the family has
-        smoother and rougher members), ``accuracy``, ``family_accuracy`` (interpolated over log smoothness),
-        ``difference`` with ``ci_low``, ``ci_high``; the last four are missing where not matched: nothing is
-        extrapolated.
+        One row per condition outside the family: ``condition``, ``smoothness`` (mean squared gradient), ``matched``
+        (whether the family has smoother and rougher members, of every seed), ``accuracy``, ``family_accuracy``
+        (interpolated over log smoothness), ``difference`` with ``ci_low``, ``ci_high``; the last four are missing where
+        not matched: nothing is extrapolated.
 
     Raises
     ------
     InputError
-        As `transfer_matrix`; if the family has fewer than two members, or a network has no smoothness above 0.
+        As `transfer_matrix`; if the family has fewer than two members, or a network has no gradients above 0 on the
+        images of the transfer.
 
     Notes
     -----
-    Only images of sources outside the compared pair's target itself count, as in `transfer_robustness`. Smoothness is
-    taken as known; the interval is that of the images.
+    Networks are matched with the family of their own seed, and the interval is over seeds. With one seed it is over
+    images, which are resampled for accuracies and smoothness together: another draw of images moves a network along
+    both axes. On clean images few of them carry the mean gradient; where PGD ends, all count.
     """
-    decisions = _checked(decisions)
-    names = list(dict.fromkeys(decisions["target"]))
-    bad = [name for name in names if not smoothness.get(name, 0) > 0]
-    if bad or len(family) < 2 or set(family) - set(names):
-        raise InputError(
-            "networks cannot be matched in smoothness",
-            expected="a smoothness above 0 for every network, and a family of at least two of them",
-            got=f"{', '.join(bad) or 'every network has one'}; family {', '.join(family) or 'empty'}",
-            fix="measure the smoothness of all networks, the weight-decay family among them",
-        )
-    others = across(decisions)[lambda pairs: pairs["source"] != pairs["target"]]
-    draws = {name: _draws(others[others["target"] == name], seed) for name in names}
-    ladder = sorted(family, key=lambda name: smoothness[name])
-    x = np.log([smoothness[name] for name in ladder])
+    others = across(_checked(decisions))[lambda pairs: pairs["source"] != pairs["target"]]
+    check_table(_UNMATCHED, gradients, ("condition", "image_id", "gradient"), fix=_MEASURE)
+    measured = {key: group.set_index("image_id")["gradient"] for key, group in _by_network(plain(gradients))}
+    images = {
+        key: _per_image(group).assign(gradient=measured.get(key, pd.Series(dtype=float)))
+        for key, group in _by_network(others.rename(columns={"target": "condition"}))
+    }
+    _check_family(images, family)
+    points = {key: _points(table, seed) for key, table in images.items()}
     rows = []
-    for name in (name for name in names if name not in family):
-        here = np.log(smoothness[name])
-        matched = bool(x[0] <= here <= x[-1])
-        row = {"condition": name, "smoothness": smoothness[name], "matched": matched, "accuracy": draws[name][0]}
-        if matched:
-            weights = _weights(x, here)
-            # of the two neighbours alone: what another member lacks (NaN) has no part in it
-            reference = sum(weight * draws[member] for weight, member in zip(weights, ladder, strict=True) if weight)
-            gap = draws[name] - reference
-            row |= {"family_accuracy": reference[0], "difference": gap[0], **ci(percentile_interval(gap[1:]))}
-        rows.append(row)
-    columns = ["condition", "smoothness", "matched", "accuracy", "family_accuracy", "difference", "ci_low", "ci_high"]
-    return pd.DataFrame(rows).reindex(columns=columns)
+    for name, of_seed in (key for key in points if key[0] not in family):
+        members = np.stack([points[member, of_seed] for member in family])
+        rows.append({"condition": name, "seed": of_seed, **_beside(points[name, of_seed], members)})
+    networks = pd.DataFrame(rows)
+    named = networks.groupby("condition", sort=False)
+    means = named[["smoothness", "accuracy", "family_accuracy"]].mean()
+    gaps = over_networks(networks, "difference").set_index("condition")[["difference", "ci_low", "ci_high"]]
+    table = means.assign(matched=named["matched"].all()).join(gaps).reset_index()
+    table.loc[~table["matched"], "family_accuracy"] = np.nan
+    return table[["condition", "smoothness", "matched", "accuracy", "family_accuracy", *gaps]]
 
 
-def _weights(x: np.ndarray, here: float) -> np.ndarray:
-    """Weights (n,) of linear interpolation at `here` between ascending points x (n,)."""
-    return np.array([np.interp(here, x, unit) for unit in np.eye(len(x))])
+def _by_network(table: pd.DataFrame) -> Iterator[tuple[tuple[str, Any], pd.DataFrame]]:
+    """Go through the networks of a table: each condition and seed, and its rows."""
+    of_seeds = table.assign(seed=table.get("seed", 0))
+    return (((*named.values(),), group) for named, group in groups_of(of_seeds, ["condition", "seed"]))
+
+
+def _check_family(images: Mapping[tuple[str, Any], pd.DataFrame], family: Sequence[str]) -> None:
+    """Raise unless every network has gradients on its images, and each seed all members of the family."""
+    wanted = {(member, of_seed) for member in family for _, of_seed in images}
+    flat = [key for key, table in images.items() if not (table["gradient"].min() >= 0 < table["gradient"].sum())]
+    lacking = [key for key, table in images.items() if table["gradient"].isna().any()]
+    bad = [f"{name}, seed {of_seed}" for name, of_seed in dict.fromkeys([*flat, *lacking, *(wanted - images.keys())])]
+    if bad or len(family) < 2:
+        raise InputError(
+            _UNMATCHED,
+            expected="squared gradients of every network on the images of the transfer; a family of two or more",
+            got=f"none of {'; '.join(bad) or 'no network'}; family {', '.join(family) or 'empty'}",
+            fix=_MEASURE,
+        )
+
+
+def _points(images: pd.DataFrame, seed: int) -> np.ndarray:
+    """Log smoothness and accuracy of a network: as found, then of every resample of images (2, 1 + n_boot)."""
+    means = _means(images, seed)
+    with np.errstate(divide="ignore"):  # a resample without any gradient is smoother than all others
+        return np.stack([np.log(means[:, 2]), ratio(means[:, 0], means[:, 1])])
+
+
+def _beside(own: np.ndarray, family: np.ndarray) -> dict[str, Any]:
+    """Compare a network's points (2, n_points) with its family's (n_members, 2, n_points), which a line joins."""
+    line = np.empty_like(own[1])
+    for point, (at, members) in enumerate(zip(own[0], family.transpose(2, 1, 0), strict=True)):
+        x, y = members[:, members[0].argsort()]
+        line[point] = np.interp(at, x, y, left=np.nan, right=np.nan)
+    gap = own[1] - line
+    matched = not np.isnan(gap[0])
+    at_own = {"smoothness": np.exp(own[0, 0]), "accuracy": own[1, 0], "family_accuracy": line[0]}
+    interval = ci(percentile_interval(gap[1:] if matched else gap[:1]))
+    return {**at_own, "matched": matched, "difference": gap[0], **interval}
 
 
 def _accuracy(group: pd.DataFrame, seed: int) -> dict[str, float]:
@@ -165,12 +200,21 @@ def _accuracy(group: pd.DataFrame, seed: int) -> dict[str, float]:
 
 def _draws(group: pd.DataFrame, seed: int) -> np.ndarray:
     """Accuracy over counted decisions: as found, then of every resample of images (1 + n_boot,)."""
+    means = _means(_per_image(group), seed)
+    return ratio(means[:, 0], means[:, 1])
+
+
+def _per_image(group: pd.DataFrame) -> pd.DataFrame:
+    """How many decisions of each image are right and counted, and how many are counted."""
     counted = group["source_clean"] & group["target_clean"]
     right = counted & (group["prediction"] == group["label"])
-    sums = pd.DataFrame({"image": group["image_id"], "right": right, "counted": counted}).groupby("image").sum()
-    values = sums.to_numpy(float)
-    means = np.vstack([values.mean(axis=0), resampled_means(values, seed=seed)])
-    return ratio(means[:, 0], means[:, 1])
+    return pd.DataFrame({"image": group["image_id"], "right": right, "counted": counted}).groupby("image").sum()
+
+
+def _means(images: pd.DataFrame, seed: int) -> np.ndarray:
+    """Means over images (rows): as found, then of every resample (1 + n_boot, n_columns)."""
+    values = images.to_numpy(float)
+    return np.vstack([values.mean(axis=0), resampled_means(values, seed=seed)])
 
 
 def _checked(decisions: pd.DataFrame) -> pd.DataFrame:

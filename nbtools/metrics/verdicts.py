@@ -9,9 +9,8 @@ import pandas as pd
 
 from nbtools.checks import check_table
 from nbtools.conditions import HIERARCHY
-from nbtools.metrics.contrasts import Effect, slope
+from nbtools.metrics.contrasts import FEWEST_ORDERED, SIGNIFICANT, Trend, slope
 
-SIGNIFICANT = 0.05
 TOO_FEW = "no trend: that takes three regions"
 UNSCORED = "no trend: a network of these regions has no score"
 
@@ -21,8 +20,8 @@ def in_order(conditions: Sequence[str], order: Sequence[str] = HIERARCHY) -> lis
     return [roi for roi in order if roi in conditions]
 
 
-def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY) -> str:
-    """Say whether a score rises along the hierarchy, and how sure that is.
+def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY, margin: float | None = None) -> str:
+    """Say whether a score rises along the hierarchy, and how sure that is (`describe`).
 
     Parameters
     ----------
@@ -32,6 +31,8 @@ def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY)
         The score's.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
+    margin : float, optional
+        As for `contrasts.slope`.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def verdict(scores: pd.DataFrame, column: str, order: Sequence[str] = HIERARCHY)
     regions = in_order(list(scores["condition"].unique()), order)
     if scores.loc[scores["condition"].isin(regions), column].isna().any():
         return UNSCORED
-    return describe(slope(scores, column, regions)) if len(regions) > 2 else TOO_FEW
+    return describe(slope(scores, column, regions, margin)) if len(regions) > 2 else TOO_FEW
 
 
 def verdicts(accuracy: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> dict[float, str]:
@@ -64,19 +65,37 @@ def verdicts(accuracy: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> dict[f
     return {epsilon: verdict(rows, "accuracy", order) for epsilon, rows in accuracy.groupby("epsilon")}
 
 
-def describe(slope: Effect) -> str:
-    """Put a slope into one sentence, such as ``"+0.014 per region (95 % CI +0.006 to +0.022; 3 seeds), p = 0.017:
-    rises along the hierarchy"``. One network of each region is no sample, and has no test.
+def describe(slope: Trend) -> str:
+    """Put a slope into one sentence, such as ``"+0.014 per region (95 % CI +0.006 to +0.022; 3 seeds), p = 0.017, of
+    the order p = 0.02: rises along the hierarchy"``.
+
+    A rise is said only where networks (or subjects) and the regions' order both have p ≤ .05; of fewer than five
+    regions the order cannot, and networks decide alone. Else it says which of the two cannot tell, or, where the slope
+    is within its margin, that it is. One network of each region is no sample, and has no test.
     """
     value, low, high = map(_signed, (slope.value, slope.ci_low, slope.ci_high))
     if np.isnan(slope.p):
         return f"{value} per region in these networks; one seed is no sample: no test"
-    several = slope.n_subjects > 1
-    sample = f"{slope.n_subjects} subjects, " * several + f"{slope.n_seeds} seed{'s' * (slope.n_seeds != 1)}"
-    found = f"{value} per region (95 % CI {low} to {high}; {sample}), {p_text(slope.p)}"
-    if slope.p > SIGNIFICANT:
-        return f"{found}: whether it rises, these {'subjects' if several else 'networks'} cannot tell"
-    return f"{found}: {'rises' if slope.value > 0 else 'falls'} along the hierarchy"
+    of_order = f"of the order {p_text(slope.p_order)}"
+    if slope.n_regions < FEWEST_ORDERED:
+        of_order = f"the order of {slope.n_regions} regions untested"
+    found = f"{value} per region (95 % CI {low} to {high}; {_sample(slope)}), {p_text(slope.p)}, {of_order}"
+    if slope.p_both <= SIGNIFICANT:
+        return f"{found}: {'rises' if slope.value > 0 else 'falls'} along the hierarchy"
+    if slope.equivalent:
+        return f"{found}: no rise or fall as large as {slope.margin:g} from the first region to the last"
+    return f"{found}: whether it rises, {_unsure(slope)} cannot tell"
+
+
+def _sample(slope: Trend) -> str:
+    seeds = f"{slope.n_seeds} seed{'s' * (slope.n_seeds != 1)}"
+    return f"{slope.n_subjects} subjects, {seeds}" if slope.n_subjects > 1 else seeds
+
+
+def _unsure(slope: Trend) -> str:
+    """Which of the two questions has no answer."""
+    of = {"these subjects" if slope.n_subjects > 1 else "these networks": slope.p, "the regions' order": slope.p_order}
+    return " and ".join(name for name, p in of.items() if p > SIGNIFICANT)
 
 
 def p_text(p: float) -> str:

@@ -10,6 +10,7 @@ from .clouds import category_clouds as category_clouds
 from .comparisons import (
     alpha_ablation as alpha_ablation,
     differences as differences,
+    doses as doses,
     scores_by_condition as scores_by_condition,
     trends as trends,
 )

@@ -17,9 +17,10 @@ from nbtools.plots.style import BOTTOM, INK, TOP, new_figure, panels
 from nbtools.plots.tables import check_accuracy, check_drawable, check_points, ordered
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
-# The colour-blind safe palette of Okabe and Ito, and a shape each.
+# The colour-blind safe palette of Okabe and Ito, two more, and a shape each.
 _LOOKS = {
     "PGD": Look("#0072B2", symbol="circle"),
+    "TargetedPGD": Look("#882255", symbol="triangle-left"),
     "FGSM": Look("#8c8c8c", symbol="x"),
     "FGM": Look("#8c8c8c", symbol="x"),
     "FMN": Look("#009E73", symbol="square"),

@@ -1,16 +1,18 @@
-"""Figures of one score per condition, of differences, of the α ablation, and of every claim's slope."""
+"""Figures of one score per condition, of differences, of the α ablation, of doses, and of every claim's slope."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color
+from nbtools.metrics.contrasts import SIGNIFICANT
 from nbtools.metrics.robustness import epsilon_label
-from nbtools.metrics.verdicts import SIGNIFICANT, p_text
+from nbtools.metrics.verdicts import p_text
 from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
 from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
 from nbtools.plots.tables import at_epsilon, check_drawable, check_points, ordered
@@ -135,15 +137,46 @@ def alpha_ablation(
     return fig.update_yaxes(title_text=f"accuracy at ε = {epsilon_label(epsilon)}", **left)
 
 
+def doses(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+    """Show how robustness goes with the quality of the guide, as guides are made worse on purpose.
+
+    Parameters
+    ----------
+    accuracy : DataFrame
+        One row per condition and share of images its guide learnt from: ``condition``, ``share``, ``r``
+        (`metrics.explained_r`), ``accuracy``, ``ci_low``, ``ci_high`` (over networks).
+    epsilon : float
+        The budget, pixel units.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty, lacks a column, or holds a condition × share twice.
+    """
+    check_drawable(accuracy, ("condition", "share", "r", "accuracy", "ci_low", "ci_high"))
+    check_points(accuracy, ["condition", "share"], fix="average seeds first: over_networks, by condition, share and r")
+    y_title = f"accuracy at ε = {epsilon_label(epsilon)}"
+    fig = new_figure(title, "r of the guide, relative to what the noise allows", y_title)
+    for name in ordered(accuracy["condition"], order):
+        part, look = accuracy[accuracy["condition"] == name].sort_values("share"), look_of(name, order)
+        add_curve(fig, part["r"], part, "accuracy", name, look=look, bars="line", size=10)
+    return fig.update_yaxes(tickformat=".0%")
+
+
 def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Show the slope along the hierarchy of every measure.
+    """Show the slope along the hierarchy of every measure; below its name its ``mark``, where the table has one.
 
     Parameters
     ----------
     table : DataFrame
         From `metrics.claims`: ``measure`` (words), ``slope`` (positive where the measure goes the way the paper says),
-        ``ci_low``, ``ci_high``, ``p_holm``. Filled markers: p after Holm ≤ 0.05; one network each has neither
-        interval nor p.
+        ``ci_low``, ``ci_high``, ``p``, ``p_order``, ``p_holm``. Filled markers: p after Holm ≤ 0.05; "order" where that
+        is the p of the regions' order, which is larger than that of the networks. One network each has neither interval
+        nor p.
     title : str
         Title, with `Study.title`.
 
@@ -152,13 +185,17 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     InputError
         If the table is empty or lacks a column.
     """
-    check_drawable(table, ("measure", "slope", "ci_low", "ci_high", "p_holm"))
+    check_drawable(table, ("measure", "slope", "ci_low", "ci_high", "p", "p_order", "p_holm"))
     fig = new_figure(title, "slope, standard deviations per region (right: as the paper says)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
     marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
-    words = {"text": table["p_holm"].map(p_text), "textposition": "top center", "textfont": {"size": 11}}
+    text = table["p_holm"].map(p_text) + np.where(table["p_order"] > table["p"], " (order)", "")
+    words = {"text": text, "textposition": "top center", "textfont": {"size": 11}}
     bars = error_bars(table, "slope", INK)
-    fig.add_scatter(x=table["slope"], y=table["measure"], mode="markers+text", marker=marker, error_x=bars, **words)
+    names = table["measure"] + ("<br><sup>" + table["mark"] + "</sup>" if "mark" in table else "")
+    fig.add_scatter(x=table["slope"], y=names, mode="markers+text", marker=marker, error_x=bars, **words)
     fig.add_vline(x=0, line=DOTTED)
     fig.update_yaxes(range=[len(table) - 0.5, -0.6])
-    return fig.update_layout(showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 330})
+    return fig.update_layout(
+        showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 390 if "mark" in table else 330}
+    )

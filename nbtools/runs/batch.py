@@ -15,7 +15,7 @@ EXECUTED = "notebook.ipynb"  # in the run's folder
 _TOLD = (InputError.__name__, Interrupted.__name__)  # their words are enough; the executed notebook keeps the rest
 
 
-def run_notebook(notebook: str, texts: dict[str, str]) -> int:
+def run_notebook(notebook: str, texts: dict[str, str], *, quiet: bool = False) -> int:
     """Execute a notebook with papermill, strictly, into its run folder.
 
     Parameters
@@ -24,6 +24,8 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
         Name without ``.ipynb``.
     texts : dict
         Parameters as they stand on the command line.
+    quiet : bool
+        Say nothing but what fails.
 
     Returns
     -------
@@ -38,16 +40,17 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
     """
     parameters = folders.typed(notebook, texts)
     folder = folders.run_folder(notebook, parameters)
-    if _finished_before(folder):
+    if _finished_before(folder, quiet):
         return 0
     if place().rank > 0:  # it trains beside the first process, whose notebook is kept
         return _execute(notebook, parameters, None)
     make_folder(folder)
     with locked(folder / EXECUTED):  # another process at this run may be the same job, started again: wait for it
-        if _finished_before(folder):
+        if _finished_before(folder, quiet):
             return 0
-        print(f"running {notebook} into {folder}\n", end="", flush=True)  # one write: other runs print beside it
-        status = _execute(notebook, parameters, folder / EXECUTED)
+        if not quiet:
+            print(f"running {notebook} into {folder}\n", end="", flush=True)  # one write: other runs print beside it
+        status = _execute(notebook, parameters, folder / EXECUTED, bar=sys.stderr.isatty() and not quiet)
         if status:
             (folder / folders.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished
             with suppress(InputError), locked(folder, 0):  # removes the lock that the killed kernel left behind
@@ -65,13 +68,13 @@ def run_notebook(notebook: str, texts: dict[str, str]) -> int:
     return 0
 
 
-def _finished_before(folder: Path) -> bool:
-    if finished := folders.stale(folder) == []:
+def _finished_before(folder: Path, quiet: bool) -> bool:
+    if (finished := folders.stale(folder) == []) and not quiet:
         print(f"finished before: {folder}\n", end="")
     return finished
 
 
-def _execute(notebook: str, parameters: folders.Parameters, output: Path | None) -> int:
+def _execute(notebook: str, parameters: folders.Parameters, output: Path | None, *, bar: bool = False) -> int:
     """Execute a notebook and return the status; told to end, its kernel is told too, and ends in its own way."""
     # papermill imports slowly; skipping what is finished should not wait for it
     import papermill
@@ -96,7 +99,7 @@ def _execute(notebook: str, parameters: folders.Parameters, output: Path | None)
                 parameters=parameters,
                 kernel_name=NATIVE_KERNEL_NAME,  # this environment's, in whichever the notebook was saved
                 cwd=str(folders.NOTEBOOKS),
-                progress_bar=sys.stderr.isatty(),
+                progress_bar=bar,
                 config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # ipykernel warns of plain TCP
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it reports its own shutdown as an error
                 shutdown_kernel="immediate",  # all is on the disk by then; taking its libraries down takes 2 s

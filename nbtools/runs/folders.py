@@ -19,9 +19,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
@@ -30,8 +28,11 @@ from nbtools.processes import place
 from nbtools.runs.figures import page
 from nbtools.runs.lineage import Asked, before, command
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
-from nbtools.runs.provenance import PROJECT, ran_stamp, short, sources, stamp, surroundings
+from nbtools.runs.provenance import PROJECT, ran_stamp, registrations, short, sources, stamp, surroundings
 from nbtools.runs.records import RECORD, finished_record, read_record, stale
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTEBOOKS = PROJECT / "notebooks"
 CHECKPOINT = "checkpoint.safetensors"
@@ -159,6 +160,7 @@ class Run:
             "subject": source.subject,
             "voxels": asdict(source.voxels),
             "inputs": {short(study): stamp(study), **inputs},
+            "preregistered": sorted(file.stem for file in registrations(source.name).glob("[0-9]*.json")),
             **surroundings(),
             "seconds": round(time.time() - self.started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -299,6 +301,8 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
 
     ``finished`` is an instant, in UTC: records say it in the time zone of the machine that ran.
     """
+    import pandas as pd  # slow: each run of a workflow would wait for it
+
     rows = []
     for file in sorted((home() / "runs" / study_name(study) / notebook).glob(f"*/{RECORD}")):
         record = read_record(file.parent)
@@ -314,6 +318,8 @@ def prefer_defaults(runs: pd.DataFrame, notebook: str, by: tuple[str, ...]) -> p
     """Of runs that agree in the parameters `by`, keep the one with most defaults in the others, or all with as many."""
     if len(runs) < 2:
         return runs
+    import pandas as pd
+
     others = {name: value for name, value in defaults(notebook).items() if name not in ("study", *by)}
     # a run from before a parameter existed has no value for it
     usual = (runs.reindex(columns=list(others)) == pd.Series(others)).sum(axis=1)

@@ -30,11 +30,12 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
         All of its parameters.
     """
     own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed") if name in parameters}
+    worse = {"share": share} if (share := parameters.get("share", 1)) != 1 else {}  # the guide
     if notebook == ATTACKED:
-        return [(NETWORKS, own)]
+        return [(NETWORKS, {**own, **worse})]
     if notebook == NETWORKS:
         guide = parse_condition(own["roi"], _hierarchy(own["study"])).roi
-        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"]}
+        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"], **worse}
         start = start_of(parameters)
         return [(PREDICTORS, predictor)] * bool(guide) + [(NETWORKS, start)] * bool(start)
     if notebook in COMPARED:

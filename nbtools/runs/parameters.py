@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -17,8 +18,10 @@ Parameters = dict[str, Any]
 _SEED = int, 0, 2**31 - 1  # scikit-learn's generators take no larger one
 # Kind and range of the numbers in a parameter, by its name: the same in every notebook, as a number or in a text.
 RANGES: dict[str, tuple[type, float, float]] = {
-    **dict.fromkeys(("seed", "seeds", "predictor_seed", "world_seed"), _SEED),
-    **dict.fromkeys(("alpha", "alphas", "clean", "variance", "validation_fraction"), (float, 0, 1)),
+    **dict.fromkeys(("seed", "seeds", "other_seed", "predictor_seed", "world_seed"), _SEED),
+    **dict.fromkeys(
+        ("alpha", "alphas", "clean", "margin", "share", "shares", "variance", "validation_fraction"), (float, 0, 1)
+    ),
     **dict.fromkeys(("class_weight", "distance_weight", "variance_weight"), (float, 0, inf)),
     **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths"), (float, 0, inf)),
     **dict.fromkeys(("epsilon", "epsilons"), (float, 0, 255)),
@@ -27,13 +30,19 @@ RANGES: dict[str, tuple[type, float, float]] = {
     "n_images": (int, 0, inf),  # notebook 08 takes 0 for all; the others need one, as `data.load_test_images` says
 }
 BUDGETS = ("epsilons", "lengths")  # texts of numbers that ascend: the last one is the largest
-NAMES = ("rois", "conditions", "controls", "subjects", "attacks", "kinds", "readouts", "analyses", "changes")
-SEVERAL = {"seeds", "alphas", *BUDGETS, *NAMES}  # texts of several words
+NAMES = ("rois", "regions", "conditions", "controls", "subjects", "attacks", "kinds", "readouts", "analyses", "changes")
+SEVERAL = {"seeds", "alphas", "shares", *BUDGETS, *NAMES}  # texts of several words
 
 
 def defaults_in(file: Path) -> Parameters | None:
     """Return the parameters in a notebook's cell tagged ``parameters``; None where there is no such cell."""
-    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+    found = _parameters_in(file.read_text(encoding="utf-8"))
+    return None if found is None else {**found}
+
+
+@cache  # by the text itself: a study's graph asks thousands of times, and what changes on disk is read anew
+def _parameters_in(notebook: str) -> Parameters | None:
+    for cell in json.loads(notebook)["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             return {
                 node.target.id: ast.literal_eval(node.value)

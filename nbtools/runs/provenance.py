@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.study import home
+from nbtools.data.study import home, study_name
 from nbtools.files import sha256_of
 from nbtools.processes import peak_memory
 
@@ -62,6 +62,11 @@ def short(path: Path) -> str:
         if path.is_relative_to(root):
             return path.relative_to(root).as_posix()
     return str(path)
+
+
+def registrations(study: str) -> Path:
+    """Return the folder of a study's preregistrations (`workflow.preregister`), which may not be there."""
+    return home() / "runs" / study_name(study) / "preregistration"
 
 
 def sources(notebook: Path) -> list[Path]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nbtools.checks import reading
+from nbtools.data.study import home
 from nbtools.errors import InputError
 from nbtools.runs.provenance import unchanged
 
@@ -60,3 +62,14 @@ def finished_record(folder: Path) -> dict[str, Any]:
             fix="name a folder below runs/<study>/<notebook>/",
         )
     return record
+
+
+def ancestry(inputs: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return the records of the runs that some inputs are of, of the runs that these came from, and so on."""
+    waiting, found = {file.parent for file in inputs}, dict[Path, dict[str, Any] | None]()
+    while waiting:
+        folder = waiting.pop()
+        record = found[folder] = read_record(folder)
+        named = {(home() / name).parent for name in record["inputs"]} if record else set()
+        waiting |= named - found.keys()
+    return [record for record in found.values() if record]

@@ -108,9 +108,9 @@ def compare(first: Path, second: Path) -> int:
     """
     one, other = folders.finished_record(first), folders.finished_record(second)
     for kind, lines in {
-        "parameters": _differing(one["parameters"], other["parameters"]),
-        "inputs": _differing(_stamps(one), _stamps(other)),
-        "surroundings": _differing(*({k: v for k, v in record.items() if k not in _OWN} for record in (one, other))),
+        "parameters": differing(one["parameters"], other["parameters"]),
+        "inputs": differing(_stamps(one), _stamps(other)),
+        "surroundings": differing(*({k: v for k, v in record.items() if k not in _OWN} for record in (one, other))),
     }.items():
         print(f"{kind}: {'the same' if not lines else ''}", *lines, sep="\n  " if lines else "")
     names = sorted(_artefacts(first) | _artefacts(second))
@@ -253,7 +253,8 @@ def _stamps(record: dict[str, Any]) -> dict[str, Any]:
     return {name: str(next(iter(then.values()), ""))[:12] for name, then in record["inputs"].items()}
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Say of nested entries which differ, a line each."""
     first, second = _flat(one), _flat(other)
     names = [name for name in dict.fromkeys([*first, *second]) if first.get(name) != second.get(name)]
     return [f"{name}: {first.get(name, 'nothing')} → {second.get(name, 'nothing')}" for name in names]
@@ -262,6 +263,7 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def _flat(entries: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in entries.items():
+        value = " ".join(map(str, value)) if isinstance(value, list) else value
         found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
     return found
 

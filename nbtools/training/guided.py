@@ -48,7 +48,10 @@ class PredictorObjective(Objective):
 
 
 class GuidedObjective(Objective):
-    """(1 − α) · cross-entropy + α · mean squared error against the predicted responses (paper, eq. 1)."""
+    """(1 − α) · cross-entropy + α · mean squared error against the predicted responses (paper, eq. 1).
+
+    Without targets the second term is missing; α = 0 is then training on labels alone.
+    """
 
     model: GuidedNet
 
@@ -61,14 +64,14 @@ class GuidedObjective(Objective):
         logits, neural = self.model.heads(x)
         class_loss = F.cross_entropy(logits, labels)
         terms = {
-            "loss": class_loss,
+            "loss": (1 - self.alpha) * class_loss,
             "class_loss": class_loss,
             "accuracy": (logits.argmax(1) == labels).float().mean(),
         }
         if target is not None and neural is not None:
             neural = neural.float()
             terms["neural_loss"] = F.mse_loss(neural, target)
-            terms["loss"] = (1 - self.alpha) * class_loss + self.alpha * terms["neural_loss"]
+            terms["loss"] = terms["loss"] + self.alpha * terms["neural_loss"]
             terms["neural_r"] = row_r(neural.detach(), target).mean()
         return terms
 
@@ -232,9 +235,10 @@ def train_guided(
     images : ImageSet
         Labelled images.
     guide : Guide or None
-        Its targets are computed anew for every augmented view. None trains on labels alone (α counts as 0).
+        Its targets are computed anew for every augmented view. None trains on labels alone.
     alpha : float
-        Weight of the neural term, in [0, 1).
+        Weight of the neural term, in [0, 1); that of the class term is 1 − α, also without a guide: give 0 there,
+        unless the condition is ``ce-weight`` (`Condition.weighted`).
     splits, config, checkpoint
         As in `fit_predictor`.
     size : int, optional

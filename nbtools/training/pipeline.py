@@ -89,13 +89,14 @@ def train_network(
     images : ImageSet
         Labelled images to train and validate on.
     condition : str
-        ``none``, ``start``, a region, ``<region>-shuffle``, ``random`` (an untrained predictor) or ``decay-<number>``.
+        ``none``, ``start``, a region, ``<region>-shuffle``, ``random`` (an untrained predictor),
+        ``labels-guide``, ``ce-weight`` or ``decay-<number>``.
     predictor : RoiPredictor or None
         From `train_predictor`; conditions without a guide take no notice of it.
     config : TrainConfig
         Optimiser, schedule, seed.
     alpha : float
-        α in [0, 1), the weight of the neural term.
+        α in [0, 1), the weight of the neural term; 0 where the condition has none.
     architecture : str
         Of `models.ARCHITECTURES`.
     target_scale : {"raw", "global"}
@@ -139,4 +140,4 @@ def train_network(
         begin_with(network, start)
     splits = split_rows(len(images), validation_fraction)
     config = replace(config, weight_decay=chosen.weight_decay or config.weight_decay)
-    return network, train_guided(network, images, guide, alpha, splits, config, checkpoint)
+    return network, train_guided(network, images, guide, alpha * chosen.weighted, splits, config, checkpoint)

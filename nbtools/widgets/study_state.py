@@ -14,7 +14,7 @@ from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.contrasts import over_networks
-from nbtools.metrics.robustness import epsilon_label, robust_accuracy
+from nbtools.metrics.robustness import WORST_CASE, epsilon_label, robust_accuracy, under_attack
 from nbtools.metrics.verdicts import verdicts
 from nbtools.plots.networks import METRIC_LABELS
 from nbtools.runs import folders, several
@@ -36,7 +36,7 @@ class HierarchyChoice:
     seeds : tuple of int
         Their seeds.
     attack : str
-        The attack.
+        The attack, or the worst case of all.
     epsilon : float
         The budget, pixel units; clean images are shown beside it.
     """
@@ -135,7 +135,7 @@ def hierarchy_options(table: pd.DataFrame) -> dict[str, list]:
     return {
         "alpha": sorted(attacked["alpha"].unique()),
         "seeds": sorted(int(seed) for seed in attacked["seed"].unique()),
-        "attack": list(dict.fromkeys(decisions["attack"])),
+        "attack": list(dict.fromkeys([WORST_CASE, *decisions["attack"]])),
         "epsilon": sorted(e for e in decisions["epsilon"].unique() if e > 0),
     }
 
@@ -169,12 +169,10 @@ def hierarchy_of(
     Raises
     ------
     InputError
-        If no network fits, or as `robust_accuracy`.
+        If no network fits, or as `under_attack`.
     """
     found = several.chosen(table, ATTACKED, alpha=chosen.alpha, seed=list(chosen.seeds))
-    decisions = several.tables(found, "decisions")
-    decisions = decisions[decisions["attack"] == chosen.attack]
-    networks = robust_accuracy(decisions)
+    networks = robust_accuracy(under_attack(several.tables(found, "decisions"), chosen.attack))
     accuracy = over_networks(networks, "accuracy", by=("condition", "epsilon"))
     return accuracy, verdicts(networks[networks["epsilon"].isin([0.0, chosen.epsilon])], order)
 

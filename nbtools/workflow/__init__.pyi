@@ -1,6 +1,13 @@
 from .answers import check_number as check_number, check_word as check_word
+from .beforehand import beforehand as beforehand
 from .config import read_config as read_config
 from .doctor import examine as examine
+from .follow import follow as follow
 from .graph import make_graph as make_graph
+from .instructions import told_to_use as told_to_use
+from .known import as_text as as_text, how_often as how_often, save_known as save_known
 from .plan import plan as plan
+from .preregistration import preregister as preregister
+from .summary import newest_summary as newest_summary, summary as summary
 from .teaching import student_copies as student_copies
+from .worlds import Asked as Asked, calibrate as calibrate, save_counts as save_counts

@@ -28,7 +28,7 @@ from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
 RUNS, MODEL, GUESS = "finished runs", "calibration", "a slow machine"  # where a time comes from
-START = 15.0  # seconds, measured: a run's kernel, its runner and their imports
+START = 3.0  # seconds, measured: a run's kernel, its runner and their imports
 SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
 MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images.sets, which takes seconds to import
 _LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.1
@@ -50,6 +50,7 @@ CLIMBED = 0.45
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),
+    "TargetedPGD": (GRADIENT + PASSED, True),
     "FGSM": (2 * GRADIENT + PASSED, True),
     "FGM": (2 * GRADIENT + PASSED, True),
     "FMN": (GRADIENT + PASSED, False),
@@ -59,6 +60,14 @@ _ATTACKS = {
     "AutoAttack": (20 * GRADIENT + 60 * PASSED, True),
     "Square": (50 * PASSED, True),
     "Noise": (PASSED, True),
+}
+# Steps of those that a run's `steps` is not for: `Attack.steps_for`.
+OWN_STEPS = {
+    **dict.fromkeys(("FGSM", "FGM"), 1),
+    **dict.fromkeys(("FMN", "AutoAttack", "Square", "Noise"), 100),
+    "DeepFool": 50,
+    "CarliniWagner": 200,
+    "BrendelBethge": 1000,
 }
 
 Values = Mapping[str, Any]
@@ -99,7 +108,7 @@ class Kind:
     trains: str = ""
     looks: tuple[str, ...] = ()
     attacks: str = ""
-    seconds: float = 5.0
+    seconds: float = 3.0
     more: Callable[[Values, Sizes], float] = lambda values, sizes: 0.0
     gpu: bool = False
     shown_mb: float = 0.3
@@ -116,8 +125,9 @@ KINDS = {
     "08_rsa": Kind(looks=4 * ("shared",), seconds=15, more=_rdms_compared, shown_mb=5),
     "09_manifolds": Kind(looks=4 * ("shared",), seconds=15, more=_manifolds_drawn),
     "10_summary": Kind(shown_mb=5),
-    # nbtools.attacks.audit: each ε apart, without bound, four times the steps, four starts; Square; noise
-    "11_attacks_and_audit": Kind(attacks=10 * "LinfPGD " + "LinfSquare LinfNoise", seconds=20, gpu=True),
+    # nbtools.attacks.audit: each ε apart, without bound, four times the steps, those towards targets, four starts;
+    # Square; noise; another network's images
+    "11_attacks_and_audit": Kind(attacks=15 * "LinfPGD " + "LinfSquare LinfNoise", seconds=20, gpu=True),
     "12_alpha": Kind(),
     CLOUDS: Kind(trains="train", attacks=3 * "LinfPGD ", seconds=10, gpu=True),
     "14_brain_and_geometry": Kind(looks=("shared", "val"), seconds=40, shown_mb=20),
@@ -130,8 +140,9 @@ def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
     """Count the images that a run works on, each as often as it costs a step of training; `values`: all parameters."""
     kind = KINDS[notebook]
     found = PASSED * sum(getattr(sizes, images) for images in kind.looks)
-    for attack in f"{values.get('attacks', '')} {kind.attacks}".split():
-        found += _climbed(attack, values) * min(values.get("n_images", 2), sizes.val)
+    asked = [_climbed(attack, values, own=True) for attack in values.get("attacks", "").split()]
+    asked += [_climbed(attack, values) for attack in kind.attacks.split()]
+    found += sum(asked) * min(values.get("n_images", 2), sizes.val)
     return found * _n_networks(values) + (_trained(values, sizes, kind.trains) if kind.trains else 0)
 
 
@@ -140,11 +151,13 @@ def _n_networks(values: Values) -> int:
     return max(sum(map(len, several)), 1) * max(len(values.get("seeds", "").split()), 1)
 
 
-def _climbed(attack: str, values: Values) -> float:
+def _climbed(attack: str, values: Values, *, own: bool = False) -> float:
+    """Count an attack on one image, with the run's steps, or with its own where it has such."""
     kind, n_epsilons = attack.removeprefix("Linf").removeprefix("L2"), len(values["epsilons"].split())
     check_choice(f"what {attack} costs is not known", kind, _ATTACKS, fix="add a line to _ATTACKS in workflow/costs.py")
     worth, anew = _ATTACKS[kind]
-    steps = 1 if kind in ("FGSM", "FGM") else values["steps"]
+    fixed = kind in OWN_STEPS and (own or OWN_STEPS[kind] == 1)
+    steps = OWN_STEPS[kind] if fixed else values["steps"]
     return steps * worth * (n_epsilons * CLIMBED if anew else 1) + (n_epsilons + 1) * PASSED
 
 

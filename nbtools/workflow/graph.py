@@ -10,14 +10,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, Condition, baselines, nsd_regions, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, is_region, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_file, study_name
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments
 from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
-TARGETS = ("all", "study", "explorers")
+TARGETS = ("all", "attacks", "study", "explorers")
+SUMMARY = "10_summary"
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
 CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
@@ -108,6 +109,17 @@ class Graph:
         return [job for job in self.jobs if job.record in self.targets[target]]
 
     @property
+    def priorities(self) -> dict[Path, int]:
+        """How soon each run is made: the sooner, the more summaries wait for it; a summary as soon as it can be."""
+        waiting: dict[Path, set[Path]] = {job.record: set() for job in self.jobs}
+        for job in reversed(self.jobs):  # each after those it waits for
+            own = {job.record} if job.notebook == SUMMARY else set()
+            for record in job.after:
+                waiting[record] |= waiting[job.record] | own
+        n_summaries = sum(job.notebook == SUMMARY for job in self.jobs)
+        return {job.record: n_summaries if job.notebook == SUMMARY else len(waiting[job.record]) for job in self.jobs}
+
+    @property
     def notes(self) -> list[str]:
         """Of which notebooks no run is planned, and why, a line each."""
         return [f"not planned: {notebook}, for want of {', '.join(parts)}" for notebook, parts in self.left_out.items()]
@@ -157,14 +169,15 @@ class _Planner:
         self.regions = self._region_names()
         self.rois = self._words("rois", self.hierarchy)
         self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", SEEDS)]
-        controls = [name for name in baselines(self.rois) if name != "labels"]
+        controls = [name for name in baselines(self.rois) if name not in MATCHED]
         self.conditions = once([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
-        self.every = once([*self._words("further", ["labels", *DECAYS]), *self.conditions])
+        self.every = once([*self._words("further", [*MATCHED, *DECAYS]), *self.conditions])
         self.ends = once([self.rois[0], self.rois[-1]])
 
     def graph(self) -> Graph:
-        wanted = {"all": self._demo(), "study": self._analyses() + self._rows(), "explorers": self._explorers()}
+        wanted = {"all": self._demo(), "attacks": self._all(self._attack, self.conditions)}
+        wanted |= {"study": self._analyses() + self._rows(), "explorers": self._explorers()}
         self.jobs = {record: job for record, job in self.jobs.items() if self._has_data(job.notebook, job.study)}
         targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
@@ -173,7 +186,7 @@ class _Planner:
             study=self.study,
             jobs=tuple(self.jobs.values()),
             targets=targets,
-            rois=tuple(guides),
+            rois=tuple(filter(is_region, guides)),
             source=self.source,
             profile=str(self.config.get("profile", "demo")) if is_simulated(self.study) else None,
             gpus=int(self.config.get("gpus", 0)),
@@ -183,11 +196,22 @@ class _Planner:
     # --- targets ---
 
     def _demo(self) -> list[Path]:
-        attacks = self._all(self._attack, self.conditions)
-        return [
-            self._responses(),
-            self._job("10_summary", attacks, name="summary", **self._same(self.conditions)),
-        ]
+        summary = self._summary("summary", self.conditions, self.seeds)
+        return [self._responses(), summary, *self._grown()]
+
+    def _grown(self) -> list[Path]:
+        """The report as it grows: a first look at the ends of the hierarchy, then all conditions, seed after seed."""
+        ends = [name for name in ("none", *self.ends) if name in self.conditions]
+        grown = [self._summary("first_look", ends, self.seeds[:1])]
+        for n in range(1, len(self.seeds)):
+            name = f"summary_seeds_{'_'.join(map(str, self.seeds[:n]))}"
+            grown.append(self._summary(name, self.conditions, self.seeds[:n]))
+        return grown
+
+    def _summary(self, name: str, conditions: list[str], seeds: list[int]) -> Path:
+        attacks = [self._attack(condition, seed) for condition in conditions for seed in seeds]
+        compared = {**self._same(conditions), "seeds": " ".join(map(str, seeds))}
+        return self._job(SUMMARY, attacks, name=name, **compared)
 
     def _analyses(self) -> list[Path]:
         networks, attacks = self._all(self._network, self.every), self._all(self._attack, self.every)
@@ -199,15 +223,22 @@ class _Planner:
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
-        shown = {"alphas": " ".join(f"{alpha:g}" for alpha in alphas), **self._same(self.ends)}
+        shares = [number(value, "shares", float) for value in self._words("shares", [])]
+        doses = [self._attack(roi, seed, share=share) for roi, seed, share in product(self.rois, self.seeds, shares)]
+        shown = {
+            "alphas": _text(alphas),
+            "shares": _text(shares),
+            "regions": " ".join(self.rois),
+            **self._same(self.ends),
+        }
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
             self._responses(),
-            self._job("10_summary", attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
+            self._job(SUMMARY, attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
-            self._job("12_alpha", self._all(self._attack, ["none"]) + varied, **shown),
+            self._job("12_alpha", self._all(self._attack, ["none", *self.rois]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
-            self._alone("11_attacks_and_audit", ["none", last]),
+            self._audit(["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
         ]
         return made
@@ -238,11 +269,11 @@ class _Planner:
         own = {"rois": " ".join(self.hierarchy), **(self.settings.get("01_brain_responses") or {})}
         return self._job("01_brain_responses", name="responses", **own)
 
-    def _predictor(self, roi: str, seed: int, study: str | None = None) -> Path:
+    def _predictor(self, roi: str, seed: int, study: str | None = None, share: float = 1.0) -> Path:
         """Plan the predictor that guides networks of a seed."""
         seed = self._predictor_seed(seed)
-        name = f"predictor_{self._label(roi, seed, self.alpha, study)}"
-        return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed)
+        name = f"predictor_{self._label(roi, seed, self.alpha, study, share)}"
+        return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed, **_dose(share))
 
     def _predictor_seed(self, seed: int) -> int:
         return seed if self.config.get("predictors") == "own" else int(self._setting(NETWORKS, "predictor_seed"))
@@ -252,12 +283,14 @@ class _Planner:
         name = f"network_{self._label(START, seed, self.alpha, study)}"
         return self._job(NETWORKS, name=name, study=study, roi=START, seed=seed)
 
-    def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
+    def _network(
+        self, condition: str, seed: int, alpha: float | None = None, study: str | None = None, share: float = 1.0
+    ) -> Path:
         guide, alpha = self._condition(condition).roi, self.alpha if alpha is None else alpha
-        after = [self._predictor(guide, seed, study)] if guide else []
+        after = [self._predictor(guide, seed, study, share)] if guide else []
         after += [self._start(seed, study)] if self._setting(NETWORKS, "start") == "trained" else []
-        name = f"network_{self._label(condition, seed, alpha, study)}"
-        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
+        name, own = f"network_{self._label(condition, seed, alpha, study, share)}", _dose(share)
+        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 
     def _attack(
         self,
@@ -266,18 +299,26 @@ class _Planner:
         alpha: float | None = None,
         study: str | None = None,
         attacks: list[str] | None = None,
+        share: float = 1.0,
     ) -> Path:
         alpha = self.alpha if alpha is None else alpha
-        after = [self._network(condition, seed, alpha, study)]
-        name, own = f"attack_{self._label(condition, seed, alpha, study)}", {}
+        after = [self._network(condition, seed, alpha, study, share)]
+        name, own = f"attack_{self._label(condition, seed, alpha, study, share)}", _dose(share)
         if attacks and attacks != self.attacks:
-            name, own = f"{name}_{'-'.join(attacks)}", {"attacks": " ".join(attacks)}
+            name, own = f"{name}_{'-'.join(attacks)}", {**own, "attacks": " ".join(attacks)}
         return self._job(ATTACKED, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 
     def _alone(self, notebook: str, conditions: list[str]) -> Path:
         """A notebook that compares networks of one seed."""
         own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0]}
         return self._job(notebook, self._all(self._network, conditions), **own)
+
+    def _audit(self, conditions: list[str]) -> Path:
+        """Attacks side by side; the audit also tries images of networks of another seed, where there is one."""
+        other = self.seeds[min(1, len(self.seeds) - 1)]
+        own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0], "other_seed": other}
+        after = [self._network(name, seed) for name in conditions for seed in dict.fromkeys((self.seeds[0], other))]
+        return self._job("11_attacks_and_audit", after, **own)
 
     def _job(
         self, notebook: str, after: Iterable[Path] = (), *, name: str = "", study: str | None = None, **own: Any
@@ -305,10 +346,11 @@ class _Planner:
         """What notebooks that compare networks of several seeds take."""
         return {"rois": " ".join(conditions), "alpha": self.alpha, "seeds": " ".join(map(str, self.seeds))}
 
-    def _label(self, condition: str, seed: int, alpha: float, study: str | None) -> str:
+    def _label(self, condition: str, seed: int, alpha: float, study: str | None, share: float = 1.0) -> str:
         """What a run is of, as its rule is named: what is the study's own goes without saying."""
         of = "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
         other = "" if alpha == self.alpha else f"_alpha{alpha:g}"
+        other += "" if share == 1 else f"_share{share:g}"
         return f"{of}{condition}{other}_seed{seed}"
 
     def _with_upstream(self, records: Iterable[Path]) -> set[Path]:
@@ -345,3 +387,12 @@ class _Planner:
 
     def _setting(self, notebook: str, name: str) -> Any:
         return (self.settings.get(notebook) or {}).get(name, folders.defaults(notebook)[name])
+
+
+def _dose(share: float) -> dict[str, Any]:
+    """Of the images that a guide learnt from, as a parameter; all of them go without saying."""
+    return {} if share == 1 else {"share": share}
+
+
+def _text(numbers: Iterable[float]) -> str:
+    return " ".join(f"{number:g}" for number in numbers)

@@ -1,4 +1,4 @@
-"""``python -m nbtools plan``: which runs a study takes, which are finished, and what the rest will take."""
+"""``python -m nbtools plan``: which runs a study takes, which are finished, what the rest will take, and can find."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from nbtools.workflow.calibration import calibrate, device_name, on_gpu, read_ca
 from nbtools.workflow.config import Config
 from nbtools.workflow.costs import GUESS, MODEL, RUNS, estimates, past_runs, steps_of
 from nbtools.workflow.graph import TARGETS, Graph, Job, make_graph
+from nbtools.workflow.power import power_lines
 from nbtools.workflow.tables import aligned
 
 
 def plan(config: Config) -> str:
-    """Return what a study takes here, as text: a table with a row for each notebook, and totals.
+    """Return what a study takes here, as text: a table with a row for each notebook, totals, and power.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def plan(config: Config) -> str:
     table["finished"] = table.index.isin(list(done))
     table["hours"] = table.seconds * table.threads.clip(upper=os.cpu_count()).where(table.gpus == 0, 1) / 3600
     notes = [*_notes(device, table, asked), *graph.notes]
-    return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *notes])
+    return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *power_lines(graph, done), *notes])
 
 
 def finished_jobs(graph: Graph) -> set[Path]:

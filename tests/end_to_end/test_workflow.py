@@ -57,7 +57,7 @@ EXPECTED = {
     "07_shape_bias": (1, {"scores": SCORES, "consistency": {"a", "b", "kappa"}}),
     "08_rsa": (1, {"model_region": set(), "mds": set()}),
     "09_manifolds": (1, {"scores": SCORES, "regions": {"condition", "measure", "value"}}),
-    "10_summary": (2, {"accuracy": {"condition", "epsilon", "accuracy", "ci_low", "ci_high", "n_seeds"}}),
+    "10_summary": (3, {"accuracy": {"condition", "epsilon", "accuracy", "ci_low", "ci_high", "n_seeds"}}),
     "11_attacks_and_audit": (1, {"decisions": {"attack", *DECISIONS}, "audit": {"check", "passed"}}),
     "12_alpha": (1, {"matched": {"condition", "reached", "accuracy"}}),
     "13_manifold_guidance": (1, {"decisions": DECISIONS, "clouds": {"category", "radius"}}),
@@ -76,6 +76,7 @@ main()
 """
 HERE = ["-m", "snakemake", "--cores", "2", "--configfile", "config/tiny.yaml"]
 ON_SLURM = ["-c", QUICK, "--profile", "config/slurm", "--configfile", "config/tiny.yaml"]
+STUDY = ["study", "config/tiny.yaml", "--cores", "2"]
 FIRST = ("--", "responses", "attack_V1_seed0")
 RULES = {"world", "responses", "predictor_V1_seed0", "network_start_seed0", "network_V1_seed0", "attack_V1_seed0"}
 DIES = "attack_V1_seed0"  # a job that only the second start submits
@@ -324,6 +325,8 @@ class Graph:
         Folders of the runs that were being trained then.
     locked : str
         What a plain start said after the kill.
+    resumed : str
+        What the next one said, after `--unlock`.
     """
 
     project: Path
@@ -331,6 +334,7 @@ class Graph:
     reported: set[str]
     interrupted: list[Path]
     locked: str
+    resumed: str
 
     def records(self) -> Records:
         return records(self.project)
@@ -340,6 +344,10 @@ class Graph:
 
     def snakemake(self, *arguments: str) -> str:
         return told(self.python(*HERE, *arguments))
+
+    def study(self) -> str:
+        """What is said by the command that `make study` gives."""
+        return told(self.python("-m", "nbtools", *STUDY, "--targets", *TARGETS))
 
     def planned(self, *arguments: str) -> set[str]:
         """The jobs a start would run now."""
@@ -356,12 +364,12 @@ def graph(project: Path, on_slurm: OnSlurm | str) -> Graph:
 
     reported = start_and_kill(project, [*HERE, "--", *TARGETS], in_training)
     interrupted = [file.parent for file in checkpoints() if not (file.parent / "run.json").exists()]
-    graph = Graph(project, records(project), reported, interrupted, "")
-    locked = graph.snakemake("--rerun-incomplete", "--", *TARGETS)
+    graph = Graph(project, records(project), reported, interrupted, "", "")
+    locked = graph.study()
     graph.snakemake("--unlock")
-    resumed = graph.snakemake("--rerun-incomplete", "--", *TARGETS)
+    resumed = graph.study()
     assert resumed.startswith("status 0"), resumed
-    return replace(graph, locked=locked)
+    return replace(graph, locked=locked, resumed=resumed)
 
 
 class TestGraph:
@@ -370,6 +378,17 @@ class TestGraph:
         assert len(graph.reported) <= len(graph.killed) < sum(n for n, _ in EXPECTED.values())
         kept = [file for file, record in graph.killed.items() if graph.records()[file] == record]
         assert len(kept) >= len(graph.reported), "what was finished is not computed twice"
+
+    def test_each_run_is_a_line_and_the_report_grows(self, graph: Graph) -> None:
+        n_runs, lines = len(graph.records()), graph.resumed.splitlines()
+        assert f"tiny: {n_runs} runs, {n_runs - len(graph.killed)} to make · " in graph.resumed
+        counts = [int(line.split()[0]) for line in lines if f" of {n_runs} · " in line and "at work" not in line]
+        assert counts == list(range(len(graph.killed) + 1, n_runs + 1))
+        assert "all finished" in graph.resumed
+        order = [line.partition(" · ")[2].partition(" · ")[0] for line in lines]
+        assert order.index("first look") < order.index("summary") < order.index("summary of all")
+        assert str(graph.project / "runs/tiny/report.html") in lines[-1]
+        assert not {word for word in ("rule", "Snakefile", "Select jobs") if word in graph.resumed}
 
     def test_an_interrupted_training_is_as_if_undisturbed(self, graph: Graph) -> None:
         """Run once more from its start to its end, it gives the same weights and tables, to the bit."""
@@ -415,12 +434,12 @@ class TestGraph:
 
     def test_the_report_opens_offline_and_says_simulated(self, graph: Graph) -> None:
         pages = [file.read_text() for file in (graph.project / "runs").rglob("report.html")]
-        assert len(pages) == 2, "of the demo, and of the whole study"
+        assert len(pages) == 4, "a first look, the demo, the whole study; and the last of them where it is looked for"
         for page in pages:
             assert "study, simulated" in page
             assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?https?:", page)
             assert page.count("Plotly.newPlot(") >= 4
-            for condition in CONDITIONS:
+            for condition in ("none", *CONFIG["rois"].split()):
                 assert condition in page
 
     def test_the_summary_prints(self, graph: Graph) -> None:
@@ -435,7 +454,9 @@ class TestGraph:
     def test_a_second_start_does_nothing(self, graph: Graph) -> None:
         before = graph.records()
         assert "Nothing to be done" in graph.snakemake("--", *TARGETS)
+        said = graph.study()
         assert graph.records() == before
+        assert said.startswith("status 0\n\nRobust accuracy"), "the summary, and nothing else"
 
     def test_saved_notebooks_are_not_run_again(self, graph: Graph) -> None:
         """A reader runs a notebook in JupyterLab and saves it."""
@@ -452,7 +473,7 @@ class TestGraph:
         original = file.read_text()
         file.write_text(original.replace("images.pixels.shape", "images.pixels[:].shape"))
         try:
-            assert graph.planned() == {"all", "summary", *(f"attack_{name}_seed0" for name in CONDITIONS)}
+            assert graph.planned() == {"all", "first_look", "summary", *(f"attack_{name}_seed0" for name in CONDITIONS)}
         finally:
             file.write_text(original)
 
@@ -468,6 +489,45 @@ class TestGraph:
         )
         planned = graph.planned("--configfile", "config/mine.yaml")
         assert {"predictor_V3_seed0", "network_V3_seed0", "network_none_seed0", "summary"} <= planned
+
+    def test_a_run_that_fails_is_told_and_what_is_mended_goes_on(self, graph: Graph) -> None:
+        (record,) = (graph.project / "runs/tiny/04_adversarial_attacks").glob("TO_*/run.json")
+        (weights,) = (graph.project / "runs/tiny/03_guided_training").glob("TO_*/weights.safetensors")
+        original = weights.read_bytes()
+        record.unlink()
+        weights.write_bytes(b"broken")
+        failed = graph.study()
+        assert failed.startswith("status 1")
+        assert re.search(r"failed: attack TO, seed 0\n1 failed, \d+ not made: mend", failed)
+        assert "error: the model cannot be rebuilt" in failed
+        assert f"{record.parent}/notebook.ipynb" in failed
+        assert "Traceback" not in failed
+        weights.write_bytes(original)
+        assert graph.study().startswith("status 0")
+        assert record.exists()
+
+    def test_ctrl_c_ends_all_and_the_same_command_goes_on(self, graph: Graph) -> None:
+        (record,) = (graph.project / "runs/tiny/04_adversarial_attacks").glob("none_*/run.json")
+        record.unlink()
+        with subprocess.Popen(
+            [sys.executable, "-m", "nbtools", *STUDY],
+            **where(graph.project),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as started:
+            notebook = record.with_name("notebook.ipynb")
+            before = notebook.stat().st_mtime_ns
+            wait_until(lambda: notebook.stat().st_mtime_ns > before or started.poll() is not None, lambda: "no run")
+            os.killpg(started.pid, signal.SIGINT)  # as a terminal does
+            said, _ = started.communicate(timeout=60)
+        assert started.returncode == 1, said
+        assert said.endswith("stopped: the same command goes on from here\n")
+        assert "Traceback" not in said
+        assert not record.exists()
+        again = graph.study()
+        assert again.startswith("status 0"), again
+        assert record.exists()
 
     @pytest.mark.long
     def test_the_first_notebook_makes_the_demo_study(self, graph: Graph) -> None:

@@ -18,13 +18,15 @@ from typing import Protocol
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
 from nbtools.checks import as_names
-from nbtools.conditions import Condition, check_rois, parse_condition
+from nbtools.conditions import LABELS_GUIDE, Condition, check_rois, parse_condition
 from nbtools.data.brains import nsd, own
 from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.trials import assemble
+from nbtools.data.images.labels import load_labels
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
@@ -67,7 +69,8 @@ def load_trials(
     study : Study
         From `open_study`. Prepared sessions are read where there are any, else NSD's volumes.
     rois : sequence of str
-        The study's regions, by their names.
+        The study's regions, by their names; or ``["labels-guide"]``: the categories of the images that were shown, as
+        if a region answered with them (`label_trials`).
     sessions : sequence of int, optional
         1-based. Without it all sessions there are, which must then be numbered without a gap.
     zscore : bool
@@ -88,6 +91,10 @@ def load_trials(
         If a file is missing or damaged, or no voxel of a region is left.
     """
     rois = as_names(rois)
+    if rois == [LABELS_GUIDE]:
+        last = study.hierarchy[-1]
+        of = load_trials(study, [last], sessions=sessions, progress=progress)[last]
+        return {LABELS_GUIDE: label_trials(of, load_labels(study, of.image_ids).to_numpy())}
     check_rois(rois)
     if study.voxels.subjects:
         return _together(study, rois, sessions, zscore, progress)
@@ -97,6 +104,42 @@ def load_trials(
         shared = load_design(study).shared_ids
         trials = {roi: _reliable(part, shared, threshold) for roi, part in trials.items()}
     return trials
+
+
+def label_trials(trials: RoiTrials, labels: Sequence[str] | np.ndarray) -> RoiTrials:
+    """Put the categories of the images in place of a region's responses: what is guided by them differs in that alone.
+
+    Parameters
+    ----------
+    trials : RoiTrials
+        Responses (n_trials, n_voxels) of any region.
+    labels : (n_trials,) str
+        The category of the image that each trial showed.
+
+    Returns
+    -------
+    RoiTrials
+        Of the same trials: a "voxel" a category, 1 where an image is of it and 0 elsewhere, z-scored over trials. It
+        has no noise and no place in a brain.
+
+    Raises
+    ------
+    InputError
+        If there is no label for each trial, or all are the same.
+    """
+    names, of = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    missing = len(trials.image_ids) - int(pd.notna(labels).sum())
+    if missing or len(names) < 2:
+        raise InputError(
+            "the categories cannot guide",
+            expected=f"a label for each of {len(trials.image_ids)} trials, of two categories or more",
+            got=f"{missing} trials without a label, {len(names)} categories",
+            fix="name every image of the scanner in the study's scanner_labels, or leave out labels-guide",
+        )
+    chosen = np.eye(len(names), dtype=np.float32)[of]
+    nowhere = np.zeros((len(names), 3), np.int64)
+    z = (chosen - chosen.mean(axis=0)) / chosen.std(axis=0)
+    return replace(trials, roi=LABELS_GUIDE, responses=z, voxels=nowhere, dropped=nowhere[:0])
 
 
 def load_design(study: Study) -> Design:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import check_enough
+from nbtools.checks import check_enough, check_range
 from nbtools.errors import InputError
 
 FloatArray = NDArray[np.floating]
@@ -233,7 +233,9 @@ def _averaged(responses: FloatArray, where: IntArray, counts: IntArray) -> Float
     return (sums / counts[:, None]).astype(np.float32, copy=False)
 
 
-def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, seed: int = 0) -> dict[str, IntArray]:
+def split_images(
+    responses: RoiResponses, *, share: float = 1.0, validation_fraction: float = 0.1, seed: int = 0
+) -> dict[str, IntArray]:
     """Split images into training, validation and test.
 
     The shared images are the test set, touched once; validation images are drawn from all others, so that
@@ -244,6 +246,9 @@ def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, s
     ----------
     responses : RoiResponses
         Only its ids and ``shared`` are used.
+    share : float
+        Of the training images, in (0, 1]: the others are left out, so that a predictor learns less. Those of a
+        smaller share are among those of a larger one; validation and test stay as they are.
     validation_fraction : float
         Share of the images that are not shared; in (0, 1).
     seed : int
@@ -270,7 +275,9 @@ def split_images(responses: RoiResponses, *, validation_fraction: float = 0.1, s
     rest = rest[np.argsort(responses.image_ids[rest], kind="stable")]
     n_validation = round(validation_fraction * len(rest))
     validation = np.random.default_rng(seed).choice(rest, size=n_validation, replace=False)
-    return {"train": np.setdiff1d(rest, validation), "validation": np.sort(validation), "test": test}
+    train = np.random.default_rng(seed).permutation(np.setdiff1d(rest, validation))
+    check_range("share", share, 1 / len(train), 1)
+    return {"train": np.sort(train[: round(share * len(train))]), "validation": np.sort(validation), "test": test}
 
 
 def can_be_split(n_shared: int, n_others: int, validation_fraction: float = 0.1) -> bool:

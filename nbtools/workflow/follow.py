@@ -1,0 +1,237 @@
+"""``python -m nbtools study``: Snakemake makes a study's runs; lines say what is finished, and how long the rest takes.
+
+Snakemake tells what happens as events (its interface for loggers), on this machine and on a cluster alike.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from math import nan
+from pathlib import Path
+from types import FrameType, ModuleType
+
+import pandas as pd
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from nbtools.checks import check_choice
+from nbtools.runs.provenance import PROJECT
+from nbtools.workflow.calibration import read_calibration
+from nbtools.workflow.costs import estimates, past_runs
+from nbtools.workflow.graph import SUMMARY, TARGETS, Graph, Job
+from nbtools.workflow.plan import finished_jobs, wall_seconds
+from nbtools.workflow.summary import publish, report_file, summary
+
+NAME = "nbtools"  # of the logger
+SILENCE = 60.0  # seconds without a line after which one says what is at work
+_AGAIN = "mend what it says, then give the same command again: what is finished stays"
+
+
+def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> int:
+    """Make the runs of targets with Snakemake, and print a line for each; return the exit status.
+
+    Parameters
+    ----------
+    graph : Graph
+        The study's runs.
+    targets : sequence of str
+        Of `graph.TARGETS`.
+    arguments : iterable of str
+        Of Snakemake: where it runs, and what it plans from, which gives the same graph.
+
+    Raises
+    ------
+    InputError
+        If there is no such target.
+    """
+    from snakemake.cli import main  # imports slowly
+    from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+    for target in targets:
+        check_choice("there is no such target", target, TARGETS, fix="check the spelling")
+    progress = Progress(graph, targets)
+
+    class LogHandler(LogHandlerBase):
+        """Hands events on, in place of what Snakemake would print."""
+
+        writes_to_stream, writes_to_file, needs_rulegraph = True, False, False
+        has_filter = has_formatter = True
+
+        def __post_init__(self) -> None:
+            logging.Handler.__init__(self)
+
+        def emit(self, record: logging.LogRecord) -> None:
+            progress.hear(record)
+
+    plugin = ModuleType(NAME)  # what a package of Snakemake's plugins would be
+    vars(plugin)["LogHandler"] = LogHandler
+    LoggerPluginRegistry().register_plugin(NAME, plugin)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        progress.stopped = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
+    usual = ["--snakefile", str(PROJECT / "Snakefile"), "--rerun-incomplete", "--scheduler", "greedy", "--logger", NAME]
+    try:
+        main([*usual, *arguments, "--", *targets])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    progress.end(status)
+    return status
+
+
+class Progress:
+    """What of a study is finished, at work and to come, told in lines.
+
+    Parameters
+    ----------
+    graph : Graph
+        The study's runs.
+    targets : sequence of str
+        Of `graph.TARGETS`: whose runs are made.
+    """
+
+    def __init__(self, graph: Graph, targets: Sequence[str]):
+        self.graph = graph
+        self.jobs = {job.name: job for job in graph.jobs if any(job.record in graph.targets[name] for name in targets)}
+        self.finished = finished_jobs(graph) & {job.record for job in self.jobs.values()}
+        self.at_work: dict[str, float] = {}  # by a rule's name: when it was started
+        self.failed: list[str] = []
+        self.errors: list[str] = []
+        self.stopped = False  # by Ctrl-C, which ends the runs at work too
+        self.cores = os.cpu_count() or 1
+        self._names: dict[int, str] = {}  # of rules, by Snakemake's numbers for jobs
+        self._planned = estimates(graph, read_calibration(graph.study), past_runs(graph.jobs)).assign(took=nan)
+        self._told = time.monotonic()
+        self._over = threading.Event()
+
+    def hear(self, event: logging.LogRecord) -> None:
+        """Take in an event of Snakemake's."""
+        match getattr(event, "event", None), vars(event):
+            case LogEvent.RESOURCES_INFO, {"cores": int(cores)}:
+                self.cores = cores
+            case LogEvent.RESOURCES_INFO, {"nodes": int(at_once)}:  # jobs in a cluster's queue
+                self.cores = at_once * int(self._planned.threads.max())
+            case LogEvent.RUN_INFO, _:
+                self._begin()
+            case LogEvent.JOB_INFO, {"jobid": number, "rule_name": name}:
+                self._names[number], self.at_work[name] = name, time.monotonic()
+            case LogEvent.JOB_FINISHED, {"job_id": number}:
+                self._finish(self._names[number])
+            case LogEvent.JOB_ERROR, {"rule_name": name, "log": logs} if not self.stopped:
+                self._fail(name, logs)
+            case _, {"levelno": level} if level >= logging.ERROR:
+                self.errors.append(event.getMessage())
+
+    def end(self, status: int) -> None:
+        """Say how all ended: what the largest summary says, or what is to do."""
+        self._over.set()
+        summaries = [job for job in self.jobs.values() if job.notebook == SUMMARY]
+        if not status and summaries:
+            folder = max(summaries, key=lambda job: len(job.after)).record.parent
+            self._say(f"{summary(folder)}\nReport: {publish(folder)}")
+        elif status and self.failed:
+            self._say(f"{len(self.failed)} failed, {len(self.jobs) - len(self.finished)} not made: {_AGAIN}")
+        elif status:
+            told = [] if self.stopped else self.errors
+            self._say("\n".join(told) or "stopped: the same command goes on from here")
+
+    def minutes_left(self) -> float:
+        """Return the minutes in which the rest is made, if it takes longer than planned as its like did until now."""
+        started, now = dict(self.at_work), time.monotonic()
+        elapsed = {self.jobs[name].record: now - then for name, then in started.items() if name in self.jobs}
+        table = self._planned.assign(finished=self._planned.index.isin(list(self.finished)))
+        table["elapsed"] = pd.Series(elapsed, dtype=float).reindex(table.index, fill_value=0.0)
+        table["took"] = table.took.fillna(table.elapsed.where(table.elapsed > table.seconds))  # it is late already
+        known = table[table.took.notna()]
+        sums = known.groupby("notebook")[["took", "seconds"]].sum()
+        pace = known.took.sum() / known.seconds.sum() if len(known) else 1.0
+        table["seconds"] *= table.notebook.map(sums.took / sums.seconds).fillna(pace)
+        table["seconds"] = (table.seconds - table.elapsed).clip(lower=0.0)
+        return wall_seconds(table, self.jobs.values(), self.cores) / 60
+
+    # --- events ---
+
+    def _begin(self) -> None:
+        n_jobs, n_left = len(self.jobs), len(self.jobs) - len(self.finished)
+        self._say(f"{self.graph.study}: {n_jobs} runs, {n_left} to make · {self._forecast()}")
+        self._say(f"report, from the first figure on: {report_file(self.graph.study)}")
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _finish(self, name: str) -> None:
+        seconds = time.monotonic() - self.at_work.pop(name)
+        job = self.jobs.get(name)
+        if job is None and name not in TARGETS:  # it makes or prepares the study
+            self._say(f"{label(name)} · {seconds:.0f} s · {self._forecast()}")
+        if job is None or job.record in self.finished:  # it was finished before, and only looked at
+            return
+        self.finished.add(job.record)
+        self.failed = [other for other in self.failed if other != name]  # it was tried again
+        self._planned.loc[job.record, "took"] = seconds
+        self._say(f"{self._count()} · {label(name)} · {seconds:.0f} s · {self._forecast()}")
+        if job.notebook == SUMMARY:
+            values = job.parameters
+            self._say(f"report of {values['rois']}, seeds {values['seeds']}: {publish(job.record.parent)}")
+
+    def _fail(self, name: str, logs: list[str]) -> None:
+        """Say so, once: Snakemake tells it again in the end. On a cluster there are further logs than the notebook."""
+        if name in self.failed:
+            return
+        self.at_work.pop(name, None)
+        self.failed.append(name)
+        job = self.jobs.get(name)
+        elsewhere = [file for file in logs if job and file != str(job.log)]
+        said = [reason(job), *(f"  log:      {file}" for file in elsewhere)] if job and elsewhere else []
+        self._say("\n".join([*said, f"failed: {label(name)}"]))
+
+    def _watch(self) -> None:
+        """Say what is at work when nothing else is said for a while."""
+        while not self._over.wait(max(self._told + SILENCE - time.monotonic(), 1.0)):
+            if time.monotonic() - self._told >= SILENCE:
+                names = "; ".join(map(label, list(self.at_work))) or "nothing yet"
+                self._say(f"{self._count()} · at work: {names} · {self._forecast()}")
+
+    # --- lines ---
+
+    def _count(self) -> str:
+        return f"{len(self.finished)} of {len(self.jobs)}"
+
+    def _forecast(self) -> str:
+        return about(self.minutes_left()) if len(self.finished) < len(self.jobs) else "all finished"
+
+    def _say(self, text: str) -> None:
+        self._told = time.monotonic()
+        print(text, flush=True)
+
+
+def label(name: str) -> str:
+    """Return a rule's name in words: ``network V1, seed 0`` for ``network_V1_seed0``."""
+    return re.sub(r" (alpha|seed)(?=\d)", r", \1 ", name.replace("_", " "))
+
+
+def about(minutes: float) -> str:
+    """Return how long the rest takes, in words."""
+    if minutes < 1:
+        return "less than a minute left"
+    whole = round(minutes)
+    if whole < 90:
+        return f"about {whole} minute{'s' * (whole > 1)} left"
+    return f"about {minutes / 60:.1f} hours left"
+
+
+def reason(job: Job) -> str:
+    """Return why a run failed: the last error of its notebook, as far as it went; nothing if it has none."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        cells = json.loads(Path(job.log).read_text(encoding="utf-8"))["cells"]
+        errors = [out for cell in cells for out in cell.get("outputs", []) if out["output_type"] == "error"]
+        return f"error: {errors[-1]['evalue']}"
+    return "error: it ended before its notebook said why"

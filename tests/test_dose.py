@@ -1,0 +1,96 @@
+"""Conditions at equal r: a hierarchy of noise alone vanishes, a true one stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbtools.errors import InputError
+from nbtools.metrics.contrasts import compare, slope
+from nbtools.metrics.dose import at_equal, explained_r
+from nbtools.metrics.verdicts import verdict
+
+REGIONS, SHARES = ("V1", "V2", "V4", "TO"), (0.1, 0.3, 1.0)
+CEILINGS = np.linspace(0.2, 0.45, 4)  # share of a voxel's variance that is signal
+
+
+def doses(effect: float, rng: np.random.Generator, n_seeds: int = 4) -> pd.DataFrame:
+    """Networks whose robustness rises with how well their guide knows its region, and by `effect` a region.
+
+    That is q = √(n·snr / (n·snr + c)) after n images of a signal-to-noise ratio: noisy regions need more images.
+    """
+    rows = []
+    for seed, start in enumerate(rng.normal(0, 0.05, n_seeds)):
+        for rank, (region, ceiling) in enumerate(zip(REGIONS, CEILINGS, strict=True)):
+            for share in SHARES:
+                known = share * ceiling / (1 - ceiling)
+                q = np.sqrt(known / (known + 0.1))
+                accuracy = 0.1 + 0.4 * q + effect * rank + start + rng.normal(0, 0.01)
+                r = q + rng.normal(0, 0.005)
+                rows.append((region, seed, share, r, r * np.sqrt(ceiling), accuracy))
+    return pd.DataFrame(rows, columns=["condition", "seed", "share", "r", "measured_r", "accuracy"])
+
+
+def test_scores_are_read_at_equal_r_along_straight_lines() -> None:
+    table = pd.DataFrame(
+        {"share": [1.0, 0.5, 1.0, 0.5], "r": [0.6, 0.4, 0.8, 0.5], "condition": ["V1"] * 2 + ["TO"] * 2}
+    )
+    table["accuracy"] = table["r"] + 0.1 * (table["condition"] == "TO")
+    found = at_equal(table, "accuracy", "r", "share").set_index("condition")
+    assert np.allclose(found[["low", "high"]], (0.5, 0.6))
+    assert found["accuracy"].to_dict() == pytest.approx({"V1": 0.55, "TO": 0.65})
+    two = pd.concat([table.assign(subject=s, accuracy=table["accuracy"] + s) for s in (1, 2)])
+    assert at_equal(two, "accuracy", "r", "share").groupby("subject")["accuracy"].min().tolist() == pytest.approx(
+        [1.55, 2.55]
+    )
+
+
+def test_a_hierarchy_of_noise_vanishes_and_a_true_one_stays() -> None:
+    rng = np.random.default_rng(0)
+    tables = [doses(0.0, rng) for _ in range(100)]
+    full = [slope(table[table["share"] == 1], "accuracy", REGIONS) for table in tables]
+    assert np.mean([found.p <= 0.05 and found.value > 0 for found in full]) > 0.7  # taken as it comes, it rises
+    equal = [slope(at_equal(table, "accuracy", "r", "share"), "accuracy", REGIONS) for table in tables]
+    assert abs(np.mean([found.value for found in equal])) < 0.002
+    assert np.mean([found.p <= 0.05 for found in equal]) < 0.1
+    ranks = {region: rank for rank, region in enumerate(REGIONS)}
+    for table, found in zip(tables[:5], equal, strict=False):
+        true = table.assign(accuracy=table["accuracy"] + 0.02 * table["condition"].map(ranks))
+        risen = slope(at_equal(true, "accuracy", "r", "share"), "accuracy", REGIONS)
+        assert risen.value == pytest.approx(found.value + 0.02, abs=0.003)
+        assert risen.p < 0.05
+
+
+def test_equal_measured_r_would_turn_a_hierarchy_of_noise_round() -> None:
+    """At one r with noisy recordings, the guide of the noisier region knows it better."""
+    table = doses(0.0, np.random.default_rng(1), 8).query("condition in ('V1', 'V2')")
+    found = compare(at_equal(table, "accuracy", "measured_r", "share"), "accuracy", ["V2"], ["V1"]).iloc[0]
+    assert found["ci_high"] < 0
+
+
+def test_without_an_r_in_common_there_is_no_verdict() -> None:
+    table = doses(0.02, np.random.default_rng(2))
+    apart = table.assign(r=table["r"] + 2 * (table["condition"] == "TO"))
+    assert verdict(at_equal(apart, "accuracy", "r", "share"), "accuracy", REGIONS).startswith("no trend")
+    for spoiled in (table[table["share"] == 1], pd.concat([table, table]), table.drop(columns="r"), table.iloc[:0]):
+        with pytest.raises(InputError, match="no curves"):
+            at_equal(spoiled, "accuracy", "r", "share")
+
+
+@pytest.mark.parametrize("signal", [0.2, 0.5])
+def test_explained_r_is_that_with_the_noise_free_response(signal: float) -> None:
+    """Voxels of known ceiling, predicted with a known r of .6 with what is not noise."""
+    rng, truth = np.random.default_rng(0), 0.6
+    clean = rng.normal(size=(2000, 100))
+    measured = np.sqrt(signal) * clean + np.sqrt(1 - signal) * rng.normal(size=clean.shape)
+    predicted = truth * clean + np.sqrt(1 - truth**2) * rng.normal(size=clean.shape)
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(measured.T, predicted.T, strict=True)]
+    voxels = pd.DataFrame({"r": r, "noise_ceiling": 100 * signal})
+    both = pd.concat([voxels.assign(share=1.0), voxels.assign(share=0.3, r=voxels["r"] / 2)])
+    assert explained_r(both, ["share"])["r"].tolist() == pytest.approx([truth, truth / 2], abs=0.01)
+    assert explained_r(voxels)["r"].tolist() == pytest.approx([truth], abs=0.01)
+    assert voxels["r"].mean() < 0.75 * truth
+    for spoiled in (voxels.assign(noise_ceiling=0.0), voxels.drop(columns="r"), voxels.assign(noise_ceiling=np.nan)):
+        with pytest.raises(InputError, match="side by side"):
+            explained_r(spoiled)
