@@ -412,9 +412,9 @@ def test_the_shares_of_a_region_add_up_to_one(name: Truth):
 
 @pytest.mark.slow
 def test_another_truth_changes_the_subject_and_not_the_scenes(folder: Path, tmp_path: Path):
-    other = make_study(tmp_path, profile="tiny", truth="null", progress=False).parent
+    other = make_study(tmp_path, profile="tiny", truth="quality", progress=False).parent
     study = open_study(str(other / "study.toml"))
-    assert study.name == "tiny-null"
+    assert study.name == "tiny-quality"
     first, second = digests(folder), digests(other)
     assert first.keys() == second.keys()
     changed = {name for name in first if first[name] != second[name]}
@@ -424,7 +424,7 @@ def test_another_truth_changes_the_subject_and_not_the_scenes(folder: Path, tmp_
         "truth/verdicts.json",
     }
     assert not any(name.startswith((*SCENES, "nsd/nsddata/")) for name in changed)
-    assert expected_verdicts(study).set_index("analysis")["expected"]["robustness"] == "none"
+    assert expected_verdicts(study).set_index("analysis")["expected"]["predictor"] == "rises"
 
 
 @pytest.mark.parametrize("name", TRUTHS)

@@ -74,7 +74,7 @@ _DECIDED: dict[Truth, dict[str, Verdict]] = {
     },
     "quality": {
         **_GUIDED,
-        "robustness": ("rises", "the later the region, the less noise hides what it answers to"),
+        "robustness": ("unknown", "less noise need not mean a guide that helps more: it averages over images"),
         "own region": ("none", "every region answers to the same features"),
         "predictor": ("rises", "noise ceilings rise along the hierarchy"),
         "equal prediction": ("none", "every region answers to the same features, and noise is evened out"),
