@@ -18,7 +18,6 @@ from nbtools.conditions import HIERARCHY, RETINOTOPY
 from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
-from nbtools.workflow.config import number, words
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
@@ -338,6 +337,8 @@ def _study(chosen: argparse.Namespace) -> int:
 
 
 def _calibrate(chosen: argparse.Namespace) -> None:
+    from nbtools.workflow.config import number, words  # imports slowly
+
     if chosen.save:
         check_choice("the numbers of such worlds mean nothing", chosen.profile, ["demo"], fix="leave --save out")
     seeds = tuple(dict.fromkeys(number(seed, "--seeds", int) for seed in words(chosen.seeds, "--seeds")))

@@ -419,11 +419,12 @@ def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, dev
 
 
 def attacked(job: Job, accuracy: float, n: int = 1000) -> None:
-    """Plant a finished attack: this accuracy at 4/255, none at 2/255."""
+    """Plant a finished attack: this accuracy at 4/255, all right at 2/255."""
     finish(job, 1.0)
-    right = [*(np.arange(n) < round(accuracy * n)), *[False] * n]
-    epsilon = np.repeat([4, 2], n) / 255
-    table = pd.DataFrame({"attack": "LinfPGD", "epsilon": epsilon, "label": 1, "prediction": np.array(right, int)})
+    right = [*(np.arange(n) < round(accuracy * n)), *[True] * n]
+    same = {"attack": "LinfPGD", "condition": job.parameters["roi"], "seed": job.parameters["seed"], "label": 1}
+    each = {"image_id": np.tile(np.arange(n), 2), "epsilon": np.repeat([4, 2], n) / 255}
+    table = pd.DataFrame({**each, **same, "prediction": np.array(right, int), "margin": 0.0})
     table.to_parquet(job.record.with_name("decisions.parquet"))
 
 
