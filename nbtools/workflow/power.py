@@ -13,7 +13,7 @@ from nbtools.conditions import HIERARCHY, baselines
 from nbtools.files import read_table
 from nbtools.metrics.contrasts import MARGINS, SIGNIFICANT
 from nbtools.metrics.power import USUAL, Spread, sample_needed, smallest_effect, spread
-from nbtools.metrics.robustness import WORST_CASE, under_attack
+from nbtools.metrics.robustness import WORST_CASE, at_epsilon, under_attack
 from nbtools.metrics.verdicts import in_order
 from nbtools.runs.lineage import ATTACKED
 from nbtools.workflow.costs import parameters_of
@@ -69,8 +69,7 @@ def _score(file: Path, told: dict[str, Any]) -> float:
     table = read_table(file)
     if told["attack"] not in {WORST_CASE, *table["attack"]}:
         return float("nan")
-    table, epsilon = under_attack(table, told["attack"]), float(told["epsilons"].split()[-1]) / 255
-    at = table[np.isclose(table["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
+    at = at_epsilon(under_attack(table, told["attack"]), float(told["epsilons"].split()[-1]) / 255)
     return float((at["prediction"] == at["label"]).mean())
 
 
