@@ -19,7 +19,7 @@ from functools import cache
 
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
-from nbtools.workflow import calibration, costs, graph, preregistration, sizes
+from nbtools.workflow import calibration, costs, graph, sizes
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -50,7 +50,7 @@ def code(notebook):
 
 def fixed(job):
     """What was fixed of the study beforehand (`python -m nbtools preregister`): a report is old when there is more."""
-    files = provenance.registrations(job.study).glob("[0-9]*.json") if job.notebook == preregistration.SUMMARY else []
+    files = provenance.registrations(job.study).glob("[0-9]*.json") if job.notebook == graph.SUMMARY else []
     return sorted(map(str, files))
 
 

@@ -30,9 +30,8 @@ from nbtools.runs.parameters import SEVERAL, words_of
 from nbtools.runs.provenance import registrations, short, sources, stamp, surroundings
 from nbtools.runs.repeat import differing
 from nbtools.workflow.config import Config
-from nbtools.workflow.graph import Graph, Job, make_graph, world_arguments
+from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph, world_arguments
 
-SUMMARY = "10_summary"
 CLAIMS = (
     "the primary endpoint rises over the regions, from early to late",
     "at the largest ε, regions stand above every control",
