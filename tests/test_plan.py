@@ -471,6 +471,15 @@ def test_a_study_without_data_is_planned(monkeypatch: pytest.MonkeyPatch) -> Non
         assert "this machine has no GPU" in shown
 
 
+def test_a_study_without_images_to_classify_is_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(calibration, "measure", lambda step: 0.1)
+    file = tmp_path / "study.toml"
+    file.write_text('name = "seen"\nsimulated = false\nimage_size = 32\nsubject = 1\nnsd = "nsd"\n')
+    shown = plan({"study": str(file)})
+    assert "not planned: 10_summary, for want of" in shown
+    assert "power:" not in shown
+
+
 def test_what_cannot_be_planned_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(tmp_path / "nowhere.yaml")]) == 1
     assert "the study's file cannot be read" in capsys.readouterr().err

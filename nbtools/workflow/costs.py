@@ -229,9 +229,11 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
 def steps_of(graph: Graph) -> tuple[Step, Step]:
     """Return what a step of training is in a study: of its networks, at its size; and the same in full precision.
 
-    What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`.
+    What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`. A study
+    without images to classify has no networks: its step is that of the notebook as it stands.
     """
-    values = parameters_of(next(job for job in graph.jobs if job.notebook == NETWORKS))
+    networks = [job for job in graph.jobs if job.notebook == NETWORKS]
+    values = parameters_of(networks[0]) if networks else folders.defaults(NETWORKS)
     size = sizes_of(graph.source, graph.profile).image_size
     step = Step(values["architecture"], values["precision"], values["batch_size"], size)
     return step, replace(step, precision="32-true", batch_size=min(step.batch_size, _FULL_BATCH))

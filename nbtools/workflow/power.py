@@ -36,9 +36,12 @@ def power_lines(graph: Graph, done: Collection[Path]) -> list[str]:
     Returns
     -------
     list of str
-        Empty where the summary compares no region with a control.
+        Empty where there is no summary, or it compares no region with a control.
     """
-    told = parameters_of(next(job for job in graph.jobs if job.name == "summary"))
+    summary = [parameters_of(job) for job in graph.jobs if job.name == "summary"]
+    if not summary:
+        return []
+    told = summary[0]
     order, rois = graph.source.hierarchy if graph.source else HIERARCHY, told["rois"].split()
     regions, controls = in_order(rois, order), [name for name in rois if name in baselines(order)]
     if not (regions and controls):
