@@ -11,7 +11,7 @@ import pandas as pd
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.files import make_folder
-from nbtools.metrics.robustness import too_low
+from nbtools.metrics.robustness import accuracy_at, too_low
 from nbtools.metrics.verdicts import in_order
 from nbtools.runs.folders import Run
 from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
@@ -20,7 +20,7 @@ from nbtools.runs.provenance import registrations, short, surroundings, unchange
 from nbtools.runs.records import ancestry
 from nbtools.runs.repeat import differing
 from nbtools.workflow.graph import SUMMARY
-from nbtools.workflow.preregistration import Preregistration, accuracies, in_force, read_all
+from nbtools.workflow.preregistration import Preregistration, in_force, read_all
 
 LATER = "looked at later"
 _ALL_REST_ON = {PREDICTORS, NETWORKS, ATTACKED, SUMMARY}
@@ -72,8 +72,8 @@ class Beforehand:
         if self.fixed is None:
             return ""
         planned = self.fixed.plan["settings"][SUMMARY]
-        known = accuracies([0, *map(float, planned["epsilons"])])
-        names = [name if isinstance(name, str) else accuracies([255 * name])[0] for name in measures]
+        known = {accuracy_at(epsilon / 255) for epsilon in (0, *map(float, planned["epsilons"]))}
+        names = [name if isinstance(name, str) else accuracy_at(name) for name in measures]
         added = [name for name in names if name not in known and analysis not in planned["analyses"]]
         if added == names or any(self.departures.get(each) for each in (*_ALL_REST_ON, analysis)):
             return LATER

@@ -109,6 +109,11 @@ class Graph:
         return [job for job in self.jobs if job.record in self.targets[target]]
 
     @property
+    def hierarchy(self) -> tuple[str, ...]:
+        """Regions, early to late: the study's, or the paper's where it is not there yet."""
+        return self.source.hierarchy if self.source else HIERARCHY
+
+    @property
     def priorities(self) -> dict[Path, int]:
         """How soon each run is made: the sooner, the more summaries wait for it; a summary as soon as it can be."""
         waiting: dict[Path, set[Path]] = {job.record: set() for job in self.jobs}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nbtools.conditions import HIERARCHY, baselines
+from nbtools.conditions import baselines
 from nbtools.files import read_table
 from nbtools.metrics.contrasts import MARGINS, SIGNIFICANT
 from nbtools.metrics.power import USUAL, Spread, sample_needed, smallest_effect, spread
@@ -42,7 +42,7 @@ def power_lines(graph: Graph, done: Collection[Path]) -> list[str]:
     if not summary:
         return []
     told = summary[0]
-    order, rois = graph.source.hierarchy if graph.source else HIERARCHY, told["rois"].split()
+    order, rois = graph.hierarchy, told["rois"].split()
     regions, controls = in_order(rois, order), [name for name in rois if name in baselines(order)]
     if not (regions and controls):
         return []
