@@ -20,6 +20,7 @@ from functools import cache
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
 from nbtools.workflow import calibration, costs, graph, sizes
+from nbtools.workflow.config import world_arguments
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -60,7 +61,7 @@ if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH
         output:
             str(FILE),
         params:
-            arguments=as_is(graph.world_arguments(config)),
+            arguments=as_is(world_arguments(config)),
         shell:
             "{sys.executable:q} -m nbtools world {params.arguments}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -71,6 +72,14 @@ def check_config(config: Config) -> None:
     _check_known("there is no world of such a truth", [config.get("truth", "beyond")], get_args(Truth))
     number(config.get("gpus", 0), "gpus", int)
     _check_known("predictors are shared by all seeds, or own", [config.get("predictors", PREDICTORS[0])], PREDICTORS)
+
+
+def world_arguments(config: Config) -> str:
+    """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
+    options = {"profile": "demo", "world_seed": 0, "subject": 1, "truth": "beyond"}
+    values = [str(config.get(key, default)) for key, default in options.items()]
+    named = zip(("--profile", "--seed", "--subject", "--truth"), values, strict=True)
+    return shlex.join([str(config.get("study", "demo")), *(word for pair in named for word in pair)])
 
 
 def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:

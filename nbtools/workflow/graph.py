@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -149,14 +148,6 @@ def make_graph(config: Config) -> Graph:
         If a key, a condition, an attack, a parameter or a further study does not exist, or a value cannot be read.
     """
     return _Planner(config).graph()
-
-
-def world_arguments(config: Config) -> str:
-    """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
-    options = {"profile": "demo", "world_seed": 0, "subject": 1, "truth": "beyond"}
-    values = [str(config.get(key, default)) for key, default in options.items()]
-    named = zip(("--profile", "--seed", "--subject", "--truth"), values, strict=True)
-    return shlex.join([str(config.get("study", "demo")), *(word for pair in named for word in pair)])
 
 
 class _Planner:

@@ -28,8 +28,8 @@ from nbtools.runs.lineage import ATTACKED
 from nbtools.runs.parameters import SEVERAL, words_of
 from nbtools.runs.provenance import registrations, short, sources, stamp, surroundings
 from nbtools.runs.repeat import differing
-from nbtools.workflow.config import Config
-from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph, world_arguments
+from nbtools.workflow.config import Config, world_arguments
+from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
 
 CLAIMS = (
     "the primary endpoint rises over the regions, from early to late",
