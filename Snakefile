@@ -51,8 +51,7 @@ def code(notebook):
 
 def fixed(job):
     """What was fixed of the study beforehand (`python -m nbtools preregister`): a report is old when there is more."""
-    files = provenance.registrations(job.study).glob("[0-9]*.json") if job.notebook == graph.SUMMARY else []
-    return sorted(map(str, files))
+    return list(map(str, provenance.registered(job.study))) if job.notebook == graph.SUMMARY else []
 
 
 if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH.study.endswith(".toml")):

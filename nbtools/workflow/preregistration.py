@@ -26,7 +26,7 @@ from nbtools.metrics.verdicts import in_order
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED
 from nbtools.runs.parameters import SEVERAL, words_of
-from nbtools.runs.provenance import registrations, short, sources, stamp, surroundings
+from nbtools.runs.provenance import registered, registrations, short, sources, stamp, surroundings
 from nbtools.runs.repeat import differing
 from nbtools.workflow.config import Config, world_arguments
 from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
@@ -189,8 +189,7 @@ def _settings(jobs: Iterable[Job]) -> dict[str, dict[str, list[Any]]]:
 
 def read_all(study: str) -> list[Preregistration]:
     """Return a study's preregistrations, the first one first; raise `InputError` as `read` does."""
-    found = [read(file) for file in sorted(registrations(study).glob("[0-9]*.json"))]
-    return sorted(found, key=lambda one: one.registered)
+    return sorted(map(read, registered(study)), key=lambda one: one.registered)
 
 
 def in_force(found: Iterable[Preregistration]) -> Preregistration | None:
