@@ -79,7 +79,7 @@ def test_what_has_no_power_is_refused() -> None:
         lambda: power_of(0.1, 0.0, 3),
         lambda: power_of(0.1, 0.1, 1),
         lambda: smallest_effect(0.1, 1),
-        lambda: smallest_effect(0.1, 3, wanted=1.0),
+        lambda: smallest_effect(0.1, 3, level=0.9),
         lambda: sample_needed(0.0, 0.1),
         lambda: spread(networks(2, 1, 0.1).drop(columns="seed"), "score", ["V1"], ["none"]),
         lambda: spread(pd.concat([networks(2, 1, 0.1)] * 2), "score", ["V1"], ["none"]),
