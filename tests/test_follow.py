@@ -292,4 +292,4 @@ def test_an_unknown_target_is_refused(clock: Clock, capsys: pytest.CaptureFixtur
     with pytest.raises(InputError, match="there is no such target"):
         follow(make_graph(TINY), ["everything"], [])
     assert main(["study", "--targets", "demo"]) == 1
-    assert "expected: all, study, explorers" in capsys.readouterr().err
+    assert "expected: all, attacks, study, explorers" in capsys.readouterr().err
