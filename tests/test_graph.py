@@ -211,7 +211,7 @@ def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() ->
         ({"rois": "TO", "alphas": 0.65}, "network_TO_alpha0.65_seed0 attack_TO_alpha0.65_seed0"),
         ({"rois": "none", "seeds": "0 3"}, "network_start_seed3 network_none_seed3 attack_none_seed3"),
         ({"rois": "TO V1", "attacks": "L2PGD"}, "attack_TO_seed0_L2PGD attack_V1_seed0_L2PGD"),
-        ({"rois": "TO", "attacks": "LinfPGD LinfFGSM"}, ""),  # the study's own
+        ({"rois": "TO", "attacks": "LinfPGD LinfTargetedPGD"}, ""),  # the study's own
         ({"rois": "TO V1", "seeds": 0}, ""),  # there already
         (
             {"rois": "V2-shuffle", "alphas": "0.9"},
