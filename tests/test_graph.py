@@ -19,7 +19,7 @@ from nbtools.data.study import home, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.workflow import graph
-from nbtools.workflow.config import KEYS, attack_names, read_config
+from nbtools.workflow.config import KEYS, attack_names, read_config, world_arguments
 from nbtools.workflow.graph import make_graph
 from nbtools.workflow.sizes import source_of
 
@@ -314,7 +314,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
             for job in make_graph({"settings": {"01_brain_responses": {"rois": HOSTILE}}}).jobs
             if job.name == "responses"
         ),
-        graph.world_arguments({"study": HOSTILE, "profile": HOSTILE, "world_seed": HOSTILE, "truth": HOSTILE}),
+        world_arguments({"study": HOSTILE, "profile": HOSTILE, "world_seed": HOSTILE, "truth": HOSTILE}),
     ],
     ids=["run", "world"],
 )

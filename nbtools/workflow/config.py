@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -11,8 +12,7 @@ import yaml
 
 from nbtools.checks import reading
 from nbtools.conditions import parse_condition
-from nbtools.data.study import open_study
-from nbtools.data.synthetic.recipe import PROFILES, Truth
+from nbtools.data.study import ProfileName, Truth, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.runs.parameters import words_of
@@ -68,10 +68,18 @@ def check_config(config: Config) -> None:
         raise _wrong(
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
         )
-    _check_known("there is no such profile", [config.get("profile", "demo")], list(PROFILES))
+    _check_known("there is no such profile", [config.get("profile", "demo")], get_args(ProfileName))
     _check_known("there is no world of such a truth", [config.get("truth", "beyond")], get_args(Truth))
     number(config.get("gpus", 0), "gpus", int)
     _check_known("predictors are shared by all seeds, or own", [config.get("predictors", PREDICTORS[0])], PREDICTORS)
+
+
+def world_arguments(config: Config) -> str:
+    """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
+    options = {"profile": "demo", "world_seed": 0, "subject": 1, "truth": "beyond"}
+    values = [str(config.get(key, default)) for key, default in options.items()]
+    named = zip(("--profile", "--seed", "--subject", "--truth"), values, strict=True)
+    return shlex.join([str(config.get("study", "demo")), *(word for pair in named for word in pair)])
 
 
 def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:
@@ -147,7 +155,7 @@ def is_simulated(study: str) -> bool:
 
     Any other name is that of data to fetch or prepare: a made-up study may not take its place.
     """
-    return not study.endswith(".toml") and study.partition("-")[0] in PROFILES
+    return not study.endswith(".toml") and study.partition("-")[0] in get_args(ProfileName)
 
 
 def once(values: Iterable[Any]) -> list[Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nbtools.data.study import ProfileName, Truth
 from nbtools.data.synthetic.files import sweep, write_bytes
-from nbtools.data.synthetic.recipe import ProfileName, Settings, Truth
+from nbtools.data.synthetic.recipe import Settings
 from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError
