@@ -216,7 +216,7 @@ class _Planner:
         claims = {name: ready[of] for name, of in COMPARED.items() if self._has_data(name, self.study)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
         plain = [name for name in self.every if self._condition(name).kind != "decay"]
-        further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
+        further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.65])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
         shares = [number(value, "shares", float) for value in self._words("shares", [])]
