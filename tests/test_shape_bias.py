@@ -254,6 +254,28 @@ def test_the_matrix_holds_every_pair():
 # Figures
 
 
+def test_consistency_is_read_between_seeds() -> None:
+    """Networks of a seed that fail on the very same images tell nothing: other seeds are asked."""
+    rng, n = np.random.default_rng(0), 400
+    shared, parts = rng.random(n) < 0.5, []
+    for seed in range(4):
+        luck = rng.random(n) < 0.5
+        for condition, hard in (("V1", shared), ("TO", luck)):
+            right = np.where(rng.random(n) < 0.8, hard, luck)
+            parts.append(pd.DataFrame({"condition": condition, "seed": seed, "image_id": range(n), "label": 1}))
+            parts[-1]["prediction"] = right.astype(int)
+    table = consistency_matrix(pd.concat(parts)).set_index(["a", "b"])
+    assert table.loc[("V1", "V1"), "ci_low"] > 0.4, "V1's networks share what they fail on"
+    for pair in (("TO", "TO"), ("V1", "TO")):
+        assert table.loc[pair, "kappa"] == pytest.approx(0, abs=0.1)
+        assert table.loc[pair, "ci_low"] < 0 < table.loc[pair, "ci_high"]
+    one = pd.concat(parts[:2])
+    assert consistency_matrix(one).set_index(["a", "b"]).loc[("V1", "TO"), "ci_low"] > 0, "one seed: what it shares"
+    right = [part["prediction"].to_numpy(bool) for part in parts[::2]]
+    by_hand = [error_consistency(right[i], right[j])["kappa"] for i in range(4) for j in range(4) if i != j]
+    assert table.loc[("V1", "V1"), "kappa"] == pytest.approx(np.mean(by_hand))
+
+
 def test_figures_show_the_scores():
     tables = [planted(60, 20, 20), planted(20, 60, 20, condition="none")]
     scores = shape_bias(pd.concat(tables))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from nbtools.checks import check_counts, check_once, check_table, plain
 from nbtools.errors import InputError
+from nbtools.metrics.contrasts import contrast
 from nbtools.metrics.inputs import check_answers
 from nbtools.metrics.stats import ci, percentile_interval, ratio
 
@@ -70,22 +72,26 @@ def error_consistency(a: ArrayLike, b: ArrayLike, seed: int = 0) -> dict[str, fl
 
 
 def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int = 0) -> pd.DataFrame:
-    """Error consistency of every pair of networks.
+    """Error consistency of every pair of conditions, between networks of different seeds where there are several.
+
+    Networks of one seed began alike, and fail on the same images for that alone.
 
     Parameters
     ----------
     decisions : DataFrame
-        One row per condition × image: ``condition``, ``image_id``, ``prediction``, and the right answer.
+        One row per network × image: ``condition``, ``seed`` where there are several, ``image_id``, ``prediction``, and
+        the right answer.
     label : str
         The column of the right answer.
     seed : int
-        Of the bootstrap.
+        Of the bootstrap over images.
 
     Returns
     -------
     DataFrame
-        One row per ordered pair, a network with itself included (κ = 1): ``a``, ``b``, and what `error_consistency`
-        gives.
+        One row per ordered pair, a condition with itself included: ``a``, ``b``, what `error_consistency` gives, and
+        ``n_seeds``. With several seeds κ is the mean over all pairs of different seeds, its interval Student's on the
+        jackknife's pseudo-values over seeds (missing of two); with one seed it is over images, and a network's own κ 1.
 
     Raises
     ------
@@ -93,20 +99,45 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
         If a column or an answer is missing, answers are of two kinds, or networks were not tested on the same
         images, each once.
     """
-    problem, fix = "networks' errors cannot be compared", "collect decisions of one seed on one test set"
+    problem, fix = "networks' errors cannot be compared", "collect decisions of the same seeds on one test set"
     decisions = plain(decisions)
     check_table(problem, decisions, ("condition", "image_id", "prediction", label), fix=fix)
     check_answers(problem, decisions, ("prediction", label), fix=fix)
-    check_once(problem, decisions, ("condition", "image_id"), fix=fix)
-    decided = decisions.assign(right=decisions["prediction"] == decisions[label])
-    right = decided.pivot(index="image_id", columns="condition", values="right")[decided["condition"].unique()]
+    decided = decisions.assign(right=decisions["prediction"] == decisions[label], seed=decisions.get("seed", 0))
+    check_once(problem, decided, ("condition", "seed", "image_id"), fix=fix)
+    names, seeds = decided["condition"].unique(), decided["seed"].unique()
+    right = decided.pivot(index="image_id", columns=["condition", "seed"], values="right")
+    right = right.reindex(columns=pd.MultiIndex.from_product([names, seeds]))
     gaps = {"images decided by some networks only": int(right.isna().any(axis=1).sum())}
     check_counts(problem, gaps, expected="every network on every image", fix=fix)
     rows = []
-    for a, b in combinations_with_replacement(right.columns, 2):
-        found = error_consistency(right[a].to_numpy(bool), right[b].to_numpy(bool), seed)
+    for a, b in combinations_with_replacement(names, 2):
+        first, second = (right[name].to_numpy(bool) for name in (a, b))
+        alone = error_consistency(first[:, 0], second[:, 0], seed) if len(seeds) == 1 else _across(first, second)
+        found = {**alone, "n_seeds": len(seeds)}
         rows += [{"a": a, "b": b, **found}] + ([{"a": b, "b": a, **found}] if a != b else [])
     return pd.DataFrame(rows)
+
+
+def _across(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Return κ between networks of different seeds, right or wrong in (n_images, n_seeds) each."""
+    agree = (first[:, :, None] == second[:, None, :]).mean(axis=0)
+    p, q = np.broadcast_arrays(first.mean(axis=0)[:, None], second.mean(axis=0)[None])
+    means = np.stack([p, q, agree], axis=-1)
+    other = ~np.eye(len(agree), dtype=bool)
+    kappa = _kappa(means.reshape(-1, 3)).reshape(agree.shape)
+    value = float(kappa[other].mean())
+    without = [np.delete(np.delete(other, s, 0), s, 1) for s in range(len(agree))]
+    left = [np.delete(np.delete(kappa, s, 0), s, 1)[kept].mean() for s, kept in enumerate(without) if kept.any()]
+    pseudo = len(agree) * value - (len(agree) - 1) * np.array(left)
+    bounds = asdict(contrast(pseudo[None, None], [1.0])) if len(left) > 2 else {}
+    return {
+        "kappa": value,
+        **{name: bounds.get(name, np.nan) for name in ("ci_low", "ci_high")},
+        "observed": float(agree[other].mean()),
+        "expected": float(_expected(means[other]).mean()),
+        "n": len(first),
+    }
 
 
 def _expected(means: np.ndarray) -> np.ndarray:

@@ -89,7 +89,8 @@ def consistency_heatmap(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY
     Parameters
     ----------
     table : DataFrame
-        From `metrics.consistency.consistency_matrix`: ``a``, ``b``, ``kappa``, ``ci_low``, ``ci_high``, ``n``.
+        From `metrics.consistency.consistency_matrix`: ``a``, ``b``, ``kappa``, ``ci_low``, ``ci_high``, ``n``,
+        ``n_seeds``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
@@ -100,9 +101,10 @@ def consistency_heatmap(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY
     InputError
         If the table is empty or lacks a column.
     """
-    check_drawable(table, ("a", "b", "kappa", "ci_low", "ci_high", "n"))
+    check_drawable(table, ("a", "b", "kappa", "ci_low", "ci_high", "n", "n_seeds"))
     said = [f"κ = {interval_text(r.kappa, r.ci_low, r.ci_high)}, {r.n} images" for r in table.itertuples()]
-    kappa = table["kappa"].where(table["a"] != table["b"])  # a network agrees with itself: nothing to see
+    itself = (table["a"] == table["b"]) & (table["n_seeds"] == 1)  # a network agrees with itself: nothing to see
+    kappa = table["kappa"].mask(itself)
     text = ["" if np.isnan(value) else f"{value:z.2f}" for value in kappa]
     cells = table.assign(kappa=kappa, said=said, text=text)
     bar = {"title": "Cohen's κ"}
