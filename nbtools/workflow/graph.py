@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, is_region, nsd_regions, parse_condition
-from nbtools.data.study import Study, open_study, study_file, study_name
+from nbtools.data.study import Study, open_study, study_name
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments
-from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
+from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
 TARGETS = ("all", "attacks", "study", "explorers")
@@ -158,13 +158,12 @@ class _Planner:
     """Plans the jobs of one study; a job that several want is planned once."""
 
     def __init__(self, config: Config):
-        check_config(config)
+        self.source = check_config(config)
         self.config, self.jobs, self.left_out = config, dict[Path, Job](), dict[str, list[str]]()
         self.study = str(config.get("study", "demo"))
-        self.source = open_study(self.study) if study_file(self.study).is_file() else None
         self.settings = config.get("settings") or {}
         self.alpha = number(self._setting(NETWORKS, "alpha"), "alpha", float)
-        self.attacks = str(self._setting(ATTACKED, "attacks")).split()
+        self.attacks = words(self._setting(ATTACKED, "attacks"), "attacks")
         self.hierarchy = self.source.hierarchy if self.source else HIERARCHY
         self.regions = self._region_names()
         self.rois = self._words("rois", self.hierarchy)
@@ -179,6 +178,8 @@ class _Planner:
         wanted = {"all": self._demo(), "attacks": self._all(self._attack, self.conditions)}
         wanted |= {"study": self._analyses() + self._rows(), "explorers": self._explorers()}
         self.jobs = {record: job for record, job in self.jobs.items() if self._has_data(job.notebook, job.study)}
+        planned = [(job.notebook, job.parameters) for job in self.jobs.values()]
+        check_attacked(planned, self.attacks, words(self._setting(ATTACKED, "epsilons"), "epsilons"))
         targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
         guides = once(roi for name in [*self.every, *networks] if (roi := self._condition(name).roi))

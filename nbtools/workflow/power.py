@@ -36,9 +36,12 @@ def power_lines(graph: Graph, done: Collection[Path]) -> list[str]:
     Returns
     -------
     list of str
-        Empty where the summary compares no region with a control.
+        Empty where the summary compares no region with a control, or is not planned.
     """
-    told = parameters_of(next(job for job in graph.jobs if job.name == "summary"))
+    summary = next((job for job in graph.jobs if job.name == "summary"), None)
+    if summary is None:
+        return []
+    told = parameters_of(summary)
     order, rois = graph.source.hierarchy if graph.source else HIERARCHY, told["rois"].split()
     regions, controls = in_order(rois, order), [name for name in rois if name in baselines(order)]
     if not (regions and controls):
