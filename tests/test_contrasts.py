@@ -251,7 +251,7 @@ def test_a_measure_without_a_score_has_no_test_and_takes_none_from_the_others(un
     rng = np.random.default_rng(0)
     rise = {name: list(rank + rng.normal(0, 0.3, 3)) for rank, name in enumerate(HIERARCHY)}
     scored = pd.concat([table(rise, measure=name, direction=1) for name in ("robust", "smooth")])
-    lacking = table({**rise, **dict.fromkeys(unscored, [np.nan, 0.5, np.nan])}, measure="shape bias", direction=1)
+    lacking = table({**rise, **{name: [np.nan, 0.5, np.nan] for name in unscored}}, measure="shape bias", direction=1)
     found = claims(pd.concat([scored, lacking]), HIERARCHY)
     assert found[:2].equals(claims(scored, HIERARCHY))
     assert found.loc[2].drop(["measure", "direction", "n_seeds", "n_subjects"]).isna().all()

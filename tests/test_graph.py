@@ -211,7 +211,7 @@ def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() ->
         ({"rois": "TO", "alphas": 0.9}, "network_TO_alpha0.9_seed0 attack_TO_alpha0.9_seed0"),
         ({"rois": "none", "seeds": "0 3"}, "network_start_seed3 network_none_seed3 attack_none_seed3"),
         ({"rois": "TO V1", "attacks": "L2PGD"}, "attack_TO_seed0_L2PGD attack_V1_seed0_L2PGD"),
-        ({"rois": "TO", "attacks": "LinfPGD LinfFGSM"}, ""),  # the study's own
+        ({"rois": "TO", "attacks": "LinfPGD LinfTargetedPGD"}, ""),  # the study's own
         ({"rois": "TO V1", "seeds": 0}, ""),  # there already
         (
             {"rois": "V2-shuffle", "alphas": "0.65"},
@@ -287,6 +287,17 @@ def test_rows_that_overlap_share_their_jobs() -> None:
         ({"table": [{"rois": "V1", "alphas": "much"}]}, "alphas cannot be 'much'"),
         ({"table": [{"rois": "V9"}]}, "unknown condition 'V9'"),
         ({"table": [{"attacks": "L3PGD"}]}, "unknown attack"),
+        ({"table": [{"attacks": "L2PGD LinfPGD"}]}, "several norms"),
+        ({"settings": {"04_adversarial_attacks": {"attacks": "LinfPGD L2PGD"}}}, "several norms"),
+        ({"settings": {"04_adversarial_attacks": {"attacks": "LinfBGD"}}}, "unknown attack"),
+        ({"settings": {"04_adversarial_attacks": {"epsilons": "1 2"}}}, "10_summary reads ε that are not attacked"),
+        ({"settings": {"10_summary": {"epsilons": "2 16"}}}, "10_summary reads ε that are not attacked"),
+        ({"settings": {"10_summary": {"attack": "L2PGD"}}}, "10_summary reads an attack that is not run"),
+        ({"settings": {"12_alpha": {"epsilon": 5}}}, "12_alpha reads ε that are not attacked"),
+        ({"truth": None}, "in quotes"),  # `truth: null`, as YAML reads it
+        ({"subject": 9}, "no such subject"),
+        ({"world_seed": -1}, "world_seed cannot be -1"),
+        ({"shares": "0"}, "share cannot be 0"),
         ({"table": [{"subjects": "demo-9"}]}, "no study 'demo-9'"),
     ],
 )

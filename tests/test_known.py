@@ -124,7 +124,7 @@ def test_the_summary_puts_it_beside_its_verdict(n_seeds: int, quoted: bool, file
     cells = json.loads((folders.NOTEBOOKS / "10_summary.ipynb").read_text(encoding="utf-8"))["cells"]
     (code,) = ("".join(cell["source"]) for cell in cells if "workflow.how_often" in "".join(cell["source"]))
     values = {"said": {0.0: "falls", 4 / 255: "rises"}, "regions": HIERARCHY, "found": {"demo": {}}, "metrics": metrics}
-    values |= {"seeds": " ".join(map(str, range(n_seeds))), "fixed": SimpleNamespace(words="")}
+    values |= {"networks": pd.DataFrame({"seed": range(n_seeds)}), "fixed": SimpleNamespace(words="")}
     exec(code, found := values | {"workflow": SimpleNamespace(how_often=partial(how_often, file=file))})
     clean, attacked = found["verdict"].splitlines()
     assert clean == "clean: falls"

@@ -231,7 +231,8 @@ def steps_of(graph: Graph) -> tuple[Step, Step]:
 
     What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`.
     """
-    values = parameters_of(next(job for job in graph.jobs if job.notebook == NETWORKS))
+    networks = (job for job in graph.jobs if job.notebook == NETWORKS)  # none where there are no images to classify
+    values = next(map(parameters_of, networks), None) or folders.defaults(NETWORKS)
     size = sizes_of(graph.source, graph.profile).image_size
     step = Step(values["architecture"], values["precision"], values["batch_size"], size)
     return step, replace(step, precision="32-true", batch_size=min(step.batch_size, _FULL_BATCH))
