@@ -164,7 +164,7 @@ def test_no_report_is_made_twice(config: dict[str, Any], summaries: set[str]) ->
 def test_what_a_study_lacks_data_for_is_not_planned() -> None:
     everything = names(TINY)
     describe("tiny")
-    lacking = {"07_shape_bias", "09_manifolds", "17_natural_corruptions"}
+    lacking = {"07_shape_bias", "09_manifolds", "17_natural_corruptions", "network_labels_seed0", "attack_labels_seed0"}
     assert everything - names(TINY) == lacking
     with study_file("tiny").open("a") as file:
         file.write('cue_conflict = "."\nscanner_labels = "study.toml"\ncorruptions = "nowhere"\n')
@@ -376,7 +376,7 @@ def test_rows_shown_as_comments_are_rows() -> None:
 def test_every_key_is_told_of() -> None:
     text = (folders.PROJECT / "README.md").read_text() + (folders.PROJECT / "config/nsd.yaml").read_text()
     text += (folders.PROJECT / "config/tiny.yaml").read_text()
-    simulated = {"world_seed", "subject", "labels"}  # options of `python -m nbtools world`
+    simulated = {"world_seed", "subject", "truth"}  # options of `python -m nbtools world`
     untold = {key for key in KEYS if f"{key}:" not in text and f"`{key}" not in text}
     assert untold <= simulated
 
