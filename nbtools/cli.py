@@ -30,8 +30,8 @@ Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that
 
 def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
-    chosen = _parser().parse_args(arguments)
     try:
+        chosen = _parser().parse_args(arguments)
         for name in _RANGES.keys() & vars(chosen).keys():
             check_range(f"--{name}", getattr(chosen, name), *_RANGES[name])
         status = chosen.command(chosen) or 0

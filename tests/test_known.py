@@ -89,8 +89,9 @@ def test_no_table_says_nothing(tmp_path: Path) -> None:
         lambda rows: json.dumps([rows[0] | {"expected": None}]),
         lambda rows: json.dumps([rows[0] | {"n_sets": 0, "rises": 0, "unclear": 0}]),
         lambda rows: "\udcff",
+        lambda rows: "[" * 100_000,
     ],
-    ids=["cut", "no list", "no rows", "column", "text", "half", "sum", "negative", "null", "empty", "bytes"],
+    ids=["cut", "no list", "no rows", "column", "text", "half", "sum", "negative", "null", "empty", "bytes", "deep"],
 )
 def test_a_damaged_table_is_told(damage: Any, file: Path) -> None:
     file.write_bytes(damage(json.loads(file.read_text())).encode(errors="surrogateescape"))

@@ -182,7 +182,8 @@ def test_what_is_said_beside_the_file_is_in_the_plan_too(said: dict[str, Any], n
 
 def test_the_primary_endpoint_is_one_that_notebook_10_can_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert PLAN["endpoint"] == "accuracy at 4/255"
-    assert plan_of({**CONFIG, "settings": {"10_summary": {"epsilons": "0.5 2 16"}}})["endpoint"] == "accuracy at 16/255"
+    attacked_so = {name: {"epsilons": "0.5 2 4 16"} for name in ("04_adversarial_attacks", "10_summary")}
+    assert plan_of({**CONFIG, "settings": attacked_so})["endpoint"] == "accuracy at 16/255"
     with pytest.raises(InputError, match="accuracy at 2/255, accuracy at 4/255"):
         plan_of(CONFIG, endpoint="accuracy at 8/255")
     assert main(["preregister", "--endpoint", "accuracy"]) == 1
