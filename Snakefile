@@ -19,7 +19,8 @@ from functools import cache
 
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
-from nbtools.workflow import calibration, costs, graph, preregistration, sizes
+from nbtools.workflow import calibration, costs, graph, sizes
+from nbtools.workflow.config import world_arguments
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -50,8 +51,7 @@ def code(notebook):
 
 def fixed(job):
     """What was fixed of the study beforehand (`python -m nbtools preregister`): a report is old when there is more."""
-    files = provenance.registrations(job.study).glob("[0-9]*.json") if job.notebook == preregistration.SUMMARY else []
-    return sorted(map(str, files))
+    return list(map(str, provenance.registered(job.study))) if job.notebook == graph.SUMMARY else []
 
 
 if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH.study.endswith(".toml")):
@@ -60,7 +60,7 @@ if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH
         output:
             str(FILE),
         params:
-            arguments=as_is(graph.world_arguments(config)),
+            arguments=as_is(world_arguments(config)),
         shell:
             "{sys.executable:q} -m nbtools world {params.arguments}"
 

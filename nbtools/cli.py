@@ -10,21 +10,21 @@ import sys
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_choice, check_range, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY, check_rois
-from nbtools.data.study import BETAS, home, open_study
+from nbtools.data.study import BETAS, ProfileName, Truth, home, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
+from nbtools.workflow.config import number, words
 
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
 # Of numbers in any command.
 _RANGES = {"subject": (1, 8), "size": (1, inf), "jobs": (1, inf), "cores": (1, inf), "port": (1, 65535)}
-TRUTHS = ("beyond", "labels", "null", "quality")  # of simulated worlds
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
@@ -68,10 +68,10 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     world = _add(commands, "world", _world, "make the simulated study")
     world.add_argument("name", nargs="?", help="its folder under data/derived (default: demo, demo-null …)")
     world.add_argument("--seed", type=int, default=0)
-    world.add_argument("--profile", choices=("demo", "tiny"), default="demo")
+    world.add_argument("--profile", choices=get_args(ProfileName), default="demo")
     truths = "what is true of it: late regions help (beyond), by labels alone (labels), no region differs (null), "
     truths += "late regions are only measured better (quality); default: beyond"
-    world.add_argument("--truth", choices=TRUTHS, default="beyond", help=truths)
+    world.add_argument("--truth", choices=get_args(Truth), default="beyond", help=truths)
     world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
@@ -265,13 +265,15 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
 
     known = "say how often each claim's test is right: the whole chain in simulated worlds whose answers are known"
     calibrate = _add(commands, "calibrate", _calibrate, known)
-    calibrate.add_argument("--truths", nargs="+", choices=TRUTHS, default=list(TRUTHS), help="(default: all)")
+    calibrate.add_argument(
+        "--truths", nargs="+", choices=get_args(Truth), default=get_args(Truth), help="(default: all)"
+    )
     calibrate.add_argument("--seeds", default="0 1 2 3 4 5", help="of the networks of each world (default: 0 to 5)")
     who, numbers = "of each world, 1 to 8 (default: 1)", range(1, 9)
     calibrate.add_argument("--subjects", type=int, choices=numbers, metavar="N", nargs="+", default=[1], help=who)
     calibrate.add_argument("--size", type=int, default=3, help="seeds of a study that it speaks of (default: 3)")
     calibrate.add_argument("--rois", default=" ".join(HIERARCHY), help="(default: all regions)")
-    calibrate.add_argument("--profile", choices=("demo", "tiny"), default="demo")
+    calibrate.add_argument("--profile", choices=get_args(ProfileName), default="demo")
     calibrate.add_argument("--cores", type=_cores, default="all", help="(default: all)")
     calibrate.add_argument("--save", action="store_true", help="into the table that summaries quote: for the project")
     sets = "of the processor: default, avx2, avx512 (default: native, as it is)"
@@ -344,8 +346,6 @@ def _study(chosen: argparse.Namespace) -> int:
 
 
 def _calibrate(chosen: argparse.Namespace) -> None:
-    from nbtools.workflow.config import number, words  # imports slowly
-
     if chosen.save:
         check_choice("the numbers of such worlds mean nothing", chosen.profile, ["demo"], fix="leave --save out")
     seeds = tuple(dict.fromkeys(number(seed, "--seeds", int) for seed in words(chosen.seeds, "--seeds")))

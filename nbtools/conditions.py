@@ -105,11 +105,8 @@ class Condition:
     ----------
     name : str
         As it stands in tables and figures.
-    kind : {"none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"}
-        No guidance; no guidance either, and what all others of the seed begin with; an untrained predictor; a trained
-        predictor that sees another image; no guidance, but the scanner's images with their labels; a trained predictor
-        of these labels; no guidance, but the class term's weight of a guided network; no guidance, but weight decay; a
-        trained predictor; the category manifolds of one of these predictors in place of its responses.
+    kind : Kind
+        What guides it, if anything (`MEANING`).
     roi : str or None
         The region whose predictor is used (for ``random``: whose predictor's size is used), or ``labels-guide``.
     weight_decay : float

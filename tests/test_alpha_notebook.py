@@ -53,7 +53,8 @@ def network(roi: str, seed: int, stands: int, **parameters: Any) -> None:
 def test_doses_go_by_the_attack_that_is_asked_for(attack: str, worse: int) -> None:
     for roi, seed in product(("none", *REGIONS), SEEDS):
         network(roi, seed, stands=10)
-    for roi, seed, alpha in product(("V1", "TO"), SEEDS, (0.35, 0.9)):
+    usual = folders.defaults("12_alpha")
+    for roi, seed, alpha in product(("V1", "TO"), SEEDS, {*map(float, usual["alphas"].split())} - {usual["alpha"]}):
         network(roi, seed, stands=10, alpha=alpha)
     for (rank, roi), share in product(enumerate(REGIONS), (0.3, 1.0)):
         voxels = pd.DataFrame({"r": [0.5 * share] * 3, "noise_ceiling": 50.0})

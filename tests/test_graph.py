@@ -19,7 +19,7 @@ from nbtools.data.study import home, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.workflow import graph
-from nbtools.workflow.config import KEYS, attack_names, read_config
+from nbtools.workflow.config import KEYS, attack_names, read_config, world_arguments
 from nbtools.workflow.graph import make_graph
 from nbtools.workflow.sizes import source_of
 
@@ -74,7 +74,7 @@ def test_the_demo_has_seven_predictors_and_eleven_networks_a_seed() -> None:
 
 def test_networks_of_a_seed_begin_with_its_start() -> None:
     planned = {job.name: job for job in make_graph({"seeds": "0 1"}).jobs}
-    for name in ("none", "V1", "V1_alpha0.9", "TO-shuffle", "labels", "decay-0.1"):
+    for name in ("none", "V1", "V1_alpha0.65", "TO-shuffle", "labels", "decay-0.1"):
         assert planned["network_start_seed1"].record in planned[f"network_{name}_seed1"].after
     assert not planned["network_start_seed1"].after
     for start in ("scratch", "imagenet"):
@@ -208,13 +208,13 @@ def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() ->
     ("row", "expected"),
     [
         ({"rois": "V4"}, "predictor_V4_seed0 network_V4_seed0 attack_V4_seed0"),
-        ({"rois": "TO", "alphas": 0.9}, "network_TO_alpha0.9_seed0 attack_TO_alpha0.9_seed0"),
+        ({"rois": "TO", "alphas": 0.65}, "network_TO_alpha0.65_seed0 attack_TO_alpha0.65_seed0"),
         ({"rois": "none", "seeds": "0 3"}, "network_start_seed3 network_none_seed3 attack_none_seed3"),
         ({"rois": "TO V1", "attacks": "L2PGD"}, "attack_TO_seed0_L2PGD attack_V1_seed0_L2PGD"),
         ({"rois": "TO", "attacks": "LinfPGD LinfTargetedPGD"}, ""),  # the study's own
         ({"rois": "TO V1", "seeds": 0}, ""),  # there already
         (
-            {"rois": "V2-shuffle", "alphas": "0.65"},
+            {"rois": "V2-shuffle", "alphas": "0.9"},
             "predictor_V2_seed0 network_V2-shuffle_seed0 attack_V2-shuffle_seed0",
         ),
     ],
@@ -225,7 +225,7 @@ def test_a_row_adds_its_own_jobs(row: dict[str, Any], expected: str) -> None:
 
 def test_a_row_crosses_its_columns() -> None:
     describe("tiny-2")
-    row = {"rois": "V1 TO", "seeds": "1 2", "subjects": "tiny tiny-2", "alphas": "0.35 0.9", "attacks": "L2PGD"}
+    row = {"rois": "V1 TO", "seeds": "1 2", "subjects": "tiny tiny-2", "alphas": "0.35 0.65", "attacks": "L2PGD"}
     found = added(row)
     assert len({name for name in found if name.startswith("attack")}) == 2 * 2 * 2 * 2
     assert len({name for name in found if name.startswith("network")}) == 2 * 2 * 2 * 2 + 2 * 2  # a start a seed
@@ -325,7 +325,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
             for job in make_graph({"settings": {"01_brain_responses": {"rois": HOSTILE}}}).jobs
             if job.name == "responses"
         ),
-        graph.world_arguments({"study": HOSTILE, "profile": HOSTILE, "world_seed": HOSTILE, "truth": HOSTILE}),
+        world_arguments({"study": HOSTILE, "profile": HOSTILE, "world_seed": HOSTILE, "truth": HOSTILE}),
     ],
     ids=["run", "world"],
 )

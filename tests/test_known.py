@@ -202,7 +202,7 @@ def test_other_measures_count_where_all_networks_were_compared(tmp_path: Path, m
     scores = pd.DataFrame({"measure": "smoothness", "condition": "V1", "seed": [0, 1, 2], "score": [1.0, 2.0, 3.0]})
     scores.to_parquet(tmp_path / "scores.parquet")
     ran = pd.DataFrame({"rois": ["none V1 V4 TO", "V1 TO", "V1 V4 TO"], "seeds": ["0 1 2", "0 1 2", "0"]})
-    ran = ran.assign(alpha=0.65, folder=[str(tmp_path), "nowhere", "nowhere"], finished=[1, 2, 3])
+    ran = ran.assign(alpha=0.9, folder=[str(tmp_path), "nowhere", "nowhere"], finished=[1, 2, 3])
     monkeypatch.setattr(folders, "collect", lambda name, _: ran if name[:2] == "06" else ran.iloc[1:])
     asked = Asked(("null",), seeds=(0, 1), rois=("V1", "V4", "TO"))
     (found,) = worlds._other_scores({2: SimpleNamespace(study="tiny-null")}, asked)  # type: ignore[dict-item]

@@ -79,7 +79,7 @@ def test_a_network_is_trained_by_the_steps_of_notebook_03(
         guide = make_guide(chosen, of, pictures, "global", 3)
     model = build(GuidedNet, 3, "small_resnet", pictures.classes, len(guide.mean) if guide else 0)
     config = TrainConfig(epochs=1, batch_size=64, lr=2e-3, seed=3, weight_decay=chosen.weight_decay)
-    weight = 0.65 if chosen.weighted else 0.0
+    weight = 0.9 if chosen.weighted else 0.0
     history = train_guided(model, pictures, guide, weight, split_rows(len(pictures), 0.12), config)
     network, told = train_network(pictures, condition, predictor, CONFIG)
     assert same_bits(model, network)

@@ -28,10 +28,10 @@ from nbtools.workflow import calibration
 from nbtools.workflow.calibration import (
     Calibration,
     Step,
-    calibrate,
     calibration_file,
     device_name,
     measure,
+    measured_rates,
     read_calibration,
 )
 from nbtools.workflow.config import read_config
@@ -46,7 +46,7 @@ from nbtools.workflow.costs import (
     RUNNER_MB,
     RUNS,
     SAFETY,
-    START,
+    STARTUP,
     estimates,
     growing,
     images_of,
@@ -141,8 +141,8 @@ def test_planted_runs_give_known_totals() -> None:
     finish(jobs["network_start_seed0"], 250.0, memory=1300)
     table = by_name(TINY, keep_rate(device_name()), past=True)
 
-    assert table.loc["predictor_TO_seed0", "seconds"] == 100 + START, "as its like took, and the kernel's start"
-    assert set(table[table.notebook == "03_guided_training"].seconds) == {250 + START}
+    assert table.loc["predictor_TO_seed0", "seconds"] == 100 + STARTUP, "as its like took, and the kernel's start"
+    assert set(table[table.notebook == "03_guided_training"].seconds) == {250 + STARTUP}
     assert set(table[table.notebook == "03_guided_training"].memory) == {1300 + RUNNER_MB}
     assert table.loc["network_TO_seed0", "disk"] == pytest.approx(1.0, rel=0.01)
     assert set(table.source[table.notebook.isin(["02_neural_predictors", "03_guided_training"])]) == {RUNS}
@@ -226,7 +226,7 @@ def test_every_attack_and_notebook_is_counted() -> None:
     without_networks = {"01_brain_responses", "10_summary", "12_alpha"} | explorers
     for job in make_graph(TINY).jobs:
         assert (counted(TINY, job.name) > 0) != (job.notebook in without_networks)
-    assert (by_name(TINY).seconds > START).all()
+    assert (by_name(TINY).seconds > STARTUP).all()
 
 
 def test_what_compares_networks_grows_with_them() -> None:
@@ -335,7 +335,7 @@ def test_time_is_that_of_the_calibration_with_a_margin() -> None:
     name, seconds = "network_none_seed0", 300 * 2500 * RATE
     slow = by_name(config).seconds[name]
     kept = by_name(config, keep_rate("CPU: 2 cores")).seconds[name]
-    assert time_limit(kept) == pytest.approx(SAFETY * (START + seconds) / 60, abs=1)
+    assert time_limit(kept) == pytest.approx(SAFETY * (STARTUP + seconds) / 60, abs=1)
     other = by_name(config, keep_rate("GPU: some")).seconds[name]
     assert other == slow, "another device's rates say nothing of this one's"
 
@@ -356,13 +356,13 @@ def test_constants_that_stand_twice_agree() -> None:
 def test_a_step_is_measured_once_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Step] = []
     monkeypatch.setattr(calibration, "measure", lambda step: measured.append(step) or 0.5)
-    found, other = calibrate("tiny", [STEP, STEP]), replace(STEP, batch_size=32)
+    found, other = measured_rates("tiny", [STEP, STEP]), replace(STEP, batch_size=32)
     assert found == Calibration(device_name(), {str(STEP): 0.5}) == read_calibration("tiny")
-    assert calibrate("tiny", [STEP, other]).seconds == {str(STEP): 0.5, str(other): 0.5}
-    assert calibrate("tiny", [STEP]).seconds == {str(STEP): 0.5, str(other): 0.5}
+    assert measured_rates("tiny", [STEP, other]).seconds == {str(STEP): 0.5, str(other): 0.5}
+    assert measured_rates("tiny", [STEP]).seconds == {str(STEP): 0.5, str(other): 0.5}
     assert measured == [STEP, other]
     keep_rate("GPU: another")
-    assert calibrate("tiny", [STEP]).seconds == {str(STEP): 0.5}
+    assert measured_rates("tiny", [STEP]).seconds == {str(STEP): 0.5}
 
 
 def test_a_measured_step_grows_with_the_image() -> None:
@@ -406,7 +406,7 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
 def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, device: str, cpu: int, gpu: int) -> None:
     monkeypatch.setattr(sys.modules[plan.__module__], "device_name", lambda: device)
     for job in make_graph(TINY).of("all"):
-        finish(job, 3600 - START)
+        finish(job, 3600 - STARTUP)
     named(make_graph(TINY))["attack_none_seed0"].record.unlink()
     calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
     told = plan(TINY)
@@ -479,6 +479,15 @@ def test_a_study_without_data_is_planned(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not study_file("nsd").exists()
     if "GPU:" not in shown:
         assert "this machine has no GPU" in shown
+
+
+def test_a_study_without_images_to_classify_is_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(calibration, "measure", lambda step: 0.1)
+    file = tmp_path / "study.toml"
+    file.write_text('name = "seen"\nsimulated = false\nimage_size = 32\nsubject = 1\nnsd = "nsd"\n')
+    shown = plan({"study": str(file)})
+    assert "not planned: 10_summary, for want of" in shown
+    assert "power:" not in shown
 
 
 def test_what_cannot_be_planned_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

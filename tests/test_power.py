@@ -12,6 +12,7 @@ from scipy import stats
 from nbtools.errors import InputError
 from nbtools.metrics import power as power_of, sample_needed, smallest_effect, spread
 from nbtools.metrics.contrasts import contrast, slope
+from nbtools.metrics.power import USUAL
 
 
 @pytest.mark.parametrize(
@@ -31,12 +32,12 @@ def test_power_is_that_of_cohens_tables() -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 13, 200])
 @pytest.mark.parametrize("level", [0.05, 0.05 / 28])
-def test_the_smallest_effect_has_the_power_wanted(n: int, level: float) -> None:
-    effect = smallest_effect(0.035, n, level, 0.9)
-    assert power_of(effect, 0.035, n, level) == pytest.approx(0.9)
-    assert smallest_effect(0.07, n, level, 0.9) == pytest.approx(2 * effect), "in the spread's unit"
+def test_the_smallest_effect_has_the_usual_power(n: int, level: float) -> None:
+    effect = smallest_effect(0.035, n, level)
+    assert power_of(effect, 0.035, n, level) == pytest.approx(USUAL)
+    assert smallest_effect(0.07, n, level) == pytest.approx(2 * effect), "in the spread's unit"
     if n < 20:
-        assert sample_needed(1.0001 * effect, 0.035, level, 0.9) == n
+        assert sample_needed(1.0001 * effect, 0.035, level) == n
 
 
 def networks(n_seeds: int, n_subjects: int, sd: float) -> pd.DataFrame:
@@ -79,7 +80,7 @@ def test_what_has_no_power_is_refused() -> None:
         lambda: power_of(0.1, 0.0, 3),
         lambda: power_of(0.1, 0.1, 1),
         lambda: smallest_effect(0.1, 1),
-        lambda: smallest_effect(0.1, 3, wanted=1.0),
+        lambda: smallest_effect(0.1, 3, level=0.9),
         lambda: sample_needed(0.0, 0.1),
         lambda: spread(networks(2, 1, 0.1).drop(columns="seed"), "score", ["V1"], ["none"]),
         lambda: spread(pd.concat([networks(2, 1, 0.1)] * 2), "score", ["V1"], ["none"]),

@@ -328,7 +328,7 @@ def test_what_was_fixed_and_what_was_added_are_told_apart() -> None:
         ({"seeds": "0 1"}, "seeds: planned 0 1 2, here 0 1"),
         ({"seeds": "0 1 2 3"}, "seeds: planned 0 1 2, here 0 1 2 3"),
         ({"subjects": "tiny-2"}, "subjects: planned none, here tiny-2"),
-        ({"alpha": 0.5}, "alpha: planned 0.65, here 0.5"),
+        ({"alpha": 0.5}, "alpha: planned 0.9, here 0.5"),
         ({"attack": "L2PGD"}, "attack: planned LinfPGD, here L2PGD"),
         ({"rois": "none V1 TO"}, "regions: planned V1 V2 TO, here V1 TO"),
         ({"rois": f"{CONDITIONS} V4"}, "regions: planned V1 V2 TO, here V1 V2 V4 TO"),

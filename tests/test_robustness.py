@@ -273,7 +273,7 @@ def test_the_worst_case_is_below_each_attack_falls_with_epsilon_and_knows_no_ord
     curve = robust_accuracy(worst).set_index([*NETWORK, "epsilon"])["accuracy"]
     assert (curve.groupby(NETWORK).diff().dropna() <= 0).all()
     for _, alone in table.groupby("attack"):
-        assert (curve <= robust_accuracy(alone).set_index([*NETWORK, "epsilon"])["accuracy"]).all()
+        assert curve.le(robust_accuracy(alone).set_index([*NETWORK, "epsilon"])["accuracy"]).all()  # joined by name
 
 
 def test_one_attack_is_asked_by_name():

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nbtools.checks import check_choice, reading
 from nbtools.conditions import HIERARCHY, NAMING, RETINOTOPY, is_region, region_labels
 from nbtools.errors import InputError
 
 # NSD's versions of the betas, as its authors number them; the paper takes b3.
+ProfileName = Literal["demo", "tiny"]  # of a simulated study: how much of everything there is
+Truth = Literal["beyond", "labels", "null", "quality"]  # what is true of its world (`synthetic.recipe.regions`)
 BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 _PATHS = ("nsd", "responses", "stimuli", "classification", "cue_conflict", "corruptions", "scanner_labels")

@@ -42,6 +42,8 @@ from .power import (
 from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
 from .robustness import (
     WORST_CASE as WORST_CASE,
+    accuracy_at as accuracy_at,
+    at_epsilon as at_epsilon,
     epsilon_label as epsilon_label,
     robust_accuracy as robust_accuracy,
     under_attack as under_attack,

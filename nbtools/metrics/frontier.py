@@ -10,6 +10,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.contrasts import contrast
 from nbtools.metrics.dose import at_equal, monotone, read_off
 from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.robustness import at_epsilon
 from nbtools.metrics.stats import ROUNDING
 
 COLUMNS = ("condition", "seed", "alpha", "epsilon", "accuracy")
@@ -127,11 +128,8 @@ def _both(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     check_numbers(_PROBLEM, accuracy, ("alpha", "epsilon", "accuracy"), fix=_FIX)
     names = [name for name in ("condition", "subject", "seed", "alpha") if name in accuracy]
     check_once(_PROBLEM, accuracy, [*names, "epsilon"], fix=_FIX)
-    at = {
-        name: accuracy[np.isclose(accuracy["epsilon"], e, rtol=1e-6, atol=1e-9)].set_index(names)["accuracy"]
-        for name, e in {"clean": 0.0, "accuracy": epsilon}.items()
-    }
-    both = pd.concat(at, axis=1, sort=False)
+    at = {name: at_epsilon(accuracy, e).set_index(names) for name, e in {"clean": 0.0, "accuracy": epsilon}.items()}
+    both = pd.concat({name: rows["accuracy"] for name, rows in at.items()}, axis=1, sort=False)
     lacking = {"networks without one of the two": int(both.isna().any(axis=1).sum())}
     check_counts(_PROBLEM, lacking, expected=f"accuracies at ε = 0 and {epsilon * 255:g}/255", fix=_FIX)
     return both.reset_index()

@@ -15,7 +15,7 @@ import pandas as pd
 
 from nbtools.checks import check_enough, check_range, check_table
 from nbtools.metrics.contrasts import SIGNIFICANT, claims, compare
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.robustness import accuracy_at, epsilon_label
 from nbtools.metrics.tables import as_scores
 from nbtools.metrics.verdicts import in_order, verdicts
 
@@ -93,13 +93,14 @@ def findings(networks: pd.DataFrame, order: Sequence[str], others: pd.DataFrame 
     controls = [name for name in present if name not in regions]
     found, scores = {}, [] if others is None else [others]
     for epsilon, sentence in verdicts(networks, order).items():
-        at, rows = epsilon_label(epsilon), networks[networks["epsilon"] == epsilon]
-        found[f"accuracy at {at}"] = next((what for words, what in _SAID.items() if words in sentence), "unclear")
+        measure, rows = accuracy_at(epsilon), networks[networks["epsilon"] == epsilon]
+        found[measure] = next((what for words, what in _SAID.items() if words in sentence), "unclear")
         if epsilon > 0:
-            scores.append(as_scores(rows, "accuracy", f"accuracy at {at}"))
+            scores.append(as_scores(rows, "accuracy", measure))
         if epsilon > 0 and controls:
             table = compare(rows, "accuracy", regions, controls)
-            found |= _corrected(table["condition"] + " − " + table["control"] + f" at {at}", table, "difference")
+            pairs = table["condition"] + " − " + table["control"] + f" at {epsilon_label(epsilon)}"
+            found |= _corrected(pairs, table, "difference")
     if scores and len(regions) > 2:
         table = claims(pd.concat(scores), regions)
         found |= _corrected(table["measure"] + f", one of {len(table)} measures", table, "slope")

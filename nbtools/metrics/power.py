@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_once, check_range, check_table, plain
-from nbtools.errors import InputError
 from nbtools.metrics.contrasts import SIGNIFICANT, rank_weights
 
-USUAL = 0.8  # power
+USUAL = 0.8  # power, as studies are usually planned
 
 
 @dataclass(frozen=True)
@@ -105,24 +104,18 @@ def power(effect: float, spread: float, n: int, level: float = SIGNIFICANT) -> f
     return float(ncf.sf(t.isf(level / 2, n - 1) ** 2, 1, n - 1, noncentrality))
 
 
-def smallest_effect(spread: float, n: int, level: float = SIGNIFICANT, wanted: float = USUAL) -> float:
-    """Return the smallest effect that `n` seeds (or subjects) find with the power that is wanted; see `power`."""
+def smallest_effect(spread: float, n: int, level: float = SIGNIFICANT) -> float:
+    """Return the smallest effect that `n` seeds (or subjects) find with the `USUAL` power; see `power`."""
     from scipy.optimize import brentq
     from scipy.stats import t
 
-    _check_wanted(wanted, level)
+    check_range("level", level, 0, USUAL)
     check_range("n", n, 2)
     most = spread * 10 * (1 + t.isf(level / 2, n - 1))  # whose power is 1, but for a thousandth
-    return float(brentq(lambda effect: power(effect, spread, n, level) - wanted, 0, most))
+    return float(brentq(lambda effect: power(effect, spread, n, level) - USUAL, 0, most))
 
 
-def sample_needed(effect: float, spread: float, level: float = SIGNIFICANT, wanted: float = USUAL) -> int:
-    """Return how many seeds (or subjects) find an effect with the power that is wanted; see `power`."""
-    _check_wanted(wanted, level)
+def sample_needed(effect: float, spread: float, level: float = SIGNIFICANT) -> int:
+    """Return how many seeds (or subjects) find an effect with the `USUAL` power; see `power`."""
     check_range("effect", abs(effect), spread / 100)  # of smaller ones, no study has enough
-    return next(n for n in count(2) if power(effect, spread, n, level) >= wanted)
-
-
-def _check_wanted(wanted: float, level: float) -> None:
-    if not level < wanted < 0.99:
-        raise InputError("no such power", expected=f"between {level:g} and 0.99", got=wanted, fix="0.8 is usual")
+    return next(n for n in count(2) if power(effect, spread, n, level) >= USUAL)

@@ -23,6 +23,16 @@ def epsilon_label(epsilon: float) -> str:
     return f"{epsilon * 255:.4g}/255" if epsilon > 0 else "clean"
 
 
+def accuracy_at(epsilon: float) -> str:
+    """Name accuracy at a budget in pixel units as a measure, in claims and endpoints: ``"accuracy at 4/255"``."""
+    return f"accuracy at {epsilon_label(epsilon)}"
+
+
+def at_epsilon(table: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """Return the rows at one ε (pixel units), which may have been rounded; none where there is no such ε."""
+    return table[np.isclose(table["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
+
+
 def too_low(accuracy: pd.DataFrame, least: float) -> pd.DataFrame:
     """Return the networks whose accuracy on clean images is below the least: their rows at ε = 0."""
     return accuracy[(accuracy["epsilon"] == 0) & (accuracy["accuracy"] < least)]

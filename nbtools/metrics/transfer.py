@@ -33,9 +33,8 @@ def transfer_matrix(decisions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     -------
     DataFrame
         One row per source × target: ``accuracy`` over their pairs (`across`) with ``ci_low``, ``ci_high`` (95 %, over
-        images), ``n`` (images
-        counted: those that source *and* target classify correctly when clean). Source = target is the white-box
-        attack. A pair without such an image has n = 0 and no accuracy.
+        images), ``n`` (images counted: those that source *and* target classify correctly when clean). Source = target
+        is the white-box attack. A pair without such an image has n = 0 and no accuracy.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from nbtools.metrics.robustness import epsilon_label
 from nbtools.metrics.verdicts import p_text
 from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
 from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
-from nbtools.plots.tables import at_epsilon, check_drawable, check_points, ordered
+from nbtools.plots.tables import check_drawable, check_points, drawn_at, ordered
 
 
 def scores_by_condition(
@@ -117,7 +117,7 @@ def alpha_ablation(
     """
     check_drawable(accuracy, ("condition", "alpha", "epsilon", "accuracy", "ci_low", "ci_high"))
     keys = ["condition", "alpha"]
-    both = at_epsilon(accuracy, 0.0).merge(at_epsilon(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
+    both = drawn_at(accuracy, 0.0).merge(drawn_at(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
     check_points(both, keys, fix="average seeds first: over_networks, by condition, α and ε")
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
     for name in ordered(both["condition"], order):

@@ -28,7 +28,7 @@ from nbtools.plots.style import (
     padded,
     panels,
 )
-from nbtools.plots.tables import at_epsilon, check_accuracy, check_drawable, check_names, ordered
+from nbtools.plots.tables import check_accuracy, check_drawable, check_names, drawn_at, ordered
 
 METRIC_LABELS = {
     "loss": "loss",
@@ -153,10 +153,10 @@ def hierarchy(
     places = axis_places(ordered(accuracy["condition"], order), order)
     fig, rows = panels(title, len(epsilons), 1, gap=0.36, shared_xaxes=True)
     for epsilon, row in zip(epsilons, rows, strict=True):
-        at = at_epsilon(accuracy, epsilon).set_index("condition")
+        at = drawn_at(accuracy, epsilon).set_index("condition")
         add_conditions(fig, at, "accuracy", places, order, **row)
         if seeds is not None:
-            dots = at_epsilon(seeds, epsilon)
+            dots = drawn_at(seeds, epsilon)
             dots = dots[dots["condition"].isin(places)]
             marks = {"size": 5, "color": [color(name, order) for name in dots["condition"]], "opacity": 0.6}
             x = dots["condition"].map(places) + 0.2
@@ -202,7 +202,7 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = 
     """
     keys = ["condition", "seed"] if "seed" in accuracy else ["condition"]
     check_accuracy(accuracy, keys)
-    clean, robust = at_epsilon(accuracy, 0.0), at_epsilon(accuracy, epsilon)
+    clean, robust = drawn_at(accuracy, 0.0), drawn_at(accuracy, epsilon)
     both = clean.merge(robust, on=keys, suffixes=("_clean", "_robust"))
     if not len(both) == len(clean) == len(robust):
         raise InputError(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_once, check_table
 from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.robustness import at_epsilon, epsilon_label
 
 
 def check_drawable(table: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -44,9 +43,9 @@ def check_accuracy(accuracy: pd.DataFrame, keys: Sequence[str] = ("condition",))
     check_points(accuracy, (*keys, "epsilon"), fix=fix)
 
 
-def at_epsilon(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+def drawn_at(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     """Return the rows at one ε (pixel units); raise `InputError` if there are none."""
-    rows = accuracy[np.isclose(accuracy["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
+    rows = at_epsilon(accuracy, epsilon)
     if not len(rows):
         raise InputError(
             f"no accuracy at ε = {epsilon_label(epsilon)}",

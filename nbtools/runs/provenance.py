@@ -69,6 +69,11 @@ def registrations(study: str) -> Path:
     return home() / "runs" / study_name(study) / "preregistration"
 
 
+def registered(study: str) -> list[Path]:
+    """Return the files of a study's preregistrations, by date."""
+    return sorted(registrations(study).glob("[0-9]*.json"))
+
+
 def sources(notebook: Path) -> list[Path]:
     """Return the package's modules that shape a notebook's results: those it imports, and all that they import."""
     found: dict[str, Path] = {}

@@ -75,7 +75,7 @@ def train_network(
     predictor: RoiPredictor | None,
     config: TrainConfig,
     *,
-    alpha: float = 0.65,
+    alpha: float = 0.9,
     architecture: str = "small_resnet",
     target_scale: TargetScale = "global",
     validation_fraction: float = 0.12,

@@ -14,7 +14,7 @@ from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.metrics.contrasts import over_networks
-from nbtools.metrics.robustness import WORST_CASE, epsilon_label, robust_accuracy, under_attack
+from nbtools.metrics.robustness import WORST_CASE, at_epsilon, epsilon_label, robust_accuracy, under_attack
 from nbtools.metrics.verdicts import verdicts
 from nbtools.plots.networks import METRIC_LABELS
 from nbtools.runs import folders, several
@@ -203,7 +203,7 @@ def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 def describe_hierarchy(accuracy: pd.DataFrame, chosen: HierarchyChoice) -> str:
     """Say in words what the hierarchy figure shows."""
-    at = accuracy[np.isclose(accuracy["epsilon"], chosen.epsilon)].set_index("condition")["accuracy"]
+    at = at_epsilon(accuracy, chosen.epsilon).set_index("condition")["accuracy"]
     seeds, over = ", ".join(map(str, chosen.seeds)), "networks" if len(chosen.seeds) > 1 else "images, of one network"
     return (
         f"{counted(len(at), 'condition')} at α = {chosen.alpha:g}, seeds {seeds}; "

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nbtools.data.study import open_study
 from nbtools.files import make_folder
-from nbtools.metrics.robustness import too_low
+from nbtools.metrics.robustness import accuracy_at, too_low
 from nbtools.metrics.verdicts import in_order
 from nbtools.runs.folders import Run
 from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
@@ -18,7 +18,8 @@ from nbtools.runs.parameters import SEVERAL, words_of
 from nbtools.runs.provenance import registrations, short, surroundings, unchanged
 from nbtools.runs.records import ancestry
 from nbtools.runs.repeat import differing
-from nbtools.workflow.preregistration import SUMMARY, Preregistration, accuracies, in_force, read_all
+from nbtools.workflow.graph import SUMMARY
+from nbtools.workflow.preregistration import Preregistration, in_force, read_all
 
 LATER = "looked at later"
 _ALL_REST_ON = {PREDICTORS, NETWORKS, ATTACKED, SUMMARY}
@@ -70,8 +71,8 @@ class Beforehand:
         if self.fixed is None:
             return ""
         planned = self.fixed.plan["settings"][SUMMARY]
-        known = accuracies([0, *map(float, planned["epsilons"])])
-        names = [name if isinstance(name, str) else accuracies([255 * name])[0] for name in measures]
+        known = {accuracy_at(epsilon / 255) for epsilon in (0, *map(float, planned["epsilons"]))}
+        names = [name if isinstance(name, str) else accuracy_at(name) for name in measures]
         added = [name for name in names if name not in known and analysis not in planned["analyses"]]
         if added == names or any(self.departures.get(each) for each in (*_ALL_REST_ON, analysis)):
             return LATER
@@ -83,9 +84,7 @@ class Beforehand:
     def said(self, verdicts: Mapping[float, str]) -> dict[float, str]:
         """Write each ε's mark behind its verdict."""
         marks = {epsilon: self.mark([epsilon]) for epsilon in verdicts}
-        return {
-            epsilon: f"{words} [{marks[epsilon]}]" if marks[epsilon] else words for epsilon, words in verdicts.items()
-        }
+        return {epsilon: words + f" [{marks[epsilon]}]" * bool(marks[epsilon]) for epsilon, words in verdicts.items()}
 
     def titled(self, title: str, measures: Iterable[str | float], conditions: Iterable[str]) -> str:
         """Write the mark of what a figure shows below its title."""
@@ -118,10 +117,9 @@ class Beforehand:
             changes = "; ".join(differing(self.fixed.plan, other.plan))
             lines.append(f"Another was fixed on {other}, {other.seen}. There: {changes}")
         lines += [f"Not as fixed: {line}" for found in self.departures.values() for line in found]
-        left = ", ".join(
-            f"{row.condition} of seed {row.seed} ({row.accuracy:.2f})" for row in self.excluded.itertuples()
-        )
-        lines.append(f"Excluded for low clean accuracy, with all networks of their seeds: {left}" if left else "")
+        left = [f"{row.condition} of seed {row.seed} ({row.accuracy:.2f})" for row in self.excluded.itertuples()]
+        excluded = f"Excluded for low clean accuracy, with all networks of their seeds: {', '.join(left)}"
+        lines.append(excluded if left else "")
         changed = _changed(self.fixed.around)
         lines.append(f"Changed since then: {', '.join(changed)}" if changed else "")
         return "\n".join(filter(None, lines))

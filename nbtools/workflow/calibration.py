@@ -93,7 +93,7 @@ def read_calibration(study: str) -> Calibration:
         return Calibration(str(kept["device"]), {str(step): float(value) for step, value in kept["seconds"].items()})
 
 
-def calibrate(study: str, steps: Iterable[Step]) -> Calibration:
+def measured_rates(study: str, steps: Iterable[Step]) -> Calibration:
     """Return what is known of this device; steps that are not known yet are measured, and kept."""
     kept, here = read_calibration(study), device_name()
     known = dict(kept.seconds) if kept.device == here else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -11,9 +12,7 @@ import yaml
 
 from nbtools.checks import reading
 from nbtools.conditions import parse_condition
-from nbtools.data.study import Study, open_study, study_file
-from nbtools.data.synthetic import check_made
-from nbtools.data.synthetic.recipe import PROFILES, SUBJECTS, Truth
+from nbtools.data.study import ProfileName, Study, Truth, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.runs.parameters import words_of
@@ -76,18 +75,20 @@ def check_config(config: Config) -> Study | None:
         raise _wrong(
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
         )
-    _check_known("there is no such profile", [config.get("profile", "demo")], list(PROFILES))
+    _check_known("there is no such profile", [config.get("profile", "demo")], get_args(ProfileName))
     truths = ", ".join(get_args(Truth)).replace("null", '"null" (in quotes: YAML takes the bare word for nothing)')
     if config.get("truth", "beyond") not in get_args(Truth):
         raise _wrong("there is no world of such a truth", truths, config["truth"])
     number(config.get("gpus", 0), "gpus", int)
     number(config.get("world_seed", 0), "world_seed", int)
-    _check_known("there is no such subject", [config.get("subject", 1)], list(map(str, range(1, SUBJECTS + 1))))
+    _check_known("there is no such subject", [config.get("subject", 1)], list(map(str, range(1, 9))))
     _check_known("predictors are shared by all seeds, or own", [config.get("predictors", PREDICTORS[0])], PREDICTORS)
     return _described(config)
 
 
 def _described(config: Config) -> Study | None:
+    from nbtools.data.synthetic import check_made  # imports slowly
+
     study = str(config.get("study", "demo"))
     if not study_file(study).is_file():
         return None
@@ -95,6 +96,14 @@ def _described(config: Config) -> Study | None:
     source = open_study(study)
     check_made(source, **{named[key]: value for key, value in config.items() if key in named})
     return source
+
+
+def world_arguments(config: Config) -> str:
+    """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
+    options = {"profile": "demo", "world_seed": 0, "subject": 1, "truth": "beyond"}
+    values = [str(config.get(key, default)) for key, default in options.items()]
+    named = zip(("--profile", "--seed", "--subject", "--truth"), values, strict=True)
+    return shlex.join([str(config.get("study", "demo")), *(word for pair in named for word in pair)])
 
 
 def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:
@@ -200,7 +209,7 @@ def is_simulated(study: str) -> bool:
 
     Any other name is that of data to fetch or prepare: a made-up study may not take its place.
     """
-    return not study.endswith(".toml") and study.partition("-")[0] in PROFILES
+    return not study.endswith(".toml") and study.partition("-")[0] in get_args(ProfileName)
 
 
 def once(values: Iterable[Any]) -> list[Any]:

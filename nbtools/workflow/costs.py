@@ -20,7 +20,7 @@ import pandas as pd
 from nbtools.checks import check_choice
 from nbtools.conditions import is_region, parse_condition
 from nbtools.runs import folders
-from nbtools.runs.lineage import NETWORKS, PREDICTORS, START as FIRST
+from nbtools.runs.lineage import NETWORKS, PREDICTORS, START
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
 from nbtools.workflow.graph import CLOUDS, Graph, Job
@@ -28,7 +28,7 @@ from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
 RUNS, MODEL, GUESS = "finished runs", "calibration", "a slow machine"  # where a time comes from
-START = 3.0  # seconds, measured: a run's kernel, its runner and their imports
+STARTUP = 3.0  # seconds, measured: a run's kernel, its runner and their imports
 SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
 MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images.sets, which takes seconds to import
 _LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.1
@@ -219,7 +219,7 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
             "threads": threads_for(of.image_size),
             "gpus": gpus,
             "memory": taken.memory,
-            "seconds": START + taken.seconds,
+            "seconds": STARTUP + taken.seconds,
             "disk": taken.disk,
             "source": source,
         }
@@ -229,10 +229,11 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
 def steps_of(graph: Graph) -> tuple[Step, Step]:
     """Return what a step of training is in a study: of its networks, at its size; and the same in full precision.
 
-    What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`.
+    What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`. A study
+    without images to classify has no networks: its step is that of the notebook as it stands.
     """
-    networks = (job for job in graph.jobs if job.notebook == NETWORKS)  # none where there are no images to classify
-    values = next(map(parameters_of, networks), None) or folders.defaults(NETWORKS)
+    networks = [job for job in graph.jobs if job.notebook == NETWORKS]
+    values = parameters_of(networks[0]) if networks else folders.defaults(NETWORKS)
     size = sizes_of(graph.source, graph.profile).image_size
     step = Step(values["architecture"], values["precision"], values["batch_size"], size)
     return step, replace(step, precision="32-true", batch_size=min(step.batch_size, _FULL_BATCH))
@@ -297,7 +298,7 @@ def past_runs(jobs: Iterable[Job]) -> dict[Path, Taken]:
     """
     kinds: dict[tuple[object, ...], list[Job]] = defaultdict(list)
     for job in jobs:
-        kinds[job.notebook, job.parameters.get("attacks"), job.parameters.get("roi") == FIRST].append(job)
+        kinds[job.notebook, job.parameters.get("attacks"), job.parameters.get("roi") == START].append(job)
     found: dict[Path, Taken] = {}
     for alike in kinds.values():
         if records := [(job, record) for job in alike if (record := folders.read_record(job.record.parent))]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -109,6 +108,11 @@ class Graph:
         return [job for job in self.jobs if job.record in self.targets[target]]
 
     @property
+    def hierarchy(self) -> tuple[str, ...]:
+        """Regions, early to late: the study's, or the paper's where it is not there yet."""
+        return self.source.hierarchy if self.source else HIERARCHY
+
+    @property
     def priorities(self) -> dict[Path, int]:
         """How soon each run is made: the sooner, the more summaries wait for it; a summary as soon as it can be."""
         waiting: dict[Path, set[Path]] = {job.record: set() for job in self.jobs}
@@ -144,14 +148,6 @@ def make_graph(config: Config) -> Graph:
         If a key, a condition, an attack, a parameter or a further study does not exist, or a value cannot be read.
     """
     return _Planner(config).graph()
-
-
-def world_arguments(config: Config) -> str:
-    """Return what follows ``python -m nbtools world`` to make the simulated study, quoted for a shell."""
-    options = {"profile": "demo", "world_seed": 0, "subject": 1, "truth": "beyond"}
-    values = [str(config.get(key, default)) for key, default in options.items()]
-    named = zip(("--profile", "--seed", "--subject", "--truth"), values, strict=True)
-    return shlex.join([str(config.get("study", "demo")), *(word for pair in named for word in pair)])
 
 
 class _Planner:
@@ -220,7 +216,7 @@ class _Planner:
         claims = {name: ready[of] for name, of in COMPARED.items() if self._has_data(name, self.study)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
         plain = [name for name in self.every if self._condition(name).kind != "decay"]
-        further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.9])]
+        further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.65])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
         shares = [number(value, "shares", float) for value in self._words("shares", [])]

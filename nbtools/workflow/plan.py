@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from nbtools.runs import folders
-from nbtools.workflow.calibration import calibrate, device_name, on_gpu, read_calibration
+from nbtools.workflow.calibration import device_name, measured_rates, on_gpu, read_calibration
 from nbtools.workflow.config import Config
 from nbtools.workflow.costs import GUESS, MODEL, RUNS, estimates, past_runs, steps_of
 from nbtools.workflow.graph import TARGETS, Graph, Job, make_graph
@@ -35,7 +35,7 @@ def plan(config: Config) -> str:
     asked, graph = graph.gpus, replace(graph, gpus=int(on_gpu(device)))
     past, done = past_runs(graph.jobs), finished_jobs(graph)
     known = all(job.record in past for job in graph.jobs)
-    calibration = read_calibration(graph.study) if known else calibrate(graph.study, steps_of(graph))
+    calibration = read_calibration(graph.study) if known else measured_rates(graph.study, steps_of(graph))
     table = estimates(graph, calibration, past)
     table["finished"] = table.index.isin(list(done))
     table["hours"] = table.seconds * table.threads.clip(upper=os.cpu_count()).where(table.gpus == 0, 1) / 3600

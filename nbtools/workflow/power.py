@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nbtools.conditions import HIERARCHY, baselines
+from nbtools.conditions import baselines
 from nbtools.files import read_table
 from nbtools.metrics.contrasts import MARGINS, SIGNIFICANT
 from nbtools.metrics.power import USUAL, Spread, sample_needed, smallest_effect, spread
-from nbtools.metrics.robustness import WORST_CASE, under_attack
+from nbtools.metrics.robustness import WORST_CASE, at_epsilon, under_attack
 from nbtools.metrics.verdicts import in_order
 from nbtools.runs.lineage import ATTACKED
 from nbtools.workflow.costs import parameters_of
@@ -36,13 +36,13 @@ def power_lines(graph: Graph, done: Collection[Path]) -> list[str]:
     Returns
     -------
     list of str
-        Empty where the summary compares no region with a control, or is not planned.
+        Empty where there is no summary, or it compares no region with a control.
     """
-    summary = next((job for job in graph.jobs if job.name == "summary"), None)
-    if summary is None:
+    summary = [parameters_of(job) for job in graph.jobs if job.name == "summary"]
+    if not summary:
         return []
-    told = parameters_of(summary)
-    order, rois = graph.source.hierarchy if graph.source else HIERARCHY, told["rois"].split()
+    told = summary[0]
+    order, rois = graph.hierarchy, told["rois"].split()
     regions, controls = in_order(rois, order), [name for name in rois if name in baselines(order)]
     if not (regions and controls):
         return []
@@ -72,8 +72,7 @@ def _score(file: Path, told: dict[str, Any]) -> float:
     table = read_table(file)
     if told["attack"] not in {WORST_CASE, *table["attack"]}:
         return float("nan")
-    table, epsilon = under_attack(table, told["attack"]), float(told["epsilons"].split()[-1]) / 255
-    at = table[np.isclose(table["epsilon"], epsilon, rtol=1e-6, atol=1e-9)]
+    at = at_epsilon(under_attack(table, told["attack"]), float(told["epsilons"].split()[-1]) / 255)
     return float((at["prediction"] == at["label"]).mean())
 
 

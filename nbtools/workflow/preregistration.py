@@ -17,22 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.checks import check_choice, check_enough, check_range, reading
-from nbtools.conditions import HIERARCHY
 from nbtools.data.study import study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, write_text
 from nbtools.metrics.contrasts import FEWEST_ORDERED, MARGINS, SIGNIFICANT
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.robustness import accuracy_at
 from nbtools.metrics.verdicts import in_order
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED
 from nbtools.runs.parameters import SEVERAL, words_of
-from nbtools.runs.provenance import registrations, short, sources, stamp, surroundings
+from nbtools.runs.provenance import registered, registrations, short, sources, stamp, surroundings
 from nbtools.runs.repeat import differing
-from nbtools.workflow.config import Config
-from nbtools.workflow.graph import Graph, Job, make_graph, world_arguments
+from nbtools.workflow.config import Config, world_arguments
+from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
 
-SUMMARY = "10_summary"
 CLAIMS = (
     "the primary endpoint rises over the regions, from early to late",
     "at the largest ε, regions stand above every control",
@@ -153,12 +151,12 @@ def plan_of(config: Config, *, endpoint: str = "", least_clean: float = 0.0, not
         missing, fix = ", ".join(graph.left_out[SUMMARY]), "prepare its data first (`python -m nbtools doctor`)"
         raise InputError("the study has no summary to fix", expected=f"data for {SUMMARY}", got=missing, fix=fix)
     summary = settings[SUMMARY]
-    regions = in_order(summary["rois"], graph.source.hierarchy if graph.source else HIERARCHY)
+    regions = in_order(summary["rois"], graph.hierarchy)
     problem, fix = "this study has no test to fix", "plan further regions and seeds"
     check_enough(f"{problem}: regions", len(regions), 3, fix=fix)
     sample = max(len(summary["seeds"]), 1 + len(summary["subjects"]))
     check_enough(f"{problem}: networks of a region", sample, 2, fix=fix)
-    endpoints = accuracies(sorted(map(float, summary["epsilons"])))
+    endpoints = [accuracy_at(epsilon / 255) for epsilon in sorted(map(float, summary["epsilons"]))]
     endpoint = endpoint or endpoints[-1]
     check_choice("there is no such endpoint", endpoint, endpoints, fix="name one, or give notebook 10 that ε")
     return {
@@ -173,11 +171,6 @@ def plan_of(config: Config, *, endpoint: str = "", least_clean: float = 0.0, not
         "settings": settings,
         "note": note,
     }
-
-
-def accuracies(epsilons: Iterable[float]) -> list[str]:
-    """Name robust accuracy at each ε (in 1/255) as notebook 10 does."""
-    return [f"accuracy at {epsilon_label(epsilon / 255)}" for epsilon in epsilons]
 
 
 def _settings(jobs: Iterable[Job]) -> dict[str, dict[str, list[Any]]]:
@@ -201,8 +194,7 @@ def _settings(jobs: Iterable[Job]) -> dict[str, dict[str, list[Any]]]:
 
 def read_all(study: str) -> list[Preregistration]:
     """Return a study's preregistrations, the first one first; raise `InputError` as `read` does."""
-    found = [read(file) for file in sorted(registrations(study).glob("[0-9]*.json"))]
-    return sorted(found, key=lambda one: one.registered)
+    return sorted(map(read, registered(study)), key=lambda one: one.registered)
 
 
 def in_force(found: Iterable[Preregistration]) -> Preregistration | None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -30,7 +29,7 @@ from nbtools.runs.lineage import ATTACKED, COMPARED
 from nbtools.runs.provenance import surroundings
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.config import Config, read_config
-from nbtools.workflow.costs import estimates, past_runs
+from nbtools.workflow.costs import estimates, parameters_of, past_runs
 from nbtools.workflow.follow import about
 from nbtools.workflow.graph import SUMMARY, Graph, make_graph
 from nbtools.workflow.known import save_known
@@ -178,8 +177,7 @@ def folder() -> Path:
 
 def _counted(asked: Asked, truth: str, graphs: Mapping[int, Graph], size: Size) -> pd.DataFrame:
     """Count a world's verdicts, and note what they come from."""
-    settings = {**folders.defaults(SUMMARY), **asked.config(truth, 1)["settings"].get(SUMMARY, {})}
-    networks = pd.concat([_accuracies(graph, subject, settings) for subject, graph in graphs.items()])
+    networks = pd.concat([_accuracies(graph, subject) for subject, graph in graphs.items()])
     others, same = _other_scores(graphs, asked), truth in _EXCHANGEABLE
     table = rates(networks, asked.rois, size, others=pd.concat(others) if others else None, exchangeable=same)
     answers = expected_verdicts(open_study(next(iter(graphs.values())).study)).set_index("analysis")["expected"]
@@ -209,12 +207,13 @@ def question(claim: str) -> str:
     return next((asked for words, asked in _ASKS.items() if claim.startswith(words)), "")
 
 
-def _accuracies(graph: Graph, subject: int, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the accuracies of a world's networks as the summary computes them: of its attack, at its ε."""
+def _accuracies(graph: Graph, subject: int) -> pd.DataFrame:
+    """Return the accuracies of a world's networks as its summary computes them: of its attack, at its ε."""
+    told = parameters_of(next(job for job in graph.jobs if job.notebook == SUMMARY))
     attacks = [job.record.parent for job in graph.of("attacks") if job.notebook == ATTACKED]
-    said = {run.name: under_attack(read_table(run / "decisions.parquet"), settings["attack"]) for run in attacks}
+    said = {run.name: under_attack(read_table(run / "decisions.parquet"), told["attack"]) for run in attacks}
     decisions = stacked({(subject, run): decided for run, decided in said.items()}, "subject", "run")
-    budgets = [0.0, *(float(level) / 255 for level in settings["epsilons"].split())]
+    budgets = [0.0, *(float(level) / 255 for level in told["epsilons"].split())]
     return robust_accuracy(decisions[decisions["epsilon"].isin(budgets)], by=("condition", "subject", "seed"))
 
 

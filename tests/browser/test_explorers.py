@@ -154,6 +154,6 @@ def test_runs_are_filtered_and_the_hierarchy_follows(opened: Open, page: Page, t
     for key, level in (("ArrowUp", 0), ("ArrowDown", 1)):
         explorer.get_by_label("ε", exact=True).press(key)
         epsilon = study_state.hierarchy_options(found)["epsilon"][level]
-        chosen = study_state.HierarchyChoice(0.65, (0,), "LinfPGD", epsilon)
+        chosen = study_state.HierarchyChoice(0.9, (0,), "LinfPGD", epsilon)
         accuracy, _ = study_state.hierarchy_of(found, chosen)
         expect(said).to_contain_text(study_state.describe_hierarchy(accuracy, chosen))

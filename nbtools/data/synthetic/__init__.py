@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from nbtools.checks import reading
-from nbtools.data.study import Study
+from nbtools.data.study import ProfileName, Study, Truth
 from nbtools.data.synthetic.files import sweep, write_bytes
-from nbtools.data.synthetic.recipe import RECIPE, ProfileName, Settings, Truth
+from nbtools.data.synthetic.recipe import RECIPE, Settings
 from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError

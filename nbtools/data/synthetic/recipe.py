@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from nbtools.checks import check_choice
 from nbtools.conditions import HIERARCHY
+from nbtools.data.study import ProfileName, Truth
 from nbtools.errors import InputError
 
 RECIPE = 6  # raise it when the same settings would give other bytes: a folder made before is then refused
@@ -18,9 +19,6 @@ NOTE = "SIMULATED: rendered scenes and a made-up subject; no brain was measured.
 TRIALS_PER_SESSION = 750  # as in NSD
 REPEATS = 3
 SUBJECTS = 8
-
-ProfileName = Literal["demo", "tiny"]
-Truth = Literal["beyond", "labels", "null", "quality"]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from nbtools.checks import reading
-from nbtools.data.study import Study
-from nbtools.data.synthetic.recipe import Truth
+from nbtools.data.study import Study, Truth
 from nbtools.errors import InputError
 
 VERDICTS = "truth/verdicts.json"  # in the study's folder
