@@ -259,7 +259,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
         "--least-clean", type=float, default=0.0, help="exclude seeds with a network of lower clean accuracy"
     )
     fix.add_argument("--note", default="", help="what else is to be fixed, in words")
-    study.add_argument("--targets", nargs="+", default=["all"], help="all (the demo; default), study, explorers")
+    study.add_argument("--targets", nargs="+", default=["all"], help="all (default), attacks, study, explorers")
     study.add_argument("--cores", type=_cores, default="all", help="how many runs at once (default: one a core)")
     study.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from nbtools import metrics
+from nbtools.cli import main
 from nbtools.conditions import HIERARCHY
 from nbtools.data.study import home as data_home
 from nbtools.data.synthetic.verdicts import QUESTIONS
@@ -232,3 +233,18 @@ def test_calibrate_runs_the_chain_and_goes_on_where_it_was_stopped(home: Path) -
     assert dict(null["expected"]) == {"all": "none", "apart": "none"}
     assert len(read_known(table.with_suffix(".json"))) == (rows["sets"] == "all").sum()
     assert f"Table: {table}" in again.stdout
+
+
+def test_calibrate_counts_each_world_and_subject_once_and_asks_for_regions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Asked] = []
+    monkeypatch.setattr("nbtools.workflow.calibrate", lambda one: asked.append(one) or pd.DataFrame({"sets": []}))
+    monkeypatch.setattr("nbtools.workflow.save_counts", lambda rows, one: "")
+    monkeypatch.setattr("nbtools.workflow.as_text", lambda rows: "")
+    assert main(["calibrate", "--truths", "null", "null", "--subjects", "2", "1", "2", "--seeds", "0 1 1"]) == 0
+    assert (asked[0].truths, asked[0].subjects, asked[0].seeds) == (("null",), (2, 1), (0, 1))
+    assert main(["calibrate", "--rois", ""]) == 1
+    assert "no region was asked for" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--subjects", "9"])
