@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_choice, check_range, reading
-from nbtools.conditions import HIERARCHY, RETINOTOPY
+from nbtools.conditions import HIERARCHY, RETINOTOPY, check_rois
 from nbtools.data.study import BETAS, ProfileName, Truth, home, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
@@ -23,14 +23,15 @@ from nbtools.workflow.config import number, words
 if TYPE_CHECKING:
     from nbtools.data.fetch.obtain import Route
 
-_RANGES = {"subject": (1, 8), "size": (1, inf), "jobs": (1, inf), "port": (1, 65535)}  # of numbers in any command
+# Of numbers in any command.
+_RANGES = {"subject": (1, 8), "size": (1, inf), "jobs": (1, inf), "cores": (1, inf), "port": (1, 65535)}
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
-    chosen = _parser().parse_args(arguments)
     try:
+        chosen = _parser().parse_args(arguments)
         for name in _RANGES.keys() & vars(chosen).keys():
             check_range(f"--{name}", getattr(chosen, name), *_RANGES[name])
         status = chosen.command(chosen) or 0
@@ -259,7 +260,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     )
     fix.add_argument("--note", default="", help="what else is to be fixed, in words")
     study.add_argument("--targets", nargs="+", default=["all"], help="all (default), attacks, study, explorers")
-    study.add_argument("--cores", default="all", help="how many runs at once (default: one a core)")
+    study.add_argument("--cores", type=_cores, default="all", help="how many runs at once (default: one a core)")
     study.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
 
     known = "say how often each claim's test is right: the whole chain in simulated worlds whose answers are known"
@@ -268,11 +269,12 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
         "--truths", nargs="+", choices=get_args(Truth), default=get_args(Truth), help="(default: all)"
     )
     calibrate.add_argument("--seeds", default="0 1 2 3 4 5", help="of the networks of each world (default: 0 to 5)")
-    calibrate.add_argument("--subjects", type=int, nargs="+", default=[1], help="of each world (default: 1)")
+    who, numbers = "of each world, 1 to 8 (default: 1)", range(1, 9)
+    calibrate.add_argument("--subjects", type=int, choices=numbers, metavar="N", nargs="+", default=[1], help=who)
     calibrate.add_argument("--size", type=int, default=3, help="seeds of a study that it speaks of (default: 3)")
     calibrate.add_argument("--rois", default=" ".join(HIERARCHY), help="(default: all regions)")
     calibrate.add_argument("--profile", choices=get_args(ProfileName), default="demo")
-    calibrate.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="(default: all)")
+    calibrate.add_argument("--cores", type=_cores, default="all", help="(default: all)")
     calibrate.add_argument("--save", action="store_true", help="into the table that summaries quote: for the project")
     sets = "of the processor: default, avx2, avx512 (default: native, as it is)"
     calibrate.add_argument("--instructions", nargs="+", default=["native"], help=sets)
@@ -290,6 +292,11 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
 
     speed = _add(commands, "bench", _bench, "measure speed side by side with the usual way")
     speed.add_argument("names", nargs="*", help="comparisons to run (default: all)")
+
+
+def _cores(text: str) -> int:
+    """Read how many cores runs may use; for a number that is none, argparse says so."""
+    return (os.cpu_count() or 1) if text == "all" else int(text)
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -331,7 +338,7 @@ def _given(chosen: argparse.Namespace) -> dict[str, str]:
 
 
 def _study(chosen: argparse.Namespace) -> int:
-    place = ["--profile", chosen.profile] if chosen.profile else ["--cores", chosen.cores]
+    place = ["--profile", chosen.profile] if chosen.profile else ["--cores", str(chosen.cores)]
     file = ["--configfile", str(chosen.file)] if chosen.file else []
     given = [f"{key}={value}" for key, value in _given(chosen).items()]
     planned_from = [*file, *(["--config", *given] if given else [])]
@@ -342,8 +349,10 @@ def _calibrate(chosen: argparse.Namespace) -> None:
     if chosen.save:
         check_choice("the numbers of such worlds mean nothing", chosen.profile, ["demo"], fix="leave --save out")
     seeds = tuple(dict.fromkeys(number(seed, "--seeds", int) for seed in words(chosen.seeds, "--seeds")))
-    rois, subjects = tuple(words(chosen.rois, "--rois")), tuple(chosen.subjects)
-    asked = workflow.Asked(tuple(chosen.truths), seeds, subjects, chosen.size, chosen.profile, rois, chosen.cores)
+    truths, subjects = (tuple(dict.fromkeys(named)) for named in (chosen.truths, chosen.subjects))  # each once
+    rois = tuple(words(chosen.rois, "--rois"))
+    check_rois(rois)
+    asked = workflow.Asked(truths, seeds, subjects, chosen.size, chosen.profile, rois, chosen.cores)
     for instructions in chosen.instructions:
         with workflow.told_to_use(instructions):
             rows = workflow.calibrate(asked)

@@ -246,6 +246,17 @@ def test_claims_go_by_the_direction_the_paper_gives_them() -> None:
     assert found["p_holm"].tolist() == pytest.approx([3 * max(found["p"].iloc[0], found["p_order"].iloc[0])] * 3)
 
 
+@pytest.mark.parametrize("unscored", [HIERARCHY[:1], HIERARCHY])
+def test_a_measure_without_a_score_has_no_test_and_takes_none_from_the_others(unscored: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(0)
+    rise = {name: list(rank + rng.normal(0, 0.3, 3)) for rank, name in enumerate(HIERARCHY)}
+    scored = pd.concat([table(rise, measure=name, direction=1) for name in ("robust", "smooth")])
+    lacking = table({**rise, **{name: [np.nan, 0.5, np.nan] for name in unscored}}, measure="shape bias", direction=1)
+    found = claims(pd.concat([scored, lacking]), HIERARCHY)
+    assert found[:2].equals(claims(scored, HIERARCHY))
+    assert found.loc[2].drop(["measure", "direction", "n_seeds", "n_subjects"]).isna().all()
+
+
 @pytest.mark.parametrize(
     ("scores", "said"),
     [

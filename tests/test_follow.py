@@ -293,3 +293,24 @@ def test_an_unknown_target_is_refused(clock: Clock, capsys: pytest.CaptureFixtur
         follow(make_graph(TINY), ["everything"], [])
     assert main(["study", "--targets", "demo"]) == 1
     assert "expected: all, attacks, study, explorers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("study", ["mine", "nsd"])
+def test_a_study_that_is_neither_there_nor_simulated_is_refused_in_words(
+    study: str, clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(f"study: {study}\n")
+    assert main(["study", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: there is no study '{study}'")
+    assert "stopped" not in out
+
+
+@pytest.mark.parametrize("command", [["study"], ["calibrate", "--profile", "tiny"]])
+@pytest.mark.parametrize("cores", ["0", "-2"])
+def test_without_a_core_nothing_waits_for_one(
+    command: list[str], cores: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--cores", cores]) == 1
+    assert "--cores cannot be" in capsys.readouterr().err

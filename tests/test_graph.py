@@ -164,7 +164,7 @@ def test_no_report_is_made_twice(config: dict[str, Any], summaries: set[str]) ->
 def test_what_a_study_lacks_data_for_is_not_planned() -> None:
     everything = names(TINY)
     describe("tiny")
-    lacking = {"07_shape_bias", "09_manifolds", "17_natural_corruptions"}
+    lacking = {"07_shape_bias", "09_manifolds", "17_natural_corruptions", "network_labels_seed0", "attack_labels_seed0"}
     assert everything - names(TINY) == lacking
     with study_file("tiny").open("a") as file:
         file.write('cue_conflict = "."\nscanner_labels = "study.toml"\ncorruptions = "nowhere"\n')
@@ -287,6 +287,17 @@ def test_rows_that_overlap_share_their_jobs() -> None:
         ({"table": [{"rois": "V1", "alphas": "much"}]}, "alphas cannot be 'much'"),
         ({"table": [{"rois": "V9"}]}, "unknown condition 'V9'"),
         ({"table": [{"attacks": "L3PGD"}]}, "unknown attack"),
+        ({"table": [{"attacks": "L2PGD LinfPGD"}]}, "several norms"),
+        ({"settings": {"04_adversarial_attacks": {"attacks": "LinfPGD L2PGD"}}}, "several norms"),
+        ({"settings": {"04_adversarial_attacks": {"attacks": "LinfBGD"}}}, "unknown attack"),
+        ({"settings": {"04_adversarial_attacks": {"epsilons": "1 2"}}}, "10_summary reads ε that are not attacked"),
+        ({"settings": {"10_summary": {"epsilons": "2 16"}}}, "10_summary reads ε that are not attacked"),
+        ({"settings": {"10_summary": {"attack": "L2PGD"}}}, "10_summary reads an attack that is not run"),
+        ({"settings": {"12_alpha": {"epsilon": 5}}}, "12_alpha reads ε that are not attacked"),
+        ({"truth": None}, "in quotes"),  # `truth: null`, as YAML reads it
+        ({"subject": 9}, "no such subject"),
+        ({"world_seed": -1}, "world_seed cannot be -1"),
+        ({"shares": "0"}, "share cannot be 0"),
         ({"table": [{"subjects": "demo-9"}]}, "no study 'demo-9'"),
     ],
 )

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from nbtools import metrics
+from nbtools.cli import main
 from nbtools.conditions import HIERARCHY
 from nbtools.data.study import home as data_home
 from nbtools.data.synthetic.verdicts import QUESTIONS
@@ -89,8 +90,9 @@ def test_no_table_says_nothing(tmp_path: Path) -> None:
         lambda rows: json.dumps([rows[0] | {"expected": None}]),
         lambda rows: json.dumps([rows[0] | {"n_sets": 0, "rises": 0, "unclear": 0}]),
         lambda rows: "\udcff",
+        lambda rows: "[" * 100_000,
     ],
-    ids=["cut", "no list", "no rows", "column", "text", "half", "sum", "negative", "null", "empty", "bytes"],
+    ids=["cut", "no list", "no rows", "column", "text", "half", "sum", "negative", "null", "empty", "bytes", "deep"],
 )
 def test_a_damaged_table_is_told(damage: Any, file: Path) -> None:
     file.write_bytes(damage(json.loads(file.read_text())).encode(errors="surrogateescape"))
@@ -124,7 +126,7 @@ def test_the_summary_puts_it_beside_its_verdict(n_seeds: int, quoted: bool, file
     cells = json.loads((folders.NOTEBOOKS / "10_summary.ipynb").read_text(encoding="utf-8"))["cells"]
     (code,) = ("".join(cell["source"]) for cell in cells if "workflow.how_often" in "".join(cell["source"]))
     values = {"said": {0.0: "falls", 4 / 255: "rises"}, "regions": HIERARCHY, "found": {"demo": {}}, "metrics": metrics}
-    values |= {"seeds": " ".join(map(str, range(n_seeds))), "fixed": SimpleNamespace(words="")}
+    values |= {"networks": pd.DataFrame({"seed": range(n_seeds)}), "fixed": SimpleNamespace(words="")}
     exec(code, found := values | {"workflow": SimpleNamespace(how_often=partial(how_often, file=file))})
     clean, attacked = found["verdict"].splitlines()
     assert clean == "clean: falls"
@@ -231,3 +233,18 @@ def test_calibrate_runs_the_chain_and_goes_on_where_it_was_stopped(home: Path) -
     assert dict(null["expected"]) == {"all": "none", "apart": "none"}
     assert len(read_known(table.with_suffix(".json"))) == (rows["sets"] == "all").sum()
     assert f"Table: {table}" in again.stdout
+
+
+def test_calibrate_counts_each_world_and_subject_once_and_asks_for_regions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Asked] = []
+    monkeypatch.setattr("nbtools.workflow.calibrate", lambda one: asked.append(one) or pd.DataFrame({"sets": []}))
+    monkeypatch.setattr("nbtools.workflow.save_counts", lambda rows, one: "")
+    monkeypatch.setattr("nbtools.workflow.as_text", lambda rows: "")
+    assert main(["calibrate", "--truths", "null", "null", "--subjects", "2", "1", "2", "--seeds", "0 1 1"]) == 0
+    assert (asked[0].truths, asked[0].subjects, asked[0].seeds) == (("null",), (2, 1), (0, 1))
+    assert main(["calibrate", "--rois", ""]) == 1
+    assert "no region was asked for" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--subjects", "9"])

@@ -433,6 +433,16 @@ def power_told(config: dict[str, Any]) -> list[str]:
     return power_lines(graph, {job.record for job in graph.jobs if job.record.exists()})
 
 
+def test_a_study_without_images_to_classify_is_planned_without_its_summary() -> None:
+    study = home() / "data/derived/tiny"
+    (study / "nsd").mkdir(parents=True)
+    (study / "study.toml").write_text('name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nimage_size = 32\n')
+    keep_rate(device_name())
+    told = plan(TINY)
+    assert "not planned: 10_summary, for want of" in told
+    assert "power" not in told
+
+
 def test_power_goes_by_the_spread_of_networks_that_have_finished() -> None:
     config = {**TINY, "rois": "V1 V4 TO", "controls": "none", "seeds": "0 1 2 3"}
     assert "over the simulated study's 3 seeds (none has run here)" in power_told(config)[2]

@@ -182,7 +182,8 @@ def test_what_is_said_beside_the_file_is_in_the_plan_too(said: dict[str, Any], n
 
 def test_the_primary_endpoint_is_one_that_notebook_10_can_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert PLAN["endpoint"] == "accuracy at 4/255"
-    assert plan_of({**CONFIG, "settings": {"10_summary": {"epsilons": "0.5 2 16"}}})["endpoint"] == "accuracy at 16/255"
+    attacked_so = {name: {"epsilons": "0.5 2 4 16"} for name in ("04_adversarial_attacks", "10_summary")}
+    assert plan_of({**CONFIG, "settings": attacked_so})["endpoint"] == "accuracy at 16/255"
     with pytest.raises(InputError, match="accuracy at 2/255, accuracy at 4/255"):
         plan_of(CONFIG, endpoint="accuracy at 8/255")
     assert main(["preregister", "--endpoint", "accuracy"]) == 1
@@ -395,8 +396,16 @@ def test_a_network_that_cannot_classify_takes_its_seed_along() -> None:
     assert set(found.kept(networks(0.3))["condition"]) == set(CONDITIONS.split())
     assert "V2 of seed 1 (0.30)" in found.words
     assert summary().excluded.empty
-    with pytest.raises(InputError, match="every seed"):
-        summary(table=networks().assign(accuracy=0.1))
+    none_left = summary(table=networks().assign(accuracy=0.1))
+    assert len(none_left.kept(networks())) == len(networks()), "a first look does not stop the study"
+    assert none_left.mark([4 / 255]) == LATER
+    assert "every seed has a network to exclude" in none_left.words
+
+
+@pytest.mark.parametrize(("lacking", "words"), [({"rois": "V1 TO"}, "regions"), ({"seeds": "0"}, "networks")])
+def test_what_has_no_test_is_not_fixed(lacking: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"no test to fix: {words}"):
+        plan_of({**CONFIG, **lacking})
 
 
 def test_code_and_packages_that_changed_since_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

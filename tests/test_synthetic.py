@@ -26,7 +26,7 @@ from nbtools.data.brains.responses import average_repeats
 from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import Truth, open_study
-from nbtools.data.synthetic import make_study, usual_name
+from nbtools.data.synthetic import check_made, make_study, usual_name
 from nbtools.data.synthetic.anatomy import build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS
 from nbtools.data.synthetic.recipe import CEILING_SD, DEAD, VOXELS, Settings, regions
@@ -36,6 +36,7 @@ from nbtools.data.synthetic.verdicts import QUESTIONS, expected_verdicts, verdic
 from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError
 from nbtools.workflow.config import is_simulated
+from nbtools.workflow.graph import make_graph
 
 SCENES = ("classification", "cue_conflict", "corruptions", "nsd/nsddata_stimuli")
 
@@ -103,6 +104,31 @@ def test_finished_files_are_left_alone(folder: Path):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     make_study(folder, profile="tiny", progress=False)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("key", ["truth", "world_seed", "profile", "subject"])
+def test_a_study_takes_no_world_that_was_made_otherwise(
+    key: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    (tmp_path / "data/derived").mkdir(parents=True)
+    (tmp_path / "data/derived/tiny").symlink_to(folder)
+    same = {"truth": "beyond", "world_seed": 0, "profile": "tiny", "subject": 1}
+    make_graph({"study": "tiny", **same})
+    with pytest.raises(InputError, match="made otherwise"):
+        make_graph({"study": "tiny", **same, key: {"truth": "null", "profile": "demo"}.get(key, 2)})
+
+
+def test_a_world_of_an_older_version_is_to_be_made_anew(folder: Path, tmp_path: Path) -> None:
+    made = json.loads((folder / "settings.json").read_text())
+    (tmp_path / "settings.json").write_text(json.dumps({**made, "recipe": made["recipe"] - 1}))
+    text = (folder / "study.toml").read_text()
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(InputError, match="delete its folder"):
+        check_made(open_study(tmp_path / "study.toml"))
+    (tmp_path / "study.toml").write_text(f"{text}category_labels = false\n")
+    with pytest.raises(InputError, match="delete its folder and make it anew"):
+        open_study(tmp_path / "study.toml")
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"truth": "null"}, {"image_size": 48}, {"profile": "demo"}])

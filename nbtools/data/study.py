@@ -324,14 +324,18 @@ def _check_keys(file: Path, part: str, entries: dict[str, Any]) -> None:
     unknown = [key for key in entries if _STANDS.get(key) != part]
     if unknown:
         near = {key: get_close_matches(key, _STANDS, 1) for key in unknown}
+        steps = [
+            f"{found[0]} stands {_STANDS[found[0]]}" if found else f"leave out {key}" for key, found in near.items()
+        ]
+        steps += [
+            "if an older version simulated the study: delete its folder and make it anew, by `python -m nbtools world`"
+        ]
         raise InputError(
             "the study's description has a key that nothing reads",
             file=file,
             expected=f"{part}: {', '.join(key for key, place in _STANDS.items() if place == part)}",
             got=", ".join(unknown),
-            fix="; ".join(
-                f"{found[0]} stands {_STANDS[found[0]]}" if found else f"leave out {key}" for key, found in near.items()
-            ),
+            fix="; ".join(steps if entries.get("simulated") is True else steps[:-1]),
         )
 
 

@@ -225,7 +225,8 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         One row per measure, in the order they come: ``measure``, ``direction``, ``slope`` (positive where it goes the
         paper's way; in standard deviations of the regions' networks, so that measures can be set side by side),
         ``ci_low``, ``ci_high``, ``p`` (two-sided, over networks), ``p_order`` (over orders of the regions, see
-        `Trend`), ``p_holm`` (of the larger one, Holm over the table), ``d``, ``n_seeds``, ``n_subjects``.
+        `Trend`), ``p_holm`` (of the larger one, Holm over the table), ``d``, ``n_seeds``, ``n_subjects``. A measure
+        that a network of the regions has no score of (NaN) has no slope, and no test.
 
     Raises
     ------
@@ -240,10 +241,12 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         measure, directions = named["measure"], set(group["direction"])
         two = {f"directions of {measure}: {sorted(directions)}": 0 if directions in ({1}, {-1}) else len(directions)}
         check_counts(problem, two, expected="1 or −1, the same for all networks", fix=fix)
-        spread = group.loc[group["condition"].isin(regions), "score"].std() or 1.0  # all equal: a slope of 0
-        found = slope(group.assign(score=group["score"] * group["direction"] / spread), "score", regions)
-        told = {name: getattr(found, name) for name in _TOLD}
-        rows.append({"measure": measure, "direction": directions.pop(), "slope": found.value, **told})
+        of_regions = group.loc[group["condition"].isin(regions), "score"]
+        spread = of_regions.std() or 1.0  # all equal: a slope of 0
+        found = slope(group.assign(score=group["score"].fillna(0) * group["direction"] / spread), "score", regions)
+        told = {"slope": found.value, **{name: getattr(found, name) for name in _TOLD}}
+        told |= {} if of_regions.notna().all() else dict.fromkeys(told.keys() - {"n_seeds", "n_subjects"}, np.nan)
+        rows.append({"measure": measure, "direction": directions.pop(), **told})
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p_order") + 1, "p_holm", _holm(table.pop("p_both")))
     return table
@@ -387,5 +390,8 @@ def _margin(column: str, margin: float | None) -> float:
 
 
 def _holm(p: pd.Series) -> np.ndarray:
-    """Correct for how many there are; missing where one is."""
-    return holm(p) if p.notna().all() else np.full(len(p), np.nan)
+    """Correct for how many tests were made; missing stays missing."""
+    made, corrected = p.notna().to_numpy(), np.full(len(p), np.nan)
+    if made.any():
+        corrected[made] = holm(p[made])
+    return corrected

@@ -19,9 +19,8 @@ _SEED = int, 0, 2**31 - 1  # scikit-learn's generators take no larger one
 # Kind and range of the numbers in a parameter, by its name: the same in every notebook, as a number or in a text.
 RANGES: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("seed", "seeds", "other_seed", "predictor_seed", "world_seed"), _SEED),
-    **dict.fromkeys(
-        ("alpha", "alphas", "clean", "margin", "share", "shares", "variance", "validation_fraction"), (float, 0, 1)
-    ),
+    **dict.fromkeys(("alpha", "alphas", "clean", "margin", "variance", "validation_fraction"), (float, 0, 1)),
+    **dict.fromkeys(("share", "shares"), (float, 0.01, 1)),  # of images: from none, nothing is learnt
     **dict.fromkeys(("class_weight", "distance_weight", "variance_weight"), (float, 0, inf)),
     **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths"), (float, 0, inf)),
     **dict.fromkeys(("epsilon", "epsilons"), (float, 0, 255)),

@@ -96,5 +96,6 @@ def new_network(
     if start:
         begin_with(network, load_model(start))
     elif parameters["start"] == "imagenet":
+        check_choice("torchvision has no weights for this architecture", parameters["architecture"], ["resnet18"])
         load_imagenet_weights(network.backbone)
     return network

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from nbtools.data.study import open_study
-from nbtools.errors import InputError
 from nbtools.files import make_folder
 from nbtools.metrics.robustness import accuracy_at, too_low
 from nbtools.metrics.verdicts import in_order
@@ -139,7 +138,11 @@ def beforehand(run: Run, networks: pd.DataFrame) -> Beforehand:
     Raises
     ------
     InputError
-        If a preregistration was changed (`preregistration.read`), or no seed is left after exclusions.
+        If a preregistration was changed (`preregistration.read`).
+
+    Notes
+    -----
+    Where exclusions leave no seed, all are shown, as looked at later.
     """
     folder = registrations(run.parameters["study"])
     make_folder(folder)  # so that a run notes that nothing was fixed: what is fixed later makes it old
@@ -149,12 +152,11 @@ def beforehand(run: Run, networks: pd.DataFrame) -> Beforehand:
     if fixed is None:
         return Beforehand(None, (), {}, too_low(networks, 0.0), None)
     excluded = too_low(networks, fixed.plan["exclusion"]["least clean accuracy"])
-    if set(excluded["seed"]) == set(networks["seed"]):
-        fix = "train networks that classify; what was fixed is not changed by their scores"
-        expected, got = "a seed without any", str(fixed)
-        raise InputError("every seed has an excluded network", expected=expected, got=got, fix=fix)
     here = _here(run)
     departures = _departures(fixed.plan, here, ancestry(run.inputs))
+    if set(excluded["seed"]) == set(networks["seed"]):  # a first look at one seed, say: no reason to stop the study
+        departures.setdefault(SUMMARY, []).append("every seed has a network to exclude: all are shown")
+        excluded = excluded[:0]
     others = tuple(one for one in found if one is not fixed)
     return Beforehand(fixed, others, departures, excluded, _side_by_side(fixed.plan, here, excluded))
 

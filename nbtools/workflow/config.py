@@ -12,7 +12,7 @@ import yaml
 
 from nbtools.checks import reading
 from nbtools.conditions import parse_condition
-from nbtools.data.study import ProfileName, Truth, open_study
+from nbtools.data.study import ProfileName, Study, Truth, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.runs.parameters import words_of
@@ -26,6 +26,7 @@ KEYS = (
     *("rois", "controls", "further", "seeds", "predictors", "alphas", "shares", "table", "settings", "gpus"),
 )
 PREDICTORS = ("shared", "own")
+OF_DECISIONS = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer")  # notebooks that read those of 04
 COLUMNS = ("rois", "seeds", "subjects", "alphas", "attacks")
 
 
@@ -50,8 +51,14 @@ def read_config(file: Path) -> Config:
     return config
 
 
-def check_config(config: Config) -> None:
-    """Raise `InputError` unless every key, notebook, parameter and condition exists."""
+def check_config(config: Config) -> Study | None:
+    """Return the description of the study that its file names; None where it is not there yet.
+
+    Raises
+    ------
+    InputError
+        Unless every key, notebook, parameter and condition exists, or as `open_study` and `check_made`.
+    """
     _check_known("the study's file has a key that nothing reads", config, KEYS)
     settings, table = config.get("settings") or {}, config.get("table") or []
     if not isinstance(settings, Mapping) or not all(isinstance(v, Mapping | None) for v in settings.values()):
@@ -69,9 +76,26 @@ def check_config(config: Config) -> None:
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"
         )
     _check_known("there is no such profile", [config.get("profile", "demo")], get_args(ProfileName))
-    _check_known("there is no world of such a truth", [config.get("truth", "beyond")], get_args(Truth))
+    truths = ", ".join(get_args(Truth)).replace("null", '"null" (in quotes: YAML takes the bare word for nothing)')
+    if config.get("truth", "beyond") not in get_args(Truth):
+        raise _wrong("there is no world of such a truth", truths, config["truth"])
     number(config.get("gpus", 0), "gpus", int)
+    number(config.get("world_seed", 0), "world_seed", int)
+    _check_known("there is no such subject", [config.get("subject", 1)], list(map(str, range(1, 9))))
     _check_known("predictors are shared by all seeds, or own", [config.get("predictors", PREDICTORS[0])], PREDICTORS)
+    return _described(config)
+
+
+def _described(config: Config) -> Study | None:
+    from nbtools.data.synthetic import check_made  # imports slowly
+
+    study = str(config.get("study", "demo"))
+    if not study_file(study).is_file():
+        return None
+    named = {"profile": "profile", "world_seed": "seed", "subject": "subject", "truth": "truth"}
+    source = open_study(study)
+    check_made(source, **{named[key]: value for key, value in config.items() if key in named})
+    return source
 
 
 def world_arguments(config: Config) -> str:
@@ -100,11 +124,41 @@ def read_row(row: Config, own_study: str) -> dict[str, list[Any]]:
         if subject != own_study:
             open_study(subject)  # says what to do where there is none
     if "attacks" in asked:
-        _check_known("unknown attack", asked["attacks"], attack_names())
+        check_attacks(asked["attacks"])
     for name, kind in {"seeds": int, "alphas": float}.items():
         if name in asked:
             asked[name] = once(number(word, name, kind) for word in asked[name])
     return asked
+
+
+def check_attacks(names: Sequence[str]) -> None:
+    """Raise `InputError` unless attacks exist, and are of one norm: accuracy of record is their worst case."""
+    _check_known("unknown attack", names, attack_names())
+    if len({name.startswith("L2") for name in names}) > 1:
+        raise _wrong("attacks of several norms have no common worst case", "all of L∞, or all of L2", " ".join(names))
+
+
+def check_attacked(
+    planned: Iterable[tuple[str, Mapping[str, Any]]], attacks: Sequence[str], epsilons: Sequence[str]
+) -> None:
+    """Raise `InputError` unless networks are attacked as the notebooks that read their decisions ask for.
+
+    Parameters
+    ----------
+    planned : iterable of (str, mapping)
+        Notebooks, with those of their parameters that are not left at the default.
+    attacks, epsilons : sequence of str
+        Those of notebook 04.
+    """
+    from nbtools.metrics.robustness import WORST_CASE  # imports slowly
+
+    check_attacks(attacks)
+    for notebook, parameters in planned:
+        if notebook in OF_DECISIONS:
+            asked = {**folders.defaults(notebook), **folders.typed(notebook, parameters)}
+            read = map(float, words_of(asked.get("epsilons", asked.get("epsilon", ""))))
+            _check_known(f"{notebook} reads an attack that is not run", [asked["attack"]], [WORST_CASE, *attacks])
+            _check_known(f"{notebook} reads ε that are not attacked", read, [str(float(each)) for each in epsilons])
 
 
 def attack_names() -> list[str]:

@@ -23,6 +23,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from nbtools.checks import check_choice
+from nbtools.data.study import open_study
 from nbtools.runs.provenance import PROJECT
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.costs import estimates, past_runs
@@ -50,13 +51,15 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
     Raises
     ------
     InputError
-        If there is no such target.
+        If there is no such target, or the study is neither there nor one that is simulated.
     """
     from snakemake.cli import main  # imports slowly
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
     for target in targets:
         check_choice("there is no such target", target, TARGETS, fix="check the spelling")
+    if graph.profile is None:
+        open_study(graph.study)
     progress = Progress(graph, targets)
 
     class LogHandler(LogHandlerBase):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, is_region, nsd_regions, parse_condition
-from nbtools.data.study import Study, open_study, study_file, study_name
+from nbtools.data.study import Study, open_study, study_name
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments
-from nbtools.workflow.config import Config, check_config, is_simulated, number, once, read_row, words
+from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
 TARGETS = ("all", "attacks", "study", "explorers")
@@ -91,7 +91,7 @@ class Graph:
     gpus : int
         That a run is given that gains from one.
     left_out : mapping
-        Notebooks of which runs are not planned, and what there is not that these would need.
+        Notebooks (and conditions) of which runs are not planned, and what there is not that these would need.
     """
 
     study: str
@@ -154,27 +154,28 @@ class _Planner:
     """Plans the jobs of one study; a job that several want is planned once."""
 
     def __init__(self, config: Config):
-        check_config(config)
+        self.source = check_config(config)
         self.config, self.jobs, self.left_out = config, dict[Path, Job](), dict[str, list[str]]()
         self.study = str(config.get("study", "demo"))
-        self.source = open_study(self.study) if study_file(self.study).is_file() else None
         self.settings = config.get("settings") or {}
         self.alpha = number(self._setting(NETWORKS, "alpha"), "alpha", float)
-        self.attacks = str(self._setting(ATTACKED, "attacks")).split()
+        self.attacks = words(self._setting(ATTACKED, "attacks"), "attacks")
         self.hierarchy = self.source.hierarchy if self.source else HIERARCHY
         self.regions = self._region_names()
         self.rois = self._words("rois", self.hierarchy)
         self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", SEEDS)]
         controls = [name for name in baselines(self.rois) if name not in MATCHED]
-        self.conditions = once([*self._words("controls", controls), *self.rois])
+        self.conditions = self._with_data([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
-        self.every = once([*self._words("further", [*MATCHED, *DECAYS]), *self.conditions])
+        self.every = self._with_data([*self._words("further", [*MATCHED, *DECAYS]), *self.conditions])
         self.ends = once([self.rois[0], self.rois[-1]])
 
     def graph(self) -> Graph:
         wanted = {"all": self._demo(), "attacks": self._all(self._attack, self.conditions)}
         wanted |= {"study": self._analyses() + self._rows(), "explorers": self._explorers()}
         self.jobs = {record: job for record, job in self.jobs.items() if self._has_data(job.notebook, job.study)}
+        planned = [(job.notebook, job.parameters) for job in self.jobs.values()]
+        check_attacked(planned, self.attacks, words(self._setting(ATTACKED, "epsilons"), "epsilons"))
         targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
         guides = once(roi for name in [*self.every, *networks] if (roi := self._condition(name).roi))
@@ -192,8 +193,7 @@ class _Planner:
     # --- targets ---
 
     def _demo(self) -> list[Path]:
-        summary = self._summary("summary", self.conditions, self.seeds)
-        return [self._responses(), summary, *self._grown()]
+        return [self._responses(), self._summary("summary", self.conditions, self.seeds), *self._grown()]
 
     def _grown(self) -> list[Path]:
         """The report as it grows: a first look at the ends of the hierarchy, then all conditions, seed after seed."""
@@ -222,8 +222,8 @@ class _Planner:
         shares = [number(value, "shares", float) for value in self._words("shares", [])]
         doses = [self._attack(roi, seed, share=share) for roi, seed, share in product(self.rois, self.seeds, shares)]
         shown = {
-            "alphas": _text(alphas),
-            "shares": _text(shares),
+            "alphas": " ".join(map(str, alphas)),
+            "shares": " ".join(map(str, shares)),
             "regions": " ".join(self.rois),
             **self._same(self.ends),
         }
@@ -276,8 +276,8 @@ class _Planner:
 
     def _start(self, seed: int, study: str | None = None) -> Path:
         """Plan the network with which those of a seed begin."""
-        name = f"network_{self._label(START, seed, self.alpha, study)}"
-        return self._job(NETWORKS, name=name, study=study, roi=START, seed=seed)
+        named = self._label(START, seed, self.alpha, study)
+        return self._job(NETWORKS, name=f"network_{named}", study=study, roi=START, seed=seed)
 
     def _network(
         self, condition: str, seed: int, alpha: float | None = None, study: str | None = None, share: float = 1.0
@@ -311,10 +311,9 @@ class _Planner:
 
     def _audit(self, conditions: list[str]) -> Path:
         """Attacks side by side; the audit also tries images of networks of another seed, where there is one."""
-        other = self.seeds[min(1, len(self.seeds) - 1)]
-        own = {"rois": " ".join(conditions), "alpha": self.alpha, "seed": self.seeds[0], "other_seed": other}
-        after = [self._network(name, seed) for name in conditions for seed in dict.fromkeys((self.seeds[0], other))]
-        return self._job("11_attacks_and_audit", after, **own)
+        seeds = {"seed": self.seeds[0], "other_seed": self.seeds[:2][-1]}
+        after = [self._network(name, seed) for name in conditions for seed in self.seeds[:2]]
+        return self._job("11_attacks_and_audit", after, rois=" ".join(conditions), alpha=self.alpha, **seeds)
 
     def _job(
         self, notebook: str, after: Iterable[Path] = (), *, name: str = "", study: str | None = None, **own: Any
@@ -370,6 +369,13 @@ class _Planner:
             self.left_out[notebook] = absent
         return not absent
 
+    def _with_data(self, conditions: list[str]) -> list[str]:
+        """Leave out conditions that take the scanner's labels where a study has none."""
+        labelled = self.source.has("scanner_labels") if self.source else is_simulated(self.study)
+        absent = [] if labelled else [name for name in conditions if name.startswith("labels")]
+        self.left_out |= {name: ["scanner_labels"] for name in absent}
+        return once(name for name in conditions if name not in absent)
+
     def _region_names(self) -> tuple[str, ...]:
         """Name the regions there are, or will be; none where it is not known yet."""
         if self.source is None:
@@ -388,7 +394,3 @@ class _Planner:
 def _dose(share: float) -> dict[str, Any]:
     """Of the images that a guide learnt from, as a parameter; all of them go without saying."""
     return {} if share == 1 else {"share": share}
-
-
-def _text(numbers: Iterable[float]) -> str:
-    return " ".join(f"{number:g}" for number in numbers)

@@ -35,7 +35,7 @@ def read_known(file: Path = FILE) -> pd.DataFrame:
     """
     if not file.exists():
         return pd.DataFrame(columns=list(COLUMNS))
-    kinds = (ValueError, LookupError, TypeError, AttributeError)
+    kinds = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
     expected, fix = "a list of rows, each with " + ", ".join(COLUMNS), "take it from the repository, or calibrate anew"
     with reading("the table of known worlds is damaged", *kinds, file=file, expected=expected, fix=fix):
         rows = json.loads(file.read_text(encoding="utf-8"))

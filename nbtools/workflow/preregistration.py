@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nbtools.checks import check_choice, check_range, reading
+from nbtools.checks import check_choice, check_enough, check_range, reading
 from nbtools.data.study import study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, write_text
@@ -141,8 +141,8 @@ def plan_of(config: Config, *, endpoint: str = "", least_clean: float = 0.0, not
     Raises
     ------
     InputError
-        As `graph.make_graph`, or if the study has no summary, there is no such endpoint, or `least_clean` is no
-        fraction.
+        As `graph.make_graph`, or if the study has no summary, too few regions or networks for a test, or no such
+        endpoint, or `least_clean` is no fraction.
     """
     check_range("the least clean accuracy", least_clean, 0, 1)
     graph = make_graph(config)
@@ -151,6 +151,11 @@ def plan_of(config: Config, *, endpoint: str = "", least_clean: float = 0.0, not
         missing, fix = ", ".join(graph.left_out[SUMMARY]), "prepare its data first (`python -m nbtools doctor`)"
         raise InputError("the study has no summary to fix", expected=f"data for {SUMMARY}", got=missing, fix=fix)
     summary = settings[SUMMARY]
+    regions = in_order(summary["rois"], graph.hierarchy)
+    problem, fix = "this study has no test to fix", "plan further regions and seeds"
+    check_enough(f"{problem}: regions", len(regions), 3, fix=fix)
+    sample = max(len(summary["seeds"]), 1 + len(summary["subjects"]))
+    check_enough(f"{problem}: networks of a region", sample, 2, fix=fix)
     endpoints = [accuracy_at(epsilon / 255) for epsilon in sorted(map(float, summary["epsilons"]))]
     endpoint = endpoint or endpoints[-1]
     check_choice("there is no such endpoint", endpoint, endpoints, fix="name one, or give notebook 10 that ε")
@@ -159,7 +164,7 @@ def plan_of(config: Config, *, endpoint: str = "", least_clean: float = 0.0, not
         "world": world_arguments(config) if graph.profile else None,
         "claims": list(CLAIMS),
         "endpoint": endpoint,
-        "regions": in_order(summary["rois"], graph.hierarchy),
+        "regions": regions,
         "exclusion": {"least clean accuracy": float(least_clean), "rule": EXCLUSION},
         "alpha rule": ALPHA_RULE,
         "tests": TESTS,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from nbtools.data.study import ProfileName, Truth
+from nbtools.checks import reading
+from nbtools.data.study import ProfileName, Study, Truth
 from nbtools.data.synthetic.files import sweep, write_bytes
-from nbtools.data.synthetic.recipe import Settings
+from nbtools.data.synthetic.recipe import RECIPE, Settings
 from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError
 from nbtools.processes import Bar
 
-__all__ = ["expected_verdicts", "make_study", "usual_name"]
+__all__ = ["check_made", "expected_verdicts", "make_study", "usual_name"]
 
 
 def make_study(
@@ -72,6 +74,34 @@ def make_study(
 def usual_name(profile: str, truth: str, subject: int = 1) -> str:
     """Return the name of a simulated study that is given none: ``demo``, ``demo-null``, ``demo-subj02`` …"""
     return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1)
+
+
+def check_made(study: Study, **wanted: object) -> None:
+    """Raise `InputError` if a simulated study was made with other settings than these, or by another version.
+
+    Parameters
+    ----------
+    study : Study
+        Any; of one that was not made by `make_study` nothing is asked.
+    **wanted
+        Arguments of `make_study`: those that matter.
+    """
+    path = study.nsd.parent / "settings.json" if study.simulated and study.nsd else None
+    if path is None or not path.exists():
+        return
+    again = {"expected": "JSON", "fix": "delete the study's folder: it is made anew"}
+    with reading("the study's settings cannot be read", OSError, ValueError, file=path, **again):
+        made = json.loads(path.read_text(encoding="utf-8"))
+    expected = {name: str(value) for name, value in {"recipe": RECIPE, **wanted}.items()}
+    got = {name: str(made.get(name)) for name in expected}
+    if got != expected:
+        raise InputError(
+            "the simulated study that is there was made otherwise",
+            file=path,
+            expected=", ".join(f"{name} {value}" for name, value in expected.items()),
+            got=", ".join(f"{name} {value}" for name, value in got.items()),
+            fix="delete its folder to make it anew (and its runs), or name another study",
+        )
 
 
 def _claim(world: World) -> None:
