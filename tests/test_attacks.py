@@ -511,9 +511,9 @@ def climbs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """ε and number of images of each attack that is run."""
     climb, seen = gradient._climb, []
 
-    def spied(method: Any, model: Any, fast: Any, x: Tensor, labels: Tensor, epsilon: float, start: Tensor) -> Any:
-        seen.append((epsilon, len(x)))
-        return climb(method, model, fast, x, labels, epsilon, start)
+    def spied(method: Any, model: Any, fast: Any, x: Tensor, *others: Any) -> Any:
+        seen.append((others[-2], len(x)))  # ε, and the start after it
+        return climb(method, model, fast, x, *others)
 
     monkeypatch.setattr(gradient, "_climb", spied)
     return seen

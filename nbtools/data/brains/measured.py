@@ -26,7 +26,6 @@ from nbtools.data.brains import nsd, own
 from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.trials import assemble
-from nbtools.data.images.labels import load_labels
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
@@ -92,6 +91,8 @@ def load_trials(
     """
     rois = as_names(rois)
     if rois == [LABELS_GUIDE]:
+        from nbtools.data.images.labels import load_labels  # imports slowly, and takes memory
+
         last = study.hierarchy[-1]
         of = load_trials(study, [last], sessions=sessions, progress=progress)[last]
         return {LABELS_GUIDE: label_trials(of, load_labels(study, of.image_ids).to_numpy())}
