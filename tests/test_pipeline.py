@@ -109,6 +109,6 @@ def test_the_readme_shows_the_study_as_a_script(tmp_path: Path, monkeypatch: pyt
     assert len({node.attr for node in used if ast.unparse(node.value) in rooms}) <= 12
     monkeypatch.chdir(tmp_path)
     assert script.count("epochs=8") == 2
-    assert script.count("steps=20") == 1
+    assert script.count("steps=20") == 2
     exec(script.replace("epochs=8", "epochs=1").replace("steps=20", "steps=2"), {})
     assert "Plotly.newPlot" in (tmp_path / "curve.html").read_text(encoding="utf-8")
