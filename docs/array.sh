@@ -1,5 +1,6 @@
 #!/bin/bash
 # A network per region, without Snakemake: `sbatch docs/array.sh`, in the project's folder. Partition, account, GPU: yours.
+# First, once: the regions' predictors (notebook 02) and the network that all begin with (notebook 03, -p roi start).
 #SBATCH --array=0-6
 #SBATCH --cpus-per-task=1 --mem=4G --time=2:00:00
 #SBATCH --signal=TERM@120 --requeue --open-mode=append

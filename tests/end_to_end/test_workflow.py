@@ -283,7 +283,7 @@ class TestOnSlurm:
             shutil.copytree(project / what, tmp_path / what)
         text = (project / "docs/array.sh").read_text().replace(".venv/bin/python", sys.executable)
         script = tmp_path / "array.sh"
-        script.write_text(text.replace("-p roi", "-p study tiny -p alpha 0.5 -p epochs 8 -p roi"))
+        script.write_text(text.replace("-p roi", "-p study tiny -p alpha 0.5 -p epochs 8 -p start scratch -p roi"))
         options = ["--parsable", "--array=0", f"--chdir={project}", f"--export=ALL,NBTOOLS_HOME={tmp_path}"]
         done = subprocess.run(["sbatch", *options, script], **where(project), capture_output=True, check=True)
         number = done.stdout.strip()
