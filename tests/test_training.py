@@ -272,7 +272,7 @@ def test_low_precision_trains_float32_weights() -> None:
 @pytest.mark.slow
 def test_a_predictor_finds_planted_tuning(tiny_study: Path) -> None:
     study = open_study(str(tiny_study))
-    responses = average_repeats(load_trials(study, ["TO"], progress=False)["TO"], load_design(study).shared_ids)
+    responses = average_repeats(load_trials(study, ["V1"], progress=False)["V1"], load_design(study).shared_ids)
     splits = split_images(responses)
     basis = fit_basis(responses.responses[splits["train"]])
     scores = torch.from_numpy(project(basis, responses.responses)).float()
