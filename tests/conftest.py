@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 import torch
 
 from nbtools.data.synthetic import make_study
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it, and so would children
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is marked

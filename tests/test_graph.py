@@ -341,7 +341,7 @@ def test_a_value_reaches_its_program_as_text(tmp_path: Path, arguments: str) -> 
 def test_snakemake_runs_nothing_of_a_value(tmp_path: Path) -> None:
     done = snakemake("--config", f"world_seed={HOSTILE}", "--", "world")
     assert done.returncode != 0
-    assert "invalid int value" in done.stdout + done.stderr, "world was started, and refused the seed"
+    assert "world_seed cannot be" in done.stdout + done.stderr
     assert not list(tmp_path.rglob("hacked"))
 
 

@@ -39,7 +39,7 @@ from nbtools.widgets.jobs import Background, Cancelled
 
 SIZE = 8
 CLASSES = ("cat", "dog", "fox")
-ORIGIN = Origin("tiny", 0.65, 0)
+ORIGIN = Origin("tiny", 0.9, 0)
 
 
 class Linear(nn.Module):
