@@ -13,7 +13,6 @@ import torch
 
 from nbtools.data.synthetic import make_study
 
-
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it, and so would children
 
 
