@@ -111,7 +111,7 @@ def test_a_verdict_is_followed_by_how_often_such_were_right(file: Path) -> None:
     said = how_often(7, 3, 1, file)[TREND]
     assert said == (
         "In simulated worlds of like size (7 regions, 3 seeds, 1 subject) this test said “rises” "
-        "in 80 of 100 sets where there was a rise and in 4 of 100 sets where there was none"
+        "in 80 of 100 sets (8 seeds) where there was a rise and in 2 of 50 sets (8 seeds) where there was none"
     )
 
 

@@ -77,9 +77,10 @@ def how_often(n_regions: int, n_seeds: int, n_subjects: int, file: Path = FILE) 
 
 def _sentence(rows: pd.DataFrame) -> str:
     """Say how often a slope was said to rise; nothing where no world has an answer to that."""
-    said = (rows["rises"] / rows["n_sets"]).groupby(rows["expected"]).mean() * 100  # worlds count alike
+    said = rows.groupby("expected").agg({"rises": "sum", "n_sets": "sum", "of_seeds": "min"})
     places = {"rises": "where there was a rise", "none": "where there was none"}
-    found = [f"in {said[answer]:.0f} of 100 sets {where}" for answer, where in places.items() if answer in said]
+    counts = {answer: said.loc[answer].tolist() for answer in places if answer in said.index}
+    found = [f"in {rises} of {n} sets ({seeds} seeds) {places[at]}" for at, (rises, n, seeds) in counts.items()]
     sizes = {name.removeprefix("n_"): int(rows[name].iloc[0]) for name in SIZE}
     of = ", ".join(f"{n} {many if n != 1 else many.removesuffix('s')}" for many, n in sizes.items())
     return f"In simulated worlds of like size ({of}) this test said “rises” {' and '.join(found)}" if found else ""
