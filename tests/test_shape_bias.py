@@ -254,6 +254,13 @@ def test_the_matrix_holds_every_pair():
 # Figures
 
 
+def test_networks_of_several_seeds_that_are_always_right_have_no_consistency() -> None:
+    """Chance explains all of it: missing, and no error."""
+    one = pd.DataFrame({"condition": "V1", "image_id": range(9), "label": 1, "prediction": 1})
+    (row,) = consistency_matrix(pd.concat([one.assign(seed=seed) for seed in range(3)])).to_dict("records")
+    assert np.isnan([row["kappa"], row["ci_low"], row["ci_high"]]).all()
+
+
 def test_consistency_is_read_between_seeds() -> None:
     """Networks of a seed that fail on the very same images tell nothing: other seeds are asked."""
     rng, n = np.random.default_rng(0), 400

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -11,9 +10,8 @@ from numpy.typing import ArrayLike
 
 from nbtools.checks import check_counts, check_once, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import contrast
 from nbtools.metrics.inputs import check_answers
-from nbtools.metrics.stats import ci, percentile_interval, ratio
+from nbtools.metrics.stats import ci, jackknife_interval, percentile_interval, ratio
 
 _OUTCOMES = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]])  # first right, second right, the two agree
 _N_BOOT = 2000
@@ -124,16 +122,15 @@ def _across(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     agree = (first[:, :, None] == second[:, None, :]).mean(axis=0)
     p, q = np.broadcast_arrays(first.mean(axis=0)[:, None], second.mean(axis=0)[None])
     means = np.stack([p, q, agree], axis=-1)
-    other = ~np.eye(len(agree), dtype=bool)
+    seeds = np.arange(len(agree))
+    other = seeds[:, None] != seeds
     kappa = _kappa(means.reshape(-1, 3)).reshape(agree.shape)
     value = float(kappa[other].mean())
-    without = [np.delete(np.delete(other, s, 0), s, 1) for s in range(len(agree))]
-    left = [np.delete(np.delete(kappa, s, 0), s, 1)[kept].mean() for s, kept in enumerate(without) if kept.any()]
-    pseudo = len(agree) * value - (len(agree) - 1) * np.array(left)
-    bounds = asdict(contrast(pseudo[None, None], [1.0])) if len(left) > 2 else {}
+    without = [other & (seeds != seed)[:, None] & (seeds != seed) for seed in seeds]
+    left_out = [kappa[kept].mean() for kept in without if kept.any()]
     return {
         "kappa": value,
-        **{name: bounds.get(name, np.nan) for name in ("ci_low", "ci_high")},
+        **ci(jackknife_interval(value, left_out)),
         "observed": float(agree[other].mean()),
         "expected": float(_expected(means[other]).mean()),
         "n": len(first),

@@ -7,11 +7,10 @@ import pandas as pd
 
 from nbtools.checks import check_counts, check_numbers, check_once, check_range, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import contrast
 from nbtools.metrics.dose import at_equal, monotone, read_off
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.robustness import at_epsilon
-from nbtools.metrics.stats import ROUNDING
+from nbtools.metrics.stats import ROUNDING, ci, jackknife_interval
 
 COLUMNS = ("condition", "seed", "alpha", "epsilon", "accuracy")
 _PROBLEM, _FIX = "there is no α curve", "attack networks of several α, each with the same seeds"
@@ -144,10 +143,7 @@ def _read_off(rows: pd.DataFrame, level: float) -> dict[str, object]:
     value = _crossing(alphas, clean, robust, level)
     without = [(np.delete(clean, n, axis=1), np.delete(robust, n, axis=1)) for n in range(n_seeds) if n_seeds > 1]
     left_out = [_crossing(alphas, *both, level) for both in without]
-    pseudo = n_seeds * value - (n_seeds - 1) * np.array(left_out)
-    found = contrast(pseudo[None, None], [1.0]) if n_seeds > 1 and np.isfinite(pseudo).all() else None
-    bounds = (found.ci_low, found.ci_high) if found else (np.nan, np.nan)
-    kept = {"reached": not np.isnan(value), "accuracy": value, "ci_low": bounds[0], "ci_high": bounds[1]}
+    kept = {"reached": not np.isnan(value), "accuracy": value, **ci(jackknife_interval(value, left_out))}
     return {**kept, "n_alphas": n_alphas, "n_seeds": n_seeds}
 
 

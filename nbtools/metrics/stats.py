@@ -141,6 +141,26 @@ def percentile_interval(draws: np.ndarray, level: float = 0.95) -> np.ndarray:
         return np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
+def jackknife_interval(value: float, left_out: ArrayLike) -> np.ndarray:
+    """Return the 95 % interval (2,) of a score of several units together: Student's t on Tukey's pseudo-values.
+
+    Parameters
+    ----------
+    value : float
+        The score of all units.
+    left_out : array-like (n_units,)
+        The score without each of them. With fewer than two, or where one is missing, the interval is missing.
+    """
+    from scipy.stats import t  # imports slowly
+
+    without, n = np.asarray(left_out, dtype=float), np.size(left_out)
+    pseudo = n * value - (n - 1) * without
+    if n < 2 or not np.isfinite(pseudo).all():
+        return np.full(2, np.nan)
+    half = t.ppf(0.975, n - 1) * pseudo.std(ddof=1) / np.sqrt(n)
+    return pseudo.mean() + half * np.array([-1, 1])
+
+
 def ci(interval: np.ndarray) -> dict[str, Any]:
     """Name the bounds (2, ...) of an interval as all tables name them: ``ci_low``, ``ci_high``."""
     return dict(zip(("ci_low", "ci_high"), interval.tolist(), strict=True))

@@ -169,11 +169,16 @@ def _here(run: Run) -> dict[str, list[Any]]:
     return {**{name: [value] for name, value in parameters.items()}, **words, "regions": in_order(words["rois"], order)}
 
 
+def _planned(plan: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return what was fixed of the summary, in the form of `_here`."""
+    return {"regions": plan["regions"], **plan["settings"][SUMMARY]}
+
+
 def _departures(
     plan: Mapping[str, Any], here: Mapping[str, list[Any]], came_from: Iterable[Mapping[str, Any]]
 ) -> dict[str, list[str]]:
     """Say of each notebook what its runs have otherwise; of the summary, what cannot be marked where it stands."""
-    summary = {"regions": plan["regions"], **plan["settings"][SUMMARY]}
+    summary = _planned(plan)
     found = {SUMMARY: [_told(name, summary[name], here.get(name, [])) for name in summary if name not in _ONE_BY_ONE]}
     for record in came_from:
         lines = found.setdefault(record["notebook"], [])
@@ -193,7 +198,7 @@ def _joined(values: Iterable[Any]) -> str:
 
 
 def _side_by_side(plan: Mapping[str, Any], here: Mapping[str, list[Any]], excluded: pd.DataFrame) -> pd.DataFrame:
-    rule, summary = plan["exclusion"], {"regions": plan["regions"], **plan["settings"][SUMMARY]}
+    rule, summary = plan["exclusion"], _planned(plan)
     least = rule["least clean accuracy"]
     rows = [
         ("primary endpoint", f"slope over the regions of {plan['endpoint']}", "–"),
