@@ -112,20 +112,31 @@ class RoiPredictor(nn.Module):
         Backbone.
     n_components, n_voxels : int
         Size of the response basis. The basis itself travels with the weights: `voxels` needs nothing else.
+    readouts : sequence of str
+        Read-outs the linear head sits on, side by side; ``pooled`` alone in the paper.
+
+    Raises
+    ------
+    InputError
+        If there is no such architecture or read-out, or a read-out stands there twice.
     """
 
     components: Tensor
 
-    def __init__(self, architecture: str, n_components: int, n_voxels: int):
+    def __init__(self, architecture: str, n_components: int, n_voxels: int, readouts: Sequence[str] = ("pooled",)):
         super().__init__()
-        self.config = {"architecture": architecture, "n_components": n_components, "n_voxels": n_voxels}
+        _check_readouts(readouts)
+        size = {"n_components": n_components, "n_voxels": n_voxels}
+        self.config = {"architecture": architecture, **size, "readouts": list(readouts)}
         self.backbone = Backbone(architecture)
-        self.head = nn.Linear(self.backbone.width, n_components)
+        self.readouts = tuple(readouts)
+        self.head = nn.Linear(sum(map(self.backbone.readout_width, readouts)), n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) in [0, 1] to component scores (n, n_components)."""
-        return self.head(readout(self.backbone(x), "pooled"))
+        maps = self.backbone(x)
+        return self.head(torch.cat([readout(maps, name) for name in self.readouts], dim=1))
 
     def voxels(self, scores: Tensor) -> Tensor:
         """Map scores (n, n_components) to z-scored voxel responses (n, n_voxels)."""
@@ -135,7 +146,7 @@ class RoiPredictor(nn.Module):
         """Return every read-out and the predicted scores under ``neural``: each (n, width)."""
         maps = self.backbone(x)
         pooled = {name: readout(maps, name) for name in READOUTS}
-        return {**pooled, "neural": self.head(pooled["pooled"])}
+        return {**pooled, "neural": self.head(torch.cat([pooled[name] for name in self.readouts], dim=1))}
 
 
 class GuidedNet(nn.Module):
@@ -195,6 +206,18 @@ class GuidedNet(nn.Module):
         if self.neural_head:
             heads["neural"] = self.neural_head(pooled[self.guided_readout])
         return {**pooled, **heads}
+
+
+def _check_readouts(names: Sequence[str]) -> None:
+    for name in names:
+        check_choice("unknown read-out", name, READOUTS)
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            "a head has to sit on read-outs",
+            expected=f"one or more of {', '.join(READOUTS)}, each once",
+            got=", ".join(names) or "none",
+            fix="correct the list",
+        )
 
 
 def _named(classes: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from nbtools.conditions import HIERARCHY, parse_condition
 from nbtools.data.study import open_study, study_file
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+DRAWN = ("scratch", "imagenet")  # networks that are no run: weights drawn from the seed, torchvision's
 START = "start"  # the network that those of a seed begin with
 _START_AS = ("start_epochs", "start_learning_rate", "architecture")  # what it must have in common with them
 # What each network that they compare must have been through.
@@ -38,6 +39,9 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
         predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"], **worse}
         start = start_of(parameters)
         return [(PREDICTORS, predictor)] * bool(guide) + [(NETWORKS, start)] * bool(start)
+    if notebook == PREDICTORS:
+        trunk = trunk_of(parameters)
+        return [(NETWORKS, trunk)] * bool(trunk)
     if notebook in COMPARED:
         several = product(parameters["rois"].split(), parameters["seeds"].split())
         return [(COMPARED[notebook], {**own, "roi": roi, "seed": seed}) for roi, seed in several]
@@ -55,6 +59,19 @@ def start_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if parameters["start"] != "trained" or parameters["roi"] == START:
         return {}
     return {"roi": START, **{name: parameters[name] for name in ("study", "seed", *_START_AS)}}
+
+
+def trunk_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the run of the network whose features a predictor with these parameters takes; empty where it takes none.
+
+    Parameters
+    ----------
+    parameters : mapping
+        All of the parameters of a predictor's run (notebook 02).
+    """
+    if parameters["predictor"] != "ridge" or parameters["features_of"] in DRAWN:
+        return {}
+    return {"roi": parameters["features_of"], **{name: parameters[name] for name in ("study", "seed", "architecture")}}
 
 
 def _hierarchy(study: str) -> tuple[str, ...]:

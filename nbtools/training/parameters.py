@@ -7,6 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from nbtools.checks import check_choice
 from nbtools.conditions import Condition
 from nbtools.data.images.sets import ImageSet
@@ -16,6 +19,7 @@ from nbtools.training.loop import TrainConfig
 
 _CALLED = {"lr": "learning_rate", "compile": "compiled"}  # where parameters have other names than settings
 STARTS = ("trained", "scratch", "imagenet")  # the network of the seed's `start`; drawn weights; torchvision's (paper)
+PREDICTORS = ("trained", "ridge")  # by its loss, all of it; its head alone, on a network that stays as it is
 _UNTRAINED = 1000  # added to the seed of a predictor that was never trained: other weights than the network's
 
 
@@ -96,6 +100,42 @@ def new_network(
     if start:
         begin_with(network, load_model(start))
     elif parameters["start"] == "imagenet":
-        check_choice("torchvision has no weights for this architecture", parameters["architecture"], ["resnet18"])
-        load_imagenet_weights(network.backbone)
+        _load_imagenet(network)
     return network
+
+
+def new_predictor(parameters: Mapping[str, Any], components: np.ndarray, trunk: Path | None = None) -> RoiPredictor:
+    """Build the predictor that a notebook's parameters describe, with the weights that are there before it learns.
+
+    Parameters
+    ----------
+    parameters : mapping
+        ``seed``, ``architecture``, ``readouts``, ``predictor``, ``features_of``.
+    components : array (n_components, n_voxels)
+        Of the response basis.
+    trunk : Path, optional
+        Folder of the network whose backbone, and architecture, it has; left out, weights drawn from the seed, or
+        torchvision's where a ridge predictor's ``features_of`` is ``imagenet``.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind of predictor, architecture or read-out, or none of torchvision's weights for it; or as
+        `load_model`.
+    """
+    check_choice("no such predictor", parameters["predictor"], PREDICTORS)
+    network = load_model(trunk) if trunk else None
+    architecture = network.config["architecture"] if network else parameters["architecture"]
+    readouts = parameters["readouts"].split()
+    predictor = build(RoiPredictor, parameters["seed"], architecture, *components.shape, readouts)
+    predictor.components.copy_(torch.from_numpy(components))
+    if network:
+        predictor.backbone.load_state_dict(network.backbone.state_dict())
+    elif parameters["predictor"] == "ridge" and parameters["features_of"] == "imagenet":
+        _load_imagenet(predictor)
+    return predictor
+
+
+def _load_imagenet(model: GuidedNet | RoiPredictor) -> None:
+    check_choice("torchvision has no weights for this architecture", model.config["architecture"], ["resnet18"])
+    load_imagenet_weights(model.backbone)
