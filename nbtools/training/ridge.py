@@ -1,4 +1,4 @@
-"""Ridge regression of a region's responses on features of a frozen network: a predictor's head is found, not trained."""
+"""Ridge regression of a region's responses on features of a frozen network: the head is found, all else stays."""
 
 from __future__ import annotations
 
