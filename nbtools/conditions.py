@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nbtools.errors import InputError
-from nbtools.guides import GRAMMAR, LABELS_GUIDE, MODIFIERS, NAMING, RANDOM, Parts, is_region, read_guide, spell
+from nbtools.guides import GRAMMAR, LABELS_GUIDE, MODIFIERS, NAMING, OTHERS, Parts, is_region, read_guide
 
 # Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
 VENTRAL: dict[str, tuple[int, ...]] = {
@@ -170,20 +170,17 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
         return Condition(name, (name,))
     if name.startswith("decay-") and (weight_decay := _decay(name)):
         return Condition(name, ("decay",), (), weight_decay)
-    fix = "check the spelling; names are case-sensitive"
-    if guide := read_guide(name, hierarchy[-1], _ORDER):
-        parts, endings = guide
-        exist = not regions or all(part.source in regions for part, _ in parts if is_region(part.source))
-        if exist and (spelled := spell(parts, endings)) == name:
-            return Condition(name, (*_kinds(parts), *endings), parts)
-        fix = f"write {spelled}" if exist else fix
-    raise InputError(
-        f"unknown condition {name!r}",
-        expected=f"{', '.join(_PLAIN)}, decay-<number>, or {GRAMMAR}; SOURCE: a region "
-        f"({', '.join(regions) or NAMING}), {RANDOM} or {LABELS_GUIDE}",
-        got=repr(name),
-        fix=fix,
-    )
+    try:
+        parts, endings = read_guide(name, hierarchy[-1], _ORDER, regions)
+    except ValueError as wrong:
+        raise InputError(
+            f"unknown condition {name!r}",
+            expected=f"{', '.join(_PLAIN)}, decay-<number>, or {GRAMMAR}; a SOURCE is a region "
+            f"({', '.join(regions) or NAMING}), {' or '.join(OTHERS)}",
+            got=repr(name),
+            fix=str(wrong),
+        ) from None
+    return Condition(name, (*_kinds(parts), *endings), parts)
 
 
 def _kinds(parts: Parts) -> tuple[str, ...]:

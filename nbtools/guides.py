@@ -23,9 +23,10 @@ from typing import Any, Literal, NamedTuple, get_args
 from numpy import format_float_positional as _positional
 
 LABELS_GUIDE, RANDOM = "labels-guide", "random"
-_OTHERS = (RANDOM, LABELS_GUIDE)  # sources that are no regions
+OTHERS = (RANDOM, LABELS_GUIDE)  # sources that are no regions
 
 Target = Literal["responses", "rdm", "cka"]
+Words = tuple[tuple[str, float | None], ...]
 
 
 class Modifier(NamedTuple):
@@ -43,7 +44,7 @@ MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     "noise": Modifier("predictor", "its predictor learnt from noisier responses", "2px 2px", (), "noise", inf),
     "images": Modifier("predictor", "its predictor learnt from a share of the images", "2px 4px", (), "share", 1.0),
     "voxels": Modifier("predictor", "its predictor learnt from a share of the voxels", "2px 8px", (), "voxels", 1.0),
-    "ridge": Modifier("predictor", "its predictor is a ridge regression on features", "8px 2px", (), "method"),
+    "ridge": Modifier("predictor", "its predictor is a ridge regression on features", "8px 2px", (), "predictor"),
     "rdm": Modifier("target", "matched: how unlike the predictor finds a batch's images (RDM)", "12px 2px"),
     "cka": Modifier("target", "matched: the predictor's similarities of a batch's images (CKA)", "12px 6px"),
     "shuffle": Modifier("images", "guide: the trained predictor, looking at another image", "dash", ("open",)),
@@ -61,11 +62,12 @@ def _words(*sets: str) -> str:
 
 
 _PART = re.compile(rf"(.+?)((?:{_words('predictor', 'target')})*)(?:@([\w.]+))?(?:~([1-9]\d*))?", re.ASCII)
-_WHOLE = re.compile(rf"(.+?)((?:{_words('images', 'goal')})*)", re.ASCII)
+_GUIDE = re.compile(rf"(.+?)((?:{_words('images', 'goal')})*)", re.ASCII)
+_WORD = re.compile(r"-([a-z]+)(?:-([\d.]+))?")
 GRAMMAR = (
-    "source[-noise-0.5 or -images-0.25, -voxels-0.25, -ridge][-rdm or -cka][@read-out][~weight], such parts joined"
+    "a guide: SOURCE[-noise-0.5, -images-0.25, -voxels-0.25, -ridge][-rdm or -cka][@READOUT][~WEIGHT], several joined "
+    "by +, then [-shuffle or -scrambled][-manifold]"
 )
-GRAMMAR += " by +, then [-shuffle or -scrambled][-manifold]"
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,14 @@ class Part:
     roi : str
         Whose predictor is used; for ``random``, whose predictor's size.
     words : tuple of (str, float or None)
-        Words of `MODIFIERS` and their numbers.
+        Words of `MODIFIERS` in their order, each with its number.
     readout : str or None
         Where the network matches it; None: where the run says.
     """
 
     source: str
     roi: str
-    words: tuple[tuple[str, float | None], ...] = ()
+    words: Words = ()
     readout: str | None = None
 
     @property
@@ -113,63 +115,78 @@ def is_region(name: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and RESERVED.isdisjoint(name.split("-"))
 
 
-def read_guide(name: str, largest: str, order: Sequence[str]) -> tuple[Parts, tuple[str, ...]] | None:
+def read_guide(
+    name: str, largest: str, order: Sequence[str], regions: Sequence[str] = ()
+) -> tuple[Parts, tuple[str, ...]]:
     """Read a guide's name.
 
     Parameters
     ----------
     name : str
-        In any order of parts and words.
+        Of a guide.
     largest : str
         The region that ``random`` has the size of.
     order : sequence of str
         Regions in the order in which a name has them; further ones follow by the alphabet.
+    regions : sequence of str
+        All there are; left out, any well-formed name is one.
 
     Returns
     -------
-    (parts, endings) or None
-        The parts in their order, each once and with its weight, and the words that hold for all; None if the name is
-        no guide's. `spell` makes the guide's one name of them.
+    parts, endings
+        The parts, each once and with its weight, and the words that hold for all of them.
+
+    Raises
+    ------
+    ValueError
+        If the name is no guide's, or not its one spelling: what to do.
     """
-    whole = _WHOLE.fullmatch(name)
+    texts, ends = _match(_GUIDE, name)
+    endings = tuple(word for word, _ in _in_order(ends))
     weights: Counter[Part] = Counter()
-    for text in whole[1].split("+") if whole else [""]:
-        if not (found := _PART.fullmatch(text)) or not (part := _read_part(found, largest)):
-            return None
-        weights[part] += int(found[4] or 1)
-    endings = _in_order([(word, None) for word in whole[2].split("-")[1:]]) if whole else None
-    clouds = endings is not None and "manifold" in dict(endings)
-    if endings is None or (clouds and any(part.target != "responses" or part.readout for part in weights)):
-        return None
-    if clouds and len(weights) > 1:
-        return None
-    rank = {roi: place for place, roi in enumerate((*order, *_OTHERS))}
-    parts = sorted(weights, key=lambda part: (rank.get(part.source, len(order) - 0.5), str(part)))
+    for text in texts.split("+"):
+        source, words, readout, weight = _match(_PART, text)
+        weights[_part(source, _in_order(words), readout, largest)] += int(weight or 1)
+    if "manifold" in endings and (len(weights) > 1 or any(p.readout or p.target != "responses" for p in weights)):
+        raise ValueError("clouds are those of one predictor's responses: leave -manifold out")
+    if absent := [part.source for part in weights if regions and part.source not in (*regions, *OTHERS)]:
+        raise ValueError(f"choose regions that are there, not {', '.join(absent)}; names are case-sensitive")
+    rank = {source: place for place, source in enumerate((*order, *OTHERS))}
+    ordered = sorted(weights, key=lambda part: (rank.get(part.source, len(order) - 0.5), str(part)))
     common = gcd(*weights.values())
-    return tuple((part, weights[part] // common) for part in parts), tuple(dict(endings))
+    parts = tuple((part, weights[part] // common) for part in ordered)
+    if name != (one := _spell(parts, endings)):
+        raise ValueError(f"write {one}")
+    return parts, endings
 
 
-def _read_part(found: re.Match[str], largest: str) -> Part | None:
-    source, said, readout = found[1], found[2], found[3]
-    words = _in_order(
-        [(word, float(number) if number else None) for word, number in re.findall(r"-([a-z]+)(?:-([\d.]+))?", said)]
-    )
-    if words is None or not (source in _OTHERS or is_region(source)):
-        return None
-    part = Part(source, largest if source == RANDOM else source, words, readout)
-    return None if source == RANDOM and len(part.predictor) > 1 else part  # an untrained one learnt from nothing
+def _match(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
+    if found := pattern.fullmatch(text):
+        return found.groups()
+    raise ValueError(f"{text!r} cannot be read")
 
 
-def _in_order(words: list[tuple[str, float | None]]) -> tuple[tuple[str, float | None], ...] | None:
-    """Put words into the table's order; None where two set the same, or a number is out of range."""
-    set_by = [(MODIFIERS[word].sets, MODIFIERS[word].parameter) for word, _ in words]
-    allowed = all(number is None or 0 < number < MODIFIERS[word].below for word, number in words)
-    if len(set(set_by)) < len(set_by) or not allowed:
-        return None
+def _part(source: str, words: Words, readout: str | None, largest: str) -> Part:
+    if not (source in OTHERS or is_region(source)):
+        raise ValueError(f"{source!r} is no source: names are case-sensitive, and controls stand at the end, for all")
+    if source == RANDOM and any(MODIFIERS[word].sets == "predictor" for word, _ in words):
+        raise ValueError("a predictor that was never trained learnt from nothing")
+    return Part(source, largest if source == RANDOM else source, words, readout)
+
+
+def _in_order(text: str) -> Words:
+    """Read words such as ``-rdm-noise-0.5`` and put them into the table's order."""
+    words = [(word, float(number) if number else None) for word, number in _WORD.findall(text)]
+    sets = [(MODIFIERS[word].sets, MODIFIERS[word].parameter) for word, _ in words]
+    if len(set(sets)) < len(sets):
+        raise ValueError(f"{text[1:]} says one thing twice")
+    for word, number in words:
+        if number is not None and not 0 < number < MODIFIERS[word].below:
+            raise ValueError(f"the number after {word} is above 0 and below {MODIFIERS[word].below:g}")
     return tuple(sorted(words, key=lambda word: list(MODIFIERS).index(word[0])))
 
 
-def spell(parts: Parts, endings: Sequence[str]) -> str:
+def _spell(parts: Parts, endings: Sequence[str]) -> str:
     """Return the one name of a guide."""
     named = [str(part) + (f"~{weight}" if weight > 1 else "") for part, weight in parts]
     return "-".join(["+".join(named), *endings])

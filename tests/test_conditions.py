@@ -74,11 +74,13 @@ def test_alpha_says_something_of_guided_networks_and_of_the_class_terms_weight_a
 
 
 OTHERS = "TO- V1/V2 area.3b none-shuffle labels-shuffle TO-shuffle-shuffle TO-shuffle-scrambled -shuffle -manifold"
-OTHERS += (
-    " ce-weight-shuffle ce-weight-manifold ce-weight-0.5 random-noise-0.5 random-ridge TO-rdm-cka TO-noise TO-ridge-1"
+OTHERS += " ce-weight-shuffle ce-weight-manifold ce-weight-0.5 random-noise-0.5 random-ridge TO-rdm-cka V1-shuffle+TO"
+OTHERS += " TO-noise TO-ridge-1 TO-noise-0 TO-images-1 TO-voxels-1e-3 TO-images-0.5-images-0.2 TO@ TO@a/b TO~0 TO~1.5"
+OTHERS += " V1++TO +TO none+TO decay-0.1+TO V1:TO"
+NO_MANIFOLDS = (
+    "none-manifold labels-manifold decay-0.1-manifold TO-manifold-manifold V1+TO-manifold TO-rdm-manifold "
+    "TO@layer1-manifold"
 )
-OTHERS += " V1++TO +TO V1-shuffle+TO none+TO TO@ TO~0 TO~1.5 TO@a/b TO-noise-0 TO-images-1 TO-voxels-1e-3 TO-images-0.5-images-0.2"
-NO_MANIFOLDS = "none-manifold labels-manifold decay-0.1-manifold TO-manifold-manifold V1+TO-manifold TO-rdm-manifold TO@layer1-manifold"
 NO_DECAYS = "decay decay- decay-0 decay--1 decay-0.0030 decay-1e-5 decay-x"
 
 
@@ -211,7 +213,7 @@ def test_parts_say_which_predictor_they_take_and_what_is_matched() -> None:
     assert condition.predictors == [
         {"roi": "V1", "noise": 0.5, "voxels": 0.25},
         {"roi": "V4", "share": 0.1},
-        {"roi": "TO", "method": "ridge"},
+        {"roi": "TO", "predictor": "ridge"},
     ]
     assert condition.weights == [0.5, 0.25, 0.25]
     assert [part.target for part, _ in condition.parts] == ["responses", "rdm", "cka"]
