@@ -6,14 +6,14 @@ to late, is `Study.hierarchy`, and what depends on it takes it as an argument; t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
 from nbtools.errors import InputError
+from nbtools.guides import GRAMMAR, LABELS_GUIDE, MODIFIERS, NAMING, OTHERS, Parts, is_region, read_guide
 
 # Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
 VENTRAL: dict[str, tuple[int, ...]] = {
@@ -60,7 +60,7 @@ FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
 # Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
 DECAYS: tuple[str, ...] = ("decay-0.003", "decay-0.01", "decay-0.03", "decay-0.1", "decay-0.3")
-LABELS_GUIDE, CE_WEIGHT = "labels-guide", "ce-weight"
+CE_WEIGHT = "ce-weight"
 # What guidance brings along beside a brain: category knowledge, as images and as a guide; less weight on the classes.
 MATCHED: tuple[str, ...] = ("labels", LABELS_GUIDE, CE_WEIGHT)
 
@@ -77,23 +77,22 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 
 BASELINES, CONDITIONS = baselines(), conditions_of()
 
-_MANIFOLD = "-manifold"  # after a guide's name
-_RESERVED = {"none", "start", "random", "labels", "weight", "decay", "shuffle", "manifold"}
-NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(_RESERVED))}"
+_PLAIN = ("none", "start", "labels", CE_WEIGHT)  # no guide
+# Parts of a guide's name stand in this order, of whatever study.
+_ORDER = (*VENTRAL, *DORSAL, *(roi for regions in FUNCTIONAL.values() for roi in regions))
 
-Kind = Literal["none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"]
-
-MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
+MEANING: dict[str, str] = {  # of a kind of condition, in a table for readers
     "none": "no guide: classification only",
     "start": "no guide; shorter: what the networks of a seed, `none` too, begin with",
     "random": "guide: a predictor that was never trained",
-    "shuffle": "guide: the trained predictor, looking at another image",
     "roi": "guide: the trained predictor of this region",
-    "manifold": "guide: the places and shapes of the categories in the predictor's responses",
+    "parts": "guide: several predictors at once, a neural head each; the neural term is the weighted mean of theirs",
+    "depth": "guide: the trained predictor, matched at a read-out of its own",
     "labels": "no guide, but the scanner's images with their labels: how much is category knowledge?",
     "labels-guide": "guide: a predictor of the scanner's images' labels, in place of responses",
     "ce-weight": "no guide, but the class term weighs 1 − α: how much is its weaker gradient?",
     "decay": "no guide, but weight decay: how much is smoothness?",
+    **{word: changed.meaning for word, changed in MODIFIERS.items()},
 }
 
 
@@ -105,28 +104,48 @@ class Condition:
     ----------
     name : str
         As it stands in tables and figures.
-    kind : Kind
-        What guides it, if anything (`MEANING`).
-    roi : str or None
-        The region whose predictor is used (for ``random``: whose predictor's size is used), or ``labels-guide``.
+    kinds : tuple of str
+        What it is made of (`MEANING`), innermost first.
+    parts : tuple of (Part, int)
+        The predictors that guide, each with its weight; empty without a guide.
     weight_decay : float
         Of the optimiser, for ``decay``.
     """
 
     name: str
-    kind: Kind
-    roi: str | None
+    kinds: tuple[str, ...]
+    parts: Parts = ()
     weight_decay: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The last of what it is made of: ``roi`` for a region as it is, ``shuffle`` for its shuffled control."""
+        return self.kinds[-1]
+
+    @property
+    def meaning(self) -> str:
+        """What it is, for readers."""
+        return "; ".join(MEANING[kind] for kind in self.kinds[1:] or self.kinds)
+
+    @property
+    def predictors(self) -> list[dict[str, Any]]:
+        """The runs of notebook 02 it takes, part by part: ``roi``, and parameters in which they differ."""
+        return [part.predictor for part, _ in self.parts]
+
+    @property
+    def weights(self) -> list[float]:
+        """The weight of each part in the neural term; they sum to 1."""
+        return [weight / sum(each for _, each in self.parts) for _, weight in self.parts]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it takes the scanner's images' labels."""
+        return self.kind == "labels" or any(part.roi == LABELS_GUIDE for part, _ in self.parts)
 
     @property
     def weighted(self) -> bool:
         """Whether α says anything of the network: the class term then weighs 1 − α."""
-        return self.roi is not None or self.kind == CE_WEIGHT
-
-
-def is_region(name: str) -> bool:
-    """Say whether a name can be a region's (`NAMING`)."""
-    return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and _RESERVED.isdisjoint(name.split("-"))
+        return bool(self.parts) or self.kind == CE_WEIGHT
 
 
 def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Sequence[str] = ()) -> Condition:
@@ -135,8 +154,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     Parameters
     ----------
     name : str
-        A region (``"TO"``), ``"none"``, ``"start"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
-        ``"labels-guide"``, ``"ce-weight"``, ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
+        ``"none"``, ``"start"``, ``"labels"``, ``"ce-weight"``, ``"decay-<weight decay>"``, or a guide's
+        (`nbtools.guides`): ``"TO"``, ``"V1+V4+TO"``, ``"random"``, ``"TO-noise-0.5-shuffle"``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
     regions : sequence of str
@@ -145,28 +164,31 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     Raises
     ------
     InputError
-        If the name is none of these.
+        If the name is none of these, or not the one spelling of what it means.
     """
-    if name in ("none", "start", *MATCHED):
-        return Condition(name, name, LABELS_GUIDE if name == LABELS_GUIDE else None)  # type: ignore[arg-type]
-    if name == "random":
-        return Condition(name, "random", hierarchy[-1])
+    if name in _PLAIN:
+        return Condition(name, (name,))
     if name.startswith("decay-") and (weight_decay := _decay(name)):
-        return Condition(name, "decay", None, weight_decay)
-    guide = name.removesuffix(_MANIFOLD)
-    roi = guide.removesuffix("-shuffle")
-    exists = is_region(roi) and (not regions or roi in regions)
-    if guide != name and (guide == "random" or exists):
-        return Condition(name, "manifold", parse_condition(guide, hierarchy).roi)
-    if guide == name and exists:
-        return Condition(name, "roi" if roi == name else "shuffle", roi)
-    raise InputError(
-        f"unknown condition {name!r}",
-        expected=f"a region ({', '.join(regions) or NAMING}), none, random, <region>-shuffle, {', '.join(MATCHED)}, "
-        "decay-<number> or <guide>-manifold",
-        got=repr(name),
-        fix="check the spelling; names are case-sensitive",
-    )
+        return Condition(name, ("decay",), (), weight_decay)
+    try:
+        parts, endings = read_guide(name, hierarchy[-1], _ORDER, regions)
+    except ValueError as wrong:
+        raise InputError(
+            f"unknown condition {name!r}",
+            expected=f"{', '.join(_PLAIN)}, decay-<number>, or {GRAMMAR}; a SOURCE is a region "
+            f"({', '.join(regions) or NAMING}), {' or '.join(OTHERS)}",
+            got=repr(name),
+            fix=str(wrong),
+        ) from None
+    return Condition(name, (*_kinds(parts), *endings), parts)
+
+
+def _kinds(parts: Parts) -> tuple[str, ...]:
+    """Name what the parts are made of, innermost first."""
+    first, said = parts[0][0], {word for part, _ in parts for word, _ in part.words}
+    source = "parts" if len(parts) > 1 else "roi" if is_region(first.source) else first.source
+    depth = ("depth",) if any(part.readout for part, _ in parts) else ()
+    return (source, *depth, *(word for word in MODIFIERS if word in said))
 
 
 def _decay(name: str) -> float | None:
@@ -237,19 +259,20 @@ _CONTROL_MARKS = {
     LABELS_GUIDE: ("#2d6cc0", "hourglass-open"),
     CE_WEIGHT: ("#5a5a5a", "diamond-wide"),
 }
-_OTHER_MARK = ("#1f7f8c", "hexagon")
+_OTHER_MARK, _PARTS_SHAPE = ("#1f7f8c", "hexagon"), "star-diamond"
 _DECAY_COLOR = "#5b7f5b"
-_DASHES: dict[Kind, str] = {
+_DASHES = {
     "none": "solid",
     "start": "dot",
     "random": "dot",
-    "shuffle": "dash",
     "labels": "dashdot",
     "labels-guide": "4px 2px",
     "ce-weight": "1px 6px",
     "decay": "longdash",
-    "manifold": "longdashdot",
     "roi": "solid",
+    "parts": "solid",
+    "depth": "8px 2px 2px 2px",
+    **{word: changed.dash for word, changed in MODIFIERS.items()},
 }
 # One shape for each member of the family, weakest first; a decay of another strength has the last.
 _DECAY_SYMBOLS = ("triangle-left", "bowtie", "triangle-right", "hexagram", "star-square")
@@ -261,16 +284,20 @@ def color(condition: str, hierarchy: Sequence[str] = HIERARCHY) -> str:
 
 
 def _mark(parsed: Condition, hierarchy: Sequence[str]) -> tuple[str, str]:
-    """Return colour and shape: a control's own, or its region's; regions outside the hierarchy share one."""
-    guide = parsed.name.removesuffix(_MANIFOLD)
+    """Return colour and shape: a control's own, or its regions'; regions outside the hierarchy share one.
+
+    Several regions have the colour of their weighted mean place.
+    """
     if parsed.kind == "decay":
-        return _DECAY_COLOR, _DECAY_SYMBOLS[DECAYS.index(guide) if guide in DECAYS else -1]
-    if guide in _CONTROL_MARKS:
-        return _CONTROL_MARKS[guide]
-    if parsed.roi not in hierarchy:
-        return _OTHER_MARK
-    place = hierarchy.index(parsed.roi)
-    return _shade(place / max(len(hierarchy) - 1, 1)), _SHAPES[place % len(_SHAPES)]
+        return _DECAY_COLOR, _DECAY_SYMBOLS[DECAYS.index(parsed.name) if parsed.name in DECAYS else -1]
+    if parsed.kinds[0] in _CONTROL_MARKS:
+        return _CONTROL_MARKS[parsed.kinds[0]]
+    places = [hierarchy.index(part.source) for part, n in parsed.parts for _ in range(n) if part.source in hierarchy]
+    several = len(parsed.parts) > 1
+    if not places:
+        return _OTHER_MARK[0], _PARTS_SHAPE if several else _OTHER_MARK[1]
+    shade = _shade(float(np.mean(places)) / max(len(hierarchy) - 1, 1))
+    return shade, _PARTS_SHAPE if several else _SHAPES[places[0] % len(_SHAPES)]
 
 
 def _shade(share: float) -> str:
@@ -287,5 +314,7 @@ def dash(condition: str) -> str:
 
 def symbol(condition: str, hierarchy: Sequence[str] = HIERARCHY) -> str:
     """Return the condition's plotly marker: a shape per region, open for its shuffled control, dotted for manifolds."""
-    parsed, guide = parse_condition(condition), condition.removesuffix(_MANIFOLD)
-    return _mark(parsed, hierarchy)[1] + "-open" * guide.endswith("-shuffle") + "-dot" * (parsed.kind == "manifold")
+    parsed = parse_condition(condition)
+    said = {end for kind in parsed.kinds if kind in MODIFIERS for end in MODIFIERS[kind].marks}
+    ends = [end for end in ("open", "dot") if end in said]
+    return "-".join(dict.fromkeys([*_mark(parsed, hierarchy)[1].split("-"), *ends]))

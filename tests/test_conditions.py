@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from random import Random
+
 import pytest
+from hypothesis import given, strategies as st
 
 from nbtools import conditions
 from nbtools.conditions import (
@@ -17,6 +21,7 @@ from nbtools.conditions import (
     region_labels,
 )
 from nbtools.errors import InputError
+from nbtools.guides import MODIFIERS, Part, Parts
 
 
 def test_atlas_labels_are_those_of_the_paper() -> None:
@@ -27,22 +32,33 @@ def test_atlas_labels_are_those_of_the_paper() -> None:
     assert sorted(labels) == list(range(1, 24))  # V1v to IPS5, no voxel in two regions
 
 
+RIDGE = Part("TO", "TO", (("ridge", None),), "layer4")
+
+
+def of(*rois: str) -> Parts:
+    return tuple((Part(roi, roi), 1) for roi in rois)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("none", Condition("none", "none", None)),
-        ("random", Condition("random", "random", "TO")),
-        ("V1", Condition("V1", "roi", "V1")),
-        ("IPS3", Condition("IPS3", "roi", "IPS3")),
-        ("TO-shuffle", Condition("TO-shuffle", "shuffle", "TO")),
-        ("labels", Condition("labels", "labels", None)),
-        ("labels-guide", Condition("labels-guide", "labels-guide", "labels-guide")),
-        ("ce-weight", Condition("ce-weight", "ce-weight", None)),
-        ("decay-0.003", Condition("decay-0.003", "decay", None, 0.003)),
-        ("decay-1e-05", Condition("decay-1e-05", "decay", None, 1e-5)),
-        ("V4-manifold", Condition("V4-manifold", "manifold", "V4")),
-        ("TO-shuffle-manifold", Condition("TO-shuffle-manifold", "manifold", "TO")),
-        ("random-manifold", Condition("random-manifold", "manifold", "TO")),
+        ("none", Condition("none", ("none",))),
+        ("random", Condition("random", ("random",), ((Part("random", "TO"), 1),))),
+        ("V1", Condition("V1", ("roi",), of("V1"))),
+        ("IPS3", Condition("IPS3", ("roi",), of("IPS3"))),
+        ("TO-shuffle", Condition("TO-shuffle", ("roi", "shuffle"), of("TO"))),
+        ("labels", Condition("labels", ("labels",))),
+        ("labels-guide", Condition("labels-guide", ("labels-guide",), of("labels-guide"))),
+        ("ce-weight", Condition("ce-weight", ("ce-weight",))),
+        ("decay-0.003", Condition("decay-0.003", ("decay",), (), 0.003)),
+        ("decay-1e-05", Condition("decay-1e-05", ("decay",), (), 1e-5)),
+        ("V4-manifold", Condition("V4-manifold", ("roi", "manifold"), of("V4"))),
+        ("TO-shuffle-manifold", Condition("TO-shuffle-manifold", ("roi", "shuffle", "manifold"), of("TO"))),
+        ("random-manifold", Condition("random-manifold", ("random", "manifold"), ((Part("random", "TO"), 1),))),
+        ("V1+V4+TO", Condition("V1+V4+TO", ("parts",), of("V1", "V4", "TO"))),
+        ("V1~2+TO", Condition("V1~2+TO", ("parts",), ((Part("V1", "V1"), 2), *of("TO")))),
+        ("TO-ridge@layer4", Condition("TO-ridge@layer4", ("roi", "depth", "ridge"), ((RIDGE, 1),))),
+        ("labels-guide-shuffle", Condition("labels-guide-shuffle", ("labels-guide", "shuffle"), of("labels-guide"))),
     ],
 )
 def test_names_are_read(name: str, expected: Condition) -> None:
@@ -51,16 +67,19 @@ def test_names_are_read(name: str, expected: Condition) -> None:
 
 def test_alpha_says_something_of_guided_networks_and_of_the_class_terms_weight_alone() -> None:
     weighted = [name for name in CONDITIONS if parse_condition(name).weighted]
-    guided = [name for name in CONDITIONS if parse_condition(name).roi]
+    guided = [name for name in CONDITIONS if parse_condition(name).parts]
     assert sorted(weighted) == sorted([*guided, "ce-weight"])
     assert {"random", "TO-shuffle", "labels-guide", *HIERARCHY} <= set(guided)
     assert {"none", "labels", *conditions.DECAYS}.isdisjoint(weighted)
 
 
-OTHERS = "TO- V1/V2 area.3b none-shuffle random-shuffle labels-shuffle TO-shuffle-shuffle -shuffle -manifold"
-OTHERS += " labels-guide-shuffle labels-guide-manifold ce-weight-manifold ce-weight-0.5"
+OTHERS = "TO- V1/V2 area.3b none-shuffle labels-shuffle TO-shuffle-shuffle TO-shuffle-scrambled -shuffle -manifold"
+OTHERS += " ce-weight-shuffle ce-weight-manifold ce-weight-0.5 random-noise-0.5 random-ridge TO-rdm-cka V1-shuffle+TO"
+OTHERS += " TO-noise TO-ridge-1 TO-noise-0 TO-images-1 TO-voxels-1e-3 TO-images-0.5-images-0.2 TO@ TO@a/b TO~0 TO~1.5"
+OTHERS += " V1++TO +TO none+TO decay-0.1+TO V1:TO"
 NO_MANIFOLDS = (
-    "none-manifold labels-manifold decay-0.1-manifold TO-manifold-manifold TO-manifold-shuffle random-shuffle-manifold"
+    "none-manifold labels-manifold decay-0.1-manifold TO-manifold-manifold V1+TO-manifold TO-rdm-manifold "
+    "TO@layer1-manifold"
 )
 NO_DECAYS = "decay decay- decay-0 decay--1 decay-0.0030 decay-1e-5 decay-x"
 
@@ -73,7 +92,7 @@ def test_other_names_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["v1", "TO-shuffled", "TO-manifolds", "V9", "V9-shuffle", "V9-manifold"])
 def test_regions_that_are_not_there_are_refused_where_it_is_known(name: str) -> None:
-    assert parse_condition(name).roi == name.removesuffix("-shuffle").removesuffix("-manifold")
+    assert parse_condition(name).predictors == [{"roi": name.removesuffix("-shuffle").removesuffix("-manifold")}]
     with pytest.raises(InputError, match=r"unknown condition.*\n.*\(V1, 7a, PIT\)"):
         parse_condition(name, regions=("V1", "7a", "PIT"))
 
@@ -93,7 +112,7 @@ OWN = ("A1", "V1", "7a", "CIT", "PIT", "V4", "STS", "TE-face", "TO")
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 9])
 def test_the_hierarchy_decides_controls_order_and_marks(n: int) -> None:
     own = OWN[:n]
-    assert parse_condition("random", own).roi == own[-1]
+    assert parse_condition("random", own).predictors == [{"roi": own[-1]}]
     ends = list(dict.fromkeys([f"{own[0]}-shuffle", f"{own[-1]}-shuffle"]))
     assert conditions.baselines(own) == ("none", "random", *ends, *conditions.MATCHED)
     names = conditions.conditions_of(own)
@@ -126,4 +145,86 @@ def test_regions_stand_in_nsds_volumes() -> None:
             region_labels(roi, retinotopy)
     regions = nsd_regions()
     assert len(set(regions)) == len(regions)
-    assert {parse_condition(roi).roi for roi in regions} == set(regions)
+    assert {parse_condition(roi).parts[0][0].roi for roi in regions} == set(regions)
+
+
+NUMBERS = st.decimals("0.0001", "0.9999", places=4).map(lambda number: f"{number:f}")
+WORDS = [st.tuples(st.just(w), NUMBERS) if m.below else st.tuples(st.just(w)) for w, m in MODIFIERS.items()]
+PART_WORDS = st.lists(st.one_of(WORDS[:6]), max_size=3, unique_by=lambda word: word[0])
+SOURCES = st.sampled_from(["V1", "TO", "V3A", "7a", "VT-face", "random", "labels-guide"])
+READOUTS = st.sampled_from(["", "@layer1", "@blocks.3.attn", "@features.12"])
+WEIGHTS = st.sampled_from(["", "~1", "~2", "~3", "~6"])
+
+
+@st.composite
+def part_texts(draw: st.DrawFn) -> str:
+    words = ["-".join(word) for word in draw(PART_WORDS)]
+    return "-".join([draw(SOURCES), *words]) + draw(READOUTS) + draw(WEIGHTS)
+
+
+@st.composite
+def guide_texts(draw: st.DrawFn) -> tuple[list[str], str]:
+    parts = draw(st.lists(part_texts(), min_size=1, max_size=4))
+    return parts, draw(st.sampled_from(["", "-shuffle", "-scrambled", "-manifold", "-manifold-shuffle"]))
+
+
+def spelled(name: str) -> str | None:
+    """The one spelling of a name: its own, or the one that its refusal gives; None if it means nothing."""
+    try:
+        return parse_condition(name).name
+    except InputError as refused:
+        return found[1] if (found := re.search(r"write (\S+)$", str(refused))) else None
+
+
+@given(guide_texts(), st.randoms(use_true_random=False))
+def test_a_guide_has_one_name_in_any_order_of_its_parts(text: tuple[list[str], str], random: Random) -> None:
+    parts, end = text
+    if name := spelled("+".join(parts) + end):
+        condition = parse_condition(name)
+        assert condition.name == name
+        assert sum(condition.weights) == pytest.approx(1)
+        assert re.fullmatch(r"[\w.+~@-]+", name, re.ASCII), "safe in folders, shells, YAML and rules"
+        assert len({conditions.color(name), conditions.dash(name), conditions.symbol(name)}) == 3
+        random.shuffle(parts)
+        assert spelled("+".join(parts) + end) == name
+        assert spelled("+".join([*parts, *parts]) + end) == name
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("TO+V1", "V1+TO"),
+        ("V1+V1", "V1"),
+        ("V1~2+TO~4", "V1+TO~2"),
+        ("TO~3", "TO"),
+        ("TO-rdm-noise-0.50", "TO-noise-0.5-rdm"),
+        ("TO-manifold-shuffle", "TO-shuffle-manifold"),
+        ("labels-guide+zz+7a+V3+TO@layer4+TO@layer1", "TO@layer1+TO@layer4+V3+7a+zz+labels-guide"),
+    ],
+)
+def test_another_spelling_is_refused_with_the_one(typed: str, name: str) -> None:
+    with pytest.raises(InputError, match=rf"unknown condition(.|\n)*write {re.escape(name)}$"):
+        parse_condition(typed)
+    assert parse_condition(name).name == name
+
+
+def test_parts_say_which_predictor_they_take_and_what_is_matched() -> None:
+    condition = parse_condition("V1-noise-0.5-voxels-0.25~2+V4-images-0.1-rdm@layer3+TO-ridge-cka-scrambled")
+    assert condition.predictors == [
+        {"roi": "V1", "noise": 0.5, "voxels": 0.25},
+        {"roi": "V4", "share": 0.1},
+        {"roi": "TO", "predictor": "ridge"},
+    ]
+    assert condition.weights == [0.5, 0.25, 0.25]
+    assert [part.target for part, _ in condition.parts] == ["responses", "rdm", "cka"]
+    assert [part.readout for part, _ in condition.parts] == [None, "layer3", None]
+    assert condition.kinds == ("parts", "depth", "noise", "images", "voxels", "ridge", "rdm", "cka", "scrambled")
+    assert condition.meaning.count("; ") == 7
+
+
+def test_several_regions_have_the_colour_of_their_mean_place() -> None:
+    assert conditions.color("V1+V4+VO") == conditions._shade((0 + 2 + 3) / 3 / 6)
+    assert conditions.color("V1~2+VO") == conditions._shade(1 / 6) == conditions.color("V2")
+    assert conditions.symbol("V1~2+VO") not in {conditions.symbol(name) for name in CONDITIONS}
+    assert conditions.color("V1+V3A") == conditions.color("V1")
+    assert conditions.color("V3+V3A") == conditions.color("V3A")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nbtools.checks import check_choice, reading
-from nbtools.conditions import HIERARCHY, NAMING, RETINOTOPY, is_region, region_labels
+from nbtools.conditions import HIERARCHY, RETINOTOPY, region_labels
 from nbtools.errors import InputError
+from nbtools.guides import NAMING, is_region
 
 # NSD's versions of the betas, as its authors number them; the paper takes b3.
 ProfileName = Literal["demo", "tiny"]  # of a simulated study: how much of everything there is

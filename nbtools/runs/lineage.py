@@ -35,10 +35,10 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
     if notebook == ATTACKED:
         return [(NETWORKS, {**own, **worse})]
     if notebook == NETWORKS:
-        guide = parse_condition(own["roi"], _hierarchy(own["study"])).roi
-        predictor = {"study": own["study"], "roi": guide, "seed": parameters["predictor_seed"], **worse}
+        guides = parse_condition(own["roi"], _hierarchy(own["study"])).predictors
+        common = {"study": own["study"], "seed": parameters["predictor_seed"], **worse}
         start = start_of(parameters)
-        return [(PREDICTORS, predictor)] * bool(guide) + [(NETWORKS, start)] * bool(start)
+        return [(PREDICTORS, {**common, **guide}) for guide in guides] + [(NETWORKS, start)] * bool(start)
     if notebook == PREDICTORS:
         trunk = trunk_of(parameters)
         return [(NETWORKS, trunk)] * bool(trunk)

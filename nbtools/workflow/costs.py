@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nbtools.checks import check_choice
-from nbtools.conditions import is_region, parse_condition
+from nbtools.conditions import parse_condition
+from nbtools.guides import is_region
 from nbtools.runs import folders
 from nbtools.runs.lineage import NETWORKS, PREDICTORS, START
 from nbtools.runs.several import taken_over
@@ -162,11 +163,11 @@ def _climbed(attack: str, values: Values, *, own: bool = False) -> float:
 
 
 def _trained(values: Values, sizes: Sizes, images: str) -> float:
-    """Count validation as training; a guided network's images pass its guide too."""
+    """Count validation as training; a guided network's images pass its guides too."""
     condition, n_images = parse_condition(values["roi"]), getattr(sizes, images)
-    guided = images == "train" and condition.roi is not None
     epochs = values["start_epochs"] if condition.kind == "start" else values["epochs"]
-    return epochs * n_images * (1 + PASSED * guided)
+    n_guides = len(condition.parts) if images == "train" else 0
+    return epochs * n_images * (1 + PASSED * n_guides)
 
 
 # --- the table ----------------------------------------------------------------------------------------------

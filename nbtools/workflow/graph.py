@@ -9,8 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, is_region, nsd_regions, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_name
+from nbtools.guides import is_region
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments
 from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
@@ -178,7 +179,7 @@ class _Planner:
         check_attacked(planned, self.attacks, words(self._setting(ATTACKED, "epsilons"), "epsilons"))
         targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
-        guides = once(roi for name in [*self.every, *networks] if (roi := self._condition(name).roi))
+        guides = once(each["roi"] for name in [*self.every, *networks] for each in self._condition(name).predictors)
         return Graph(
             study=self.study,
             jobs=tuple(self.jobs.values()),
@@ -212,7 +213,8 @@ class _Planner:
     def _analyses(self) -> list[Path]:
         networks, attacks = self._all(self._network, self.every), self._all(self._attack, self.every)
         compared, last, first = self._same(self.every), self.ends[-1], self.seeds[0]
-        ready = {NETWORKS: networks, ATTACKED: attacks + self._all(self._predictor, self.rois)}
+        predictors = [record for roi in self.rois for seed in self.seeds for record in self._predictors(roi, seed)]
+        ready = {NETWORKS: networks, ATTACKED: attacks + predictors}
         claims = {name: ready[of] for name, of in COMPARED.items() if self._has_data(name, self.study)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
         plain = [name for name in self.every if self._condition(name).kind != "decay"]
@@ -265,11 +267,14 @@ class _Planner:
         own = {"rois": " ".join(self.hierarchy), **(self.settings.get("01_brain_responses") or {})}
         return self._job("01_brain_responses", name="responses", **own)
 
-    def _predictor(self, roi: str, seed: int, study: str | None = None, share: float = 1.0) -> Path:
-        """Plan the predictor that guides networks of a seed."""
-        seed = self._predictor_seed(seed)
-        name = f"predictor_{self._label(roi, seed, self.alpha, study, share)}"
-        return self._job(PREDICTORS, name=name, study=study, roi=roi, seed=seed, **_dose(share))
+    def _predictors(self, condition: str, seed: int, study: str | None = None, share: float = 1.0) -> list[Path]:
+        """Plan the predictors that guide a condition's networks of a seed."""
+        seed, planned = self._predictor_seed(seed), []
+        for own in self._condition(condition).predictors:
+            of = "_".join([own["roi"], *(f"{name}-{value}" for name, value in own.items() if name != "roi")])
+            name = f"predictor_{self._label(of, seed, self.alpha, study, share)}"
+            planned.append(self._job(PREDICTORS, name=name, study=study, seed=seed, **{**_dose(share), **own}))
+        return planned
 
     def _predictor_seed(self, seed: int) -> int:
         return seed if self.config.get("predictors") == "own" else int(self._setting(NETWORKS, "predictor_seed"))
@@ -282,8 +287,8 @@ class _Planner:
     def _network(
         self, condition: str, seed: int, alpha: float | None = None, study: str | None = None, share: float = 1.0
     ) -> Path:
-        guide, alpha = self._condition(condition).roi, self.alpha if alpha is None else alpha
-        after = [self._predictor(guide, seed, study, share)] if guide else []
+        alpha = self.alpha if alpha is None else alpha
+        after = self._predictors(condition, seed, study, share)
         after += [self._start(seed, study)] if self._setting(NETWORKS, "start") == "trained" else []
         name, own = f"network_{self._label(condition, seed, alpha, study, share)}", _dose(share)
         return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
@@ -372,7 +377,7 @@ class _Planner:
     def _with_data(self, conditions: list[str]) -> list[str]:
         """Leave out conditions that take the scanner's labels where a study has none."""
         labelled = self.source.has("scanner_labels") if self.source else is_simulated(self.study)
-        absent = [] if labelled else [name for name in conditions if name.startswith("labels")]
+        absent = [] if labelled else [name for name in conditions if self._condition(name).labelled]
         self.left_out |= {name: ["scanner_labels"] for name in absent}
         return once(name for name in conditions if name not in absent)
 

@@ -21,13 +21,14 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import as_names
-from nbtools.conditions import LABELS_GUIDE, Condition, check_rois, parse_condition
+from nbtools.conditions import Condition, check_rois, parse_condition
 from nbtools.data.brains import nsd, own
 from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study
 from nbtools.errors import InputError
+from nbtools.guides import LABELS_GUIDE
 from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
 
 
