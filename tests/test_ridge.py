@@ -51,11 +51,11 @@ def fresh(n_components: int, readouts: Sequence[str] = ("pooled",)) -> RoiPredic
 
 
 def features(images: ImageSet, name: str) -> np.ndarray:
-    """Z-scored over training images, the read-out's variances add up to 1."""
+    """Z-scored over training images, of which all squares add up to 1."""
     found = read_out(fresh(1), images.pixels, [name])[name].double().numpy()
     known = found[SPLITS["train"]]
     varies = known.std(axis=0) > 1e-9
-    return (found - known.mean(axis=0))[:, varies] / known.std(axis=0)[varies] / np.sqrt(found.shape[1])
+    return (found - known.mean(axis=0))[:, varies] / known.std(axis=0)[varies] / np.sqrt(found.shape[1] * len(known))
 
 
 def planted(images: ImageSet, name: str, noise: float, n: int = 4) -> Tensor:
@@ -190,8 +190,8 @@ def test_pattern_r_falls_as_noise_is_planted(tiny_study: Path) -> None:
         images = load_stimuli(study.stimuli, responses.image_ids, study.image_size)
         basis = fit_basis(responses.responses[splits["train"]])
         scores = torch.from_numpy(project(basis, responses.responses)).float()
-        model = fresh(len(basis.components), ["layer2"])
+        model = fresh(len(basis.components), ["layer1"])
         fit_ridge(model, images, scores, splits, fold_groups(trials, responses.image_ids[splits["train"]]))
         test = splits["test"]
         found.append(pattern_r(predict(model, images.pixels[torch.from_numpy(test)]), scores[test]).mean())
-    assert found[0] > found[1] + 0.02 > found[2] + 0.04
+    assert found[0] > found[1] + 0.01 > found[2] + 0.1

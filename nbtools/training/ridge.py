@@ -19,7 +19,7 @@ from nbtools.models.networks import RoiPredictor, freeze
 from nbtools.models.read_outs import read_out
 from nbtools.training.guided import check_scores
 
-ALPHAS = np.logspace(-2, 6, 17)  # of features whose variances sum to 1 in each read-out
+ALPHAS = np.logspace(-5, 1, 13)  # of features whose squares sum to 1 over images and each read-out
 N_FOLDS = 5
 N_DRAWS = 20  # of the read-outs' weights, where there are several
 
@@ -58,8 +58,8 @@ def fit_ridge(
     -----
     min ‖Y − Σ_b X_b W_b‖² + Σ_b α / γ_b ‖W_b‖², each component with the α and the weights γ_b of the read-outs b that
     cross-validated squared error chooses (banded ridge by random search: Dupré la Tour et al. 2022, NeuroImage 264).
-    Features are z-scored over training images and divided by the root of their number, so that no read-out counts for
-    its width; this, too, goes into the head's weights.
+    Features are z-scored over training images and divided by the root of their number and of that of the images, so
+    that neither counts, nor a read-out for its width; this, too, goes into the head's weights.
     """
     check_scores(model, images, scores)
     problem = "no fold of a cross-validation can be left out: groups of images"
@@ -68,7 +68,7 @@ def fit_ridge(
     features = _features(model, images.pixels[torch.from_numpy(rows)])
     scalers = [StandardScaler().fit(each) for each in features]
     for scaler in scalers:
-        scaler.scale_ *= np.sqrt(len(scaler.scale_))
+        scaler.scale_ *= np.sqrt(len(scaler.scale_) * len(rows))
     bands = [scaler.transform(each) for scaler, each in zip(scalers, features, strict=True)]
     target = scores[rows].double().numpy()
     folds = list(GroupKFold(min(N_FOLDS, n_groups)).split(target, groups=groups))
