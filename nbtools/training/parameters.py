@@ -73,7 +73,11 @@ def guide_of(
 
 
 def new_network(
-    parameters: Mapping[str, Any], classes: Sequence[str], n_components: int, start: Path | None = None
+    parameters: Mapping[str, Any],
+    classes: Sequence[str],
+    n_components: int,
+    start: Path | None = None,
+    image_size: int | None = None,
 ) -> GuidedNet:
     """Build the network that a notebook's parameters describe, with the weights it starts from.
 
@@ -87,24 +91,31 @@ def new_network(
         Outputs of its neural head; without any it has none.
     start : Path, optional
         Folder of the network it begins with, where one was trained for that.
+    image_size : int, optional
+        Side in pixels of the images it is to see.
 
     Raises
     ------
     InputError
-        If there is no such start, architecture or read-out, none of torchvision's weights for it, or the network to
-        begin with is another one or knows other classes.
+        If there is no such start, architecture or read-out, none of torchvision's weights for it, it cannot take such
+        images, or the network to begin with is another one or knows other classes.
     """
     check_choice("no such start", parameters["start"], STARTS)
-    named = parameters["architecture"], classes, n_components, parameters["guided_readout"]
+    named = parameters["architecture"], classes, n_components, parameters["guided_readout"], image_size
     network = build(GuidedNet, parameters["seed"], *named)
     if start:
         begin_with(network, load_model(start))
     elif parameters["start"] == "imagenet":
-        _load_imagenet(network)
+        load_imagenet_weights(network.backbone)
     return network
 
 
-def new_predictor(parameters: Mapping[str, Any], components: np.ndarray, trunk: Path | None = None) -> RoiPredictor:
+def new_predictor(
+    parameters: Mapping[str, Any],
+    components: np.ndarray,
+    trunk: Path | None = None,
+    image_size: int | None = None,
+) -> RoiPredictor:
     """Build the predictor that a notebook's parameters describe, with the weights that are there before it learns.
 
     Parameters
@@ -116,26 +127,23 @@ def new_predictor(parameters: Mapping[str, Any], components: np.ndarray, trunk: 
     trunk : Path, optional
         Folder of the network whose backbone, and architecture, it has; left out, weights drawn from the seed, or
         torchvision's where a ridge predictor's ``features_of`` is ``imagenet``.
+    image_size : int, optional
+        Side in pixels of the images it is to see.
 
     Raises
     ------
     InputError
-        If there is no such kind of predictor, architecture or read-out, or none of torchvision's weights for it; or as
-        `load_model`.
+        If there is no such kind of predictor, architecture or read-out, none of torchvision's weights for it, or it
+        cannot take such images; or as `load_model`.
     """
     check_choice("no such predictor", parameters["predictor"], PREDICTORS)
-    network = load_model(trunk) if trunk else None
-    architecture = network.config["architecture"] if network else parameters["architecture"]
-    readouts = parameters["readouts"].split()
-    predictor = build(RoiPredictor, parameters["seed"], architecture, *components.shape, readouts)
+    backbone = load_model(trunk).backbone if trunk else None
+    known = backbone.config if backbone else {"architecture": parameters["architecture"], "image_size": image_size}
+    size = dict(zip(("n_components", "n_voxels"), components.shape, strict=True))
+    predictor = build(RoiPredictor, parameters["seed"], readouts=parameters["readouts"].split(), **known, **size)
     predictor.components.copy_(torch.from_numpy(components))
-    if network:
-        predictor.backbone.load_state_dict(network.backbone.state_dict())
+    if backbone:
+        predictor.backbone.load_state_dict(backbone.state_dict())
     elif parameters["predictor"] == "ridge" and parameters["features_of"] == "imagenet":
-        _load_imagenet(predictor)
+        load_imagenet_weights(predictor.backbone)
     return predictor
-
-
-def _load_imagenet(model: GuidedNet | RoiPredictor) -> None:
-    check_choice("torchvision has no weights for this architecture", model.config["architecture"], ["resnet18"])
-    load_imagenet_weights(model.backbone)
