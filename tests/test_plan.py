@@ -139,7 +139,7 @@ def test_a_summary_is_old_once_more_is_fixed_of_its_study() -> None:
         finish(job, 10.0)
     write_text(registrations(graph.study) / "2026-01-02T000000Z-0123abcd.json", "{}")
     old = {job.name for job in graph.jobs if job.record not in finished_jobs(graph)}
-    assert old == {job.name for job in graph.jobs if job.notebook == SUMMARY}
+    assert old == {job.name for job in graph.jobs if job.notebook == SUMMARY} | {"15_study_explorer"}  # it reads one
 
 
 def test_planted_runs_give_known_totals() -> None:
