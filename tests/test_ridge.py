@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 from torch import Tensor
 
+from nbtools import plots
 from nbtools.conditions import parse_condition
 from nbtools.data import (
     ImageSet,
@@ -30,8 +32,8 @@ from nbtools.data import (
 from nbtools.data.brains.responses import RoiTrials
 from nbtools.errors import InputError
 from nbtools.metrics import pattern_r
-from nbtools.models import RoiPredictor, build, freeze, load_model, predict, read_out, save_model
-from nbtools.training import fit_ridge, make_guide
+from nbtools.models import GuidedNet, RoiPredictor, build, freeze, load_model, predict, read_out, save_model
+from nbtools.training import fit_ridge, make_guide, new_predictor
 from nbtools.training.ridge import ALPHAS
 
 SPLITS = {"train": np.arange(160), "validation": np.arange(160, 180), "test": np.arange(180, 240)}
@@ -158,6 +160,48 @@ def test_a_ridge_predictor_is_a_predictor_like_any_other(images: ImageSet, tmp_p
         fresh(4, [])
     with pytest.raises(InputError, match="read-out"):
         fresh(4, ["pooled", "pooled"])
+
+
+def test_a_predictor_is_built_on_the_network_that_is_asked_for(tmp_path: Path) -> None:
+    asked = {"seed": 3, "architecture": "small_resnet", "readouts": "layer2 pooled", "features_of": "start"}
+    asked |= {"predictor": "ridge"}
+    components, network = np.eye(4, 6, dtype=np.float32), build(GuidedNet, 7, "small_resnet", ("a", "b"), 0)
+    save_model(network, tmp_path)
+    model = new_predictor(asked, components, tmp_path)
+    assert same(model.backbone, network.backbone)
+    assert not same(model.backbone, new_predictor(asked, components).backbone)
+    assert model.readouts == ("layer2", "pooled")
+    assert torch.equal(model.components, torch.from_numpy(components))
+    usual = build(RoiPredictor, 3, "small_resnet", 4, 6)
+    assert same(new_predictor({**asked, "readouts": "pooled", "predictor": "trained"}, components).head, usual.head)
+    with pytest.raises(InputError, match="no such predictor"):
+        new_predictor({**asked, "predictor": "lasso"}, components)
+    with pytest.raises(InputError, match="torchvision has no weights"):
+        new_predictor({**asked, "features_of": "imagenet"}, components)
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(map(torch.equal, a.state_dict().values(), b.state_dict().values()))
+
+
+@pytest.mark.parametrize("readouts", [["pooled"], ["layer1", "pooled"]])
+def test_the_figure_shows_what_was_tried(readouts: list[str]) -> None:
+    """Two components of variance 3 and 1, three penalties: R² of both together, and of each at its best."""
+    index = pd.MultiIndex.from_product([(1, 2), (0.1, 1.0, 10.0), readouts], names=["component", "alpha", "readout"])
+    n, r2 = len(readouts), np.array([0.2, 0.4, 0.1, 0.0, 0.1, 0.3])
+    values = {"r2": np.repeat(r2, n), "variance": np.repeat([3.0, 1.0], 3 * n), "weight": np.tile([0.7, 0.3][:n], 6)}
+    tried = pd.DataFrame(values, index=index).reset_index().assign(chosen=np.repeat([0, 1, 0, 0, 0, 1], n) == 1)
+    figure = plots.ridge_penalties(tried, title="t")
+    assert figure.data[0].x.tolist() == [0.1, 1.0, 10.0]
+    assert figure.data[0].y.tolist() == pytest.approx([0.15, 0.325, 0.15])
+    assert figure.layout.shapes[0].y0 == pytest.approx(0.375)
+    assert {trace.name: list(trace.y) for trace in figure.data[1:]} == (
+        {"layer1": [0.7, 0.7], "pooled": [0.3, 0.3]} if n == 2 else {}
+    )
+    assert all(axis.title.text for axis in [*figure.select_xaxes(), *figure.select_yaxes()])
+    for bad in (tried.iloc[:0], tried.drop(columns="r2"), pd.concat([tried, tried])):
+        with pytest.raises(InputError):
+            plots.ridge_penalties(bad, title="t")
 
 
 def shown(image_ids: Sequence[int], sessions: Sequence[int]) -> RoiTrials:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,11 +12,11 @@ from nbtools.plots.marks import Look, add_curve
 from nbtools.plots.style import DOTTED, INK, PALE, panels
 from nbtools.plots.tables import check_drawable, check_points
 
-_LOOKS = (Look(INK), Look("#2d6cc0", symbol="square"), Look(PALE, symbol="diamond"))  # of read-outs, in turn
+_MARKS = (("#2d6cc0", "square"), (PALE, "diamond"), (INK, "x"))  # of read-outs, in turn
 
 
 def ridge_penalties(tried: pd.DataFrame, *, title: str) -> go.Figure:
-    """Show what each penalty explains of held-out training images, and which one each component has in the end.
+    """Show what each penalty explains of held-out training images and, of several read-outs, how each is weighed.
 
     Parameters
     ----------
@@ -30,26 +32,21 @@ def ridge_penalties(tried: pd.DataFrame, *, title: str) -> go.Figure:
     """
     check_drawable(tried, ("component", "alpha", "readout", "weight", "r2", "variance", "chosen"))
     check_points(tried, ["component", "alpha", "readout"], fix="give the table of one predictor")
-    fig, (left, right) = panels(title, 2, horizontal_spacing=0.12)
     readouts = list(dict.fromkeys(tried["readout"]))
+    fig, (left, *right) = panels(title, 1 + (len(readouts) > 1), horizontal_spacing=0.12)
     each = tried[tried["readout"] == readouts[0]]
     explained = each.assign(r2=each["r2"] * each["variance"]).groupby("alpha")[["r2", "variance"]].sum()
     explained["r2"] /= explained["variance"]
     add_curve(fig, explained.index, explained, "r2", "one α for all components", look=Look(INK), **left)
-    best = each[each["chosen"]]
-    fig.add_hline(
-        y=np.average(best["r2"], weights=best["variance"]),
-        line=DOTTED,
-        annotation_text="each component at its own",
-        annotation_position="top left",
-        **left,
-    )
-    chosen = tried.assign(own=tried["alpha"] / tried["weight"])[tried["chosen"]]
-    for index, name in enumerate(readouts):
-        look, part = _LOOKS[index % len(_LOOKS)], chosen[chosen["readout"] == name]
-        marker = {"color": look.color, "symbol": look.symbol, "size": 8}
-        fig.add_scatter(x=part["component"], y=part["own"], mode="markers", name=name, marker=marker, **right)
-    fig.update_xaxes(type="log", title_text="penalty α", exponentformat="power", **left)
+    best, chosen = each[each["chosen"]], tried[tried["chosen"]]
+    own = {"annotation_text": "each component at its own", "annotation_position": "top right"}
+    fig.add_hline(y=np.average(best["r2"], weights=best["variance"]), line=DOTTED, **own, **left)
+    fig.update_xaxes(type="log", dtick=1, title_text="penalty α", exponentformat="power", **left)
     fig.update_yaxes(title_text="R² on held-out training images", **left)
-    fig.update_xaxes(title_text="component (1: most variance)", **right)
-    return fig.update_yaxes(type="log", title_text="α of the read-out", exponentformat="power", **right)
+    for place in right:
+        for (color, symbol), name in zip(cycle(_MARKS), readouts, strict=False):
+            part, marker = chosen[chosen["readout"] == name], {"color": color, "symbol": symbol, "size": 8}
+            fig.add_scatter(x=part["component"], y=part["weight"], mode="markers", name=name, marker=marker, **place)
+        fig.update_xaxes(title_text="component (1: most variance)", tickformat="d", **place)
+        fig.update_yaxes(title_text="weight of the read-out", range=[-0.03, 1.03], **place)
+    return fig
