@@ -189,8 +189,8 @@ def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() ->
     assert not any(dose in name for name in names({}) for dose in ("images", "noise", "voxels"))
     config = {"rois": "V1 LO TO", "seeds": "0 1", "dose": "noise", "doses": "0.5 4"}
     planned = {job.name: job for job in make_graph(config).jobs}
-    of = [(roi, level) for roi in ("V1", "LO", "TO") for level in ("0.5", "4.0")]
-    named = {f"{roi}-noise-{float(level):g}" for roi, level in of}
+    of = [(roi, level) for roi in ("V1", "LO", "TO") for level in (0.5, 4.0)]
+    named = {f"{roi}-noise-{level:g}" for roi, level in of}
     networks = {f"{kind}_{each}_seed{seed}" for kind in ("network", "attack") for each in named for seed in (0, 1)}
     predictors = {f"predictor_{roi}_noise-{level}_seed0" for roi, level in of}
     assert {name for name in planned if "noise" in name} == networks | predictors
@@ -198,7 +198,7 @@ def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() ->
     assert planned["predictor_LO_noise-4.0_seed0"].record in after
     assert planned["network_start_seed1"].record in after
     compared = planned["12_alpha"].parameters
-    assert (compared["dose"], compared["doses"], compared["regions"]) == ("noise", "0.5 4.0", "V1 LO TO")
+    assert (compared["dose"], compared["doses"], compared["regions"]) == ("noise", "0.5 4", "V1 LO TO")
     for roi, noise in product(("V1", "LO", "TO"), ("", "-noise-0.5", "-noise-4")):
         assert planned[f"attack_{roi}{noise}_seed1"].record in planned["12_alpha"].after
 
@@ -312,6 +312,7 @@ def test_rows_that_overlap_share_their_jobs() -> None:
         ({"subject": 9}, "no such subject"),
         ({"world_seed": -1}, "world_seed cannot be -1"),
         ({"doses": "0"}, "above 0 and below 1"),
+        ({"doses": "much"}, "doses cannot be 'much'"),
         ({"dose": "voxel", "doses": "0.5"}, "not made worse by that"),
         ({"table": [{"subjects": "demo-9"}]}, "no study 'demo-9'"),
     ],

@@ -221,13 +221,13 @@ class _Planner:
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.65])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
-        dose = str(self.config.get("dose", self._setting("12_alpha", "dose")))
-        levels = [number(value, "doses", float) for value in self._words("doses", [])]
-        doses = self._all(self._attack, list(dosed(self.rois, dose, levels)))
+        worse = {key: " ".join(self._words(key, [self._setting("12_alpha", key)])) for key in ("dose", "doses")}
+        worse = folders.typed("12_alpha", worse)
+        levels = [float(level) for level in worse["doses"].split()]
+        doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], levels)))
         shown = {
             "alphas": " ".join(map(str, alphas)),
-            "dose": dose,
-            "doses": " ".join(map(str, levels)),
+            **worse,
             "regions": " ".join(self.rois),
             **self._same(self.ends),
         }
