@@ -196,6 +196,8 @@ def test_training_grows_with_epochs_and_images() -> None:
     assert counted(TINY, "network_none_seed0") == counted(TINY, "network_labels_seed0") == 2 * 500
     assert counted(with_settings("03_guided_training", start_epochs=7), "network_start_seed0") == 7 * 500
     assert counted(TINY, "predictor_TO_seed0") == 3 * 750
+    ridge = with_settings("02_neural_predictors", predictor="ridge")
+    assert counted(ridge, "predictor_TO_seed0") == PASSED * 750, "each image is read out once"
     assert counted(with_settings("03_guided_training", epochs=4), "network_TO_seed0") == pytest.approx(2 * once)
     assert counted({**TINY, "profile": "demo"}, "network_TO_seed0") == pytest.approx(5 * once)
 

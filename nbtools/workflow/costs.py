@@ -165,6 +165,8 @@ def _climbed(attack: str, values: Values, *, own: bool = False) -> float:
 def _trained(values: Values, sizes: Sizes, images: str) -> float:
     """Count validation as training; a guided network's images pass its guides too."""
     condition, n_images = parse_condition(values["roi"]), getattr(sizes, images)
+    if values.get("predictor") == "ridge":  # what follows is a matter of matrices, not of networks
+        return PASSED * n_images
     epochs = values["start_epochs"] if condition.kind == "start" else values["epochs"]
     n_guides = len(condition.parts) if images == "train" else 0
     return epochs * n_images * (1 + PASSED * n_guides)
