@@ -49,7 +49,7 @@ def images() -> ImageSet:
 
 
 def fresh(n_components: int, readouts: Sequence[str] = ("pooled",)) -> RoiPredictor:
-    return freeze(build(RoiPredictor, 0, "small_resnet", n_components, 5, readouts))
+    return freeze(build(RoiPredictor, 0, "small_resnet", n_components, 5, readouts=readouts))
 
 
 def features(images: ImageSet, name: str) -> np.ndarray:

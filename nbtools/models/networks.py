@@ -143,10 +143,10 @@ class RoiPredictor(nn.Module):
         Backbone.
     n_components, n_voxels : int
         Size of the response basis. The basis itself travels with the weights: `voxels` needs nothing else.
-    readouts : sequence of str
-        Read-outs the linear head sits on, side by side; ``pooled`` alone in the paper. Any nodes, as `Backbone`.
     image_size : int, optional
         As `Backbone`.
+    readouts : sequence of str
+        Read-outs the linear head sits on, side by side; ``pooled`` alone in the paper. Any nodes, as `Backbone`.
 
     Raises
     ------
@@ -161,8 +161,8 @@ class RoiPredictor(nn.Module):
         architecture: str,
         n_components: int,
         n_voxels: int,
-        readouts: Sequence[str] = ("pooled",),
         image_size: int | None = None,
+        readouts: Sequence[str] = ("pooled",),
     ):
         super().__init__()
         _check_readouts(readouts)
