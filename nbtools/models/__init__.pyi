@@ -1,6 +1,6 @@
 from .architectures import architectures as architectures
+from .backbones import READOUTS as READOUTS
 from .networks import (
-    READOUTS as READOUTS,
     GuidedNet as GuidedNet,
     RoiPredictor as RoiPredictor,
     build as build,
