@@ -95,7 +95,7 @@ def anatomy_of(architecture: str, image_size: int | None = None) -> Anatomy:
     Parameters
     ----------
     architecture : str
-        Of `architectures`.
+        Of `list_architectures`.
     image_size : int, optional
         Side of its images in pixels; left out, the one its library builds it for.
 
