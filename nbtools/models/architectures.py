@@ -26,7 +26,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": 
 _MOST_LISTED = 120
 
 
-def architectures() -> list[str]:
+def list_architectures() -> list[str]:
     """Return all names: those of this package, of torchvision's classifiers and, where it is installed, of timm."""
     names = [*_OWN, *torchvision.models.list_models(module=torchvision.models)]
     return names + ([_TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
@@ -41,7 +41,7 @@ def check_architecture(name: str) -> None:
             got=name,
             fix='pip install "neuroai-nbtools[timm]"',
         )
-    known = architectures()
+    known = list_architectures()
     if name not in known:
         raise unknown("unknown architecture", name, known)
 
@@ -70,7 +70,7 @@ def assembled(architecture: str, image_size: int | None = None) -> nn.Module:
     Parameters
     ----------
     architecture : str
-        Of `architectures`.
+        Of `list_architectures`.
     image_size : int, optional
         Side in pixels, for one that `is_sized`; left out, the library's own. Others take no notice of it.
     """
@@ -104,11 +104,12 @@ def _told(network: nn.Module) -> dict[str, Any]:
 
 
 def tracing(architecture: str) -> dict[str, Any]:
-    """Return what torch.fx has to be told, to follow a library's networks: what to leave whole."""
-    if not architecture.startswith(_TIMM):
-        return {}
-    layers = _timm().layers
-    return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
+    """Return what torchvision's feature extraction has to be told, to follow a library's networks."""
+    whole: dict[str, Any] = {}
+    if architecture.startswith(_TIMM):
+        layers = _timm().layers
+        whole = {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
+    return {"tracer_kwargs": whole, "suppress_diff_warning": True}
 
 
 def _timm() -> Any:

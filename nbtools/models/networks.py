@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,124 +16,18 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import WeightsEnum
+from torchvision.models import VisionTransformer, WeightsEnum
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from nbtools.checks import check_choice, check_same_classes, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
-from nbtools.models.anatomy import Anatomy, anatomy_of, conv_norm_pairs, passes_of
-from nbtools.models.architectures import normalisation
+from nbtools.models.backbones import READOUTS, Backbone, readout
+from nbtools.models.passes import conv_norm_pairs
 
 M = TypeVar("M", bound=nn.Module)
 Key = TypeVar("Key")
-
-# Side of the grid each read-out is average-pooled to, as in the authors' code.
-READOUTS: dict[str, int] = {"layer1": 4, "layer2": 2, "layer3": 2, "layer4": 2, "pooled": 1}
-_GRID = 2  # of maps of any other node
-
-
-class Backbone(nn.Module):
-    """A network without its last linear layer; takes pixels in [0, 1] and normalises them itself.
-
-    Parameters
-    ----------
-    architecture : str
-        Of `models.architectures`.
-    image_size : int, optional
-        Side in pixels of the images it is for: it is built for them where an architecture takes one size alone, and it
-        is refused where it cannot take them. Left out, its library's.
-    readouts : sequence of str
-        Nodes to read beside `READOUTS`, as torchvision's ``get_graph_node_names`` gives them.
-
-    Attributes
-    ----------
-    pixel_mean, pixel_sd : Tensor (3, 1, 1)
-        By which pixels are normalised: those of the library's weights, until others are copied into them.
-    image_size : int or None
-        Of the only images it takes; None for any.
-
-    Raises
-    ------
-    InputError
-        If there is no such architecture or read-out, or it does not take such images; as `anatomy_of`.
-    """
-
-    pixel_mean: Tensor
-    pixel_sd: Tensor
-
-    def __init__(self, architecture: str, image_size: int | None = None, readouts: Sequence[str] = ()):
-        super().__init__()
-        anatomy = anatomy_of(architecture, image_size)
-        self.architecture, self.image_size = architecture, anatomy.image_size
-        self.readouts = tuple(dict.fromkeys([*READOUTS, *readouts]))
-        self.passes = passes_of(anatomy, self.readouts)
-        self.parts = anatomy.trunk()
-        mean, sd = normalisation(anatomy.blueprint)
-        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("pixel_sd", torch.tensor(sd).view(3, 1, 1))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passes": None}  # code, which is no data: made again where it is needed
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.passes = passes_of(self.anatomy, self.readouts)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *told: Any) -> None:
-        if self.architecture == "resnet18":  # its first layers stood under other names until November 2026
-            for name in list(state_dict):
-                for old, new in {"stem.0.": "conv1.", "stem.1.": "bn1."}.items():
-                    if name.startswith(f"{prefix}parts.{old}"):
-                        state_dict[name.replace(f"parts.{old}", f"parts.{new}")] = state_dict.pop(name)
-        super()._load_from_state_dict(state_dict, prefix, *told)
-
-    @property
-    def anatomy(self) -> Anatomy:
-        """What it is made of."""
-        return anatomy_of(self.architecture, self.image_size)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it is rebuilt from, in JSON's terms; the read-outs apart."""
-        return {"architecture": self.architecture, **({"image_size": self.image_size} if self.image_size else {})}
-
-    @property
-    def width(self) -> int:
-        """Number of values of ``pooled``."""
-        return self.readout_width("pooled")
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map pixels (n, 3, h, w) in [0, 1] to the maps of its read-outs: (n, c, h, w), or (n, c) of vectors.
-
-        Raises
-        ------
-        InputError
-            If it takes images of another size alone.
-        """
-        if self.image_size and x.shape[-2:] != (self.image_size, self.image_size):
-            raise InputError(
-                f"{self.architecture} was built for images of another size",
-                expected=f"(n, 3, {self.image_size}, {self.image_size})",
-                got=tuple(x.shape),
-                fix="resize the images, or build it with their image_size",
-            )
-        return self.passes.by_mode[self.training](self.parts, (x - self.pixel_mean) / self.pixel_sd)
-
-    def readout_width(self, name: str) -> int:
-        """Return the number of values `readout` gives for a read-out."""
-        layout = self.anatomy.nodes[self.anatomy.node(name)]
-        return layout.channels * (_grid(name) ** 2 if layout.grid else 1)
-
-
-def _grid(name: str) -> int:
-    return READOUTS.get(name, _GRID)
-
-
-def readout(maps: dict[str, Tensor], name: str) -> Tensor:
-    """Pool a read-out's maps to its grid and flatten them: (n, channels · grid²); a vector stays as it is."""
-    return F.adaptive_avg_pool2d(maps[name], _grid(name)).flatten(1) if maps[name].ndim == 4 else maps[name]
 
 
 class RoiPredictor(nn.Module):
@@ -298,10 +194,10 @@ def begin_with(network: GuidedNet, start: GuidedNet) -> None:
     Raises
     ------
     InputError
-        If they are not of one architecture, or know other classes.
+        If they are not of one architecture, for images of one size where it takes one alone, or know other classes.
     """
     check_same_classes(network.classes, start)
-    ours, theirs = (model.config["architecture"] for model in (network, start))
+    ours, theirs = (model.backbone.config for model in (network, start))
     if ours != theirs:
         raise InputError(
             "a network cannot begin with one of another architecture",
@@ -328,8 +224,18 @@ def load_imagenet_weights(backbone: Backbone) -> None:
     weights = next(iter(torchvision.models.get_model_weights(backbone.architecture)))
     state = downloaded(weights)
     with _telling_of(weights):
-        own = backbone.parts.state_dict()
-        backbone.parts.load_state_dict({name: value for name, value in state.items() if name in own})
+        backbone.parts.load_state_dict(_fitted(state, backbone))
+
+
+def _fitted(state: dict[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Return published weights as a backbone names them, those of other layers left out."""
+    # DenseNet's files are of a time when names could hold dots
+    state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.", r"\1", name): value for name, value in state.items()}
+    network = backbone.anatomy.blueprint
+    if isinstance(network, VisionTransformer):
+        state = interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state))
+    own = backbone.parts.state_dict()
+    return {name: value for name, value in state.items() if name in own}
 
 
 def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
@@ -363,14 +269,16 @@ def fold_batchnorm(model: M) -> M:
     """Return a frozen copy of an eval-mode model with each batch normalisation folded into its convolution.
 
     The same function up to float rounding, and faster. Pairs are found on the network's graph
-    (`anatomy.conv_norm_pairs`), where it has one; anything else stays as it is.
+    (`passes.conv_norm_pairs`), where it has one; anything else stays as it is.
     """
     folded = copy.deepcopy(model).eval()
     for network, pairs in _foldable(folded):
-        for conv, norm in pairs:
-            fused = fuse_conv_bn_eval(network.get_submodule(conv), network.get_submodule(norm))
-            network.set_submodule(conv, fused)
-            network.set_submodule(norm, nn.Identity())
+        for first, second in pairs:
+            conv, norm = network.get_submodule(first), network.get_submodule(second)
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            network.set_submodule(first, fuse_conv_bn_eval(conv, norm))
+            network.set_submodule(second, nn.Identity())
     freeze(folded)
     return folded.to(memory_format=torch.channels_last)
 
