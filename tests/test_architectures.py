@@ -68,7 +68,10 @@ def with_weights_of(library: nn.Module, architecture: str, image_size: int | Non
     last = ours.backbone.anatomy.last
     state = library.state_dict()
     ours.backbone.parts.load_state_dict({name: state[name] for name in ours.backbone.parts.state_dict()})
-    ours.class_head.load_state_dict({kind: state[f"{last}.{kind}"] for kind in ("weight", "bias")})
+    nn.init.zeros_(ours.class_head.bias)  # MaxViT has none
+    ours.class_head.load_state_dict(
+        {k: v for k in ("weight", "bias") if (v := state.get(f"{last}.{k}")) is not None}, strict=False
+    )
     return freeze(ours)
 
 
@@ -78,8 +81,8 @@ def normalised(backbone: Backbone, x: Tensor) -> Tensor:
 
 # --- the library's own network ------------------------------------------------------------------------------
 
-SAME = {"resnet50": 64, "shufflenet_v2_x0_5": 64, "mobilenet_v3_small": 48, "densenet121": 64, "swin_t": 64}
-MORE = {"googlenet": 64, "efficientnet_b0": 64, "convnext_tiny": 64, "mnasnet0_5": 64, "regnet_y_400mf": 64}
+SAME = {"resnet50": 32, "shufflenet_v2_x0_5": 32, "mobilenet_v3_small": 32, "convnext_tiny": 32, "swin_t": 32}
+MORE = {"googlenet": 64, "efficientnet_b0": 64, "densenet121": 64, "mnasnet0_5": 64, "regnet_y_400mf": 64}
 LARGE = {"alexnet": 64, "vgg11_bn": 32, "vit_b_32": 64, "swin_v2_t": 64, "maxvit_t": 224, "inception_v3": 96}
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in {**MORE, **LARGE}.items()]
 
@@ -91,9 +94,10 @@ def test_logits_are_the_librarys_own_and_folding_keeps_them(architecture: str, s
     ours, x = with_weights_of(library, architecture, side), pixels(side)
     with torch.no_grad():
         expected = library(normalised(ours.backbone, x))
-        assert expected.std() > 1e-3
-        torch.testing.assert_close(ours(x), expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(fold_batchnorm(ours)(x), expected, atol=1e-3, rtol=1e-4)
+        size = expected.abs().max()
+        assert expected.std() > 0.01 * size
+        torch.testing.assert_close(ours(x) / size, expected / size, atol=1e-5, rtol=0)
+        torch.testing.assert_close(fold_batchnorm(ours)(x) / size, expected / size, atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
@@ -228,7 +232,7 @@ def test_a_network_that_cannot_be_is_refused_with_what_there_is(case: str) -> No
 
 def test_timm_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nbtools.models.architectures.find_spec", lambda name: None)
-    assert set(list_architectures()) == {"small_resnet", *TORCHVISION}
+    assert set(list_architectures()) == {"small_resnet", "cornet_s", *TORCHVISION}
     with pytest.raises(InputError, match=r"timm is not installed[\s\S]*neuroai-nbtools\[timm\]"):
         Backbone("timm.vit_small_patch16_224")
 
@@ -289,7 +293,8 @@ def test_it_is_trained_guided_resumes_bit_for_bit_and_is_kept(
     assert expected.neural_loss.notna().all()
     save_model(whole, tmp_path / "kept")
     loaded, x = load_model(tmp_path / "kept"), pixels(side)
-    assert torch.equal(loaded(x), whole(x))
+    assert same(loaded, whole)
+    torch.testing.assert_close(loaded(x), whole(x), atol=1e-4, rtol=1e-4)  # maps lie in another order after training
     assert json.loads((tmp_path / "kept/model.json").read_text()) == {"model": "GuidedNet", **whole.config}
 
 
@@ -316,7 +321,10 @@ def test_training_drops_and_use_does_not() -> None:
     assert (dropped == 0).float().mean() > 0.1
 
 
-@pytest.mark.parametrize("architecture", ["small_resnet", "mobilenet_v3_small", "swin_t"])
+SOME = ["small_resnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v3_small", "swin_t"))]
+
+
+@pytest.mark.parametrize("architecture", SOME)
 def test_it_is_one_graph_to_the_compiler_and_takes_half_precision(architecture: str) -> None:
     network, x = freeze(build(GuidedNet, 0, architecture, CLASSES, 0)), pixels(64)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
@@ -440,6 +448,7 @@ def test_what_a_network_takes_is_counted() -> None:
     assert resnet.n_weights == 11_689_512  # and of weights
     assert resnet.n_values / (3 * 224**2) == pytest.approx(costs.network_of("resnet18", 224).values, rel=0.25)
     assert taken_by("vit_b_16", 224).n_weights == 86_567_656
+    assert taken_by("cornet_s", 224).n_weights == 53_416_616  # as its authors' code counts
 
 
 def test_a_plan_knows_what_any_network_takes() -> None:

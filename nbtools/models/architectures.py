@@ -11,12 +11,12 @@ import torchvision
 from torch import nn
 
 from nbtools.errors import InputError
-from nbtools.models.own import small_resnet
+from nbtools.models.own import cornet_s, small_resnet
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
 PIXEL_SD = (0.229, 0.224, 0.225)
 
-_OWN: dict[str, Callable[[], nn.Module]] = {"small_resnet": small_resnet}
+_OWN: dict[str, Callable[[], nn.Module]] = {"small_resnet": small_resnet, "cornet_s": cornet_s}
 _TIMM = "timm."
 _SIDE = 224  # pixels, where a library does not say otherwise
 _SIZED = {"vit": "image_size", "maxvit": "input_size"}  # torchvision's that are built for one size, by their first word
@@ -103,13 +103,11 @@ def _told(network: nn.Module) -> dict[str, Any]:
     return getattr(network, "pretrained_cfg", {})
 
 
-def tracing(architecture: str) -> dict[str, Any]:
-    """Return what torchvision's feature extraction has to be told, to follow a library's networks."""
-    whole: dict[str, Any] = {}
-    if architecture.startswith(_TIMM):
-        layers = _timm().layers
-        whole = {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
-    return {"tracer_kwargs": whole, "suppress_diff_warning": True}
+def left_whole(architecture: str) -> tuple[list[Any], list[type[nn.Module]]]:
+    """Return the functions and layers of a library that torch.fx cannot follow, and leaves whole."""
+    if not architecture.startswith(_TIMM):
+        return [], []
+    return _timm().layers.get_notrace_functions(), _timm().layers.get_notrace_modules()
 
 
 def _timm() -> Any:
