@@ -1,8 +1,6 @@
 from .clouds import category_manifolds as category_manifolds, cloud_geometry as cloud_geometry
 from .guided import (
-    Guide as Guide,
     fit_predictor as fit_predictor,
-    make_guide as make_guide,
     train_guided as train_guided,
 )
 from .loop import TrainConfig as TrainConfig
@@ -13,3 +11,4 @@ from .manifolds import (
 )
 from .parameters import config_of as config_of, load_guide as load_guide, new_network as new_network
 from .pipeline import train_network as train_network, train_predictor as train_predictor
+from .targets import Guide as Guide, make_guide as make_guide
