@@ -29,7 +29,7 @@ from nbtools.training import checkpoints
 from nbtools.training.guided import GuidedObjective, train_guided
 from nbtools.training.loop import TrainConfig
 from nbtools.training.matching import MATCHED, linear_cka, rdm, row_r
-from nbtools.training.targets import Asked, Guide
+from nbtools.training.targets import Asked, Guide, share_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,9 +46,11 @@ def some_images(n: int = N) -> ImageSet:
 
 
 def a_predictor(seed: int = 1, n_components: int = 4) -> RoiPredictor:
-    """One whose responses depend on the picture, with an orthonormal basis of its voxels."""
+    """One whose responses are 0 in the mean over pictures, as measured ones are, with an orthonormal basis."""
     predictor: RoiPredictor = build(RoiPredictor, seed, "small_resnet", n_components, V)
     predictor(to_float(some_images().pixels))  # running statistics that are not their initial values
+    with torch.no_grad():
+        predictor.head.bias -= predictor.eval()(to_float(some_images().pixels)).mean(0)
     generator = torch.Generator().manual_seed(seed)
     predictor.components.copy_(torch.linalg.qr(torch.randn((V, n_components), generator=generator))[0].T)
     return predictor
@@ -106,14 +108,12 @@ def test_every_kind_of_guide_trains_resumes_bit_for_bit_and_repeats(
     assert digest(load_model(tmp_path)) == digest(whole)
 
 
-def test_two_regions_are_both_matched_and_one_alone_is_not_the_other() -> None:
-    """The neural term is the weighted mean of the parts' terms, so that both fall."""
-    config = replace(CONFIG, epochs=20)
-    network, history = trained("V1+TO", config, alpha=0.9)
-    last = history[history["split"] == "validation"].iloc[-1]
-    assert last["neural_r V1"] > 0.6
-    assert last["neural_r TO"] > 0.6
-    assert last["neural_r"] == pytest.approx((last["neural_r V1"] + last["neural_r TO"]) / 2)
+def test_two_regions_are_both_matched() -> None:
+    """Each part is matched by a head of its own; r is the weighted mean of theirs."""
+    network, history = trained("V1+TO", replace(CONFIG, epochs=12), alpha=0.9)
+    rs = history.loc[history["split"] == "train", ["neural_r V1", "neural_r TO"]]
+    assert (rs.tail(3).mean() > np.maximum(rs.iloc[0] + 0.2, 0.5)).all()
+    np.testing.assert_allclose(history["neural_r"], history[["neural_r V1", "neural_r TO"]].mean(axis=1), rtol=1e-5)
     assert "neural_r V1" not in trained("V1")[1]
     whole = network.heads(to_float(some_images().pixels))[1]
     assert whole is not None
@@ -190,27 +190,30 @@ def test_each_part_needs_a_predictor(n: int) -> None:
 # --- targets ------------------------------------------------------------------------------------------------
 
 
-def test_weights_sum_and_each_region_has_its_own_scale() -> None:
-    guide, rows = a_guide("V1~3+TO"), torch.arange(N)
-    targets = guide.targets(to_float(some_images().pixels), rows)
-    for part in targets:
-        assert part.var(0).mean().item() == pytest.approx(1, abs=1e-4)
-        np.testing.assert_allclose(part.mean(0), 0, atol=1e-5)
-    assert guide.aims[0].scale != pytest.approx(guide.aims[1].scale, rel=1e-3)
+def test_each_region_has_its_own_scale_and_weights_sum() -> None:
+    one, other = predictors_of("V1+TO")
+    guide, rows = a_guide("V1~3+TO", [one, other]), torch.arange(N)
     network, x = heads_of("V1~3+TO"), to_float(some_images().pixels)
+    targets = guide.targets(x, rows)
+    for place, (roi, predictor) in enumerate({"V1": one, "TO": other}.items()):
+        (alone,) = a_guide(roi, [predictor]).targets(x, rows)
+        assert alone.var(0).mean().item() == pytest.approx(1, abs=1e-4)
+        torch.testing.assert_close(targets[place], alone[place::2], rtol=1e-4, atol=1e-5)
     terms = GuidedObjective(network, 0.5, [aim.asked for aim in guide.aims])(x, some_images().labels, *targets)
-    each = [((own - target) ** 2).mean() for own, target in zip(network.matched(x)[1], targets, strict=True)]
+    matched = network.matched(x)[1]
+    each = [((own[place::2] - targets[place]) ** 2).mean() for place, own in enumerate(matched)]
     torch.testing.assert_close(terms["neural_loss"], 0.75 * each[0] + 0.25 * each[1])
 
 
-def test_one_predictor_at_two_places_answers_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor, asked = a_predictor(), []
-    guide = a_guide("V1@layer1+V1@layer4", [predictor, predictor])
-    forward = RoiPredictor.forward
-    monkeypatch.setattr(RoiPredictor, "forward", lambda self, x: asked.append(1) or forward(self, x))
-    first, second = guide.targets(to_float(some_images().pixels), torch.arange(N))
-    assert torch.equal(first, second)
-    assert len(asked) == 1
+@pytest.mark.parametrize(("n", "asked"), [(9, [3, 3, 3]), (10, [4, 3, 3]), (3, [1, 1, 1]), (2, [2, 2, 2])])
+def test_three_parts_ask_about_each_image_once_between_them(n: int, asked: list[int]) -> None:
+    images = torch.arange(n)
+    shares = [share_of(images, place, 3) for place in range(3)]
+    assert list(map(len, shares)) == asked
+    assert n < 3 or torch.equal(torch.cat(shares).sort().values, images)
+    guide = a_guide("V1+V4+TO")
+    assert [len(part) for part in guide.targets(to_float(some_images().pixels[:n]), images)] == asked
+    assert torch.equal(share_of(images, 0, 1), images)
 
 
 def test_all_parts_of_a_shuffled_guide_see_the_same_other_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,12 +227,11 @@ def test_all_parts_of_a_shuffled_guide_see_the_same_other_picture(monkeypatch: p
     partner = a_guide("V1+TO-shuffle").partner
     assert partner is not None
     x = to_float(some_images().pixels)
-    plain = a_guide("V1+TO").targets(x, torch.arange(N))
-    scrambled = a_guide("V1+TO").targets(scramble_phases(x[rows], rows, 0), rows)
-    for place in range(2):
-        torch.testing.assert_close(seen["V1+TO"][2 + place], plain[place][rows])
-        torch.testing.assert_close(seen["V1+TO-shuffle"][2 + place], plain[place][partner[rows]])
-        torch.testing.assert_close(seen["V1+TO-scrambled"][2 + place], scrambled[place])
+    shown = {"V1+TO": x[rows], "V1+TO-shuffle": x[partner[rows]], "V1+TO-scrambled": scramble_phases(x[rows], rows, 0)}
+    for condition, pictures in shown.items():
+        for place, predictor in enumerate(predictors_of("V1+TO")):
+            (alone,) = a_guide("TO", [predictor]).targets(pictures, rows)
+            torch.testing.assert_close(seen[condition][2 + place], alone[place::2], rtol=1e-4, atol=1e-5)
     assert all(torch.equal(batch[0], x[rows]) for batch in seen.values()), "the network sees the picture itself"
 
 
@@ -299,10 +301,9 @@ def test_the_best_match_is_no_loss_and_one_image_says_little(word: str) -> None:
 
 @pytest.mark.parametrize("word", ["rdm", "cka"])
 def test_a_network_takes_over_the_similarities(word: str) -> None:
-    _, history = trained(f"TO-{word}", replace(CONFIG, epochs=10, batch_size=20))
-    r = history.loc[history["split"] == "train", "neural_r"].tolist()
-    assert r[-1] > r[0] + 0.1
-    assert r[-1] > 0.6
+    _, history = trained(f"TO-{word}", replace(CONFIG, epochs=12, batch_size=20))
+    r = history.loc[history["split"] == "train", "neural_r"]
+    assert r.tail(3).mean() > max(r.iloc[0] + 0.2, 0.5)
 
 
 def test_half_precision_leaves_similarities_their_digits() -> None:

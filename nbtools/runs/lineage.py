@@ -35,7 +35,7 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
         return [(NETWORKS, {**own, **worse})]
     if notebook == NETWORKS:
         guides = parse_condition(own["roi"], _hierarchy(own["study"])).predictors
-        common = {"study": own["study"], "seed": parameters["predictor_seed"], **worse}
+        common = {"study": own["study"], "roi": "", "seed": parameters["predictor_seed"], **worse}
         start = start_of(parameters)
         return [(PREDICTORS, {**common, **guide}) for guide in guides] + [(NETWORKS, start)] * bool(start)
     if notebook in COMPARED:

@@ -19,7 +19,7 @@ from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, RoiPredictor
 from nbtools.training.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
 from nbtools.training.matching import MATCHED, row_r
-from nbtools.training.targets import Asked, Guide
+from nbtools.training.targets import Asked, Guide, share_of
 
 
 class PredictorObjective(Objective):
@@ -67,9 +67,9 @@ class GuidedObjective(Objective):
     def _neural(self, matched: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the weighted means of the parts' losses and r; where there are several, each one's r as well."""
         losses, rs = {}, {}
-        for asked, own, target in zip(self.asked, matched, targets, strict=True):
+        for place, (asked, own, target) in enumerate(zip(self.asked, matched, targets, strict=True)):
             with torch.autocast(own.device.type, enabled=False):  # similarities need float32
-                losses[asked], rs[asked] = MATCHED[asked.target](own.float(), target)
+                losses[asked], rs[asked] = MATCHED[asked.target](share_of(own, place, len(targets)).float(), target)
         weighted = {"neural_loss": losses, "neural_r": rs}
         means = {
             name: torch.stack([asked.weight * each[asked] for asked in self.asked]).sum()

@@ -97,7 +97,7 @@ class Guide:
 
     @torch.no_grad()
     def targets(self, views: Tensor, rows: Tensor) -> list[Tensor]:
-        """Return what each part asks of views.
+        """Return what the parts ask of views: each of its share of them, the images `share_of` says.
 
         Parameters
         ----------
@@ -109,11 +109,20 @@ class Guide:
         Returns
         -------
         list of Tensor
-            Scores (n, n_components), or responses (n, n_voxels) whose similarities are matched.
+            Scores (n_shared, n_components), or responses (n_shared, n_voxels) whose similarities are matched.
         """
         seen = views if self.phases is None else scramble_phases(views, rows, self.phases)
-        scores = {predictor: predictor(seen).float() for predictor in dict.fromkeys(aim.predictor for aim in self.aims)}
-        return [aim.of(scores[aim.predictor]) for aim in self.aims]
+        shares = (share_of(seen, place, len(self.aims)) for place in range(len(self.aims)))
+        return [aim.of(aim.predictor(share).float()) for aim, share in zip(self.aims, shares, strict=True)]
+
+
+def share_of(batch: Tensor, place: int, n_parts: int) -> Tensor:
+    """Return the images (n, …) of a batch that one of several parts asks about: every n_parts-th, of too few all.
+
+    A batch's order is drawn anew in every epoch, so that each part's term is, in expectation, that over all images. A
+    guide of several parts takes as many predictors' passes as a guide of one, and has as many targets.
+    """
+    return batch[place::n_parts] if len(batch) >= n_parts else batch
 
 
 def make_guide(
