@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nbtools.checks import check_choice
 from nbtools.errors import InputError
 from nbtools.guides import GRAMMAR, LABELS_GUIDE, MODIFIERS, NAMING, OTHERS, Parts, is_region, read_guide
 
@@ -76,6 +77,37 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 
 
 BASELINES, CONDITIONS = baselines(), conditions_of()
+
+# What makes a guide worse on purpose, and how much of it makes none: noise, share of images, share of voxels.
+UNDOSED = {"noise": 0.0, "images": 1.0, "voxels": 1.0}
+
+
+def dosed(rois: Sequence[str], dose: str, levels: Sequence[float]) -> dict[str, tuple[str, float]]:
+    """Name the conditions of which the regions' guides are made worse, and those of the guides as they are.
+
+    Parameters
+    ----------
+    rois : sequence of str
+        Regions.
+    dose : {"noise", "images", "voxels"}
+        What is planted in, or left out of, that which their predictors learn from.
+    levels : sequence of float
+        How much of it.
+
+    Returns
+    -------
+    dict of str to (str, float)
+        Of each condition the region and the level.
+
+    Raises
+    ------
+    InputError
+        If there is no such dose.
+    """
+    check_choice("guides are not made worse by that", dose, UNDOSED)
+    worse = {f"{roi}-{dose}-{level:.15g}": (roi, level) for roi in rois for level in levels}
+    return {**{roi: (roi, UNDOSED[dose]) for roi in rois}, **worse}
+
 
 _PLAIN = ("none", "start", "labels", CE_WEIGHT)  # no guide
 # Parts of a guide's name stand in this order, of whatever study.

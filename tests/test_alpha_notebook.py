@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nbtools.conditions import parse_condition
 from nbtools.data.study import home
 from nbtools.runs import folders
 
@@ -49,25 +50,30 @@ def network(roi: str, seed: int, stands: int, **parameters: Any) -> None:
     planted("04_adversarial_attacks", "decisions", pd.concat(parts), roi=roi, seed=seed, **parameters)
 
 
-@pytest.mark.parametrize(("attack", "worse"), [("worst case", 1), ("LinfPGD", 0)])
-def test_doses_go_by_the_attack_that_is_asked_for(attack: str, worse: int) -> None:
+@pytest.mark.parametrize(
+    ("attack", "worse", "dose", "level"),
+    [("worst case", 1, "images", 0.3), ("LinfPGD", 0, "noise", 4.0), ("worst case", 1, "voxels", 0.25)],
+)
+def test_doses_go_by_the_attack_that_is_asked_for(attack: str, worse: int, dose: str, level: float) -> None:
     for roi, seed in product(("none", *REGIONS), SEEDS):
         network(roi, seed, stands=10)
     usual = folders.defaults("12_alpha")
     for roi, seed, alpha in product(("V1", "TO"), SEEDS, {*map(float, usual["alphas"].split())} - {usual["alpha"]}):
         network(roi, seed, stands=10, alpha=alpha)
-    for (rank, roi), share in product(enumerate(REGIONS), (0.3, 1.0)):
-        voxels = pd.DataFrame({"r": [0.5 * share] * 3, "noise_ceiling": 50.0})
-        planted("02_neural_predictors", "voxels", voxels, roi=roi, share=share)
-        for seed in SEEDS if share < 1 else ():
-            network(roi, seed, stands=10 + rank, share=share)
+    for (rank, roi), dosed in product(enumerate(REGIONS), (True, False)):
+        name = f"{roi}-{dose}-{level:g}" if dosed else roi
+        voxels = pd.DataFrame({"r": [0.2 if dosed else 0.5] * 3, "noise_ceiling": 50.0, "images": 1.0})
+        planted("02_neural_predictors", "voxels", voxels, **parse_condition(name).predictors[0])
+        for seed in SEEDS if dosed else ():
+            network(name, seed, stands=10 + rank)
     found: dict[str, Any] = {}
     for cell in json.loads((folders.NOTEBOOKS / "12_alpha.ipynb").read_text(encoding="utf-8"))["cells"]:
         tags = cell["metadata"].get("tags", [])
         if cell["cell_type"] == "code" and "install" not in tags:
             exec("".join(cell["source"]), found)
         if "parameters" in tags:
-            found |= {"study": "tiny", "regions": " ".join(REGIONS), "shares": "0.3", "seeds": "0 1", "attack": attack}
-    at = found["dosed"].set_index(["condition", "share"])["accuracy"]
-    assert at["TO", 0.3].unique() == pytest.approx((12 - worse) / 20)
+            asked = {"dose": dose, "doses": str(level), "seeds": "0 1", "attack": attack}
+            found |= {"study": "tiny", "regions": " ".join(REGIONS), **asked}
+    at = found["dosed_networks"].set_index(["condition", "dose"])["accuracy"]
+    assert at["TO", level].unique() == pytest.approx((12 - worse) / 20)
     assert found["equal"].groupby("condition")["accuracy"].mean()[list(REGIONS)].is_monotonic_increasing

@@ -6,58 +6,64 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nbtools.conditions import UNDOSED
 from nbtools.errors import InputError
 from nbtools.metrics.contrasts import compare, slope
 from nbtools.metrics.dose import at_equal, explained_r
 from nbtools.metrics.verdicts import verdict
 
-REGIONS, SHARES = ("V1", "V2", "V4", "TO"), (0.1, 0.3, 1.0)
+REGIONS = ("V1", "V2", "V4", "TO")
+LEVELS = {"images": (0.1, 0.3, 1.0), "noise": (0.0, 1.0, 4.0)}
 CEILINGS = np.linspace(0.2, 0.45, 4)  # share of a voxel's variance that is signal
 
 
-def doses(effect: float, rng: np.random.Generator, n_seeds: int = 4) -> pd.DataFrame:
+def doses(effect: float, rng: np.random.Generator, n_seeds: int = 4, dose: str = "images") -> pd.DataFrame:
     """Networks whose robustness rises with how well their guide knows its region, and by `effect` a region.
 
-    That is q = √(n·snr / (n·snr + c)) after n images of a signal-to-noise ratio: noisy regions need more images.
+    That is q = 1 / √(1 + c · noise / (n · signal)) after n images: noisy regions need more of them. Planted noise is in
+    units of all that a voxel varies (`data.plant_noise`).
     """
     rows = []
     for seed, start in enumerate(rng.normal(0, 0.05, n_seeds)):
         for rank, (region, ceiling) in enumerate(zip(REGIONS, CEILINGS, strict=True)):
-            for share in SHARES:
-                known = share * ceiling / (1 - ceiling)
-                q = np.sqrt(known / (known + 0.1))
+            for level in LEVELS[dose]:
+                planted, share = (level**2, 1.0) if dose == "noise" else (0.0, level)
+                q = 1 / np.sqrt(1 + 0.1 * (1 - ceiling + planted) / (share * ceiling))
                 accuracy = 0.1 + 0.4 * q + effect * rank + start + rng.normal(0, 0.01)
                 r = q + rng.normal(0, 0.005)
-                rows.append((region, seed, share, r, r * np.sqrt(ceiling), accuracy))
-    return pd.DataFrame(rows, columns=["condition", "seed", "share", "r", "measured_r", "accuracy"])
+                rows.append((region, seed, level, r, r * np.sqrt(ceiling), accuracy))
+    return pd.DataFrame(rows, columns=["condition", "seed", "dose", "r", "measured_r", "accuracy"])
 
 
 def test_scores_are_read_at_equal_r_along_straight_lines() -> None:
     table = pd.DataFrame(
-        {"share": [1.0, 0.5, 1.0, 0.5], "r": [0.6, 0.4, 0.8, 0.5], "condition": ["V1"] * 2 + ["TO"] * 2}
+        {"dose": [1.0, 0.5, 1.0, 0.5], "r": [0.6, 0.4, 0.8, 0.5], "condition": ["V1"] * 2 + ["TO"] * 2}
     )
     table["accuracy"] = table["r"] + 0.1 * (table["condition"] == "TO")
-    found = at_equal(table, "accuracy", "r", "share").set_index("condition")
+    found = at_equal(table, "accuracy", "r", "dose").set_index("condition")
     assert np.allclose(found[["low", "high"]], (0.5, 0.6))
     assert found["accuracy"].to_dict() == pytest.approx({"V1": 0.55, "TO": 0.65})
     two = pd.concat([table.assign(subject=s, accuracy=table["accuracy"] + s) for s in (1, 2)])
-    assert at_equal(two, "accuracy", "r", "share").groupby("subject")["accuracy"].min().tolist() == pytest.approx(
+    assert at_equal(two, "accuracy", "r", "dose").groupby("subject")["accuracy"].min().tolist() == pytest.approx(
         [1.55, 2.55]
     )
 
 
-def test_a_hierarchy_of_noise_vanishes_and_a_true_one_stays() -> None:
+@pytest.mark.parametrize("dose", LEVELS)
+def test_a_hierarchy_of_noise_vanishes_and_a_true_one_stays(dose: str) -> None:
+    """Coverage and false alarms, over a hundred worlds where robustness depends on the guides' r alone."""
     rng = np.random.default_rng(0)
-    tables = [doses(0.0, rng) for _ in range(100)]
-    full = [slope(table[table["share"] == 1], "accuracy", REGIONS) for table in tables]
+    tables = [doses(0.0, rng, dose=dose) for _ in range(100)]
+    full = [slope(table[table["dose"] == UNDOSED[dose]], "accuracy", REGIONS) for table in tables]
     assert np.mean([found.p <= 0.05 and found.value > 0 for found in full]) > 0.7  # taken as it comes, it rises
-    equal = [slope(at_equal(table, "accuracy", "r", "share"), "accuracy", REGIONS) for table in tables]
+    equal = [slope(at_equal(table, "accuracy", "r", "dose"), "accuracy", REGIONS) for table in tables]
     assert abs(np.mean([found.value for found in equal])) < 0.002
     assert np.mean([found.p <= 0.05 for found in equal]) < 0.1
+    assert np.mean([found.ci_low <= 0 <= found.ci_high for found in equal]) > 0.9
     ranks = {region: rank for rank, region in enumerate(REGIONS)}
     for table, found in zip(tables[:5], equal, strict=False):
         true = table.assign(accuracy=table["accuracy"] + 0.02 * table["condition"].map(ranks))
-        risen = slope(at_equal(true, "accuracy", "r", "share"), "accuracy", REGIONS)
+        risen = slope(at_equal(true, "accuracy", "r", "dose"), "accuracy", REGIONS)
         assert risen.value == pytest.approx(found.value + 0.02, abs=0.003)
         assert risen.p < 0.05
 
@@ -65,17 +71,17 @@ def test_a_hierarchy_of_noise_vanishes_and_a_true_one_stays() -> None:
 def test_equal_measured_r_would_turn_a_hierarchy_of_noise_round() -> None:
     """At one r with noisy recordings, the guide of the noisier region knows it better."""
     table = doses(0.0, np.random.default_rng(1), 8).query("condition in ('V1', 'V2')")
-    found = compare(at_equal(table, "accuracy", "measured_r", "share"), "accuracy", ["V2"], ["V1"]).iloc[0]
+    found = compare(at_equal(table, "accuracy", "measured_r", "dose"), "accuracy", ["V2"], ["V1"]).iloc[0]
     assert found["ci_high"] < 0
 
 
 def test_without_an_r_in_common_there_is_no_verdict() -> None:
     table = doses(0.02, np.random.default_rng(2))
     apart = table.assign(r=table["r"] + 2 * (table["condition"] == "TO"))
-    assert verdict(at_equal(apart, "accuracy", "r", "share"), "accuracy", REGIONS).startswith("no trend")
-    for spoiled in (table[table["share"] == 1], pd.concat([table, table]), table.drop(columns="r"), table.iloc[:0]):
+    assert verdict(at_equal(apart, "accuracy", "r", "dose"), "accuracy", REGIONS).startswith("no trend")
+    for spoiled in (table[table["dose"] == 1], pd.concat([table, table]), table.drop(columns="r"), table.iloc[:0]):
         with pytest.raises(InputError, match="no curves"):
-            at_equal(spoiled, "accuracy", "r", "share")
+            at_equal(spoiled, "accuracy", "r", "dose")
 
 
 @pytest.mark.parametrize("signal", [0.2, 0.5])

@@ -193,19 +193,33 @@ def test_networks_are_planned_where_there_are_images_to_train_and_test_them(fold
 
 
 def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() -> None:
-    assert not any("share" in name for name in names({}))
-    config = {"rois": "V1 LO TO", "seeds": "0 1", "shares": "0.1 0.3"}
+    assert not any(dose in name for name in names({}) for dose in ("images", "noise", "voxels"))
+    config = {"rois": "V1 LO TO", "seeds": "0 1", "dose": "noise", "doses": "0.5 4"}
     planned = {job.name: job for job in make_graph(config).jobs}
-    of = {f"{roi}_share{share}" for roi in ("V1", "LO", "TO") for share in ("0.1", "0.3")}
-    networks = {f"{kind}_{each}_seed{seed}" for kind in ("network", "attack") for each in of for seed in (0, 1)}
-    assert {name for name in planned if "share" in name} == networks | {f"predictor_{each}_seed0" for each in of}
-    after = planned["network_LO_share0.3_seed1"].after
-    assert planned["predictor_LO_share0.3_seed0"].record in after
+    of = [(roi, level) for roi in ("V1", "LO", "TO") for level in (0.5, 4.0)]
+    named = {f"{roi}-noise-{level:g}" for roi, level in of}
+    networks = {f"{kind}_{each}_seed{seed}" for kind in ("network", "attack") for each in named for seed in (0, 1)}
+    predictors = {f"predictor_{roi}_noise-{level}_seed0" for roi, level in of}
+    assert {name for name in planned if "noise" in name} == networks | predictors
+    after = planned["network_LO-noise-4_seed1"].after
+    assert planned["predictor_LO_noise-4.0_seed0"].record in after
     assert planned["network_start_seed1"].record in after
-    compared = planned["12_alpha"]
-    assert (compared.parameters["shares"], compared.parameters["regions"]) == ("0.1 0.3", "V1 LO TO")
-    for roi, share in product(("V1", "LO", "TO"), ("", "_share0.1", "_share0.3")):
-        assert planned[f"attack_{roi}{share}_seed1"].record in compared.after
+    compared = planned["12_alpha"].parameters
+    assert (compared["dose"], compared["doses"], compared["regions"]) == ("noise", "0.5 4", "V1 LO TO")
+    for roi, noise in product(("V1", "LO", "TO"), ("", "-noise-0.5", "-noise-4")):
+        assert planned[f"attack_{roi}{noise}_seed1"].record in planned["12_alpha"].after
+
+
+def test_a_ridge_predictor_waits_for_the_network_whose_features_it_takes() -> None:
+    planned = {job.name: job for job in make_graph({"rois": "V1 TO-ridge", "seeds": "1"}).jobs}
+    predictor = planned["predictor_TO_predictor-ridge_seed0"]
+    assert predictor.after == (planned["network_start_seed0"].record,)
+    assert predictor.record in planned["network_TO-ridge_seed1"].after
+    assert planned["predictor_V1_seed0"].after == ()
+    drawn = {"settings": {"02_neural_predictors": {"predictor": "ridge", "features_of": "scratch"}}}
+    assert all(not job.after for job in make_graph(drawn).jobs if job.notebook == "02_neural_predictors")
+    with pytest.raises(InputError, match="a guided network has no features"):
+        make_graph({"settings": {"02_neural_predictors": {"predictor": "ridge", "features_of": "V1"}}})
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -310,7 +324,9 @@ def test_rows_that_overlap_share_their_jobs() -> None:
         ({"truth": None}, "in quotes"),  # `truth: null`, as YAML reads it
         ({"subject": 9}, "no such subject"),
         ({"world_seed": -1}, "world_seed cannot be -1"),
-        ({"shares": "0"}, "share cannot be 0"),
+        ({"doses": "0"}, "above 0 and below 1"),
+        ({"doses": "much"}, "doses cannot be 'much'"),
+        ({"dose": "voxel", "doses": "0.5"}, "not made worse by that"),
         ({"table": [{"subjects": "demo-9"}]}, "no study 'demo-9'"),
     ],
 )

@@ -65,10 +65,21 @@ def test_a_guide_of_several_parts_takes_a_predictor_for_each() -> None:
 
 
 def test_a_network_with_a_worse_guide_takes_the_worse_predictor() -> None:
-    found = commands("04_adversarial_attacks", roi="V1", seed=1, share=0.3)
-    shares = [line.partition("-p share ")[2] for line in found]
+    found = commands("04_adversarial_attacks", roi="V1-noise-0.5", seed=1)
     assert [line[:2] for line in found] == ["02", "03", "03", "04"]
-    assert shares == ["0.3", "", "0.3", "0.3"], "the network it begins with has no guide"
+    assert found[0].endswith("-p noise 0.5")
+    assert ["-p roi V1-noise-0.5 " in line for line in found] == [False, False, True, True]
+
+
+def test_a_ridge_predictor_takes_the_network_whose_features_it_is_fitted_on() -> None:
+    found = commands("03_guided_training", roi="V1-ridge", seed=1)
+    start, predictor, first, network = (line.split(" ", 1)[1] for line in found)
+    assert [line[:2] for line in found] == ["03", "02", "03", "03"]
+    assert "-p roi start" in start
+    assert start.endswith("-p seed 0")
+    assert "-p predictor ridge" in predictor
+    assert "-p roi start" in first
+    assert "-p roi V1-ridge" in network
 
 
 def test_a_missing_comparison_takes_all_that_it_compares() -> None:

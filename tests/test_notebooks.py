@@ -202,7 +202,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
     [
         ("00_start_here", {"VENTRAL": VENTRAL}, ["VO", "vo "], ["LO", 4]),
         ("01_brain_responses", {"metrics": metrics, "np": np}, [42.9, 0.429, "43 %", "42,9"], [20.0, 0.2, "many"]),
-        ("02_neural_predictors", {"voxels": VOXELS}, [6 / 7, 85.7], [0.9]),
+        ("02_neural_predictors", {"per_voxel": VOXELS}, [6 / 7, 85.7], [0.9]),
         ("03_guided_training", {}, [0, 0.0], [0.5, True]),
         ("04_adversarial_attacks", {"worst": ACCURACY}, [2.5, 2.5 / 255, "3/255"], [4.5, 0.5]),
         ("05_attack_explorer", {"path": PATH}, [2.0, 1.8, 2.2, "2/255"], [1.4, 4.0, 0]),

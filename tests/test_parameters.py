@@ -103,7 +103,7 @@ def test_every_number_of_a_notebook_has_a_range_and_every_list_of_words_a_name(f
     split = {ast.unparse(node.value) for node in code if isinstance(node, ast.Attribute) and node.attr == "split"}
     several = {name for name, value in default.items() if isinstance(value, str) and name in SEVERAL}
     assert split & default.keys() <= several
-    assert {name for name in several if name in RANGES} <= {"seeds", "alphas", "shares", *BUDGETS}
+    assert {name for name in several if name in RANGES} <= {"seeds", "alphas", "doses", *BUDGETS}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

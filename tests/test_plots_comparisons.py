@@ -39,7 +39,7 @@ def trends() -> pd.DataFrame:
 
 
 def doses() -> pd.DataFrame:
-    rows = {"condition": ["V1", "TO", "V1", "TO"], "share": [1.0, 1.0, 0.1, 0.1], "r": [0.6, 0.8, 0.3, 0.5]}
+    rows = {"condition": ["V1", "TO", "V1", "TO"], "dose": [1.0, 1.0, 0.1, 0.1], "r": [0.6, 0.8, 0.3, 0.5]}
     accuracy = pd.Series([0.2, 0.3, 0.1, 0.15])
     return pd.DataFrame({**rows, "accuracy": accuracy, "ci_low": accuracy - 0.02, "ci_high": accuracy + 0.02})
 

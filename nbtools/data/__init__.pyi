@@ -4,6 +4,7 @@ from .brains.anatomy import (
     load_volume as load_volume,
     slices as slices,
 )
+from .brains.folds import fold_groups as fold_groups
 from .brains.haxby import prepare_haxby as prepare_haxby
 from .brains.measured import (
     condition_of as condition_of,
@@ -28,6 +29,7 @@ from .brains.responses import (
     trials_of as trials_of,
 )
 from .brains.sessions import Session as Session, read_session as read_session, write_session as write_session
+from .brains.worse import plant_noise as plant_noise, some_voxels as some_voxels
 from .images.classified import (
     load_test_images as load_test_images,
     load_training_images as load_training_images,

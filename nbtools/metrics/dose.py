@@ -27,7 +27,8 @@ def at_equal(networks: pd.DataFrame, score: str, match: str, dose: str) -> pd.Da
     match : str
         What is to be equal: clean accuracy, or the r of the guides (`explained_r`).
     dose : str
-        What moves it, and the score with it: α, or the share of images a predictor learnt from.
+        What moves it, and the score with it: α, or how much worse the guide was made (noise planted in the responses
+        that its predictor learnt from, the share of images or of voxels).
 
     Returns
     -------

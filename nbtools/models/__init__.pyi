@@ -1,6 +1,6 @@
+from .architectures import list_architectures as list_architectures
+from .backbones import READOUTS as READOUTS
 from .networks import (
-    ARCHITECTURES as ARCHITECTURES,
-    READOUTS as READOUTS,
     GuidedNet as GuidedNet,
     RoiPredictor as RoiPredictor,
     build as build,
@@ -12,3 +12,4 @@ from .networks import (
     save_model as save_model,
 )
 from .read_outs import predict as predict, read_each as read_each, read_out as read_out
+from .sizes import taken_by as taken_by

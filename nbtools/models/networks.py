@@ -4,103 +4,30 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
-from torchvision.models.resnet import BasicBlock
+from torchvision.models import VisionTransformer, WeightsEnum
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from nbtools.checks import as_names, check_choice, check_same_classes, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
+from nbtools.models.backbones import READOUTS, Backbone, readout
+from nbtools.models.passes import conv_norm_pairs
 
 M = TypeVar("M", bound=nn.Module)
 Key = TypeVar("Key")
-
-# Side of the grid each read-out is average-pooled to, as in the authors' code.
-READOUTS: dict[str, int] = {"layer1": 4, "layer2": 2, "layer3": 2, "layer4": 2, "pooled": 1}
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
-PIXEL_SD = (0.229, 0.224, 0.225)
-
-
-def _resnet18() -> nn.ModuleDict:
-    net = resnet18(weights=None)
-    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-    return nn.ModuleDict({"stem": stem, **{stage: getattr(net, stage) for stage in STAGES}})
-
-
-def _small_resnet() -> nn.ModuleDict:
-    """One residual block per stage, for images of 32 to 64 pixels."""
-    widths = (32, 64, 128, 256)
-    stem = nn.Sequential(
-        nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(widths[0]),
-        nn.ReLU(inplace=True),
-    )
-    blocks = {"layer1": BasicBlock(widths[0], widths[0])}
-    for stage, before, width in zip(STAGES[1:], widths, widths[1:], strict=False):
-        shortcut = nn.Sequential(nn.Conv2d(before, width, 1, stride=2, bias=False), nn.BatchNorm2d(width))
-        blocks[stage] = BasicBlock(before, width, stride=2, downsample=shortcut)
-    parts = nn.ModuleDict({"stem": stem, **blocks})
-    for module in parts.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return parts
-
-
-ARCHITECTURES: dict[str, tuple[Callable[[], nn.ModuleDict], int]] = {
-    "resnet18": (_resnet18, 512),
-    "small_resnet": (_small_resnet, 256),
-}
-
-
-class Backbone(nn.Module):
-    """A residual network without its classifier; takes pixels in [0, 1] and normalises them itself.
-
-    Parameters
-    ----------
-    architecture : {"resnet18", "small_resnet"}
-        torchvision's ResNet-18, or one block per stage for small images.
-    """
-
-    pixel_mean: Tensor
-    pixel_sd: Tensor
-
-    def __init__(self, architecture: str):
-        super().__init__()
-        check_choice("unknown architecture", architecture, ARCHITECTURES)
-        build, self.width = ARCHITECTURES[architecture]
-        self.parts = build()
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1))
-        self.register_buffer("pixel_sd", torch.tensor(PIXEL_SD).view(3, 1, 1))
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map pixels (n, 3, h, w) in [0, 1] to the feature maps of the four stages."""
-        x = self.parts["stem"]((x - self.pixel_mean) / self.pixel_sd)
-        maps = {}
-        for stage in STAGES:
-            x = maps[stage] = self.parts[stage](x)
-        return maps
-
-    def readout_width(self, name: str) -> int:
-        """Return the number of values `readout` gives for a read-out."""
-        channels = self.width // 2 ** (len(STAGES) - 1 - STAGES.index("layer4" if name == "pooled" else name))
-        return channels * READOUTS[name] ** 2
-
-
-def readout(maps: dict[str, Tensor], name: str) -> Tensor:
-    """Pool a stage's maps to its grid and flatten them: (n, channels · grid²)."""
-    stage = "layer4" if name == "pooled" else name
-    return F.adaptive_avg_pool2d(maps[stage], READOUTS[name]).flatten(1)
 
 
 class RoiPredictor(nn.Module):
@@ -112,20 +39,40 @@ class RoiPredictor(nn.Module):
         Backbone.
     n_components, n_voxels : int
         Size of the response basis. The basis itself travels with the weights: `voxels` needs nothing else.
+    image_size : int, optional
+        As `Backbone`.
+    readouts : sequence of str
+        Read-outs the linear head sits on, side by side; ``pooled`` alone in the paper. Any nodes, as `Backbone`.
+
+    Raises
+    ------
+    InputError
+        If no read-out is named, or one twice; as `Backbone`.
     """
 
     components: Tensor
 
-    def __init__(self, architecture: str, n_components: int, n_voxels: int):
+    def __init__(
+        self,
+        architecture: str,
+        n_components: int,
+        n_voxels: int,
+        image_size: int | None = None,
+        readouts: Sequence[str] = ("pooled",),
+    ):
         super().__init__()
-        self.config = {"architecture": architecture, "n_components": n_components, "n_voxels": n_voxels}
-        self.backbone = Backbone(architecture)
-        self.head = nn.Linear(self.backbone.width, n_components)
+        _check_readouts(readouts)
+        self.backbone = Backbone(architecture, image_size, readouts)
+        size = {"n_components": n_components, "n_voxels": n_voxels}
+        self.config = {**self.backbone.config, **size, "readouts": list(readouts)}
+        self.readouts = tuple(readouts)
+        self.head = nn.Linear(sum(map(self.backbone.readout_width, readouts)), n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) in [0, 1] to component scores (n, n_components)."""
-        return self.head(readout(self.backbone(x), "pooled"))
+        maps = self.backbone(x)
+        return self.head(torch.cat([readout(maps, name) for name in self.readouts], dim=1))
 
     def voxels(self, scores: Tensor) -> Tensor:
         """Map scores (n, n_components) to z-scored voxel responses (n, n_voxels)."""
@@ -134,8 +81,8 @@ class RoiPredictor(nn.Module):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out and the predicted scores under ``neural``: each (n, width)."""
         maps = self.backbone(x)
-        pooled = {name: readout(maps, name) for name in READOUTS}
-        return {**pooled, "neural": self.head(pooled["pooled"])}
+        pooled = {name: readout(maps, name) for name in maps}
+        return {**pooled, "neural": self.head(torch.cat([pooled[name] for name in self.readouts], dim=1))}
 
 
 class GuidedNet(nn.Module):
@@ -151,12 +98,14 @@ class GuidedNet(nn.Module):
     n_components : int or sequence of int
         Size of the neural head, of each where there are several; 0: none, and what is matched is the read-out itself.
     guided_readout : str or sequence of str
-        The read-out that each neural head sits on; ``"pooled"`` in the paper.
+        The read-out that each neural head sits on; ``"pooled"`` in the paper. Any node of the network, as `Backbone`.
+    image_size : int, optional
+        As `Backbone`.
 
     Raises
     ------
     InputError
-        If there is no such architecture or read-out, or classes are not different names.
+        If classes are not different names; as `Backbone`.
     """
 
     def __init__(
@@ -165,21 +114,20 @@ class GuidedNet(nn.Module):
         classes: Sequence[str],
         n_components: int | Sequence[int],
         guided_readout: str | Sequence[str] = "pooled",
+        image_size: int | None = None,
     ):
         super().__init__()
         self.n_components = (n_components,) if isinstance(n_components, int) else tuple(n_components)
         self.guided_readouts = tuple(as_names(guided_readout))
-        for name in self.guided_readouts:
-            check_choice("unknown read-out", name, READOUTS)
         self.classes = _named(classes)
+        # The neural heads come last: all conditions of one seed start from the same backbone and class head.
+        self.backbone = Backbone(architecture, image_size, self.guided_readouts)
         self.config = {
-            "architecture": architecture,
+            **self.backbone.config,
             "classes": list(self.classes),
             "n_components": n_components if isinstance(n_components, int) else list(n_components),
             "guided_readout": guided_readout if isinstance(guided_readout, str) else list(guided_readout),
         }
-        # The neural heads come last: all conditions of one seed start from the same backbone and class head.
-        self.backbone = Backbone(architecture)
         self.class_head = nn.Linear(self.backbone.width, len(self.classes))
         self.neural_head, *further = (
             nn.Linear(self.backbone.readout_width(name), n) if n else nn.Identity()
@@ -212,10 +160,20 @@ class GuidedNet(nn.Module):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out, ``logits`` and, if there are such, all ``neural`` heads together: each (n, width)."""
         maps = self.backbone(x)
-        pooled = {name: readout(maps, name) for name in READOUTS}
+        pooled = {name: readout(maps, name) for name in maps}
         neural = self._neural(self._matched(pooled.__getitem__))
         heads = {"logits": self.class_head(pooled["pooled"])}
         return {**pooled, **heads} if neural is None else {**pooled, **heads, "neural": neural}
+
+
+def _check_readouts(names: Sequence[str]) -> None:
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            "a head has to sit on read-outs",
+            expected=f"one or more, such as {', '.join(READOUTS)}, each once",
+            got=", ".join(names) or "none",
+            fix="correct the list",
+        )
 
 
 def _named(classes: Sequence[str]) -> tuple[str, ...]:
@@ -250,10 +208,10 @@ def begin_with(network: GuidedNet, start: GuidedNet) -> None:
     Raises
     ------
     InputError
-        If they are not of one architecture, or know other classes.
+        If they are not of one architecture, for images of one size where it takes one alone, or know other classes.
     """
     check_same_classes(network.classes, start)
-    ours, theirs = (model.config["architecture"] for model in (network, start))
+    ours, theirs = (model.backbone.config for model in (network, start))
     if ours != theirs:
         raise InputError(
             "a network cannot begin with one of another architecture",
@@ -266,24 +224,32 @@ def begin_with(network: GuidedNet, start: GuidedNet) -> None:
 
 
 def load_imagenet_weights(backbone: Backbone) -> None:
-    """Start a ResNet-18 backbone from torchvision's ImageNet weights, as the paper's guided networks do.
+    """Start a backbone from the ImageNet weights that torchvision published first, as the paper's guided networks do.
 
     Downloads them on first use.
 
     Raises
     ------
     InputError
-        As `downloaded`.
+        If torchvision has none for its architecture, or not for its size of images; or as `downloaded`.
     """
-    weights = ResNet18_Weights.IMAGENET1K_V1
-    state, stem = downloaded(weights), {"conv1": "0", "bn1": "1"}
+    known = torchvision.models.list_models(module=torchvision.models)
+    check_choice("torchvision has no weights for this architecture", backbone.architecture, known)
+    weights = next(iter(torchvision.models.get_model_weights(backbone.architecture)))
+    state = downloaded(weights)
     with _telling_of(weights):
-        renamed = {}
-        for name, value in state.items():
-            first, _, rest = name.partition(".")
-            if first != "fc":
-                renamed[f"stem.{stem[first]}.{rest}" if first in stem else name] = value
-        backbone.parts.load_state_dict(renamed)
+        backbone.parts.load_state_dict(_fitted(state, backbone))
+
+
+def _fitted(state: dict[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Return published weights as a backbone names them, those of other layers left out."""
+    # DenseNet's files are of a time when names could hold dots
+    state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.", r"\1", name): value for name, value in state.items()}
+    network = backbone.anatomy.blueprint
+    if isinstance(network, VisionTransformer):
+        state = interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state))
+    own = backbone.parts.state_dict()
+    return {name: value for name, value in state.items() if name in own}
 
 
 def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
@@ -316,21 +282,29 @@ def freeze(model: nn.Module) -> nn.Module:
 def fold_batchnorm(model: M) -> M:
     """Return a frozen copy of an eval-mode model with each batch normalisation folded into its convolution.
 
-    The same function up to float rounding, and faster. Pairs are found by position in an ``nn.Sequential`` and by
-    torchvision's names (``conv1`` and ``bn1``) in residual blocks; anything else stays as it is.
+    The same function up to float rounding, and faster. Pairs are found on the network's graph
+    (`passes.conv_norm_pairs`), where it has one; anything else stays as it is.
     """
     folded = copy.deepcopy(model).eval()
-    for module in list(folded.modules()):
-        children = dict(module.named_children())
-        pairs = list(zip(children, list(children)[1:], strict=False)) if isinstance(module, nn.Sequential) else []
-        pairs += [(name, name.replace("conv", "bn")) for name in children if name.startswith("conv")]
-        for conv, norm in pairs:
-            first, second = children[conv], children.get(norm)
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                setattr(module, conv, fuse_conv_bn_eval(first, second))
-                setattr(module, norm, nn.Identity())
+    for network, pairs in _foldable(folded):
+        for first, second in pairs:
+            conv, norm = network.get_submodule(first), network.get_submodule(second)
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            network.set_submodule(first, fuse_conv_bn_eval(conv, norm))
+            network.set_submodule(second, nn.Identity())
     freeze(folded)
     return folded.to(memory_format=torch.channels_last)
+
+
+def _foldable(model: nn.Module) -> list[tuple[nn.Module, Sequence[tuple[str, str]]]]:
+    if backbones := [part for part in model.modules() if isinstance(part, Backbone)]:
+        return [(backbone.parts, backbone.passes.pairs) for backbone in backbones]
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception:  # of many kinds: its path goes by the values it meets, so that it has no one graph
+        return []
+    return [(model, conv_norm_pairs(graph, model))]
 
 
 def save_model(model: Network, folder: Path) -> None:

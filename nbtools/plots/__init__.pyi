@@ -36,6 +36,7 @@ from .networks import (
     training_curves as training_curves,
 )
 from .report import report as report
+from .ridge import ridge_penalties as ridge_penalties
 from .rsa import (
     network_region as network_region,
     rdm_grid as rdm_grid,

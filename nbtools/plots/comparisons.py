@@ -143,8 +143,8 @@ def doses(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIER
     Parameters
     ----------
     accuracy : DataFrame
-        One row per condition and share of images its guide learnt from: ``condition``, ``share``, ``r``
-        (`metrics.explained_r`), ``accuracy``, ``ci_low``, ``ci_high`` (over networks).
+        One row per condition and dose: ``condition``, ``dose``, ``r`` of its guide (`metrics.explained_r`),
+        ``accuracy``, ``ci_low``, ``ci_high`` (over networks).
     epsilon : float
         The budget, pixel units.
     order : sequence of str
@@ -155,14 +155,14 @@ def doses(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIER
     Raises
     ------
     InputError
-        If the table is empty, lacks a column, or holds a condition × share twice.
+        If the table is empty, lacks a column, or holds a condition × dose twice.
     """
-    check_drawable(accuracy, ("condition", "share", "r", "accuracy", "ci_low", "ci_high"))
-    check_points(accuracy, ["condition", "share"], fix="average seeds first: over_networks, by condition, share and r")
+    check_drawable(accuracy, ("condition", "dose", "r", "accuracy", "ci_low", "ci_high"))
+    check_points(accuracy, ["condition", "dose"], fix="average seeds first: over_networks, by condition, dose and r")
     y_title = f"accuracy at ε = {epsilon_label(epsilon)}"
     fig = new_figure(title, "r of the guide, relative to what the noise allows", y_title)
     for name in ordered(accuracy["condition"], order):
-        part, look = accuracy[accuracy["condition"] == name].sort_values("share"), look_of(name, order)
+        part, look = accuracy[accuracy["condition"] == name].sort_values("dose"), look_of(name, order)
         add_curve(fig, part["r"], part, "accuracy", name, look=look, bars="line", size=10)
     return fig.update_yaxes(tickformat=".0%")
 

@@ -11,6 +11,6 @@ from .folders import (
     stale as stale,
     start as start,
 )
-from .lineage import start_of as start_of
+from .lineage import start_of as start_of, trunk_of as trunk_of
 from .repeat import compare as compare, repeat as repeat
 from .several import chosen as chosen, tables as tables, taken_over as taken_over

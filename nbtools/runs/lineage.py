@@ -9,8 +9,10 @@ from typing import Any
 
 from nbtools.conditions import HIERARCHY, parse_condition
 from nbtools.data.study import open_study, study_file
+from nbtools.errors import InputError
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+DRAWN = ("scratch", "imagenet")  # networks that are no run: weights drawn from the seed, torchvision's
 START = "start"  # the network that those of a seed begin with
 _START_AS = ("start_epochs", "start_learning_rate", "architecture")  # what it must have in common with them
 # What each network that they compare must have been through.
@@ -30,14 +32,16 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
         All of its parameters.
     """
     own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed") if name in parameters}
-    worse = {"share": share} if (share := parameters.get("share", 1)) != 1 else {}  # the guide
     if notebook == ATTACKED:
-        return [(NETWORKS, {**own, **worse})]
+        return [(NETWORKS, own)]
     if notebook == NETWORKS:
         guides = parse_condition(own["roi"], _hierarchy(own["study"])).predictors
-        common = {"study": own["study"], "roi": "", "seed": parameters["predictor_seed"], **worse}
+        common = {"study": own["study"], "roi": "", "seed": parameters["predictor_seed"]}
         start = start_of(parameters)
         return [(PREDICTORS, {**common, **guide}) for guide in guides] + [(NETWORKS, start)] * bool(start)
+    if notebook == PREDICTORS:
+        trunk = trunk_of(parameters)
+        return [(NETWORKS, trunk)] * bool(trunk)
     if notebook in COMPARED:
         several = product(parameters["rois"].split(), parameters["seeds"].split())
         return [(COMPARED[notebook], {**own, "roi": roi, "seed": seed}) for roi, seed in several]
@@ -55,6 +59,32 @@ def start_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if parameters["start"] != "trained" or parameters["roi"] == START:
         return {}
     return {"roi": START, **{name: parameters[name] for name in ("study", "seed", *_START_AS)}}
+
+
+def trunk_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the run of the network whose features a predictor with these parameters takes; empty where it takes none.
+
+    Parameters
+    ----------
+    parameters : mapping
+        All of the parameters of a predictor's run (notebook 02).
+
+    Raises
+    ------
+    InputError
+        If it would be a guided network: each might wait for the other.
+    """
+    features_of = parameters["features_of"]
+    if parameters["predictor"] != "ridge" or features_of in DRAWN:
+        return {}
+    if parse_condition(features_of).parts:
+        raise InputError(
+            "a guided network has no features to predict its guides from",
+            expected=f"{' or '.join(DRAWN)}, or a condition without a guide, such as {START}",
+            got=f"features_of = {features_of!r}",
+            fix="choose one of these",
+        )
+    return {"roi": features_of, "study": parameters["study"], "seed": parameters["seed"]}
 
 
 def _hierarchy(study: str) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ _SEED = int, 0, 2**31 - 1  # scikit-learn's generators take no larger one
 RANGES: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("seed", "seeds", "other_seed", "predictor_seed", "world_seed"), _SEED),
     **dict.fromkeys(("alpha", "alphas", "clean", "margin", "variance", "validation_fraction"), (float, 0, 1)),
-    **dict.fromkeys(("share", "shares"), (float, 0.01, 1)),  # of images: from none, nothing is learnt
+    **dict.fromkeys(("share", "voxels"), (float, 0.01, 1)),  # from no images, or voxels, nothing is learnt
+    **dict.fromkeys(("noise", "doses"), (float, 0, inf)),
     **dict.fromkeys(("class_weight", "distance_weight", "variance_weight"), (float, 0, inf)),
     **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths"), (float, 0, inf)),
     **dict.fromkeys(("epsilon", "epsilons"), (float, 0, 255)),
@@ -30,7 +31,7 @@ RANGES: dict[str, tuple[type, float, float]] = {
 }
 BUDGETS = ("epsilons", "lengths")  # texts of numbers that ascend: the last one is the largest
 NAMES = ("rois", "regions", "conditions", "controls", "subjects", "attacks", "kinds", "readouts", "analyses", "changes")
-SEVERAL = {"seeds", "alphas", "shares", *BUDGETS, *NAMES}  # texts of several words
+SEVERAL = {"seeds", "alphas", "doses", *BUDGETS, *NAMES}  # texts of several words
 
 
 def defaults_in(file: Path) -> Parameters | None:

@@ -114,6 +114,12 @@ def fit_predictor(
         If scores do not fit images and model, training diverges, or the checkpoint was made with another
         configuration.
     """
+    check_scores(model, images, scores)
+    return fit(PredictorObjective(model), partial(_scored_views, images, scores), splits, config, checkpoint)
+
+
+def check_scores(model: RoiPredictor, images: ImageSet, scores: Tensor) -> None:
+    """Raise `InputError` unless scores are (n_images, n_components) of these images and this predictor."""
     expected = (len(images), model.config["n_components"])
     if scores.shape != expected:
         raise InputError(
@@ -122,7 +128,6 @@ def fit_predictor(
             got=tuple(scores.shape),
             fix="join by id; build the model for the scores' basis",
         )
-    return fit(PredictorObjective(model), partial(_scored_views, images, scores), splits, config, checkpoint)
 
 
 def _scored_views(images: ImageSet, scores: Tensor, device: torch.device) -> MakeBatch:

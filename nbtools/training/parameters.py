@@ -7,6 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from nbtools.checks import check_choice
 from nbtools.conditions import Condition
 from nbtools.data.images.sets import ImageSet
@@ -18,6 +21,7 @@ from nbtools.training.targets import Guide, TargetScale, check_predictors, make_
 
 _CALLED = {"lr": "learning_rate", "compile": "compiled"}  # where parameters have other names than settings
 STARTS = ("trained", "scratch", "imagenet")  # the network of the seed's `start`; drawn weights; torchvision's (paper)
+PREDICTORS = ("trained", "ridge")  # by its loss, all of it; its head alone, on a network that stays as it is
 _UNTRAINED = 1000  # added to the seed of a predictor that was never trained: other weights than the network's
 
 
@@ -88,6 +92,7 @@ def new_network(
     classes: Sequence[str],
     n_components: int | Sequence[int],
     start: Path | None = None,
+    image_size: int | None = None,
     readouts: Sequence[str | None] = (None,),
 ) -> GuidedNet:
     """Build the network that a notebook's parameters describe, with the weights it starts from.
@@ -102,14 +107,17 @@ def new_network(
         Outputs of its neural head, or of each (`Guide.n_components`); without any it has none.
     start : Path, optional
         Folder of the network it begins with, where one was trained for that.
+    image_size : int, optional
+        Side in pixels of the images it is to see.
     readouts : sequence of (str or None)
         Where each head sits (`Guide.readouts`); None: at the parameters' ``guided_readout``.
 
     Raises
     ------
     InputError
-        If there is no such start, architecture or read-out, a head asks by name for the ``guided_readout``, there are
-        none of torchvision's weights for it, or the network to begin with is another one or knows other classes.
+        If there is no such start, architecture or read-out, none of torchvision's weights for it, it cannot take such
+        images, a head asks by name for the ``guided_readout``, or the network to begin with is another one or knows
+        other classes.
     """
     check_choice("no such start", parameters["start"], STARTS)
     usual, sizes = parameters["guided_readout"], [n_components] if isinstance(n_components, int) else list(n_components)
@@ -122,10 +130,48 @@ def new_network(
         )
     heads = [(n, where or usual) for n, where in zip(sizes, readouts, strict=True)]
     placed = heads[0] if len(heads) == 1 else tuple(map(list, zip(*heads, strict=True)))
-    network = build(GuidedNet, parameters["seed"], parameters["architecture"], classes, *placed)
+    network = build(GuidedNet, parameters["seed"], parameters["architecture"], classes, *placed, image_size)
     if start:
         begin_with(network, load_model(start))
     elif parameters["start"] == "imagenet":
-        check_choice("torchvision has no weights for this architecture", parameters["architecture"], ["resnet18"])
         load_imagenet_weights(network.backbone)
     return network
+
+
+def new_predictor(
+    parameters: Mapping[str, Any],
+    components: np.ndarray,
+    trunk: Path | None = None,
+    image_size: int | None = None,
+) -> RoiPredictor:
+    """Build the predictor that a notebook's parameters describe, with the weights that are there before it learns.
+
+    Parameters
+    ----------
+    parameters : mapping
+        ``seed``, ``architecture``, ``readouts``, ``predictor``, ``features_of``.
+    components : array (n_components, n_voxels)
+        Of the response basis.
+    trunk : Path, optional
+        Folder of the network whose backbone, and architecture, it has; left out, weights drawn from the seed, or
+        torchvision's where a ridge predictor's ``features_of`` is ``imagenet``.
+    image_size : int, optional
+        Side in pixels of the images it is to see.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind of predictor, architecture or read-out, none of torchvision's weights for it, or it
+        cannot take such images; or as `load_model`.
+    """
+    check_choice("no such predictor", parameters["predictor"], PREDICTORS)
+    backbone = load_model(trunk).backbone if trunk else None
+    known = backbone.config if backbone else {"architecture": parameters["architecture"], "image_size": image_size}
+    size = dict(zip(("n_components", "n_voxels"), components.shape, strict=True))
+    predictor = build(RoiPredictor, parameters["seed"], readouts=parameters["readouts"].split(), **known, **size)
+    predictor.components.copy_(torch.from_numpy(components))
+    if backbone:
+        predictor.backbone.load_state_dict(backbone.state_dict())
+    elif parameters["predictor"] == "ridge" and parameters["features_of"] == "imagenet":
+        load_imagenet_weights(predictor.backbone)
+    return predictor

@@ -40,7 +40,7 @@ def train_predictor(
     config : TrainConfig
         Optimiser, schedule, seed.
     architecture : str
-        Of `models.ARCHITECTURES`.
+        Of `models.list_architectures`.
     variance : float
         Share of the responses' variance that the components keep.
     checkpoint : Path, optional
@@ -66,7 +66,8 @@ def train_predictor(
     splits = split_images(responses)
     basis = fit_basis(responses.responses[splits["train"]], variance)
     scores = torch.from_numpy(project(basis, responses.responses)).float()
-    predictor = build(RoiPredictor, config.seed, architecture, *basis.components.shape)
+    size = images.pixels.shape[-1]
+    predictor = build(RoiPredictor, config.seed, architecture, *basis.components.shape, image_size=size)
     predictor.components.copy_(torch.from_numpy(basis.components))
     return predictor, fit_predictor(predictor, images, scores, splits, config, checkpoint)
 
@@ -100,7 +101,7 @@ def train_network(
     alpha : float
         α in [0, 1), the weight of the neural term; 0 where the condition has none.
     architecture : str
-        Of `models.ARCHITECTURES`.
+        Of `models.list_architectures`.
     target_scale : {"raw", "global"}
         As in `make_guide`.
     validation_fraction : float
@@ -131,8 +132,9 @@ def train_network(
     predictors = [predictor] if isinstance(predictor, RoiPredictor) else list(predictor or ())
     guide = guide_of(chosen, predictors, images, target_scale, config.seed) if chosen.parts else None
     parameters = {"seed": config.seed, "architecture": architecture, "guided_readout": "pooled", "start": "scratch"}
-    heads = (guide.n_components, None, guide.readouts) if guide else (0,)
-    network = new_network(parameters, images.classes, *heads)
+    n_components, readouts = (guide.n_components, guide.readouts) if guide else ([0], [None])
+    size = images.pixels.shape[-1]
+    network = new_network(parameters, images.classes, n_components, None, size, readouts)
     if start is not None:
         begin_with(network, start)
     splits = split_rows(len(images), validation_fraction)

@@ -23,7 +23,7 @@ Config = Mapping[str, Any]
 # What a study's file may say: README.md and config/nsd.yaml tell what it means.
 KEYS = (
     *("study", "profile", "world_seed", "subject", "truth"),  # which study, and how a simulated one is made
-    *("rois", "controls", "further", "seeds", "predictors", "alphas", "shares", "table", "settings", "gpus"),
+    *("rois", "controls", "further", "seeds", "predictors", "alphas", "dose", "doses", "table", "settings", "gpus"),
 )
 PREDICTORS = ("shared", "own")
 OF_DECISIONS = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer")  # notebooks that read those of 04

@@ -9,11 +9,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, nsd_regions, parse_condition
+from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, dosed, nsd_regions, parse_condition
 from nbtools.data.study import Study, open_study, study_name
 from nbtools.guides import is_region
 from nbtools.runs import folders
-from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments
+from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments, trunk_of
 from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
@@ -221,11 +221,13 @@ class _Planner:
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.65])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
-        shares = [number(value, "shares", float) for value in self._words("shares", [])]
-        doses = [self._attack(roi, seed, share=share) for roi, seed, share in product(self.rois, self.seeds, shares)]
+        worse = {key: " ".join(self._words(key, [self._setting("12_alpha", key)])) for key in ("dose", "doses")}
+        worse = folders.typed("12_alpha", worse)
+        levels = [float(level) for level in worse["doses"].split()]
+        doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], levels)))
         shown = {
             "alphas": " ".join(map(str, alphas)),
-            "shares": " ".join(map(str, shares)),
+            **worse,
             "regions": " ".join(self.rois),
             **self._same(self.ends),
         }
@@ -234,7 +236,7 @@ class _Planner:
             self._responses(),
             self._job(SUMMARY, attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
             self._alone("08_rsa", plain),
-            self._job("12_alpha", self._all(self._attack, ["none", *self.rois]) + varied + doses, **shown),
+            self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._audit(["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
@@ -267,14 +269,24 @@ class _Planner:
         own = {"rois": " ".join(self.hierarchy), **(self.settings.get("01_brain_responses") or {})}
         return self._job("01_brain_responses", name="responses", **own)
 
-    def _predictors(self, condition: str, seed: int, study: str | None = None, share: float = 1.0) -> list[Path]:
+    def _predictors(self, condition: str, seed: int, study: str | None = None) -> list[Path]:
         """Plan the predictors that guide a condition's networks of a seed."""
         seed, planned = self._predictor_seed(seed), []
         for own in self._condition(condition).predictors:
             of = "_".join([own["roi"], *(f"{name}-{value}" for name, value in own.items() if name != "roi")])
-            name = f"predictor_{self._label(of, seed, self.alpha, study, share)}"
-            planned.append(self._job(PREDICTORS, name=name, study=study, seed=seed, **{**_dose(share), **own}))
+            name = f"predictor_{self._label(of, seed, self.alpha, study)}"
+            planned.append(
+                self._job(PREDICTORS, self._trunks(own, seed, study), name=name, study=study, seed=seed, **own)
+            )
         return planned
+
+    def _trunks(self, own: dict[str, Any], seed: int, study: str | None) -> list[Path]:
+        """Plan the network whose features a predictor with parameters of its own takes, if it takes any."""
+        usual = {**folders.defaults(PREDICTORS), **(self.settings.get(PREDICTORS) or {})}
+        trunk = trunk_of({**usual, **own, "study": study or self.study, "seed": seed})
+        if not trunk:
+            return []
+        return [self._start(seed, study) if trunk["roi"] == START else self._network(trunk["roi"], seed, study=study)]
 
     def _predictor_seed(self, seed: int) -> int:
         return seed if self.config.get("predictors") == "own" else int(self._setting(NETWORKS, "predictor_seed"))
@@ -284,14 +296,12 @@ class _Planner:
         named = self._label(START, seed, self.alpha, study)
         return self._job(NETWORKS, name=f"network_{named}", study=study, roi=START, seed=seed)
 
-    def _network(
-        self, condition: str, seed: int, alpha: float | None = None, study: str | None = None, share: float = 1.0
-    ) -> Path:
+    def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
         alpha = self.alpha if alpha is None else alpha
-        after = self._predictors(condition, seed, study, share)
+        after = self._predictors(condition, seed, study)
         after += [self._start(seed, study)] if self._setting(NETWORKS, "start") == "trained" else []
-        name, own = f"network_{self._label(condition, seed, alpha, study, share)}", _dose(share)
-        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
+        name = f"network_{self._label(condition, seed, alpha, study)}"
+        return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
 
     def _attack(
         self,
@@ -300,13 +310,12 @@ class _Planner:
         alpha: float | None = None,
         study: str | None = None,
         attacks: list[str] | None = None,
-        share: float = 1.0,
     ) -> Path:
         alpha = self.alpha if alpha is None else alpha
-        after = [self._network(condition, seed, alpha, study, share)]
-        name, own = f"attack_{self._label(condition, seed, alpha, study, share)}", _dose(share)
+        after, own = [self._network(condition, seed, alpha, study)], {}
+        name = f"attack_{self._label(condition, seed, alpha, study)}"
         if attacks and attacks != self.attacks:
-            name, own = f"{name}_{'-'.join(attacks)}", {**own, "attacks": " ".join(attacks)}
+            name, own = f"{name}_{'-'.join(attacks)}", {"attacks": " ".join(attacks)}
         return self._job(ATTACKED, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 
     def _alone(self, notebook: str, conditions: list[str]) -> Path:
@@ -346,11 +355,10 @@ class _Planner:
         """What notebooks that compare networks of several seeds take."""
         return {"rois": " ".join(conditions), "alpha": self.alpha, "seeds": " ".join(map(str, self.seeds))}
 
-    def _label(self, condition: str, seed: int, alpha: float, study: str | None, share: float = 1.0) -> str:
+    def _label(self, condition: str, seed: int, alpha: float, study: str | None) -> str:
         """What a run is of, as its rule is named: what is the study's own goes without saying."""
         of = "" if study in (None, self.study) else re.sub(r"[^\w.-]", "-", study_name(str(study))) + "_"
         other = "" if alpha == self.alpha else f"_alpha{alpha:g}"
-        other += "" if share == 1 else f"_share{share:g}"
         return f"{of}{condition}{other}_seed{seed}"
 
     def _with_upstream(self, records: Iterable[Path]) -> set[Path]:
@@ -394,8 +402,3 @@ class _Planner:
 
     def _setting(self, notebook: str, name: str) -> Any:
         return (self.settings.get(notebook) or {}).get(name, folders.defaults(notebook)[name])
-
-
-def _dose(share: float) -> dict[str, Any]:
-    """Of the images that a guide learnt from, as a parameter; all of them go without saying."""
-    return {} if share == 1 else {"share": share}
