@@ -26,7 +26,7 @@ NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 # What a room may import stands on a line above its own. Rooms on one line know nothing of each other, but for those of
 # the ground floor. The folders of `data` likewise.
 FLOORS = (
-    "conditions errors checks classifiers files devices processes",
+    "conditions guides errors checks classifiers files devices processes",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",
     "models",
@@ -42,7 +42,7 @@ FLOORS = (
 )
 DATA = ("archives study", "images synthetic", "brains", "fetch")
 # Metrics turn tables and tensors into tables: they know the names of conditions, and nothing of files or models.
-METRICS_MAY_USE = {"errors", "checks", "classifiers", "conditions", "processes", "metrics"}
+METRICS_MAY_USE = {"errors", "checks", "classifiers", "conditions", "guides", "processes", "metrics"}
 
 
 def imported_by(source: str, module: str = "nbtools.x") -> set[str]:

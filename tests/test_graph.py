@@ -81,6 +81,13 @@ def test_networks_of_a_seed_begin_with_its_start() -> None:
         assert not any("start" in name for name in names({"settings": {"03_guided_training": {"start": start}}}))
 
 
+def test_a_network_of_several_parts_waits_for_all_their_predictors() -> None:
+    planned = {job.name: job for job in make_graph({"rois": "V1 TO", "further": "V1+TO random+labels-guide"}).jobs}
+    for name, guides in {"V1+TO": ("V1", "TO"), "random+labels-guide": ("TO", "labels-guide")}.items():
+        after = [planned[f"predictor_{roi}_seed0"].record for roi in guides]
+        assert planned[f"network_{name}_seed1"].after == (*after, planned["network_start_seed1"].record)
+
+
 def test_predictors_are_shared_unless_each_seed_has_its_own() -> None:
     shared, own = ({job.name: job for job in make_graph(config).jobs} for config in ({}, {"predictors": "own"}))
     once = {f"predictor_{roi}_seed0" for roi in (*HIERARCHY, "labels-guide")}
@@ -230,6 +237,12 @@ def test_a_ridge_predictor_waits_for_the_network_whose_features_it_takes() -> No
         (
             {"rois": "V2-shuffle", "alphas": "0.9"},
             "predictor_V2_seed0 network_V2-shuffle_seed0 attack_V2-shuffle_seed0",
+        ),
+        (
+            {"rois": "V1@layer1~2+V4-noise-0.5-rdm+TO-ridge-shuffle"},
+            "predictor_V4_noise-0.5_seed0 predictor_TO_predictor-ridge_seed0 "
+            "network_V1@layer1~2+V4-noise-0.5-rdm+TO-ridge-shuffle_seed0 "
+            "attack_V1@layer1~2+V4-noise-0.5-rdm+TO-ridge-shuffle_seed0",
         ),
     ],
 )

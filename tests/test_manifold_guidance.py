@@ -29,7 +29,7 @@ from nbtools.training.clouds import (
     distance_outside,
     variance_outside,
 )
-from nbtools.training.guided import Guide, derangement, make_guide, train_guided
+from nbtools.training.guided import train_guided
 from nbtools.training.loop import TrainConfig
 from nbtools.training.manifolds import (
     PAPER_WEIGHTS,
@@ -38,6 +38,7 @@ from nbtools.training.manifolds import (
     neural_manifolds,
     train_manifold_guided,
 )
+from nbtools.training.targets import Guide, derangement, make_guide
 
 SIDE, D, K, N = 16, 6, 4, 80
 SPLITS = {"train": np.arange(60), "validation": np.arange(60, N)}
@@ -119,14 +120,15 @@ def test_a_bigger_share_of_variance_needs_a_bigger_basis() -> None:
 def test_a_guides_manifolds_are_those_of_its_scaled_responses() -> None:
     guide, images = a_guide(), some_images()[SPLITS["train"]]
     manifolds = neural_manifolds(guide, images, SIDE, 0)
-    scaled = (predict(guide.predictor, images.pixels) - guide.mean) / guide.scale
+    (aim,) = guide.aims
+    scaled = (predict(aim.predictor, images.pixels) - aim.mean) / aim.scale
     torch.testing.assert_close(cloud_responses(guide, images, SIDE, batch_size=7), scaled)
     torch.testing.assert_close(manifolds.centres, category_manifolds(scaled, images.labels, K).centres)
     network = freeze(a_network())
     neural = network.heads(to_float(images.pixels))[1]
     torch.testing.assert_close(cloud_responses(network, images, SIDE, batch_size=7), neural)
     raw = neural_manifolds(a_guide(target_scale="raw"), images, SIDE, 0)
-    torch.testing.assert_close(manifolds.radii, raw.radii / guide.scale)
+    torch.testing.assert_close(manifolds.radii, raw.radii / aim.scale)
 
 
 def test_a_shuffled_guide_gives_every_category_the_manifold_of_another() -> None:

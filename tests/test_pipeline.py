@@ -74,10 +74,10 @@ def test_a_network_is_trained_by_the_steps_of_notebook_03(
     pictures: ImageSet, predictor: RoiPredictor, condition: str
 ) -> None:
     chosen, guide = parse_condition(condition), None
-    if chosen.roi:
+    if chosen.parts:
         of = build(RoiPredictor, 1003, **predictor.config) if condition == "random" else predictor
         guide = make_guide(chosen, of, pictures, "global", 3)
-    model = build(GuidedNet, 3, "small_resnet", pictures.classes, len(guide.mean) if guide else 0)
+    model = build(GuidedNet, 3, "small_resnet", pictures.classes, guide.n_components[0] if guide else 0)
     config = TrainConfig(epochs=1, batch_size=64, lr=2e-3, seed=3, weight_decay=chosen.weight_decay)
     weight = 0.9 if chosen.weighted else 0.0
     history = train_guided(model, pictures, guide, weight, split_rows(len(pictures), 0.12), config)

@@ -31,18 +31,18 @@ from nbtools.data.study import open_study
 from nbtools.errors import Helped, InputError
 from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
+from nbtools.models.read_outs import predict
 from nbtools.training import checkpoints, guided as training, loop
 from nbtools.training.checkpoints import load_checkpoint, made_with, save_checkpoint
 from nbtools.training.guided import (
     GuidedObjective,
     PredictorObjective,
     fit_predictor,
-    make_guide,
-    predict,
     row_r,
     train_guided,
 )
 from nbtools.training.loop import TrainConfig, learning_rate
+from nbtools.training.targets import Guide, derangement, make_guide
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -73,7 +73,7 @@ def a_network(n_components: int = K, seed: int = 0) -> GuidedNet:
     return build(GuidedNet, seed, "small_resnet", list("abcd"), n_components)
 
 
-def a_guide(condition: str = "TO", target_scale: str = "global", seed: int = 0) -> training.Guide:
+def a_guide(condition: str = "TO", target_scale: str = "global", seed: int = 0) -> Guide:
     predictor = a_predictor(1)
     predictor(to_float(some_images().pixels))  # running statistics that are not their initial values
     return make_guide(parse_condition(condition), predictor, some_images(), target_scale, seed)  # type: ignore[arg-type]
@@ -331,13 +331,13 @@ def test_a_frozen_predictor_does_not_change_by_one_byte(monkeypatch: pytest.Monk
     """What the authors' code got wrong: `model.train()` reached the predictor's batch normalisation."""
     guide, modes = a_guide(), []
     before = digest(guide.predictor)
-    targets = training.Guide.targets
+    targets = Guide.targets
 
-    def spied(self: training.Guide, views: Tensor) -> Tensor:
+    def spied(self: Guide, views: Tensor) -> Tensor:
         modes.append((network.training, any(module.training for module in self.predictor.modules())))
         return targets(self, views)
 
-    monkeypatch.setattr(training.Guide, "targets", spied)
+    monkeypatch.setattr(Guide, "targets", spied)
     network = a_network()
     train_guided(network, some_images(), guide, 0.9, SPLITS, CONFIG)
     assert set(modes) == {(True, False), (False, False)}  # the network in both modes, the predictor in one
@@ -347,7 +347,7 @@ def test_a_frozen_predictor_does_not_change_by_one_byte(monkeypatch: pytest.Monk
     assert digest(guide.predictor) != before  # the digest would have told
 
 
-def batch_of(guide: training.Guide, monkeypatch: pytest.MonkeyPatch, rows: Tensor, boxes: Tensor) -> Any:
+def batch_of(guide: Guide, monkeypatch: pytest.MonkeyPatch, rows: Tensor, boxes: Tensor) -> Any:
     """The batch that `train_guided` hands to the loop."""
     caught: list[Any] = []
     monkeypatch.setattr(training, "fit", lambda objective, batches, *rest: caught.append(batches))
@@ -363,17 +363,18 @@ def test_targets_are_the_predictors_for_the_same_view(condition: str, monkeypatc
     shown = rows if guide.partner is None else guide.partner[rows]
     assert torch.equal(views, augment(images.pixels[rows], boxes, SIDE))
     assert torch.equal(labels, images.labels[rows])
-    expected = (guide.predictor(augment(images.pixels[shown], boxes, SIDE)) - guide.mean) / guide.scale
+    (aim,) = guide.aims
+    expected = (aim.predictor(augment(images.pixels[shown], boxes, SIDE)) - aim.mean) / aim.scale
     torch.testing.assert_close(targets, expected)
     assert (guide.partner is not None) == (condition == "TO-shuffle")
 
 
 @given(st.integers(2, 300), st.integers(0, 2**31))
 def test_a_shuffled_pairing_is_a_derangement(n: int, seed: int) -> None:
-    partner = training.derangement(n, seed)
+    partner = derangement(n, seed)
     assert sorted(partner.tolist()) == list(range(n))
     assert not (partner == torch.arange(n)).any()
-    assert torch.equal(partner, training.derangement(n, seed))
+    assert torch.equal(partner, derangement(n, seed))
 
 
 def test_another_seed_is_another_pairing() -> None:
@@ -384,7 +385,7 @@ def test_another_seed_is_another_pairing() -> None:
 
 
 def test_global_targets_have_mean_0_and_variance_1() -> None:
-    targets = a_guide("TO", "global").targets(to_float(some_images().pixels))
+    (targets,) = a_guide("TO", "global").targets(to_float(some_images().pixels), torch.arange(N))
     np.testing.assert_allclose(targets.mean(0), np.zeros(K), atol=1e-5)
     assert targets.var(0).mean().item() == pytest.approx(1, abs=1e-4)
     assert targets.var(0).std().item() > 1e-3  # one scale for all: components keep their proportions
@@ -392,7 +393,7 @@ def test_global_targets_have_mean_0_and_variance_1() -> None:
 
 def test_raw_targets_are_the_scores() -> None:
     guide, x = a_guide("TO", "raw"), to_float(some_images().pixels)
-    assert torch.equal(guide.targets(x), guide.predictor(x))
+    assert torch.equal(guide.targets(x, torch.arange(N))[0], guide.aims[0].predictor(x))
 
 
 def test_an_untrained_predictor_guides_too() -> None:
@@ -779,7 +780,7 @@ def unlabelled() -> ImageSet:
     return replace(images, labels=labels)
 
 
-def silent_guide() -> training.Guide:
+def silent_guide() -> Guide:
     predictor = a_predictor()
     nn.init.zeros_(predictor.head.weight)
     return make_guide(parse_condition("TO"), predictor, some_images(), "raw", 0)
@@ -798,8 +799,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "alpha below 0": (lambda: guided(alpha=-0.1), r"α in \[0, 1\)"),
     "alpha not a number": (lambda: guided(alpha=float("nan")), r"α in \[0, 1\)"),
     "an image without a label": (lambda: guided(images=unlabelled()), "1 images without a label"),
-    "no neural head": (lambda: guided(network=a_network(0)), "does not fit the guide"),
-    "a head of another size": (lambda: guided(network=a_network(K + 1)), "does not fit the guide"),
+    "no neural head": (lambda: guided(network=a_network(0)), "do not fit the guide"),
+    "a head of another size": (lambda: guided(network=a_network(K + 1)), "do not fit the guide"),
     "best epoch without a guide": (lambda: guided(guide=lambda: None, keep="best"), "no epoch is the best"),
     "unknown target scale": (lambda: a_guide(target_scale="unit"), "no targets"),
     "a predictor that gives one answer": (silent_guide, "no targets"),

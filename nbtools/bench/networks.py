@@ -22,8 +22,9 @@ from nbtools.data.study import open_study, study_file
 from nbtools.data.synthetic import make_study
 from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze, load_model, save_model
 from nbtools.models.read_outs import predict
-from nbtools.training.guided import Guide, make_guide, train_guided
+from nbtools.training.guided import train_guided
 from nbtools.training.loop import Precision, TrainConfig
+from nbtools.training.targets import Guide, make_guide
 
 _STEPS = 40  # of PGD
 _ALPHA, _BATCH, _LR = 0.5, 32, 0.01

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import VisionTransformer, WeightsEnum
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from nbtools.checks import check_choice, check_same_classes, reading
+from nbtools.checks import as_names, check_choice, check_same_classes, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
 from nbtools.models.backbones import READOUTS, Backbone, readout
@@ -86,7 +86,7 @@ class RoiPredictor(nn.Module):
 
 
 class GuidedNet(nn.Module):
-    """A classifier with a second, neural head that is trained to match a region's predicted responses.
+    """A classifier with neural heads that are trained to match regions' predicted responses: one for each, or none.
 
     Parameters
     ----------
@@ -95,10 +95,10 @@ class GuidedNet(nn.Module):
     classes : sequence of str (n_classes,)
         The classes' names, in the order of the class head's logits; they travel with the weights, so that images are
         joined with a network by name (`checks.check_same_classes`).
-    n_components : int
-        Size of the neural head; 0 for a network without one.
-    guided_readout : str
-        The read-out the neural head sits on; ``"pooled"`` in the paper. Any node of the network, as `Backbone`.
+    n_components : int or sequence of int
+        Size of the neural head, of each where there are several; 0: none, and what is matched is the read-out itself.
+    guided_readout : str or sequence of str
+        The read-out that each neural head sits on; ``"pooled"`` in the paper. Any node of the network, as `Backbone`.
     image_size : int, optional
         As `Backbone`.
 
@@ -112,44 +112,58 @@ class GuidedNet(nn.Module):
         self,
         architecture: str,
         classes: Sequence[str],
-        n_components: int,
-        guided_readout: str = "pooled",
+        n_components: int | Sequence[int],
+        guided_readout: str | Sequence[str] = "pooled",
         image_size: int | None = None,
     ):
         super().__init__()
+        self.n_components = (n_components,) if isinstance(n_components, int) else tuple(n_components)
+        self.guided_readouts = tuple(as_names(guided_readout))
         self.classes = _named(classes)
-        # The neural head comes last: all conditions of one seed start from the same backbone and class head.
-        self.backbone = Backbone(architecture, image_size, [guided_readout])
+        # The neural heads come last: all conditions of one seed start from the same backbone and class head.
+        self.backbone = Backbone(architecture, image_size, self.guided_readouts)
         self.config = {
             **self.backbone.config,
             "classes": list(self.classes),
-            "n_components": n_components,
-            "guided_readout": guided_readout,
+            "n_components": n_components if isinstance(n_components, int) else list(n_components),
+            "guided_readout": guided_readout if isinstance(guided_readout, str) else list(guided_readout),
         }
         self.class_head = nn.Linear(self.backbone.width, len(self.classes))
-        self.neural_head = (
-            nn.Linear(self.backbone.readout_width(guided_readout), n_components) if n_components else None
+        self.neural_head, *further = (
+            nn.Linear(self.backbone.readout_width(name), n) if n else nn.Identity()
+            for n, name in zip(self.n_components, self.guided_readouts, strict=True)
         )
-        self.guided_readout = guided_readout
+        self.further_heads = nn.ModuleList(further)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) in [0, 1] to class logits (n, n_classes)."""
         return self.class_head(readout(self.backbone(x), "pooled"))
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return class logits (n, n_classes) and neural responses (n, n_components) or None."""
+    def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return class logits (n, n_classes) and what each guide matches (n, width): a neural head, or a read-out."""
         maps = self.backbone(x)
-        logits = self.class_head(readout(maps, "pooled"))
-        return logits, self.neural_head(readout(maps, self.guided_readout)) if self.neural_head else None
+        return self.class_head(readout(maps, "pooled")), self._matched(lambda name: readout(maps, name))
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return class logits (n, n_classes) and all heads' neural responses (n, n_components), or None."""
+        logits, matched = self.matched(x)
+        return logits, self._neural(matched)
+
+    def _matched(self, read: Callable[[str], Tensor]) -> list[Tensor]:
+        heads = (self.neural_head, *self.further_heads)
+        return [head(read(name)) for head, name in zip(heads, self.guided_readouts, strict=True)]
+
+    def _neural(self, matched: list[Tensor]) -> Tensor | None:
+        responses = [values for values, n in zip(matched, self.n_components, strict=True) if n]
+        return torch.cat(responses, dim=1) if responses else None
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Return every read-out, ``logits`` and, where there is one, the ``neural`` head: each (n, width)."""
+        """Return every read-out, ``logits`` and, if there are such, all ``neural`` heads together: each (n, width)."""
         maps = self.backbone(x)
         pooled = {name: readout(maps, name) for name in maps}
+        neural = self._neural(self._matched(pooled.__getitem__))
         heads = {"logits": self.class_head(pooled["pooled"])}
-        if self.neural_head:
-            heads["neural"] = self.neural_head(pooled[self.guided_readout])
-        return {**pooled, **heads}
+        return {**pooled, **heads} if neural is None else {**pooled, **heads, "neural": neural}
 
 
 def _check_readouts(names: Sequence[str]) -> None:

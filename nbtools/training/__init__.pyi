@@ -1,8 +1,6 @@
 from .clouds import category_manifolds as category_manifolds, cloud_geometry as cloud_geometry
 from .guided import (
-    Guide as Guide,
     fit_predictor as fit_predictor,
-    make_guide as make_guide,
     train_guided as train_guided,
 )
 from .loop import TrainConfig as TrainConfig
@@ -19,3 +17,4 @@ from .parameters import (
 )
 from .pipeline import train_network as train_network, train_predictor as train_predictor
 from .ridge import fit_ridge as fit_ridge
+from .targets import Guide as Guide, make_guide as make_guide

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,21 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nbtools.checks import check_same_classes
-from nbtools.conditions import Condition
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, take
-from nbtools.devices import best_device
 from nbtools.errors import InputError
-from nbtools.models.networks import GuidedNet, RoiPredictor, fold_batchnorm, freeze
-from nbtools.models.read_outs import predict
+from nbtools.models.networks import GuidedNet, RoiPredictor
 from nbtools.training.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
-
-TargetScale = Literal["raw", "global"]
-
-
-def row_r(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Pearson correlation of each pair of rows: (n, k), (n, k) → (n,); 0 for a constant row."""
-    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
+from nbtools.training.matching import MATCHED, row_r
+from nbtools.training.targets import Asked, Guide, share_of
 
 
 class PredictorObjective(Objective):
@@ -48,120 +39,43 @@ class PredictorObjective(Objective):
 
 
 class GuidedObjective(Objective):
-    """(1 − α) · cross-entropy + α · mean squared error against the predicted responses (paper, eq. 1).
+    """(1 − α) · cross-entropy + α · the neural term (paper, eq. 1): the weighted mean of what the guide's parts ask.
 
-    Without targets the second term is missing; α = 0 is then training on labels alone.
+    Without a guide the second term is missing; α = 0 is then training on labels alone.
     """
 
     model: GuidedNet
 
-    def __init__(self, model: GuidedNet, alpha: float):
+    def __init__(self, model: GuidedNet, alpha: float, asked: Sequence[Asked] = (Asked(),)):
         super().__init__()
-        self.model, self.alpha = model, alpha
+        self.model, self.alpha, self.asked = model, alpha, tuple(asked)
 
-    def forward(self, x: Tensor, labels: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
-        """Return the loss terms, accuracy and neural r for pixels (n, 3, h, w) and labels (n,)."""
-        logits, neural = self.model.heads(x)
+    def forward(self, x: Tensor, labels: Tensor, *targets: Tensor) -> dict[str, Tensor]:
+        """Return the loss terms, accuracy and neural r for pixels (n, 3, h, w), labels (n,) and each part's targets."""
+        logits, matched = self.model.matched(x)
         class_loss = F.cross_entropy(logits, labels)
         terms = {
             "loss": (1 - self.alpha) * class_loss,
             "class_loss": class_loss,
             "accuracy": (logits.argmax(1) == labels).float().mean(),
         }
-        if target is not None and neural is not None:
-            neural = neural.float()
-            terms["neural_loss"] = F.mse_loss(neural, target)
+        if targets:
+            terms |= self._neural(matched, targets)
             terms["loss"] = terms["loss"] + self.alpha * terms["neural_loss"]
-            terms["neural_r"] = row_r(neural.detach(), target).mean()
         return terms
 
-
-@dataclass(frozen=True)
-class Guide:
-    """A frozen predictor and how its responses become targets.
-
-    Attributes
-    ----------
-    predictor : RoiPredictor
-        Frozen: eval mode, no gradients, its batch normalisations folded into its convolutions.
-    partner : Tensor or None
-        Shape (n_images,): the image whose response each image is given, for a shuffled control.
-    mean : Tensor
-        Shape (n_components,), subtracted from the predicted scores.
-    scale : float
-        The scores are divided by it.
-    """
-
-    predictor: RoiPredictor
-    partner: Tensor | None
-    mean: Tensor
-    scale: float
-
-    def to(self, device: torch.device) -> Guide:
-        """Return the guide on a device."""
-        return replace(self, predictor=self.predictor.to(device), mean=self.mean.to(device))
-
-    @torch.no_grad()
-    def targets(self, views: Tensor) -> Tensor:
-        """Return targets (n, n_components) for pixels (n, 3, h, w) in [0, 1]."""
-        return (self.predictor(views).float() - self.mean) / self.scale
-
-
-def make_guide(
-    condition: Condition, predictor: RoiPredictor, images: ImageSet, target_scale: TargetScale, seed: int
-) -> Guide:
-    """Freeze a predictor and fix how it guides.
-
-    Parameters
-    ----------
-    condition : Condition
-        A shuffled control pairs every image with another one, once and for all.
-    predictor : RoiPredictor
-        Trained, or freshly made for the condition ``random``.
-    images : ImageSet
-        All the images the guide is for: rows of a training are rows of this set.
-    target_scale : {"raw", "global"}
-        ``raw`` takes the scores as they come (paper). ``global`` subtracts their mean over `images` and
-        divides by the root of their mean variance over components: the term then begins at one size in every condition.
-    seed : int
-        Of the pairing.
-
-    Raises
-    ------
-    InputError
-        If the condition is of manifold guidance, `target_scale` is unknown, or the predictor gives the same scores
-        for all images.
-    """
-    if condition.kind == "manifold":
-        raise InputError(
-            "a guide gives targets, which manifold guidance does without",
-            expected="a region, random or <region>-shuffle",
-            got=condition.name,
-            fix="leave -manifold out, or train with training.train_manifold_guided",
-        )
-    freeze(predictor.to(best_device()))
-    scores = predict(predictor, images.pixels)
-    scale = float(scores.var(dim=0).mean().sqrt())
-    if target_scale not in ("raw", "global") or not scale > 0:
-        raise InputError(
-            "no targets can be made",
-            expected="target_scale raw or global, and scores that vary over images",
-            got=f"target_scale={target_scale!r}, standard deviation {scale:.3g}",
-            fix="check the spelling, and that the predictor was trained",
-        )
-    partner = derangement(len(images), seed) if condition.kind == "shuffle" else None
-    folded = fold_batchnorm(predictor)  # it answers in every step: faster, and the same up to rounding
-    if target_scale == "raw":
-        return Guide(folded, partner, torch.zeros(scores.shape[1]), 1.0)
-    return Guide(folded, partner, scores.mean(0), scale)
-
-
-def derangement(n: int, seed: int) -> Tensor:
-    """Pair every one of n images or categories with another: a random cycle through all of them."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    partner = torch.empty_like(order)
-    partner[order] = order.roll(1)
-    return partner
+    def _neural(self, matched: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the weighted means of the parts' losses and r; where there are several, each one's r as well."""
+        losses, rs = {}, {}
+        for place, (asked, own, target) in enumerate(zip(self.asked, matched, targets, strict=True)):
+            with torch.autocast(own.device.type, enabled=False):  # similarities need float32
+                losses[asked], rs[asked] = MATCHED[asked.target](share_of(own, place, len(targets)).float(), target)
+        weighted = {"neural_loss": losses, "neural_r": rs}
+        means = {
+            name: torch.stack([asked.weight * each[asked] for asked in self.asked]).sum()
+            for name, each in weighted.items()
+        }
+        return means | ({f"neural_r {asked.name}": rs[asked] for asked in rs} if len(rs) > 1 else {})
 
 
 def fit_predictor(
@@ -231,7 +145,7 @@ def train_guided(
     checkpoint: Path | None = None,
     size: int | None = None,
 ) -> pd.DataFrame:
-    """Train a network to classify and, with a guide, to match a region's predicted responses.
+    """Train a network to classify and, with a guide, to match what its predictors say of each view.
 
     Parameters
     ----------
@@ -257,8 +171,8 @@ def train_guided(
     Raises
     ------
     InputError
-        If images and network are not of the same classes, α is out of range, an image has no label, the neural head
-        does not fit the guide, the best epoch is to be kept but there is no guide to judge it by, training diverges,
+        If images and network are not of the same classes, α is out of range, an image has no label, the neural heads
+        do not fit the guide, the best epoch is to be kept but there is no guide to judge it by, training diverges,
         or the checkpoint was made with another configuration.
     """
     check_same_classes(images.classes, model)
@@ -276,17 +190,25 @@ def train_guided(
             got=f"α = {alpha}, {int((images.labels < 0).sum())} images without a label",
             fix="correct α, or load the images with load_folder",
         )
-    if guide and model.config["n_components"] != len(guide.mean):
-        raise InputError(
-            "the neural head does not fit the guide",
-            expected=f"{len(guide.mean)} components, as the predictor",
-            got=model.config["n_components"],
-            fix="build the network with the predictor's n_components",
-        )
     views = partial(labelled_views, images, size or images.pixels.shape[-1])
+    if guide is None:
+        return fit(GuidedObjective(model, alpha), views, splits, config, checkpoint)
+    _check_heads(model, guide)
+    objective = GuidedObjective(model, alpha, [aim.asked for aim in guide.aims])
     # on the CPU, so that it can be sent to processes of other GPUs
-    batches = partial(_guided_views, views, guide.to(torch.device("cpu"))) if guide else views
-    return fit(GuidedObjective(model, alpha), batches, splits, config, checkpoint)
+    batches = partial(_guided_views, views, guide.to(torch.device("cpu")))
+    return fit(objective, batches, splits, config, checkpoint)
+
+
+def _check_heads(model: GuidedNet, guide: Guide) -> None:
+    elsewhere = any(asked not in (None, has) for asked, has in zip(guide.readouts, model.guided_readouts, strict=False))
+    if list(model.n_components) != guide.n_components or elsewhere:
+        raise InputError(
+            "the neural heads do not fit the guide",
+            expected=f"{guide.n_components} components at {guide.readouts} (None: anywhere)",
+            got=f"{list(model.n_components)} at {list(model.guided_readouts)}",
+            fix="build the network with the guide's n_components and readouts",
+        )
 
 
 def _guided_views(labelled: Batches, guide: Guide, device: torch.device) -> MakeBatch:
@@ -295,7 +217,7 @@ def _guided_views(labelled: Batches, guide: Guide, device: torch.device) -> Make
     def batch(rows: Tensor, boxes: Tensor) -> Batch:
         seen, labels = views(rows, boxes)
         shown = seen if here.partner is None else views(here.partner[rows], boxes)[0]
-        return seen, labels, here.targets(shown)
+        return seen, labels, *here.targets(shown, rows)
 
     return batch
 

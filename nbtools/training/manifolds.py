@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from nbtools.checks import check_choice, check_eval, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet
-from nbtools.data.images.views import augment, draw_boxes
+from nbtools.data.images.views import augment, draw_boxes, take
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet
@@ -26,8 +26,9 @@ from nbtools.training.clouds import (
     distance_outside,
     variance_outside,
 )
-from nbtools.training.guided import Guide, derangement, labelled_views
+from nbtools.training.guided import labelled_views
 from nbtools.training.loop import Objective, TrainConfig, fit
+from nbtools.training.targets import Guide, derangement
 
 Weights = tuple[float, float, float]  # a₁ of the cross-entropy, a₂ of the distance, a₃ of the variance outside
 
@@ -92,9 +93,9 @@ def cloud_responses(of: Guide | GuidedNet, images: ImageSet, size: int, batch_si
         check_eval(here)
     whole = draw_boxes("none", batch_size, torch.Generator())
     parts = []
-    for chunk in images.pixels.split(batch_size):
-        views = augment(chunk.to(device), whole[: len(chunk)], size)
-        parts.append(here.targets(views) if isinstance(here, Guide) else here.features(views)["neural"])
+    for rows in torch.arange(len(images)).split(batch_size):
+        views = augment(take(images.pixels, rows).to(device), whole[: len(rows)], size)
+        parts.append(here.targets(views, rows)[0] if isinstance(here, Guide) else here.features(views)["neural"])
     return torch.cat(parts).cpu()
 
 

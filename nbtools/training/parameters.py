@@ -13,9 +13,11 @@ import torch
 from nbtools.checks import check_choice
 from nbtools.conditions import Condition
 from nbtools.data.images.sets import ImageSet
+from nbtools.errors import InputError
+from nbtools.guides import RANDOM
 from nbtools.models.networks import GuidedNet, RoiPredictor, begin_with, build, load_imagenet_weights, load_model
-from nbtools.training.guided import Guide, TargetScale, make_guide
 from nbtools.training.loop import TrainConfig
+from nbtools.training.targets import Guide, TargetScale, check_predictors, make_guide
 
 _CALLED = {"lr": "learning_rate", "compile": "compiled"}  # where parameters have other names than settings
 STARTS = ("trained", "scratch", "imagenet")  # the network of the seed's `start`; drawn weights; torchvision's (paper)
@@ -39,45 +41,59 @@ def config_of(parameters: Mapping[str, Any], **changes: Any) -> TrainConfig:
     return TrainConfig(**{**given, **changes})
 
 
-def load_guide(condition: Condition, folder: Path, images: ImageSet, target_scale: TargetScale, seed: int) -> Guide:
-    """Make a guide of the predictor in a run's folder; ``random``, of one of its size that was never trained.
+def load_guide(
+    condition: Condition, folders: Sequence[Path], images: ImageSet, target_scale: TargetScale, seed: int
+) -> Guide:
+    """Make a guide of the predictors in runs' folders; ``random``, of one of its size that was never trained.
 
     Parameters
     ----------
     condition : Condition
         What guides.
-    folder : Path
-        Of the predictor's run (notebook 02).
+    folders : sequence of Path
+        Of the predictors' runs (notebook 02), one for each part of the condition.
     images : ImageSet
         All the images the guide is for.
     target_scale : {"raw", "global"}
         As `make_guide`.
     seed : int
-        Of untrained weights, and of a shuffled control's pairing.
+        Of untrained weights, of a shuffled control's pairing, and of scrambled phases.
 
     Raises
     ------
     InputError
-        As `make_guide`, or if there is no predictor in the folder.
+        As `make_guide`, or if there is no predictor in a folder.
     """
-    return guide_of(condition, load_model(folder), images, target_scale, seed)
+    loaded = {folder: load_model(folder) for folder in dict.fromkeys(folders)}  # one that guides twice answers once
+    return guide_of(condition, [loaded[folder] for folder in folders], images, target_scale, seed)
 
 
 def guide_of(
-    condition: Condition, predictor: RoiPredictor, images: ImageSet, target_scale: TargetScale, seed: int
+    condition: Condition, predictors: Sequence[RoiPredictor], images: ImageSet, target_scale: TargetScale, seed: int
 ) -> Guide:
-    """Make a guide of a trained predictor, as `load_guide` does of one in a folder."""
-    if condition.kind == "random":
-        predictor = build(RoiPredictor, seed + _UNTRAINED, **predictor.config)
-    return make_guide(condition, predictor, images, target_scale, seed)
+    """Make a guide of trained predictors, as `load_guide` does of those in folders."""
+    check_predictors(condition, predictors)
+    guiding = [
+        _untrained(predictor, seed) if part.source == RANDOM else predictor
+        for predictor, (part, _) in zip(predictors, condition.parts, strict=True)
+    ]
+    return make_guide(condition, guiding, images, target_scale, seed)
+
+
+def _untrained(predictor: RoiPredictor, seed: int) -> RoiPredictor:
+    """Return a predictor of the same size, and of the same response basis, with weights drawn from the seed."""
+    fresh: RoiPredictor = build(RoiPredictor, seed + _UNTRAINED, **predictor.config)
+    fresh.components.copy_(predictor.components)
+    return fresh
 
 
 def new_network(
     parameters: Mapping[str, Any],
     classes: Sequence[str],
-    n_components: int,
+    n_components: int | Sequence[int],
     start: Path | None = None,
     image_size: int | None = None,
+    readouts: Sequence[str | None] = (None,),
 ) -> GuidedNet:
     """Build the network that a notebook's parameters describe, with the weights it starts from.
 
@@ -87,22 +103,34 @@ def new_network(
         ``seed``, ``architecture``, ``guided_readout``, ``start``.
     classes : sequence of str
         Those of the images it is to be trained on.
-    n_components : int
-        Outputs of its neural head; without any it has none.
+    n_components : int or sequence of int
+        Outputs of its neural head, or of each (`Guide.n_components`); without any it has none.
     start : Path, optional
         Folder of the network it begins with, where one was trained for that.
     image_size : int, optional
         Side in pixels of the images it is to see.
+    readouts : sequence of (str or None)
+        Where each head sits (`Guide.readouts`); None: at the parameters' ``guided_readout``.
 
     Raises
     ------
     InputError
         If there is no such start, architecture or read-out, none of torchvision's weights for it, it cannot take such
-        images, or the network to begin with is another one or knows other classes.
+        images, a head asks by name for the ``guided_readout``, or the network to begin with is another one or knows
+        other classes.
     """
     check_choice("no such start", parameters["start"], STARTS)
-    named = parameters["architecture"], classes, n_components, parameters["guided_readout"], image_size
-    network = build(GuidedNet, parameters["seed"], *named)
+    usual, sizes = parameters["guided_readout"], [n_components] if isinstance(n_components, int) else list(n_components)
+    if usual in readouts:
+        raise InputError(
+            "a guide's part names the read-out at which it is anyway",
+            expected=f"a condition has one name: without @{usual} where guided_readout is {usual}",
+            got=f"@{usual}",
+            fix=f"leave @{usual} out of the condition's name, or choose another guided_readout",
+        )
+    heads = [(n, where or usual) for n, where in zip(sizes, readouts, strict=True)]
+    placed = heads[0] if len(heads) == 1 else tuple(map(list, zip(*heads, strict=True)))
+    network = build(GuidedNet, parameters["seed"], parameters["architecture"], classes, *placed, image_size)
     if start:
         begin_with(network, load_model(start))
     elif parameters["start"] == "imagenet":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from nbtools.data.brains.responses import RoiResponses, fit_basis, project, spli
 from nbtools.data.images.sets import ImageSet, split_rows
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, RoiPredictor, begin_with, build
-from nbtools.training.guided import TargetScale, fit_predictor, train_guided
+from nbtools.training.guided import fit_predictor, train_guided
 from nbtools.training.loop import TrainConfig
-from nbtools.training.parameters import guide_of
+from nbtools.training.parameters import guide_of, new_network
+from nbtools.training.targets import TargetScale
 
 
 def train_predictor(
@@ -73,7 +75,7 @@ def train_predictor(
 def train_network(
     images: ImageSet,
     condition: str,
-    predictor: RoiPredictor | None,
+    predictor: RoiPredictor | Sequence[RoiPredictor] | None,
     config: TrainConfig,
     *,
     alpha: float = 0.9,
@@ -90,10 +92,10 @@ def train_network(
     images : ImageSet
         Labelled images to train and validate on.
     condition : str
-        ``none``, ``start``, a region, ``<region>-shuffle``, ``random`` (an untrained predictor),
-        ``labels-guide``, ``ce-weight`` or ``decay-<number>``.
-    predictor : RoiPredictor or None
-        From `train_predictor`; conditions without a guide take no notice of it.
+        ``none``, ``start``, ``ce-weight``, ``decay-<number>`` or a guide (`nbtools.guides`): a region, several
+        (``V1+V4@layer3+TO``), ``<guide>-shuffle``, ``random`` (an untrained predictor).
+    predictor : RoiPredictor, sequence of RoiPredictor, or None
+        From `train_predictor`, one for each part of the guide; conditions without a guide take no notice of it.
     config : TrainConfig
         Optimiser, schedule, seed.
     alpha : float
@@ -127,17 +129,12 @@ def train_network(
             got=condition,
             fix="run notebook 03, which adds the scanner's images with their labels",
         )
-    if chosen.roi and predictor is None:
-        raise InputError(
-            f"{condition} cannot be trained without a predictor",
-            expected=f"a predictor of {chosen.roi}",
-            got="none",
-            fix="train its predictor first, by train_predictor",
-        )
-    guide = guide_of(chosen, predictor, images, target_scale, config.seed) if chosen.roi and predictor else None
-    n_components = len(guide.mean) if guide else 0
+    predictors = [predictor] if isinstance(predictor, RoiPredictor) else list(predictor or ())
+    guide = guide_of(chosen, predictors, images, target_scale, config.seed) if chosen.parts else None
+    parameters = {"seed": config.seed, "architecture": architecture, "guided_readout": "pooled", "start": "scratch"}
+    n_components, readouts = (guide.n_components, guide.readouts) if guide else ([0], [None])
     size = images.pixels.shape[-1]
-    network = build(GuidedNet, config.seed, architecture, images.classes, n_components, image_size=size)
+    network = new_network(parameters, images.classes, n_components, None, size, readouts)
     if start is not None:
         begin_with(network, start)
     splits = split_rows(len(images), validation_fraction)
