@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 
@@ -78,10 +79,13 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 BASELINES, CONDITIONS = baselines(), conditions_of()
 
 _MANIFOLD = "-manifold"  # after a guide's name
-_RESERVED = {"none", "start", "random", "labels", "weight", "decay", "shuffle", "manifold"}
+ADOPTED = "net-"  # before the name of a network from outside
+_RESERVED = {"none", "start", "random", "labels", "weight", "decay", "shuffle", "manifold", "net"}
 NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(_RESERVED))}"
 
-Kind = Literal["none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold"]
+Kind = Literal[
+    "none", "start", "random", "shuffle", "labels", "labels-guide", "ce-weight", "decay", "roi", "manifold", "adopted"
+]
 
 MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
     "none": "no guide: classification only",
@@ -94,6 +98,7 @@ MEANING: dict[Kind, str] = {  # of a kind of condition, in a table for readers
     "labels-guide": "guide: a predictor of the scanner's images' labels, in place of responses",
     "ce-weight": "no guide, but the class term weighs 1 − α: how much is its weaker gradient?",
     "decay": "no guide, but weight decay: how much is smoothness?",
+    "adopted": "a network from outside",
 }
 
 
@@ -129,6 +134,11 @@ def is_region(name: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and _RESERVED.isdisjoint(name.split("-"))
 
 
+def is_adopted(name: str) -> bool:
+    """Say whether a condition is a network from outside: ``net-`` and a name such as a region's (`NAMING`)."""
+    return name.startswith(ADOPTED) and is_region(name.removeprefix(ADOPTED))
+
+
 def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Sequence[str] = ()) -> Condition:
     """Read a condition's name.
 
@@ -136,7 +146,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     ----------
     name : str
         A region (``"TO"``), ``"none"``, ``"start"``, ``"random"``, ``"<region>-shuffle"``, ``"labels"``,
-        ``"labels-guide"``, ``"ce-weight"``, ``"decay-<weight decay>"``, or a guide's name with ``-manifold``.
+        ``"labels-guide"``, ``"ce-weight"``, ``"decay-<weight decay>"``, a guide's name with ``-manifold``, or
+        ``"net-<name>"``, an adopted network's.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
     regions : sequence of str
@@ -153,6 +164,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
         return Condition(name, "random", hierarchy[-1])
     if name.startswith("decay-") and (weight_decay := _decay(name)):
         return Condition(name, "decay", None, weight_decay)
+    if is_adopted(name):
+        return Condition(name, "adopted", None)
     guide = name.removesuffix(_MANIFOLD)
     roi = guide.removesuffix("-shuffle")
     exists = is_region(roi) and (not regions or roi in regions)
@@ -163,7 +176,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     raise InputError(
         f"unknown condition {name!r}",
         expected=f"a region ({', '.join(regions) or NAMING}), none, random, <region>-shuffle, {', '.join(MATCHED)}, "
-        "decay-<number> or <guide>-manifold",
+        f"decay-<number>, <guide>-manifold or {ADOPTED}<name>",
         got=repr(name),
         fix="check the spelling; names are case-sensitive",
     )
@@ -239,6 +252,8 @@ _CONTROL_MARKS = {
 }
 _OTHER_MARK = ("#1f7f8c", "hexagon")
 _DECAY_COLOR = "#5b7f5b"
+# Of adopted networks: each has one by its name, and one of _SHAPES; greens, blues and violets, which no region has.
+_ADOPTED = ("#0b6e4f", "#08a6a0", "#0a66c2", "#5b8def", "#6a51a3", "#1d3f72")
 _DASHES: dict[Kind, str] = {
     "none": "solid",
     "start": "dot",
@@ -250,6 +265,7 @@ _DASHES: dict[Kind, str] = {
     "decay": "longdash",
     "manifold": "longdashdot",
     "roi": "solid",
+    "adopted": "12px 3px 3px 3px",
 }
 # One shape for each member of the family, weakest first; a decay of another strength has the last.
 _DECAY_SYMBOLS = ("triangle-left", "bowtie", "triangle-right", "hexagram", "star-square")
@@ -265,6 +281,9 @@ def _mark(parsed: Condition, hierarchy: Sequence[str]) -> tuple[str, str]:
     guide = parsed.name.removesuffix(_MANIFOLD)
     if parsed.kind == "decay":
         return _DECAY_COLOR, _DECAY_SYMBOLS[DECAYS.index(guide) if guide in DECAYS else -1]
+    if parsed.kind == "adopted":
+        shape, color = divmod(crc32(guide.encode()) % (len(_SHAPES) * len(_ADOPTED)), len(_ADOPTED))
+        return _ADOPTED[color], _SHAPES[shape]
     if guide in _CONTROL_MARKS:
         return _CONTROL_MARKS[guide]
     if parsed.roi not in hierarchy:

@@ -282,6 +282,8 @@ class _Planner:
     def _network(
         self, condition: str, seed: int, alpha: float | None = None, study: str | None = None, share: float = 1.0
     ) -> Path:
+        if self._condition(condition).kind == "adopted":  # it is there, or nothing planned would make it
+            return folders.find(NETWORKS, study or self.study, roi=condition, seed=seed).folder / folders.RECORD
         guide, alpha = self._condition(condition).roi, self.alpha if alpha is None else alpha
         after = [self._predictor(guide, seed, study, share)] if guide else []
         after += [self._start(seed, study)] if self._setting(NETWORKS, "start") == "trained" else []
@@ -325,7 +327,8 @@ class _Planner:
             values["predictor_seed"] = guided_by
         record = folders.run_folder(notebook, values) / folders.RECORD
         trained_as = self.settings.get(NETWORKS) or {} if notebook == CLOUDS else {}
-        job = Job(name or notebook, notebook, values, record, tuple(once(after)), trained_as)
+        planned = tuple(first for first in once(after) if first in self.jobs)
+        job = Job(name or notebook, notebook, values, record, planned, trained_as)
         self.jobs.setdefault(record, job)
         return record
 
