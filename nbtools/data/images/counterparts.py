@@ -126,7 +126,7 @@ def _members(name: str) -> set[str]:
 
 
 def _aliases(name: str) -> set[str]:
-    """Return the names a class goes by, as they are compared: its own, and an ImageNet class's synset or English one."""
+    """Return the names a class goes by, as they are compared: its own, and of ImageNet's the synset or English one."""
     plain = _plain(name)
     return {plain, _other_names().get(plain, plain)}
 

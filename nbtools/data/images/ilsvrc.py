@@ -1,4 +1,4 @@
-"""ImageNet's thousand classes (ILSVRC 2012): WordNet synsets, in the order of the logits of networks trained on them."""
+"""ImageNet's thousand classes (ILSVRC 2012): WordNet synsets, in the order of the logits of its networks."""
 
 from __future__ import annotations
 
