@@ -1,5 +1,5 @@
+from .architectures import architectures as architectures
 from .networks import (
-    ARCHITECTURES as ARCHITECTURES,
     READOUTS as READOUTS,
     GuidedNet as GuidedNet,
     RoiPredictor as RoiPredictor,

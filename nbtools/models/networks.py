@@ -10,97 +10,128 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import ResNet18_Weights, WeightsEnum, resnet18
-from torchvision.models.resnet import BasicBlock
+from torchvision.models import WeightsEnum
 
 from nbtools.checks import check_choice, check_same_classes, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
+from nbtools.models.anatomy import Anatomy, anatomy_of, conv_norm_pairs, passes_of
+from nbtools.models.architectures import normalisation
 
 M = TypeVar("M", bound=nn.Module)
 Key = TypeVar("Key")
 
 # Side of the grid each read-out is average-pooled to, as in the authors' code.
 READOUTS: dict[str, int] = {"layer1": 4, "layer2": 2, "layer3": 2, "layer4": 2, "pooled": 1}
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
-PIXEL_SD = (0.229, 0.224, 0.225)
-
-
-def _resnet18() -> nn.ModuleDict:
-    net = resnet18(weights=None)
-    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-    return nn.ModuleDict({"stem": stem, **{stage: getattr(net, stage) for stage in STAGES}})
-
-
-def _small_resnet() -> nn.ModuleDict:
-    """One residual block per stage, for images of 32 to 64 pixels."""
-    widths = (32, 64, 128, 256)
-    stem = nn.Sequential(
-        nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(widths[0]),
-        nn.ReLU(inplace=True),
-    )
-    blocks = {"layer1": BasicBlock(widths[0], widths[0])}
-    for stage, before, width in zip(STAGES[1:], widths, widths[1:], strict=False):
-        shortcut = nn.Sequential(nn.Conv2d(before, width, 1, stride=2, bias=False), nn.BatchNorm2d(width))
-        blocks[stage] = BasicBlock(before, width, stride=2, downsample=shortcut)
-    parts = nn.ModuleDict({"stem": stem, **blocks})
-    for module in parts.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return parts
-
-
-ARCHITECTURES: dict[str, tuple[Callable[[], nn.ModuleDict], int]] = {
-    "resnet18": (_resnet18, 512),
-    "small_resnet": (_small_resnet, 256),
-}
+_GRID = 2  # of maps of any other node
 
 
 class Backbone(nn.Module):
-    """A residual network without its classifier; takes pixels in [0, 1] and normalises them itself.
+    """A network without its last linear layer; takes pixels in [0, 1] and normalises them itself.
 
     Parameters
     ----------
-    architecture : {"resnet18", "small_resnet"}
-        torchvision's ResNet-18, or one block per stage for small images.
+    architecture : str
+        Of `models.architectures`.
+    image_size : int, optional
+        Side in pixels of the images it is for: it is built for them where an architecture takes one size alone, and it
+        is refused where it cannot take them. Left out, its library's.
+    readouts : sequence of str
+        Nodes to read beside `READOUTS`, as torchvision's ``get_graph_node_names`` gives them.
+
+    Attributes
+    ----------
+    pixel_mean, pixel_sd : Tensor (3, 1, 1)
+        By which pixels are normalised: those of the library's weights, until others are copied into them.
+    image_size : int or None
+        Of the only images it takes; None for any.
+
+    Raises
+    ------
+    InputError
+        If there is no such architecture or read-out, or it does not take such images; as `anatomy_of`.
     """
 
     pixel_mean: Tensor
     pixel_sd: Tensor
 
-    def __init__(self, architecture: str):
+    def __init__(self, architecture: str, image_size: int | None = None, readouts: Sequence[str] = ()):
         super().__init__()
-        check_choice("unknown architecture", architecture, ARCHITECTURES)
-        build, self.width = ARCHITECTURES[architecture]
-        self.parts = build()
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1))
-        self.register_buffer("pixel_sd", torch.tensor(PIXEL_SD).view(3, 1, 1))
+        anatomy = anatomy_of(architecture, image_size)
+        self.architecture, self.image_size = architecture, anatomy.image_size
+        self.readouts = tuple(dict.fromkeys([*READOUTS, *readouts]))
+        self.passes = passes_of(anatomy, self.readouts)
+        self.parts = anatomy.trunk()
+        mean, sd = normalisation(anatomy.blueprint)
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("pixel_sd", torch.tensor(sd).view(3, 1, 1))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "passes": None}  # code, which is no data: made again where it is needed
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.passes = passes_of(self.anatomy, self.readouts)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *told: Any) -> None:
+        if self.architecture == "resnet18":  # its first layers stood under other names until November 2026
+            for name in list(state_dict):
+                for old, new in {"stem.0.": "conv1.", "stem.1.": "bn1."}.items():
+                    if name.startswith(f"{prefix}parts.{old}"):
+                        state_dict[name.replace(f"parts.{old}", f"parts.{new}")] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *told)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What it is made of."""
+        return anatomy_of(self.architecture, self.image_size)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it is rebuilt from, in JSON's terms; the read-outs apart."""
+        return {"architecture": self.architecture, **({"image_size": self.image_size} if self.image_size else {})}
+
+    @property
+    def width(self) -> int:
+        """Number of values of ``pooled``."""
+        return self.readout_width("pooled")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map pixels (n, 3, h, w) in [0, 1] to the feature maps of the four stages."""
-        x = self.parts["stem"]((x - self.pixel_mean) / self.pixel_sd)
-        maps = {}
-        for stage in STAGES:
-            x = maps[stage] = self.parts[stage](x)
-        return maps
+        """Map pixels (n, 3, h, w) in [0, 1] to the maps of its read-outs: (n, c, h, w), or (n, c) of vectors.
+
+        Raises
+        ------
+        InputError
+            If it takes images of another size alone.
+        """
+        if self.image_size and x.shape[-2:] != (self.image_size, self.image_size):
+            raise InputError(
+                f"{self.architecture} was built for images of another size",
+                expected=f"(n, 3, {self.image_size}, {self.image_size})",
+                got=tuple(x.shape),
+                fix="resize the images, or build it with their image_size",
+            )
+        return self.passes.by_mode[self.training](self.parts, (x - self.pixel_mean) / self.pixel_sd)
 
     def readout_width(self, name: str) -> int:
         """Return the number of values `readout` gives for a read-out."""
-        channels = self.width // 2 ** (len(STAGES) - 1 - STAGES.index("layer4" if name == "pooled" else name))
-        return channels * READOUTS[name] ** 2
+        layout = self.anatomy.nodes[self.anatomy.node(name)]
+        return layout.channels * (_grid(name) ** 2 if layout.grid else 1)
+
+
+def _grid(name: str) -> int:
+    return READOUTS.get(name, _GRID)
 
 
 def readout(maps: dict[str, Tensor], name: str) -> Tensor:
-    """Pool a stage's maps to its grid and flatten them: (n, channels · grid²)."""
-    stage = "layer4" if name == "pooled" else name
-    return F.adaptive_avg_pool2d(maps[stage], READOUTS[name]).flatten(1)
+    """Pool a read-out's maps to its grid and flatten them: (n, channels · grid²); a vector stays as it is."""
+    return F.adaptive_avg_pool2d(maps[name], _grid(name)).flatten(1) if maps[name].ndim == 4 else maps[name]
 
 
 class RoiPredictor(nn.Module):
@@ -112,14 +143,16 @@ class RoiPredictor(nn.Module):
         Backbone.
     n_components, n_voxels : int
         Size of the response basis. The basis itself travels with the weights: `voxels` needs nothing else.
+    image_size : int, optional
+        As `Backbone`.
     """
 
     components: Tensor
 
-    def __init__(self, architecture: str, n_components: int, n_voxels: int):
+    def __init__(self, architecture: str, n_components: int, n_voxels: int, image_size: int | None = None):
         super().__init__()
-        self.config = {"architecture": architecture, "n_components": n_components, "n_voxels": n_voxels}
-        self.backbone = Backbone(architecture)
+        self.backbone = Backbone(architecture, image_size)
+        self.config = {**self.backbone.config, "n_components": n_components, "n_voxels": n_voxels}
         self.head = nn.Linear(self.backbone.width, n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))
 
@@ -134,7 +167,7 @@ class RoiPredictor(nn.Module):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out and the predicted scores under ``neural``: each (n, width)."""
         maps = self.backbone(x)
-        pooled = {name: readout(maps, name) for name in READOUTS}
+        pooled = {name: readout(maps, name) for name in maps}
         return {**pooled, "neural": self.head(pooled["pooled"])}
 
 
@@ -151,26 +184,34 @@ class GuidedNet(nn.Module):
     n_components : int
         Size of the neural head; 0 for a network without one.
     guided_readout : str
-        The read-out the neural head sits on; ``"pooled"`` in the paper.
+        The read-out the neural head sits on; ``"pooled"`` in the paper. Any node of the network, as `Backbone`.
+    image_size : int, optional
+        As `Backbone`.
 
     Raises
     ------
     InputError
-        If there is no such architecture or read-out, or classes are not different names.
+        If classes are not different names; as `Backbone`.
     """
 
-    def __init__(self, architecture: str, classes: Sequence[str], n_components: int, guided_readout: str = "pooled"):
+    def __init__(
+        self,
+        architecture: str,
+        classes: Sequence[str],
+        n_components: int,
+        guided_readout: str = "pooled",
+        image_size: int | None = None,
+    ):
         super().__init__()
-        check_choice("unknown read-out", guided_readout, READOUTS)
         self.classes = _named(classes)
+        # The neural head comes last: all conditions of one seed start from the same backbone and class head.
+        self.backbone = Backbone(architecture, image_size, [guided_readout])
         self.config = {
-            "architecture": architecture,
+            **self.backbone.config,
             "classes": list(self.classes),
             "n_components": n_components,
             "guided_readout": guided_readout,
         }
-        # The neural head comes last: all conditions of one seed start from the same backbone and class head.
-        self.backbone = Backbone(architecture)
         self.class_head = nn.Linear(self.backbone.width, len(self.classes))
         self.neural_head = (
             nn.Linear(self.backbone.readout_width(guided_readout), n_components) if n_components else None
@@ -190,7 +231,7 @@ class GuidedNet(nn.Module):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out, ``logits`` and, where there is one, the ``neural`` head: each (n, width)."""
         maps = self.backbone(x)
-        pooled = {name: readout(maps, name) for name in READOUTS}
+        pooled = {name: readout(maps, name) for name in maps}
         heads = {"logits": self.class_head(pooled["pooled"])}
         if self.neural_head:
             heads["neural"] = self.neural_head(pooled[self.guided_readout])
@@ -245,24 +286,22 @@ def begin_with(network: GuidedNet, start: GuidedNet) -> None:
 
 
 def load_imagenet_weights(backbone: Backbone) -> None:
-    """Start a ResNet-18 backbone from torchvision's ImageNet weights, as the paper's guided networks do.
+    """Start a backbone from the ImageNet weights that torchvision published first, as the paper's guided networks do.
 
     Downloads them on first use.
 
     Raises
     ------
     InputError
-        As `downloaded`.
+        If torchvision has none for its architecture, or not for its size of images; or as `downloaded`.
     """
-    weights = ResNet18_Weights.IMAGENET1K_V1
-    state, stem = downloaded(weights), {"conv1": "0", "bn1": "1"}
+    known = torchvision.models.list_models(module=torchvision.models)
+    check_choice("torchvision has no weights for this architecture", backbone.architecture, known)
+    weights = next(iter(torchvision.models.get_model_weights(backbone.architecture)))
+    state = downloaded(weights)
     with _telling_of(weights):
-        renamed = {}
-        for name, value in state.items():
-            first, _, rest = name.partition(".")
-            if first != "fc":
-                renamed[f"stem.{stem[first]}.{rest}" if first in stem else name] = value
-        backbone.parts.load_state_dict(renamed)
+        own = backbone.parts.state_dict()
+        backbone.parts.load_state_dict({name: value for name, value in state.items() if name in own})
 
 
 def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
@@ -295,21 +334,27 @@ def freeze(model: nn.Module) -> nn.Module:
 def fold_batchnorm(model: M) -> M:
     """Return a frozen copy of an eval-mode model with each batch normalisation folded into its convolution.
 
-    The same function up to float rounding, and faster. Pairs are found by position in an ``nn.Sequential`` and by
-    torchvision's names (``conv1`` and ``bn1``) in residual blocks; anything else stays as it is.
+    The same function up to float rounding, and faster. Pairs are found on the network's graph
+    (`anatomy.conv_norm_pairs`), where it has one; anything else stays as it is.
     """
     folded = copy.deepcopy(model).eval()
-    for module in list(folded.modules()):
-        children = dict(module.named_children())
-        pairs = list(zip(children, list(children)[1:], strict=False)) if isinstance(module, nn.Sequential) else []
-        pairs += [(name, name.replace("conv", "bn")) for name in children if name.startswith("conv")]
+    for network, pairs in _foldable(folded):
         for conv, norm in pairs:
-            first, second = children[conv], children.get(norm)
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                setattr(module, conv, fuse_conv_bn_eval(first, second))
-                setattr(module, norm, nn.Identity())
+            fused = fuse_conv_bn_eval(network.get_submodule(conv), network.get_submodule(norm))
+            network.set_submodule(conv, fused)
+            network.set_submodule(norm, nn.Identity())
     freeze(folded)
     return folded.to(memory_format=torch.channels_last)
+
+
+def _foldable(model: nn.Module) -> list[tuple[nn.Module, Sequence[tuple[str, str]]]]:
+    if backbones := [part for part in model.modules() if isinstance(part, Backbone)]:
+        return [(backbone.parts, backbone.passes.pairs) for backbone in backbones]
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception:  # of many kinds: its path goes by the values it meets, so that it has no one graph
+        return []
+    return [(model, conv_norm_pairs(graph, model))]
 
 
 def save_model(model: Network, folder: Path) -> None:

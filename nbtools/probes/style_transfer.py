@@ -26,7 +26,8 @@ from nbtools.data.study import Study
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.files import written
-from nbtools.models.networks import PIXEL_MEAN, PIXEL_SD, downloaded, freeze
+from nbtools.models.architectures import PIXEL_MEAN, PIXEL_SD
+from nbtools.models.networks import downloaded, freeze
 from nbtools.processes import Bar
 
 Features = Callable[[Tensor], dict[str, Tensor]]

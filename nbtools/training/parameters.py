@@ -69,7 +69,11 @@ def guide_of(
 
 
 def new_network(
-    parameters: Mapping[str, Any], classes: Sequence[str], n_components: int, start: Path | None = None
+    parameters: Mapping[str, Any],
+    classes: Sequence[str],
+    n_components: int,
+    start: Path | None = None,
+    image_size: int | None = None,
 ) -> GuidedNet:
     """Build the network that a notebook's parameters describe, with the weights it starts from.
 
@@ -83,19 +87,20 @@ def new_network(
         Outputs of its neural head; without any it has none.
     start : Path, optional
         Folder of the network it begins with, where one was trained for that.
+    image_size : int, optional
+        Side in pixels of the images it is to see.
 
     Raises
     ------
     InputError
-        If there is no such start, architecture or read-out, none of torchvision's weights for it, or the network to
-        begin with is another one or knows other classes.
+        If there is no such start, architecture or read-out, none of torchvision's weights for it, it cannot take such
+        images, or the network to begin with is another one or knows other classes.
     """
     check_choice("no such start", parameters["start"], STARTS)
-    named = parameters["architecture"], classes, n_components, parameters["guided_readout"]
+    named = parameters["architecture"], classes, n_components, parameters["guided_readout"], image_size
     network = build(GuidedNet, parameters["seed"], *named)
     if start:
         begin_with(network, load_model(start))
     elif parameters["start"] == "imagenet":
-        check_choice("torchvision has no weights for this architecture", parameters["architecture"], ["resnet18"])
         load_imagenet_weights(network.backbone)
     return network

@@ -1,0 +1,117 @@
+"""Architectures by name, as torchvision, timm or this package build them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from nbtools.errors import InputError
+from nbtools.models.own import small_resnet
+
+PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
+PIXEL_SD = (0.229, 0.224, 0.225)
+
+_OWN: dict[str, Callable[[], nn.Module]] = {"small_resnet": small_resnet}
+_TIMM = "timm."
+_SIDE = 224  # pixels, where a library does not say otherwise
+_SIZED = {"vit": "image_size", "maxvit": "input_size"}  # torchvision's that are built for one size, by their first word
+# Without the second classifier, which serves training alone; with the change of scale their weights were trained with.
+_INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": True}
+_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}
+_MOST_LISTED = 120
+
+
+def architectures() -> list[str]:
+    """Return all names: those of this package, of torchvision's classifiers and, where it is installed, of timm."""
+    names = [*_OWN, *torchvision.models.list_models(module=torchvision.models)]
+    return names + ([_TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
+
+
+def check_architecture(name: str) -> None:
+    """Raise `InputError` unless there is an architecture of this name."""
+    if str(name).startswith(_TIMM) and not find_spec("timm"):
+        raise InputError(
+            "timm is not installed",
+            expected="timm, for its networks",
+            got=name,
+            fix='pip install "neuroai-nbtools[timm]"',
+        )
+    known = architectures()
+    if name not in known:
+        raise unknown("unknown architecture", name, known)
+
+
+def unknown(problem: str, got: str, known: Iterable[str]) -> InputError:
+    """Return the error that lists what there is, the nearest names first."""
+    known = list(known)
+    near = get_close_matches(str(got), known, 8, 0.4)
+    listed = near + [name for name in known if name not in near]
+    more = len(listed) - _MOST_LISTED
+    expected = ", ".join(listed[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return InputError(problem, expected=expected, got=repr(got), fix="use one of these; the nearest stand first")
+
+
+def is_sized(architecture: str) -> bool:
+    """Say whether an architecture is built for images of one size."""
+    if architecture.startswith(_TIMM):
+        name = architecture.removeprefix(_TIMM)
+        return bool(_timm().models.get_pretrained_cfg_value(name, "fixed_input_size"))
+    return architecture.split("_")[0] in _SIZED
+
+
+def assembled(architecture: str, image_size: int | None = None) -> nn.Module:
+    """Return a network as its library builds it, with drawn weights.
+
+    Parameters
+    ----------
+    architecture : str
+        Of `architectures`.
+    image_size : int, optional
+        Side in pixels, for one that `is_sized`; left out, the library's own. Others take no notice of it.
+    """
+    if architecture in _OWN:
+        return _OWN[architecture]()
+    sized = image_size if is_sized(architecture) else None
+    if architecture.startswith(_TIMM):
+        options = {"img_size": sized} if sized else {}
+        return _timm().create_model(architecture.removeprefix(_TIMM), pretrained=False, **options)
+    options = dict(_OPTIONS.get(architecture, {}))
+    if sized:
+        option = _SIZED[architecture.split("_")[0]]
+        options[option] = sized if option == "image_size" else (sized, sized)
+    return torchvision.models.get_model(architecture, weights=None, **options)
+
+
+def own_side(network: nn.Module) -> int:
+    """Return the side in pixels of the images that a library builds a network for."""
+    return int(_told(network).get("input_size", (3, _SIDE, _SIDE))[-1])
+
+
+def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation of pixels, a value per channel, that a library trains a network with."""
+    told = _told(network)
+    return tuple(told.get("mean", PIXEL_MEAN)), tuple(told.get("std", PIXEL_SD))
+
+
+def _told(network: nn.Module) -> dict[str, Any]:
+    """Return what timm says of the weights it has for a network."""
+    return getattr(network, "pretrained_cfg", {})
+
+
+def tracing(architecture: str) -> dict[str, Any]:
+    """Return what torch.fx has to be told, to follow a library's networks: what to leave whole."""
+    if not architecture.startswith(_TIMM):
+        return {}
+    layers = _timm().layers
+    return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
+
+
+def _timm() -> Any:
+    import timm  # an extra, and slow to import
+
+    return timm
