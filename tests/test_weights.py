@@ -173,7 +173,9 @@ HOSTILE: dict[str, Callable[[Path], bytes]] = {
     "a list": lambda planted: saved([1, 2]),
     "no tensors": lambda planted: saved({"epoch": 3}),
     "numbered": lambda planted: saved({1: torch.zeros(2)}),
-    "boxes out of bounds": lambda planted: boxed({"fc.weight": {"dtype": "F32", "shape": [5, 8], "data_offsets": [0, 160]}}),
+    "boxes out of bounds": lambda planted: boxed(
+        {"fc.weight": {"dtype": "F32", "shape": [5, 8], "data_offsets": [0, 160]}}
+    ),
     "boxes of a huge shape": lambda planted: boxed(
         {"fc.weight": {"dtype": "F32", "shape": [10**9, 10**9], "data_offsets": [0, 4]}}, bytes(4)
     ),

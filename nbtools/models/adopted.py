@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbtools.models.networks import GuidedNet
+from nbtools.models.architectures import assembled
+from nbtools.models.networks import GuidedNet, named
 
 
 class AdoptedNet(GuidedNet):
@@ -30,8 +31,8 @@ class AdoptedNet(GuidedNet):
     Notes
     -----
     Images of another size are resized within, bilinear and antialiased, so that an attack's ε is one of the study's
-    pixels. The logit of a class is log Σ exp over its members' logits: softmax then gives the sum of their probabilities
-    among all members'.
+    pixels. The logit of a class is log Σ exp over its members' logits: softmax then sums their probabilities, among all
+    members.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class AdoptedNet(GuidedNet):
         side: int,
     ):
         super().__init__(architecture, own_classes, 0, image_size=side)
-        self.classes, self.members, self.side = tuple(classes), members, side
+        self.classes, self.members, self.side = named(classes), members, side
         self.config = {
             "architecture": architecture,
             "own_classes": list(own_classes),

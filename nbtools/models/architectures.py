@@ -11,13 +11,13 @@ import torchvision
 from torch import nn
 
 from nbtools.errors import InputError
-from nbtools.models.own import small_resnet
+from nbtools.models.own import cifar_resnet18, small_resnet
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
 PIXEL_SD = (0.229, 0.224, 0.225)
 
-_OWN: dict[str, Callable[[], nn.Module]] = {"small_resnet": small_resnet}
-_TIMM = "timm."
+_OWN: dict[str, Callable[[], nn.Module]] = {each.__name__: each for each in (small_resnet, cifar_resnet18)}
+TIMM = "timm."
 _SIDE = 224  # pixels, where a library does not say otherwise
 _SIZED = {"vit": "image_size", "maxvit": "input_size"}  # torchvision's that are built for one size, by their first word
 # Without the second classifier, which serves training alone; with the change of scale their weights were trained with.
@@ -29,12 +29,12 @@ _MOST_LISTED = 120
 def architectures() -> list[str]:
     """Return all names: those of this package, of torchvision's classifiers and, where it is installed, of timm."""
     names = [*_OWN, *torchvision.models.list_models(module=torchvision.models)]
-    return names + ([_TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
+    return names + ([TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
 
 
 def check_architecture(name: str) -> None:
     """Raise `InputError` unless there is an architecture of this name."""
-    if str(name).startswith(_TIMM) and not find_spec("timm"):
+    if str(name).startswith(TIMM) and not find_spec("timm"):
         raise InputError(
             "timm is not installed",
             expected="timm, for its networks",
@@ -58,8 +58,8 @@ def unknown(problem: str, got: str, known: Iterable[str]) -> InputError:
 
 def is_sized(architecture: str) -> bool:
     """Say whether an architecture is built for images of one size."""
-    if architecture.startswith(_TIMM):
-        name = architecture.removeprefix(_TIMM)
+    if architecture.startswith(TIMM):
+        name = architecture.removeprefix(TIMM)
         return bool(_timm().models.get_pretrained_cfg_value(name, "fixed_input_size"))
     return architecture.split("_")[0] in _SIZED
 
@@ -77,9 +77,9 @@ def assembled(architecture: str, image_size: int | None = None) -> nn.Module:
     if architecture in _OWN:
         return _OWN[architecture]()
     sized = image_size if is_sized(architecture) else None
-    if architecture.startswith(_TIMM):
+    if architecture.startswith(TIMM):
         options = {"img_size": sized} if sized else {}
-        return _timm().create_model(architecture.removeprefix(_TIMM), pretrained=False, **options)
+        return _timm().create_model(architecture.removeprefix(TIMM), pretrained=False, **options)
     options = dict(_OPTIONS.get(architecture, {}))
     if sized:
         option = _SIZED[architecture.split("_")[0]]
@@ -105,7 +105,7 @@ def _told(network: nn.Module) -> dict[str, Any]:
 
 def tracing(architecture: str) -> dict[str, Any]:
     """Return what torch.fx has to be told, to follow a library's networks: what to leave whole."""
-    if not architecture.startswith(_TIMM):
+    if not architecture.startswith(TIMM):
         return {}
     layers = _timm().layers
     return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -20,12 +17,10 @@ from torchvision.models import WeightsEnum
 
 from nbtools.checks import check_choice, check_same_classes, reading
 from nbtools.errors import InputError
-from nbtools.files import write_text, written
 from nbtools.models.anatomy import Anatomy, anatomy_of, conv_norm_pairs, passes_of
 from nbtools.models.architectures import normalisation
 
 M = TypeVar("M", bound=nn.Module)
-Key = TypeVar("Key")
 
 # Side of the grid each read-out is average-pooled to, as in the authors' code.
 READOUTS: dict[str, int] = {"layer1": 4, "layer2": 2, "layer3": 2, "layer4": 2, "pooled": 1}
@@ -203,7 +198,7 @@ class GuidedNet(nn.Module):
         image_size: int | None = None,
     ):
         super().__init__()
-        self.classes = _named(classes)
+        self.classes = named(classes)
         # The neural head comes last: all conditions of one seed start from the same backbone and class head.
         self.backbone = Backbone(architecture, image_size, [guided_readout])
         self.config = {
@@ -238,7 +233,8 @@ class GuidedNet(nn.Module):
         return {**pooled, **heads}
 
 
-def _named(classes: Sequence[str]) -> tuple[str, ...]:
+def named(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return classes' names as a tuple; raise `InputError` unless they are different names."""
     names = tuple(classes) if isinstance(classes, (list, tuple)) else ()
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(
@@ -251,10 +247,6 @@ def _named(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 Network = RoiPredictor | GuidedNet
-_MODELS: dict[str, type[RoiPredictor] | type[GuidedNet]] = {
-    "RoiPredictor": RoiPredictor,
-    "GuidedNet": GuidedNet,
-}
 
 
 def build(model: Callable[..., Any], seed: int, *args: Any, **kwargs: Any) -> Any:
@@ -355,65 +347,3 @@ def _foldable(model: nn.Module) -> list[tuple[nn.Module, Sequence[tuple[str, str
     except Exception:  # of many kinds: its path goes by the values it meets, so that it has no one graph
         return []
     return [(model, conv_norm_pairs(graph, model))]
-
-
-def save_model(model: Network, folder: Path) -> None:
-    """Write ``weights.safetensors`` and ``model.json`` into a folder; each appears whole or not at all."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with written(folder / "weights.safetensors") as beside:
-        save_file(state, beside)
-    write_text(folder / "model.json", json.dumps({"model": type(model).__name__, **model.config}, indent=2) + "\n")
-
-
-def load_model(folder: Path) -> Any:
-    """Rebuild a model from ``model.json`` and ``weights.safetensors`` alone, frozen.
-
-    Raises
-    ------
-    InputError
-        If a file is missing, describes no known model, or the weights do not fit.
-    """
-    description, weights = folder / "model.json", folder / "weights.safetensors"
-    try:
-        config = json.loads(description.read_text(encoding="utf-8"))
-        model = _MODELS[config.pop("model")](**config)
-        model.load_state_dict(load_file(weights))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            "the model cannot be rebuilt",
-            file=folder,
-            expected=f"model.json ({' or '.join(_MODELS)}) and weights.safetensors that fit it",
-            got=f"{type(error).__name__}: {error}",
-            fix="train it again; a finished run has both files. One trained before networks knew their classes: write "
-            '"classes": ["…", …], the folders of its training images sorted, in place of "n_classes" in model.json',
-        ) from error
-    return freeze(model)
-
-
-class InFolder(Protocol):
-    """What lies in a folder of its own: a run."""
-
-    @property
-    def folder(self) -> Path:
-        """Where its model lies."""
-
-
-def load_models(found: Mapping[Key, InFolder]) -> dict[Key, Any]:
-    """Rebuild the model of every run, frozen.
-
-    Parameters
-    ----------
-    found : mapping of key → run
-        Such as ``run.upstreams`` returns it.
-
-    Returns
-    -------
-    dict of key → model
-        In the same order.
-
-    Raises
-    ------
-    InputError
-        As `load_model`.
-    """
-    return {key: load_model(run.folder) for key, run in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from torch import nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, resnet18
 
 
 def small_resnet() -> nn.Module:
@@ -27,4 +27,12 @@ def small_resnet() -> nn.Module:
     network.add_module("avgpool", nn.AdaptiveAvgPool2d(1))
     network.add_module("flatten", nn.Flatten())
     network.add_module("fc", nn.Linear(widths[-1], 1, device="meta"))  # draws nothing: a class head takes its place
+    return network
+
+
+def cifar_resnet18() -> nn.Module:
+    """Return torchvision's ResNet-18 as it is taken for CIFAR-10: first layer 3 × 3, no stride, no pooling after it."""
+    network = resnet18()
+    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.set_submodule("maxpool", nn.Identity())
     return network
