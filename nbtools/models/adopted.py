@@ -85,15 +85,16 @@ def as_library(network: GuidedNet) -> dict[str, Tensor]:
 
 
 def whole(network: GuidedNet) -> nn.Module:
-    """Return a network as its library builds it, with as many classes, and weights of its own."""
+    """Return a network as its library builds it, with as many classes; without weights, on the meta device."""
     anatomy, head = network.backbone.anatomy, network.class_head
-    found = assembled(anatomy.architecture, anatomy.image_size)
-    found.set_submodule(anatomy.last, nn.Linear(head.in_features, head.out_features))
+    with torch.device("meta"):
+        found = assembled(anatomy.architecture, anatomy.image_size)
+        found.set_submodule(anatomy.last, nn.Linear(head.in_features, head.out_features))
     return found
 
 
 def take_over(network: GuidedNet, source: nn.Module) -> None:
-    """Give a network the weights of a whole one, as `whole` returns it."""
+    """Give a network the weights of a whole one, which `whole` returned and somebody filled."""
     last = network.backbone.anatomy.last
     network.class_head.load_state_dict(source.get_submodule(last).state_dict())
     source.set_submodule(last, nn.Identity())

@@ -16,7 +16,7 @@ from nbtools.models.own import cifar_resnet18, small_resnet
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
 PIXEL_SD = (0.229, 0.224, 0.225)
 
-_OWN: dict[str, Callable[[], nn.Module]] = {each.__name__: each for each in (small_resnet, cifar_resnet18)}
+OWN: dict[str, Callable[[], nn.Module]] = {each.__name__: each for each in (small_resnet, cifar_resnet18)}
 TIMM = "timm."
 _SIDE = 224  # pixels, where a library does not say otherwise
 _SIZED = {"vit": "image_size", "maxvit": "input_size"}  # torchvision's that are built for one size, by their first word
@@ -28,7 +28,7 @@ _MOST_LISTED = 120
 
 def architectures() -> list[str]:
     """Return all names: those of this package, of torchvision's classifiers and, where it is installed, of timm."""
-    names = [*_OWN, *torchvision.models.list_models(module=torchvision.models)]
+    names = [*OWN, *torchvision.models.list_models(module=torchvision.models)]
     return names + ([TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
 
 
@@ -74,17 +74,24 @@ def assembled(architecture: str, image_size: int | None = None) -> nn.Module:
     image_size : int, optional
         Side in pixels, for one that `is_sized`; left out, the library's own. Others take no notice of it.
     """
-    if architecture in _OWN:
-        return _OWN[architecture]()
+    if architecture in OWN:
+        return OWN[architecture]()
+    options = options_of(architecture, image_size)
+    if architecture.startswith(TIMM):
+        return _timm().create_model(architecture.removeprefix(TIMM), pretrained=False, **options)
+    return torchvision.models.get_model(architecture, weights=None, **options)
+
+
+def options_of(architecture: str, image_size: int | None = None) -> dict[str, Any]:
+    """Return what a library is told to build a network, beside its name."""
     sized = image_size if is_sized(architecture) else None
     if architecture.startswith(TIMM):
-        options = {"img_size": sized} if sized else {}
-        return _timm().create_model(architecture.removeprefix(TIMM), pretrained=False, **options)
+        return {"img_size": sized} if sized else {}
     options = dict(_OPTIONS.get(architecture, {}))
     if sized:
         option = _SIZED[architecture.split("_")[0]]
         options[option] = sized if option == "image_size" else (sized, sized)
-    return torchvision.models.get_model(architecture, weights=None, **options)
+    return options
 
 
 def own_side(network: nn.Module) -> int:

@@ -14,6 +14,7 @@ from nbtools.errors import InputError
 from nbtools.files import write_text, written
 from nbtools.models.adopted import AdoptedNet
 from nbtools.models.networks import GuidedNet, Network, RoiPredictor, freeze
+from nbtools.models.weights import put
 
 Key = TypeVar("Key")
 _MODELS: dict[str, type[Network]] = {kind.__name__: kind for kind in (RoiPredictor, GuidedNet, AdoptedNet)}
@@ -39,7 +40,7 @@ def load_model(folder: Path) -> Any:
     try:
         config = json.loads(description.read_text(encoding="utf-8"))
         model = _MODELS[config.pop("model")](**config)
-        model.load_state_dict(load_file(weights))
+        put(model, load_file(weights))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(
             "the model cannot be rebuilt",

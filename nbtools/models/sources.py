@@ -17,7 +17,7 @@ from nbtools.errors import InputError
 from nbtools.files import sha256_of
 from nbtools.models.architectures import TIMM, assembled, check_architecture, normalisation, own_side
 from nbtools.models.networks import downloaded
-from nbtools.models.weights import load_weights
+from nbtools.models.weights import load_weights, put
 
 Channels = tuple[float, ...]
 
@@ -145,7 +145,7 @@ def from_torchvision(architecture: str, name: str) -> Source:
 
     def fill(network: nn.Module) -> list[str]:
         state, own = downloaded(weights), network.state_dict().keys()
-        network.load_state_dict({key: value for key, value in state.items() if key in own})
+        put(network, {key: value for key, value in state.items() if key in own}, assign=True)
         aside = len(state.keys() - own)  # second classifiers, which serve training alone
         return [f"left aside: {aside} tensors of what serves training alone"] * bool(aside)
 
@@ -178,7 +178,7 @@ def from_timm(name: str) -> Source:
 
         fix = "see that there is a network connection, and that the name is among timm.list_pretrained()"
         with reading("timm's weights cannot be had", Exception, expected="weights it publishes", fix=fix):
-            network.load_state_dict(timm.create_model(name, pretrained=True).state_dict())
+            put(network, timm.create_model(name, pretrained=True).state_dict(), assign=True)
         return []
 
     mean, sd = normalisation(blueprint)

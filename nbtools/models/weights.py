@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def load_weights(network: nn.Module, file: Path) -> list[str]:
     Parameters
     ----------
     network : nn.Module
-        Of the same layers.
+        Of the same layers; it may be on the meta device.
     file : Path
         safetensors, or what ``torch.save`` wrote of tensors and plain values: nothing else in a file is run.
 
@@ -53,14 +53,24 @@ def load_weights(network: nn.Module, file: Path) -> list[str]:
         finite number.
     """
     found = _read(file)
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    own = network.state_dict()
+    wanted = {name: value.shape for name, value in own.items()}
     state, said = _named_as(wanted, found)
     _check_fit(state, wanted, file)
     _check_values(state, file)
     other = sorted({str(value.dtype) for value in state.values() if value.is_floating_point()} - {"torch.float32"})
     said += [f"converted to float32 from {', '.join(other)}"] if other else []
-    network.load_state_dict({**{name: torch.tensor(0) for name in wanted if name.endswith(_COUNTS)}, **state})
+    counts = {name: torch.tensor(0) for name in wanted if name.endswith(_COUNTS)}
+    state = {name: value.to(own[name].dtype) for name, value in (counts | state).items()}
+    put(network, state, assign=True)
     return said
+
+
+def put(network: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Load a whole state dict as one of the library's present version, which safetensors does not say."""
+    of_now: OrderedDict[str, Tensor] = OrderedDict(state)
+    of_now._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(of_now, assign=assign)
 
 
 def _read(file: Path) -> State:
