@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,8 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import foolbox
+import numpy as np
+import pyautoattack
 import pytest
 import torch
+from pyautoattack import AutoAttack
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import get_model
@@ -19,8 +24,10 @@ from nbtools import data
 from nbtools.attacks import sweep
 from nbtools.cli import main
 from nbtools.data.images.counterparts import counterparts, read_class_names, read_class_table
+from nbtools.data.images.files import decode_image
 from nbtools.data.images.ilsvrc import ILSVRC
 from nbtools.data.images.imagenet import SYNSETS
+from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.metrics.sixteen import CATEGORIES, SYNSETS as SIXTEEN
@@ -129,6 +136,55 @@ def test_the_large_ones_too(tmp_path: Path, name: str, save: Callable) -> None:
     with torch.no_grad():
         expected = own(normalised(x))
         torch.testing.assert_close(filled(found, ILSVRC)(x), expected, rtol=0, atol=1e-5)
+
+
+# --- a robust network of others, under their own attack -----------------------------------------------------
+
+WHEEL = Path(pyautoattack.__file__).parent / "examples"
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def cifar_images(n: int) -> ImageSet:
+    """The first of CIFAR-10's test images, as Foolbox brings them along: a name ends in the label."""
+    files = sorted((Path(foolbox.__file__).parent / "data").glob("cifar10_*.png"))[:n]
+    pixels = torch.stack([decode_image(file.read_bytes(), file) for file in files])
+    labels = torch.tensor([int(file.stem.split("_")[-1]) for file in files])
+    return ImageSet(pixels, labels, np.array([file.name for file in files]), tuple(CIFAR10))
+
+
+def of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    monkeypatch.syspath_prepend(WHEEL)
+    network = importlib.import_module("resnet").ResNet18()
+    network.load_state_dict(torch.load(WHEEL / "model_test.pt", map_location="cpu", weights_only=True))
+    return freeze(network)
+
+
+@pytest.mark.slow
+def test_the_network_in_autoattacks_wheel_stands_as_much_when_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its evaluation (APGD, few steps: minutes otherwise), on its own network and as it is adopted: image by image."""
+    names = written_lines(tmp_path / "classes.txt", CIFAR10)
+    found = source_of(
+        architecture="cifar_resnet18",
+        weights=WHEEL / "model_test.pt",
+        classes=names,
+        mean=(0,) * 3,
+        sd=(1,) * 3,
+        size=32,
+    )
+    adopted, theirs, images = filled(found, tuple(CIFAR10)), of_the_wheel(monkeypatch), cifar_images(10)
+    x = data.to_float(images.pixels)
+    torch.testing.assert_close(adopted(x), theirs(x), rtol=0, atol=1e-5)
+    stood = []
+    for network in (adopted, theirs):
+        suite = AutoAttack(network, norm="Linf", eps=8 / 255, version="custom", attacks=["apgd-ce"], seed=0)
+        suite.apgd.n_restarts, suite.apgd.n_iter = 1, 6
+        with torch.random.fork_rng():
+            attacked = suite.run_standard_evaluation(x, images.labels, batch_size=10)[0]
+        stood.append(theirs(attacked).argmax(1) == images.labels)
+    assert torch.equal(*stood)
+    assert 0 < stood[0].float().mean() < (theirs(x).argmax(1) == images.labels).float().mean()
 
 
 # --- classes and sizes --------------------------------------------------------------------------------------

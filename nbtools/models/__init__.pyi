@@ -10,3 +10,4 @@ from .networks import (
 )
 from .read_outs import predict as predict, read_each as read_each, read_out as read_out
 from .saved import load_model as load_model, load_models as load_models, save_model as save_model
+from .sources import source_of as source_of

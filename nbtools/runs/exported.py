@@ -220,7 +220,9 @@ def _card(run: Run, network: GuidedNet) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = str(value).replace("|", "\\|").replace("\n", " ")
+    text = (
+        ("; ".join(map(str, value)) if isinstance(value, list) else str(value)).replace("|", "\\|").replace("\n", " ")
+    )
     return text if len(text) <= 300 else f"{text[:300]} …"
 
 
