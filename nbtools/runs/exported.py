@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
 
@@ -46,7 +46,7 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.network = {builder}
+        self.network = {call}
         self.network.set_submodule({last!r}, nn.Linear({width}, {n_outputs}))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("sd", torch.tensor(SD).view(3, 1, 1))
@@ -74,14 +74,13 @@ _CARD = """# {title}
 {about}
 
 ```python
-from load import CLASSES, load  # load.py, beside this file: torch{needs} and safetensors are all it takes
+from load import CLASSES, load  # load.py, beside this file: takes PyTorch, the network's library and safetensors
 
 network = load()
 logits = network(x)  # pixels (n, 3, height, width) in [0, 1]: normalisation is inside; ({n_classes} classes)
 ```
 
-`weights.safetensors` has the names of {library}. The head that was trained to answer like a brain, where there was one,
-is not among them.
+`weights.safetensors` has the names of {names}. A head that was trained to answer like a brain is not among them.
 
 | what | |
 |---|---|
@@ -170,11 +169,11 @@ def _title(run: Run) -> str:
 
 def _loader(run: Run, network: GuidedNet) -> str:
     backbone, head = network.backbone, network.class_head
-    imports, builder = _builder(backbone.architecture, backbone.image_size)
+    built = _built(backbone.architecture, backbone.image_size)
     return _LOADER.format(
         title=re.sub(r'["\\]', "'", _title(run)),  # whatever a study is called, this is no code
-        imports=imports,
-        builder=builder,
+        imports=built.imports,
+        call=built.call,
         classes=list(network.classes),
         mean=backbone.pixel_mean.flatten().tolist(),
         sd=backbone.pixel_sd.flatten().tolist(),
@@ -186,33 +185,40 @@ def _loader(run: Run, network: GuidedNet) -> str:
     )
 
 
-def _builder(architecture: str, image_size: int | None) -> tuple[str, str]:
-    """Return the import and the call that build a network as its library does."""
+class _Built(NamedTuple):
+    """How a network is built without this package: what to import, the call, and whose its names are."""
+
+    imports: str
+    call: str
+    names: str
+
+
+def _built(architecture: str, image_size: int | None) -> _Built:
     if architecture in OWN:
-        return f"from networks import {architecture}", f"{architecture}()"
-    library, call, name = (
-        ("timm", "timm.create_model", architecture.removeprefix(TIMM))
-        if architecture.startswith(TIMM)
-        else ("torchvision", "torchvision.models.get_model", architecture)
+        return _Built(f"from networks import {architecture}", f"{architecture}()", "`networks.py`")
+    library, function = (
+        ("timm", "create_model") if architecture.startswith(TIMM) else ("torchvision.models", "get_model")
     )
-    options = "".join(f", {name}={value!r}" for name, value in options_of(architecture, image_size).items())
-    return f"import {library}", f"{call}({name!r}{options})"
+    name = architecture.removeprefix(TIMM)
+    options = "".join(f", {key}={value!r}" for key, value in options_of(architecture, image_size).items())
+    return _Built(f"from {library} import {function}", f"{function}({name!r}{options})", f"{library}'s `{name}`")
 
 
 def _card(run: Run, network: GuidedNet) -> str:
     given = telling(run.parameters)
     adopted = finished_record(run.folder).get("adopted", {})
-    architecture, source = network.backbone.architecture, open_study(given["study"])
+    backbone, source = network.backbone, open_study(given["study"])
     simulated = " The study is simulated: no brain was measured." if source.simulated else ""
-    library = "timm" if architecture.startswith(TIMM) else "torchvision"
-    library = "`networks.py`" if architecture in OWN else f"{library}'s `{architecture.removeprefix(TIMM)}`"
-    facts = {**given, "architecture": architecture, **{f"adopted: {name}": value for name, value in adopted.items()}}
+    facts = {
+        **given,
+        "architecture": backbone.architecture,
+        **{f"adopted: {name}": value for name, value in adopted.items()},
+    }
     return _CARD.format(
         title=_title(run),
         about=f"Condition `{given['roi']}`: {MEANING[parse_condition(given['roi']).kind]}.{simulated}",
-        needs=f", {'timm' if architecture.startswith(TIMM) else 'torchvision'}",
         n_classes=len(network.classes),
-        library=library,
+        names=_built(backbone.architecture, backbone.image_size).names,
         facts="\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items()),
         scores="\n".join(f"- {line}" for line in _scores(run, given)) or "Nothing was measured yet.",
         origin="Those of an adopted network are their makers': see where they were published." if adopted else "",
@@ -220,9 +226,8 @@ def _card(run: Run, network: GuidedNet) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = (
-        ("; ".join(map(str, value)) if isinstance(value, list) else str(value)).replace("|", "\\|").replace("\n", " ")
-    )
+    text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = text.replace("|", "\\|").replace("\n", " ")
     return text if len(text) <= 300 else f"{text[:300]} …"
 
 
@@ -236,7 +241,7 @@ def _scores(run: Run, given: dict[str, Any]) -> list[str]:
     same = {name: given[name] for name in ("roi", "seed", "alpha", "share") if name in given}
     for row in chosen(collect(ATTACKED, given["study"]), ATTACKED, **same).to_dict("records"):
         accuracy = robust_accuracy(worst_case(read_table(Path(row["folder"]) / "decisions.parquet")))
-        said += [f"{_attacked(row, point)}" for point in accuracy.to_dict("records")]
+        said += [_attacked(row, point) for point in accuracy.to_dict("records")]
     return said
 
 
