@@ -31,9 +31,17 @@ from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.metrics.sixteen import CATEGORIES, SYNSETS as SIXTEEN
-from nbtools.models.adopted import AdoptedNet, resized, together
-from nbtools.models.networks import GuidedNet, build, fold_batchnorm, freeze
-from nbtools.models.saved import load_model, save_model
+from nbtools.models.networks import (
+    AdoptedNet,
+    GuidedNet,
+    build,
+    fold_batchnorm,
+    freeze,
+    load_model,
+    resized,
+    save_model,
+    together,
+)
 from nbtools.models.sources import source_of
 from nbtools.runs import folders
 from nbtools.runs.adopted import _made, adopt

@@ -16,8 +16,7 @@ from nbtools.data.brains.measured import load_design, load_trials, region_volume
 from nbtools.data.images.sets import load_folder
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.models.networks import GuidedNet, build
-from nbtools.models.saved import save_model
+from nbtools.models.networks import GuidedNet, build, save_model
 from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
 

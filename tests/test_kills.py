@@ -25,7 +25,7 @@ from test_batch import make_home, write_notebook
 from test_training import CONFIG, SPLITS, a_guide, a_network, some_images
 
 from nbtools.errors import Interrupted
-from nbtools.models.saved import save_model
+from nbtools.models.networks import save_model
 from nbtools.runs import folders
 from nbtools.training import checkpoints
 from nbtools.training.guided import train_guided
@@ -167,7 +167,7 @@ sys.path.insert(0, tests)
 import torch
 from nbtools.runs import folders
 from nbtools.training import checkpoints, loop
-from nbtools.models.saved import save_model
+from nbtools.models.networks import save_model
 from nbtools.training.guided import train_guided
 from test_training import CONFIG, SPLITS, a_guide, a_network, some_images
 torch.set_num_threads(1)

@@ -259,7 +259,7 @@ def test_another_process_rebuilds_it(tmp_path: Path) -> None:
     code = f"""
 import torch
 from pathlib import Path
-from nbtools.models.saved import load_model
+from nbtools.models.networks import load_model
 x = torch.rand((3, 3, 32, 32), generator=torch.Generator().manual_seed(0))
 print(load_model(Path({str(tmp_path)!r}))(x).double().sum().item())
 """

@@ -46,8 +46,7 @@ from nbtools.data.images.sets import ImageSet, load_stimuli
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.models.networks import Backbone, GuidedNet, build, load_imagenet_weights
-from nbtools.models.saved import load_model, save_model
+from nbtools.models.networks import Backbone, GuidedNet, build, load_imagenet_weights, load_model, save_model
 from nbtools.runs import folders
 from nbtools.training.checkpoints import load_checkpoint
 from nbtools.workflow.calibration import read_calibration

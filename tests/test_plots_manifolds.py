@@ -73,8 +73,8 @@ def test_lines_run_through_the_readouts_from_early_to_late() -> None:
     line = next(trace for trace in fig.data if trace.name == "TO")
     assert list(line.y) == [1.5, 2.0]
     assert [trace.name for trace in fig.data if trace.showlegend] == ["none", "V1", "TO"]
-    with pytest.raises(InputError, match="unknown names"):
-        draw(table.assign(readout="layer9"), title=TITLE)
+    node = table.assign(readout=table.readout.where(table.readout == "pooled", "layer2.0.relu"))
+    assert draw(node, title=TITLE).layout.xaxis.ticktext == ("pooled", "layer2.0.relu")
 
 
 def test_the_correlation_stands_above_its_panel() -> None:

@@ -37,8 +37,7 @@ from nbtools.data.images.sets import load_stimuli
 from nbtools.data.study import Study, open_study
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.models.networks import Backbone, load_imagenet_weights
-from nbtools.models.saved import load_model
+from nbtools.models.networks import Backbone, load_imagenet_weights, load_model
 from nbtools.probes.style_transfer import vgg19_features
 from nbtools.runs import folders, provenance
 from nbtools.runs.repeat import differences

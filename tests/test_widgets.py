@@ -27,8 +27,7 @@ from nbtools.data.images.own import LARGE, MAX_BYTES, photographs, read_image, w
 from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.models.networks import GuidedNet, build, freeze
-from nbtools.models.saved import save_model
+from nbtools.models.networks import GuidedNet, build, freeze, save_model
 from nbtools.plots import class_bars, decision_path
 from nbtools.runs import folders
 from nbtools.widgets import attack_html
@@ -501,7 +500,7 @@ def test_the_code_makes_the_same_pictures(
     monkeypatch.setattr(go.Figure, "show", lambda figure: shown.append(figure.layout.title.text))
     some = load_folder(open_study("tiny").classification / "val", 32)
     places = {name: folders.find("03_guided_training", "tiny", roi=name).folder for name in ("none", "TO")}
-    from nbtools.models.saved import load_model
+    from nbtools.models.networks import load_model
 
     there = Bench({name: load_model(folder) for name, folder in places.items()}, some[choose_rows(len(some), 4)])
     choice = Choice(str(there.images.ids[0]), ("none", "TO"), steps=3, level=4.0)

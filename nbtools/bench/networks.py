@@ -20,9 +20,8 @@ from nbtools.conditions import parse_condition
 from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, split_rows, to_float
 from nbtools.data.study import open_study, study_file
 from nbtools.data.synthetic import make_study
-from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze
+from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze, load_model, save_model
 from nbtools.models.read_outs import predict
-from nbtools.models.saved import load_model, save_model
 from nbtools.training.guided import Guide, make_guide, train_guided
 from nbtools.training.loop import Precision, TrainConfig
 

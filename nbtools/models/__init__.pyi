@@ -1,13 +1,16 @@
 from .architectures import architectures as architectures
+from .backbones import READOUTS as READOUTS
 from .networks import (
-    READOUTS as READOUTS,
+    AdoptedNet as AdoptedNet,
     GuidedNet as GuidedNet,
     RoiPredictor as RoiPredictor,
     build as build,
     fold_batchnorm as fold_batchnorm,
     freeze as freeze,
     load_imagenet_weights as load_imagenet_weights,
+    load_model as load_model,
+    load_models as load_models,
+    save_model as save_model,
 )
 from .read_outs import predict as predict, read_each as read_each, read_out as read_out
-from .saved import load_model as load_model, load_models as load_models, save_model as save_model
 from .sources import source_of as source_of

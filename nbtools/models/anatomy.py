@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from math import ceil, isqrt, prod
 from typing import Any
 
@@ -21,9 +18,6 @@ from nbtools.models.architectures import assembled, check_architecture, is_sized
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 _MOST_TOKENS = 16  # beside those of the image's places: class, distillation, registers
-_WRITING = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
-# What libraries raise where a network and its pictures do not go together, or a graph cannot be traced.
-_FAULTS = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError, NotImplementedError)
 _TAKEN = {"expected": "an architecture and images that go together", "fix": "take another architecture or image size"}
 
 
@@ -124,16 +118,15 @@ def anatomy_of(architecture: str, image_size: int | None = None) -> Anatomy:
         return anatomy
     # no weights are drawn on the meta device; forked all the same, as those of a seed are drawn after this
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        with reading(f"there is no {architecture} for images of {image_size} px", *_FAULTS, **_TAKEN):
+        with reading(f"there is no {architecture} for images of {image_size} px", Exception, **_TAKEN):
             network = assembled(architecture, image_size).eval()
         side = image_size or own_side(network)
         whole = _followed(network, architecture)
         values = _run(whole, architecture, side)
-    named = _named(whole.graph)
+    named = named_nodes(whole.graph)
     narrows = _narrows(named, values)
     layouts = _layouts(named, values, narrows)
-    last = _last_linear(architecture, network, named)
-    pooled = next(name for name, node in named.items() if node is named[last].args[0])
+    last, pooled = _last_linear(architecture, network, named, layouts)
     stages = _stages(architecture, network, narrows, layouts)
     return Anatomy(
         architecture=architecture,
@@ -141,21 +134,21 @@ def anatomy_of(architecture: str, image_size: int | None = None) -> Anatomy:
         blueprint=network,
         nodes=layouts,
         readouts={**dict(zip(STAGES, stages, strict=True)), "pooled": pooled},
-        last=str(named[last].target),
+        last=last,
     )
 
 
 def _run(network: nn.Module, architecture: str, side: int) -> Any:
-    with reading(f"{architecture} does not take images of {side} px", *_FAULTS, **_TAKEN):
+    with reading(f"{architecture} does not take images of {side} px", Exception, **_TAKEN):
         return network(torch.empty(1, 3, side, side, device="meta"))
 
 
 def _followed(network: nn.Module, architecture: str) -> fx.GraphModule:
     """Return what gives the value of every node of both passes, in training and in use, under the node's name."""
-    told: dict[str, Any] = {"tracer_kwargs": tracing(architecture), "suppress_diff_warning": True}
+    told = tracing(architecture)
     with reading(
         f"the forward pass of {architecture} cannot be followed",
-        *_FAULTS,
+        Exception,  # of many kinds, like what libraries raise of an image's size
         expected="one path for all images, as torch.fx can follow it",
         fix="take another architecture",
     ):
@@ -164,14 +157,15 @@ def _followed(network: nn.Module, architecture: str) -> fx.GraphModule:
         return create_feature_extractor(network, shared, **told).eval()
 
 
-def _named(graph: fx.Graph) -> dict[str, fx.Node]:
+def named_nodes(graph: fx.Graph) -> dict[str, fx.Node]:
     """Return what a feature extractor gives: name → node, in the order they are computed."""
-    (found,) = _output(graph).args
+    (found,) = output_of(graph).args
     assert isinstance(found, dict)
     return found
 
 
-def _output(graph: fx.Graph) -> fx.Node:
+def output_of(graph: fx.Graph) -> fx.Node:
+    """Return a graph's last node."""
     return next(iter(reversed(graph.nodes)))
 
 
@@ -221,19 +215,27 @@ def _holds_features(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, (tuple, list)) and any(map(_holds_features, value)))
 
 
-def _last_linear(architecture: str, network: nn.Module, named: Mapping[str, fx.Node]) -> str:
-    for name, node in reversed(named.items()):
-        module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.Linear):
-            return name
-        if not isinstance(module, nn.Identity):
-            break
+def _last_linear(
+    architecture: str, network: nn.Module, named: Mapping[str, fx.Node], layouts: Mapping[str, Layout]
+) -> tuple[str, str]:
+    """Return the module that gives the logits, and the node of the vector that it takes."""
+    names = {node: name for name, node in named.items()}
+    node = list(names)[-1]
+    while isinstance(_module(network, node), nn.Identity):
+        node = node.args[0]
+    taken = names.get(node.args[0]) if isinstance(_module(network, node), nn.Linear) else None
+    if taken in layouts and layouts[taken].kind == "vector":
+        return str(node.target), taken
     raise InputError(
         f"{architecture} does not end in a linear layer",
         expected="logits that are a linear function of one vector, which is read as `pooled`",
-        got=f"{name}: {type(module).__name__ if module else node.target}",
+        got=f"{names[node]}, which is {_module(network, node) or 'no layer'}",
         fix="take another architecture",
     )
+
+
+def _module(network: nn.Module, node: fx.Node) -> nn.Module | None:
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _stages(architecture: str, network: nn.Module, narrows: list[str], layouts: Mapping[str, Layout]) -> list[str]:
@@ -270,97 +272,3 @@ def _blocks(network: nn.Module, nodes: list[str]) -> list[str]:
 def _within(name: str, nodes: Iterable[str]) -> list[str]:
     """Return the nodes of a module, or the node of this name."""
     return [node for node in nodes if f"{node}.".startswith(f"{name}.")]
-
-
-# --- passes -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Passes:
-    """The passes that read a trunk at some nodes, in training and in use.
-
-    They are functions of a trunk, not parts of it: any of the same anatomy takes them, one that was folded too.
-
-    Attributes
-    ----------
-    by_mode : mapping of bool → callable
-        In training (True) and in use: a trunk, normalised pixels (n, 3, h, w) → maps (n, c, h, w) or, of `pooled` and
-        other vectors, (n, c), by the read-outs' names.
-    pairs : tuple of (str, str)
-        Of the pass in use, as `conv_norm_pairs` gives them.
-    """
-
-    by_mode: Mapping[bool, Callable[[nn.Module, Tensor], dict[str, Tensor]]]
-    pairs: tuple[tuple[str, str], ...]
-
-
-@cache
-def passes_of(anatomy: Anatomy, names: tuple[str, ...]) -> Passes:
-    """Return the passes that read a network at these read-outs.
-
-    Raises
-    ------
-    InputError
-        If there is no such read-out.
-    """
-    nodes = {name: anatomy.node(name) for name in names}
-    told: dict[str, Any] = {"tracer_kwargs": tracing(anatomy.architecture), "suppress_diff_warning": True}
-    extractor = create_feature_extractor(anatomy.blueprint, {node: node for node in nodes.values()}, **told)
-    by_mode = {}
-    for mode in (True, False):
-        graph = extractor.train(mode).graph
-        found = _named(graph)
-        maps = {name: _as_maps(found[node], anatomy.nodes[node], anatomy.blueprint) for name, node in nodes.items()}
-        _output(graph).args = (maps,)
-        by_mode[mode] = type(fx.GraphModule(extractor, graph)).forward
-    return Passes(by_mode, conv_norm_pairs(graph, anatomy.blueprint))
-
-
-def _as_maps(node: fx.Node, layout: Layout, network: nn.Module) -> fx.Node:
-    """Add to a node's graph what makes maps of its value, of a copy where a later node writes into it."""
-    if any(_writes(user, node, network) for user in node.users):
-        node = _then(node, torch.clone)
-    if layout.kind == "maps, channels last":
-        return _then(node, torch.permute, (0, 3, 1, 2))
-    if layout.kind == "tokens":
-        return _then(node, maps_of_tokens, layout.grid)
-    return node
-
-
-def _then(node: fx.Node, function: Callable[..., Tensor], *more: Any) -> fx.Node:
-    with node.graph.inserting_after(node):
-        return node.graph.call_function(function, (node, *more))
-
-
-def _writes(user: fx.Node, node: fx.Node, network: nn.Module) -> bool:
-    if not user.args or user.args[0] is not node:
-        return False
-    if user.op == "call_module":
-        return bool(getattr(network.get_submodule(str(user.target)), "inplace", False))
-    name = getattr(user.target, "__name__", str(user.target))
-    return bool(user.kwargs.get("inplace")) or user.target in _WRITING or (name.endswith("_") and name[0] != "_")
-
-
-def maps_of_tokens(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Lay the last h · w of an image's tokens (n, t, c) out as maps (n, c, h, w); those before stand for no place."""
-    return tokens[:, -prod(grid) :].transpose(1, 2).unflatten(2, grid)
-
-
-def conv_norm_pairs(graph: fx.Graph, network: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Return a graph's convolutions whose values a batch normalisation takes and nothing else: (convolution, norm)."""
-    called = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
-    pairs: list[tuple[str, str]] = []
-    for node in graph.nodes:
-        users = list(node.users)
-        if node.op == "call_module" and [user.op for user in users] == ["call_module"]:
-            pairs.append((str(node.target), str(users[0].target)))
-    for name in called:
-        block = network.get_submodule(name)
-        if isinstance(block, nn.Sequential):  # which a tracer leaves whole, as torchvision's blocks
-            pairs += pairwise(f"{name}.{child}" for child, _ in block.named_children())
-    return tuple(pair for pair in pairs if _folds(*pair, network) and max(called[name] for name in pair) <= 1)
-
-
-def _folds(first: str, second: str, network: nn.Module) -> bool:
-    conv, norm = network.get_submodule(first), network.get_submodule(second)
-    return type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and norm.track_running_stats

@@ -111,11 +111,12 @@ def _told(network: nn.Module) -> dict[str, Any]:
 
 
 def tracing(architecture: str) -> dict[str, Any]:
-    """Return what torch.fx has to be told, to follow a library's networks: what to leave whole."""
-    if not architecture.startswith(TIMM):
-        return {}
-    layers = _timm().layers
-    return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
+    """Return what torchvision's feature extraction has to be told, to follow a library's networks."""
+    whole: dict[str, Any] = {}
+    if architecture.startswith(TIMM):
+        layers = _timm().layers
+        whole = {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
+    return {"tracer_kwargs": whole, "suppress_diff_warning": True}
 
 
 def _timm() -> Any:

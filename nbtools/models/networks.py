@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -17,116 +20,13 @@ from torchvision.models import WeightsEnum
 
 from nbtools.checks import check_choice, check_same_classes, reading
 from nbtools.errors import InputError
-from nbtools.models.anatomy import Anatomy, anatomy_of, conv_norm_pairs, passes_of
-from nbtools.models.architectures import normalisation
+from nbtools.files import write_text, written
+from nbtools.models.backbones import Backbone, readout
+from nbtools.models.passes import conv_norm_pairs
+from nbtools.models.weights import put
 
 M = TypeVar("M", bound=nn.Module)
-
-# Side of the grid each read-out is average-pooled to, as in the authors' code.
-READOUTS: dict[str, int] = {"layer1": 4, "layer2": 2, "layer3": 2, "layer4": 2, "pooled": 1}
-_GRID = 2  # of maps of any other node
-
-
-class Backbone(nn.Module):
-    """A network without its last linear layer; takes pixels in [0, 1] and normalises them itself.
-
-    Parameters
-    ----------
-    architecture : str
-        Of `models.architectures`.
-    image_size : int, optional
-        Side in pixels of the images it is for: it is built for them where an architecture takes one size alone, and it
-        is refused where it cannot take them. Left out, its library's.
-    readouts : sequence of str
-        Nodes to read beside `READOUTS`, as torchvision's ``get_graph_node_names`` gives them.
-
-    Attributes
-    ----------
-    pixel_mean, pixel_sd : Tensor (3, 1, 1)
-        By which pixels are normalised: those of the library's weights, until others are copied into them.
-    image_size : int or None
-        Of the only images it takes; None for any.
-
-    Raises
-    ------
-    InputError
-        If there is no such architecture or read-out, or it does not take such images; as `anatomy_of`.
-    """
-
-    pixel_mean: Tensor
-    pixel_sd: Tensor
-
-    def __init__(self, architecture: str, image_size: int | None = None, readouts: Sequence[str] = ()):
-        super().__init__()
-        anatomy = anatomy_of(architecture, image_size)
-        self.architecture, self.image_size = architecture, anatomy.image_size
-        self.readouts = tuple(dict.fromkeys([*READOUTS, *readouts]))
-        self.passes = passes_of(anatomy, self.readouts)
-        self.parts = anatomy.trunk()
-        mean, sd = normalisation(anatomy.blueprint)
-        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("pixel_sd", torch.tensor(sd).view(3, 1, 1))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "passes": None}  # code, which is no data: made again where it is needed
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.passes = passes_of(self.anatomy, self.readouts)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *told: Any) -> None:
-        if self.architecture == "resnet18":  # its first layers stood under other names until November 2026
-            for name in list(state_dict):
-                for old, new in {"stem.0.": "conv1.", "stem.1.": "bn1."}.items():
-                    if name.startswith(f"{prefix}parts.{old}"):
-                        state_dict[name.replace(f"parts.{old}", f"parts.{new}")] = state_dict.pop(name)
-        super()._load_from_state_dict(state_dict, prefix, *told)
-
-    @property
-    def anatomy(self) -> Anatomy:
-        """What it is made of."""
-        return anatomy_of(self.architecture, self.image_size)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it is rebuilt from, in JSON's terms; the read-outs apart."""
-        return {"architecture": self.architecture, **({"image_size": self.image_size} if self.image_size else {})}
-
-    @property
-    def width(self) -> int:
-        """Number of values of ``pooled``."""
-        return self.readout_width("pooled")
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map pixels (n, 3, h, w) in [0, 1] to the maps of its read-outs: (n, c, h, w), or (n, c) of vectors.
-
-        Raises
-        ------
-        InputError
-            If it takes images of another size alone.
-        """
-        if self.image_size and x.shape[-2:] != (self.image_size, self.image_size):
-            raise InputError(
-                f"{self.architecture} was built for images of another size",
-                expected=f"(n, 3, {self.image_size}, {self.image_size})",
-                got=tuple(x.shape),
-                fix="resize the images, or build it with their image_size",
-            )
-        return self.passes.by_mode[self.training](self.parts, (x - self.pixel_mean) / self.pixel_sd)
-
-    def readout_width(self, name: str) -> int:
-        """Return the number of values `readout` gives for a read-out."""
-        layout = self.anatomy.nodes[self.anatomy.node(name)]
-        return layout.channels * (_grid(name) ** 2 if layout.grid else 1)
-
-
-def _grid(name: str) -> int:
-    return READOUTS.get(name, _GRID)
-
-
-def readout(maps: dict[str, Tensor], name: str) -> Tensor:
-    """Pool a read-out's maps to its grid and flatten them: (n, channels · grid²); a vector stays as it is."""
-    return F.adaptive_avg_pool2d(maps[name], _grid(name)).flatten(1) if maps[name].ndim == 4 else maps[name]
+Key = TypeVar("Key")
 
 
 class RoiPredictor(nn.Module):
@@ -198,7 +98,7 @@ class GuidedNet(nn.Module):
         image_size: int | None = None,
     ):
         super().__init__()
-        self.classes = named(classes)
+        self.classes = _named(classes)
         # The neural head comes last: all conditions of one seed start from the same backbone and class head.
         self.backbone = Backbone(architecture, image_size, [guided_readout])
         self.config = {
@@ -233,8 +133,72 @@ class GuidedNet(nn.Module):
         return {**pooled, **heads}
 
 
-def named(classes: Sequence[str]) -> tuple[str, ...]:
-    """Return classes' names as a tuple; raise `InputError` unless they are different names."""
+class AdoptedNet(GuidedNet):
+    """A network that was trained elsewhere; takes a study's pixels in [0, 1], whatever their size.
+
+    Parameters
+    ----------
+    architecture : str
+        As of any network.
+    own_classes : sequence of str (n_own,)
+        What it was trained to tell apart, in the order of its last layer.
+    classes : sequence of str (n_classes,)
+        What its logits stand for here: a study's classes, or its own.
+    members : sequence of sequence of int (n_classes,), or None
+        Which of its own classes are each of these; None: they are its own.
+    side : int
+        Of the square images it was trained on, in pixels.
+
+    Notes
+    -----
+    Images of another size are resized within, bilinear and antialiased, so that an attack's ε is one of the study's
+    pixels. The logit of a class is log Σ exp over its members' logits: softmax then sums their probabilities, among all
+    members.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        own_classes: Sequence[str],
+        classes: Sequence[str],
+        members: Sequence[Sequence[int]] | None,
+        side: int,
+    ):
+        super().__init__(architecture, own_classes, 0, image_size=side)
+        self.classes, self.members, self.side = _named(classes), members, side
+        self.config = {
+            "architecture": architecture,
+            "own_classes": list(own_classes),
+            "classes": list(classes),
+            "members": members,
+            "side": side,
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes)."""
+        return together(super().forward(resized(x, self.side)), self.members)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Return every read-out, and ``logits``: each (n, width)."""
+        found = super().features(resized(x, self.side))
+        return {**found, "logits": together(found["logits"], self.members)}
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Bring pixels (n, 3, h, w) to a side, bilinear and antialiased; pixels of that side are left as they are."""
+    if x.shape[-2:] == (side, side):
+        return x
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def together(logits: Tensor, members: Sequence[Sequence[int]] | None) -> Tensor:
+    """Sum the probabilities of classes that go together: logits (n, n_own) → (n, n_classes)."""
+    if members is None:
+        return logits
+    return torch.stack([logits[:, own].logsumexp(1) for own in members], dim=1)
+
+
+def _named(classes: Sequence[str]) -> tuple[str, ...]:
     names = tuple(classes) if isinstance(classes, (list, tuple)) else ()
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(
@@ -247,6 +211,7 @@ def named(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 Network = RoiPredictor | GuidedNet
+_MODELS: dict[str, type[Network]] = {kind.__name__: kind for kind in (RoiPredictor, GuidedNet, AdoptedNet)}
 
 
 def build(model: Callable[..., Any], seed: int, *args: Any, **kwargs: Any) -> Any:
@@ -262,10 +227,10 @@ def begin_with(network: GuidedNet, start: GuidedNet) -> None:
     Raises
     ------
     InputError
-        If they are not of one architecture, or know other classes.
+        If they are not of one architecture, for images of one size where it takes one alone, or know other classes.
     """
     check_same_classes(network.classes, start)
-    ours, theirs = (model.config["architecture"] for model in (network, start))
+    ours, theirs = (model.backbone.config for model in (network, start))
     if ours != theirs:
         raise InputError(
             "a network cannot begin with one of another architecture",
@@ -327,14 +292,16 @@ def fold_batchnorm(model: M) -> M:
     """Return a frozen copy of an eval-mode model with each batch normalisation folded into its convolution.
 
     The same function up to float rounding, and faster. Pairs are found on the network's graph
-    (`anatomy.conv_norm_pairs`), where it has one; anything else stays as it is.
+    (`passes.conv_norm_pairs`), where it has one; anything else stays as it is.
     """
     folded = copy.deepcopy(model).eval()
     for network, pairs in _foldable(folded):
-        for conv, norm in pairs:
-            fused = fuse_conv_bn_eval(network.get_submodule(conv), network.get_submodule(norm))
-            network.set_submodule(conv, fused)
-            network.set_submodule(norm, nn.Identity())
+        for first, second in pairs:
+            conv, norm = network.get_submodule(first), network.get_submodule(second)
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            network.set_submodule(first, fuse_conv_bn_eval(conv, norm))
+            network.set_submodule(second, nn.Identity())
     freeze(folded)
     return folded.to(memory_format=torch.channels_last)
 
@@ -347,3 +314,65 @@ def _foldable(model: nn.Module) -> list[tuple[nn.Module, Sequence[tuple[str, str
     except Exception:  # of many kinds: its path goes by the values it meets, so that it has no one graph
         return []
     return [(model, conv_norm_pairs(graph, model))]
+
+
+def save_model(model: Network, folder: Path) -> None:
+    """Write ``weights.safetensors`` and ``model.json`` into a folder; each appears whole or not at all."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with written(folder / "weights.safetensors") as beside:
+        save_file(state, beside)
+    write_text(folder / "model.json", json.dumps({"model": type(model).__name__, **model.config}, indent=2) + "\n")
+
+
+def load_model(folder: Path) -> Any:
+    """Rebuild a model from ``model.json`` and ``weights.safetensors`` alone, frozen.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, describes no known model, or the weights do not fit.
+    """
+    description, weights = folder / "model.json", folder / "weights.safetensors"
+    try:
+        config = json.loads(description.read_text(encoding="utf-8"))
+        model = _MODELS[config.pop("model")](**config)
+        put(model, load_file(weights))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            "the model cannot be rebuilt",
+            file=folder,
+            expected=f"model.json ({' or '.join(_MODELS)}) and weights.safetensors that fit it",
+            got=f"{type(error).__name__}: {error}",
+            fix="train it again; a finished run has both files. One trained before networks knew their classes: write "
+            '"classes": ["…", …], the folders of its training images sorted, in place of "n_classes" in model.json',
+        ) from error
+    return freeze(model)
+
+
+class InFolder(Protocol):
+    """What lies in a folder of its own: a run."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its model lies."""
+
+
+def load_models(found: Mapping[Key, InFolder]) -> dict[Key, Any]:
+    """Rebuild the model of every run, frozen.
+
+    Parameters
+    ----------
+    found : mapping of key → run
+        Such as ``run.upstreams`` returns it.
+
+    Returns
+    -------
+    dict of key → model
+        In the same order.
+
+    Raises
+    ------
+    InputError
+        As `load_model`.
+    """
+    return {key: load_model(run.folder) for key, run in found.items()}

@@ -13,6 +13,7 @@ from nbtools.checks import as_names, check_eval, check_range
 from nbtools.classifiers import Classifier, home_of, logits_of
 from nbtools.data.images.sets import to_float
 from nbtools.errors import InputError
+from nbtools.models.backbones import HEADS
 from nbtools.models.networks import Network
 
 Key = TypeVar("Key")
@@ -43,7 +44,8 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
     pixels : Tensor (n_images, 3, height, width)
         uint8, as an `ImageSet` holds them.
     names : sequence of str
-        Read-outs as ``model.features`` names them; those the model lacks (``neural`` without guidance) are left out.
+        Read-outs as ``model.features`` names them, or any node of the network (`Backbone.read`). Heads that the model
+        lacks (``neural`` without guidance) are left out.
     batch_size : int
         Images at a time.
 
@@ -55,7 +57,7 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
     Raises
     ------
     InputError
-        If the model is in training mode, or another library's.
+        If the model is in training mode, or another library's, or has no such node.
     """
     check_eval(model)
     check_range("batch_size", batch_size, 1, whole=True)
@@ -66,6 +68,7 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
             got=type(model).__name__,
             fix="take the features of another network by its own library, or its output by predict",
         )
+    model.backbone.read([name for name in as_names(names) if name not in HEADS])
     home = next(model.parameters())
     chunks = [model.features(to_float(chunk).to(home)) for chunk in pixels.split(batch_size)]
     known = [name for name in as_names(names) if name in chunks[0]]

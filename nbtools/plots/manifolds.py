@@ -77,7 +77,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     ----------
     table : DataFrame
         One row per condition × read-out × measure: ``condition``, ``readout``, ``measure`` (of `PANELS`), ``value``,
-        ``ci_low``, ``ci_high``.
+        ``ci_low``, ``ci_high``. Nodes of a network beside `READOUT_ORDER` come after these.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
@@ -86,13 +86,13 @@ def manifolds_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     Raises
     ------
     InputError
-        If the table is empty, lacks a column or holds an unknown measure or read-out.
+        If the table is empty, lacks a column or holds an unknown measure.
     """
     check_drawable(table, (*_COLUMNS, "readout"))
-    check_names(table["readout"], READOUT_ORDER, "readout")
     fig, places_of = _panels(table, title)
     names = ordered(table["condition"], order)
-    readouts = [name for name in READOUT_ORDER if name in set(table["readout"])]
+    found = list(dict.fromkeys(table["readout"]))
+    readouts = [name for name in READOUT_ORDER if name in found] + [name for name in found if name not in READOUT_ORDER]
     for measure, place in places_of.items():
         for i, name in enumerate(names):
             part = table[(table["measure"] == measure) & (table["condition"] == name)].set_index("readout")

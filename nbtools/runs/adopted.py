@@ -18,9 +18,8 @@ from nbtools.data.images.folders import SPLITS, subfolders
 from nbtools.data.study import Study, open_study
 from nbtools.errors import InputError
 from nbtools.files import locked, write_text
-from nbtools.models.adopted import AdoptedNet, take_over, whole
-from nbtools.models.networks import freeze
-from nbtools.models.saved import save_model
+from nbtools.models.adopted import take_over, whole
+from nbtools.models.networks import AdoptedNet, freeze, save_model
 from nbtools.models.sources import Source
 from nbtools.runs.folders import PATIENCE, run_folder
 from nbtools.runs.lineage import NETWORKS

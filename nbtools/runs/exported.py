@@ -17,8 +17,7 @@ from nbtools.metrics.robustness import epsilon_label, robust_accuracy, worst_cas
 from nbtools.models import own
 from nbtools.models.adopted import as_library
 from nbtools.models.architectures import OWN, TIMM, options_of
-from nbtools.models.networks import GuidedNet
-from nbtools.models.saved import load_model
+from nbtools.models.networks import GuidedNet, load_model
 from nbtools.runs.folders import Run, collect, find
 from nbtools.runs.lineage import ATTACKED, NETWORKS, telling
 from nbtools.runs.records import finished_record

@@ -193,7 +193,7 @@ def _loop(
     module, stepper = fabric.setup(_compiled(objective) if config.compile else objective, optimizer)
     make_batch, train = batches(fabric.device), torch.from_numpy(splits["train"])
     validation, n_steps = torch.from_numpy(splits["validation"]), _n_steps(train, config)
-    with on_sigterm(keeper.ask), _progress(train, config, state, fabric) as bar:
+    with on_sigterm(keeper.ask), _progress(train, config, state, fabric) as bar, _own_chance(fabric.device):
         while state.epoch < config.epochs:
             _train_epoch(fabric, module, stepper, make_batch, train, config, state, keeper, bar)
             trained = state.meter.means(fabric)
@@ -207,6 +207,18 @@ def _loop(
                 state.kept = {name: value.clone() for name, value in objective.model.state_dict().items()}
             state.next_epoch()
             keeper.save(state)
+
+
+@contextmanager
+def _own_chance(device: torch.device) -> Iterator[None]:
+    """Leave the global generators, which dropout draws from, as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def _chance(config: TrainConfig, epoch: int, step: int, rank: int) -> int:
+    """Return the seed of what a step drops, the same after a kill; processes drop each their own."""
+    return int(np.random.SeedSequence([config.seed, epoch, step, rank]).generate_state(1)[0])
 
 
 def _compiled(objective: Objective) -> nn.Module:
@@ -249,6 +261,7 @@ def _train_epoch(
     for step, (chosen, boxes, whole) in enumerate(_views(rows, config, state.epoch, fabric)):
         if step < state.step:  # taken before a kill
             continue
+        torch.manual_seed(_chance(config, state.epoch, step, fabric.global_rank))
         for group in optimizer.param_groups:
             group["lr"] = _rate(config, state.epoch, step, n_steps)
         parts = list(zip(chosen.tensor_split(config.accumulate), boxes.tensor_split(config.accumulate), strict=True))

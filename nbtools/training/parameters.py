@@ -10,8 +10,7 @@ from typing import Any
 from nbtools.checks import check_choice
 from nbtools.conditions import Condition
 from nbtools.data.images.sets import ImageSet
-from nbtools.models.networks import GuidedNet, RoiPredictor, begin_with, build, load_imagenet_weights
-from nbtools.models.saved import load_model
+from nbtools.models.networks import GuidedNet, RoiPredictor, begin_with, build, load_imagenet_weights, load_model
 from nbtools.training.guided import Guide, TargetScale, make_guide
 from nbtools.training.loop import TrainConfig
 

@@ -38,7 +38,7 @@ def train_predictor(
     config : TrainConfig
         Optimiser, schedule, seed.
     architecture : str
-        Of `models.ARCHITECTURES`.
+        Of `models.architectures`.
     variance : float
         Share of the responses' variance that the components keep.
     checkpoint : Path, optional
@@ -64,7 +64,8 @@ def train_predictor(
     splits = split_images(responses)
     basis = fit_basis(responses.responses[splits["train"]], variance)
     scores = torch.from_numpy(project(basis, responses.responses)).float()
-    predictor = build(RoiPredictor, config.seed, architecture, *basis.components.shape)
+    size = images.pixels.shape[-1]
+    predictor = build(RoiPredictor, config.seed, architecture, *basis.components.shape, image_size=size)
     predictor.components.copy_(torch.from_numpy(basis.components))
     return predictor, fit_predictor(predictor, images, scores, splits, config, checkpoint)
 
@@ -98,7 +99,7 @@ def train_network(
     alpha : float
         α in [0, 1), the weight of the neural term; 0 where the condition has none.
     architecture : str
-        Of `models.ARCHITECTURES`.
+        Of `models.architectures`.
     target_scale : {"raw", "global"}
         As in `make_guide`.
     validation_fraction : float
@@ -135,7 +136,8 @@ def train_network(
         )
     guide = guide_of(chosen, predictor, images, target_scale, config.seed) if chosen.roi and predictor else None
     n_components = len(guide.mean) if guide else 0
-    network = build(GuidedNet, config.seed, architecture, images.classes, n_components)
+    size = images.pixels.shape[-1]
+    network = build(GuidedNet, config.seed, architecture, images.classes, n_components, image_size=size)
     if start is not None:
         begin_with(network, start)
     splits = split_rows(len(images), validation_fraction)

@@ -129,7 +129,7 @@ def measure(step: Step) -> float:
     try:
         with redirect_stderr(io.StringIO()):  # its progress bar tells nothing here
             history = train_guided(
-                build(GuidedNet, 0, step.architecture, classes, 0), images, None, 0.0, splits, config
+                build(GuidedNet, 0, step.architecture, classes, 0, image_size=size), images, None, 0.0, splits, config
             )
     finally:
         torch.set_num_threads(before)

@@ -32,13 +32,31 @@ STARTUP = 3.0  # seconds, measured: a run's kernel, its runner and their imports
 SAFETY = 3  # times the estimated time: other nodes are slower, and others work beside
 MEMORY_LIMIT = 8 * 2**30  # bytes: as nbtools.data.images.sets, which takes seconds to import
 _LEAST_MINUTES, _MEMORY_MARGIN = 10, 1.1
-# Seconds of one core for an image, per pixel, where nothing was measured: slow machines, so that no job is cut short.
-SLOW = {"resnet18": 3e-6, "small_resnet": 7.2e-7}
 GPU_SPEEDUP = 50  # of a GPU over one such core, an old one
 # Measured: the process that runs a notebook and Slurm's Snakemake around it; with its kernel and all libraries, or with
 # those of tables alone; more of them is in memory where there is a GPU.
 RUNNER_MB, _BASE_MB, _TABLES_MB, _GPU_MB = 375, 1_450, 750, 2_000
-_WEIGHTS_MB = {"resnet18": 46.0, "small_resnet": 5.0}
+
+
+class Network(NamedTuple):
+    """What a network takes.
+
+    Attributes
+    ----------
+    slow : float
+        Seconds of one core for a step of training, per image and pixel: slow machines', so that no job is cut short.
+    weights_mb : float
+        Size of its file.
+    values : float
+        Values of its layers' maps, for each value of an image.
+    """
+
+    slow: float
+    weights_mb: float
+    values: float
+
+
+_MEASURED = {"resnet18": Network(3e-6, 46.0, 42.0), "small_resnet": Network(7.2e-7, 5.0, 42.0)}
 
 # --- work ---------------------------------------------------------------------------------------------------
 
@@ -253,21 +271,39 @@ def _slowness(step: Step, calibration: Calibration, gpu: bool) -> tuple[float, s
     measured = calibration.seconds.get(str(step)) if on_gpu(calibration.device) == gpu else None
     if measured is None:
         return (1 / GPU_SPEEDUP if gpu else 1.0), GUESS
-    return measured / (SLOW[step.architecture] * step.image_size**2), MODEL
+    return measured / (network_of(step.architecture, step.image_size).slow * step.image_size**2), MODEL
+
+
+@cache
+def network_of(architecture: str, image_size: int) -> Network:
+    """Return what a network takes; one that was not measured, by its operations and its graph.
+
+    Raises
+    ------
+    InputError
+        If there is no such architecture, or it does not take such images.
+    """
+    if architecture in _MEASURED:
+        return _MEASURED[architecture]
+    from nbtools.models.sizes import taken_by  # loads torch, which the measured ones do without
+
+    asked, known = (taken_by(name, image_size) for name in (architecture, "resnet18"))
+    slow = _MEASURED["resnet18"].slow * asked.operations / known.operations
+    return Network(slow, 4e-6 * asked.n_weights, asked.n_values / (3 * image_size**2))
 
 
 def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> Taken:
     """Count what a run would take; its memory with a margin."""
     kind, values = KINDS[job.notebook], parameters_of(job)
     architecture = str(values.get("architecture", step.architecture))
-    check_choice("what a network costs is not known", architecture, SLOW, fix="add it to SLOW in workflow/costs.py")
-    an_image = SLOW[architecture] * sizes.image_size**2 * slowness
+    network = network_of(architecture, sizes.image_size)
+    an_image = network.slow * sizes.image_size**2 * slowness
     seconds = kind.seconds + kind.more(values, sizes) + images_of(job.notebook, values, sizes) * an_image
-    memory = ceil(memory_of(job.notebook, values, sizes, gpu) * _MEMORY_MARGIN / 100) * 100
-    return Taken(seconds, memory, kind.shown_mb + (_WEIGHTS_MB[architecture] if kind.trains else 0))
+    memory = ceil(memory_of(job.notebook, values, sizes, network, gpu) * _MEMORY_MARGIN / 100) * 100
+    return Taken(seconds, memory, kind.shown_mb + (network.weights_mb if kind.trains else 0))
 
 
-def memory_of(notebook: str, values: Values, sizes: Sizes, gpu: bool) -> int:
+def memory_of(notebook: str, values: Values, sizes: Sizes, network: Network, gpu: bool) -> int:
     """Return the most memory a run holds, in MB: libraries, images, responses, and what a pass keeps for its gradient.
 
     On a GPU the passes are in its own memory.
@@ -281,8 +317,8 @@ def memory_of(notebook: str, values: Values, sizes: Sizes, gpu: bool) -> int:
         passing = min(values["batch_size"], n_held)
     else:  # attacks take up to 512 images at once; of what is only read out, less is kept
         passing = min(values.get("n_images", 0) or 100, 512, sizes.val)
-    # float32 maps of all layers, about 42 values for each of a view in either architecture, and copies in work
-    passed = 0 if gpu else passing * view * 42 * 4 * 2
+    # float32 maps of all layers, and copies in work
+    passed = 0 if gpu else int(passing * view * network.values * 4 * 2)
     n_points = min(values.get("n_images", 0), 512) * (len(str(values.get("epsilons", "")).split()) + 1)
     pixels = min(n_held * view, MEMORY_LIMIT) + 4 * n_points * view  # a larger set is mapped from a file
     rois = [name for name in str(values.get("rois", values.get("roi", ""))).split() if is_region(name)]

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from nbtools.data.images.sets import choose_rows, load_folder
-from nbtools.models.saved import load_model
+from nbtools.models.networks import load_model
 from nbtools.widgets.attack_state import LEVELS, Bench, Choice
 from nbtools.widgets.attack_view import View, view
 
