@@ -186,7 +186,7 @@ def test_the_network_in_autoattacks_wheel_stands_as_much_when_adopted(
     torch.testing.assert_close(adopted(x), theirs(x), rtol=0, atol=1e-5)
     stood = []
     for network in (adopted, theirs):
-        suite = AutoAttack(network, norm="Linf", eps=8 / 255, version="custom", attacks=["apgd-ce"], seed=0)
+        suite = AutoAttack(network, norm="Linf", eps=1 / 255, version="custom", attacks=["apgd-ce"], seed=0)
         suite.apgd.n_restarts, suite.apgd.n_iter = 1, 6
         with torch.random.fork_rng():
             attacked = suite.run_standard_evaluation(x, images.labels, batch_size=10)[0]

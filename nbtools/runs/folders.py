@@ -311,8 +311,8 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
         if record:
             noted = {name: record[name] for name in ("seconds", "finished")}
             rows.append({**record["parameters"], **noted, "folder": str(file.parent)})
-    # the columns are there even where no run is
-    found = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*defaults(notebook), "seconds", "finished", "folder"])
+    found = pd.DataFrame(rows)  # the columns are there even where no run is
+    found = found.reindex(columns=[*dict.fromkeys([*found, *defaults(notebook), "seconds", "finished", "folder"])])
     return found.assign(finished=pd.to_datetime(found["finished"], utc=True, format="ISO8601"))
 
 
