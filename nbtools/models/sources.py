@@ -15,7 +15,7 @@ from nbtools.data.images.counterparts import as_synsets, read_class_names
 from nbtools.data.images.ilsvrc import ILSVRC
 from nbtools.errors import InputError
 from nbtools.files import sha256_of
-from nbtools.models.architectures import TIMM, assembled, check_architecture, normalisation, own_side
+from nbtools.models.architectures import TIMM, assembled, check_architecture, normalisation, own_side, told_by
 from nbtools.models.networks import downloaded
 from nbtools.models.weights import load_weights, put
 
@@ -96,8 +96,8 @@ def source_of(
             fix="see the code it was trained with: by other pixels or classes it gives other answers, and no error",
         )
     if weights:
-        return from_file(architecture, weights, **trained)
-    return from_torchvision(architecture, torchvision) if torchvision else from_timm(timm)
+        return from_file(str(architecture), weights, **trained)
+    return from_torchvision(str(architecture), torchvision) if torchvision else from_timm(str(timm))
 
 
 def from_file(
@@ -164,7 +164,7 @@ def from_timm(name: str) -> Source:
     architecture = TIMM + name
     check_architecture(architecture)
     blueprint = assembled(architecture)
-    n_classes = blueprint.pretrained_cfg.get("num_classes")
+    n_classes = told_by(blueprint).get("num_classes")
     if n_classes != len(ILSVRC):
         raise InputError(
             f"timm does not say what {name} tells apart",

@@ -92,15 +92,16 @@ def adopt(name: str, source: Source, study: str = "demo", *, seed: int = 0, tabl
 
 def _made(source: Source, wanted: tuple[str, ...], table: Path | None) -> tuple[AdoptedNet, list[str]]:
     """Build the network, with its weights and normalisation inside, and say what was done."""
-    members, said = _members(source.classes, wanted, table)
+    members, what = _members(source.classes, wanted, table)
     classes = source.classes if members is None else wanted
     network = AdoptedNet(source.architecture, source.classes, classes, members, source.side)
     built = whole(network)
-    said = [*source.fill(built), said]
+    said = [*source.fill(built), what]
     take_over(network, built)
     for buffer, values in ((network.backbone.pixel_mean, source.mean), (network.backbone.pixel_sd, source.sd)):
         buffer.copy_(torch.tensor(values).view(3, 1, 1))
-    return freeze(network), said
+    freeze(network)
+    return network, said
 
 
 def _members(own: Sequence[str], wanted: Sequence[str], table: Path | None) -> tuple[list[list[int]] | None, str]:
