@@ -181,7 +181,7 @@ def test_the_network_in_autoattacks_wheel_stands_as_much_when_adopted(
         sd=(1,) * 3,
         size=32,
     )
-    adopted, theirs, images = filled(found, tuple(CIFAR10)), of_the_wheel(monkeypatch), cifar_images(10)
+    adopted, theirs, images = filled(found, tuple(CIFAR10)), of_the_wheel(monkeypatch), cifar_images(6)
     x = data.to_float(images.pixels)
     torch.testing.assert_close(adopted(x), theirs(x), rtol=0, atol=1e-5)
     stood = []
@@ -189,7 +189,7 @@ def test_the_network_in_autoattacks_wheel_stands_as_much_when_adopted(
         suite = AutoAttack(network, norm="Linf", eps=1 / 255, version="custom", attacks=["apgd-ce"], seed=0)
         suite.apgd.n_restarts, suite.apgd.n_iter = 1, 6
         with torch.random.fork_rng():
-            attacked = suite.run_standard_evaluation(x, images.labels, batch_size=10)[0]
+            attacked = suite.run_standard_evaluation(x, images.labels, batch_size=6)[0]
         stood.append(theirs(attacked).argmax(1) == images.labels)
     assert torch.equal(*stood)
     assert 0 < stood[0].float().mean() < (theirs(x).argmax(1) == images.labels).float().mean()

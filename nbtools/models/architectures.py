@@ -96,16 +96,16 @@ def options_of(architecture: str, image_size: int | None = None) -> dict[str, An
 
 def own_side(network: nn.Module) -> int:
     """Return the side in pixels of the images that a library builds a network for."""
-    return int(told_by(network).get("input_size", (3, _SIDE, _SIDE))[-1])
+    return int(_told(network).get("input_size", (3, _SIDE, _SIDE))[-1])
 
 
 def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation of pixels, a value per channel, that a library trains a network with."""
-    told = told_by(network)
+    told = _told(network)
     return tuple(told.get("mean", PIXEL_MEAN)), tuple(told.get("std", PIXEL_SD))
 
 
-def told_by(network: nn.Module) -> dict[str, Any]:
+def _told(network: nn.Module) -> dict[str, Any]:
     """Return what timm says of the weights it has for a network."""
     return getattr(network, "pretrained_cfg", {})
 

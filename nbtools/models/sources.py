@@ -15,7 +15,7 @@ from nbtools.data.images.counterparts import as_synsets, read_class_names
 from nbtools.data.images.ilsvrc import ILSVRC
 from nbtools.errors import InputError
 from nbtools.files import sha256_of
-from nbtools.models.architectures import TIMM, assembled, check_architecture, normalisation, own_side, told_by
+from nbtools.models.architectures import TIMM, check_architecture, unknown
 from nbtools.models.networks import downloaded
 from nbtools.models.weights import load_weights, put
 
@@ -161,25 +161,27 @@ def from_timm(name: str) -> Source:
     InputError
         If timm is not installed or has no such network, or it was not trained on ImageNet's thousand.
     """
-    architecture = TIMM + name
+    architecture = TIMM + name.partition(".")[0]
     check_architecture(architecture)
-    blueprint = assembled(architecture)
-    n_classes = told_by(blueprint).get("num_classes")
-    if n_classes != len(ILSVRC):
+    import timm  # an extra, and slow to import
+
+    known = timm.list_models(pretrained=True)
+    if name not in known:
+        raise unknown("timm has no such weights", name, known)
+    told = timm.models.get_pretrained_cfg(name)
+    if told.num_classes != len(ILSVRC):
         raise InputError(
             f"timm does not say what {name} tells apart",
             expected=f"a network of ImageNet's {len(ILSVRC)} classes",
-            got=f"{n_classes} classes",
+            got=f"{told.num_classes} classes",
             fix="save its state dict, and adopt that by --weights with --classes",
         )
 
     def fill(network: nn.Module) -> list[str]:
-        import timm
-
         fix = "see that there is a network connection, and that the name is among timm.list_pretrained()"
         with reading("timm's weights cannot be had", Exception, expected="weights it publishes", fix=fix):
             put(network, timm.create_model(name, pretrained=True).state_dict(), assign=True)
         return []
 
-    mean, sd = normalisation(blueprint)
-    return Source(architecture, ILSVRC, mean, sd, own_side(blueprint), {"timm": name}, fill)
+    mean, sd, side = tuple(told.mean), tuple(told.std), told.input_size[-1]
+    return Source(architecture, ILSVRC, mean, sd, side, {"timm": name}, fill)
