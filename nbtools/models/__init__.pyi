@@ -1,4 +1,4 @@
-from .architectures import architectures as architectures
+from .architectures import list_architectures as list_architectures
 from .backbones import READOUTS as READOUTS
 from .networks import (
     AdoptedNet as AdoptedNet,
@@ -13,4 +13,5 @@ from .networks import (
     save_model as save_model,
 )
 from .read_outs import predict as predict, read_each as read_each, read_out as read_out
+from .sizes import taken_by as taken_by
 from .sources import source_of as source_of

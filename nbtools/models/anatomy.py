@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from nbtools.checks import reading
 from nbtools.errors import InputError
-from nbtools.models.architectures import assembled, check_architecture, is_sized, own_side, tracing, unknown
+from nbtools.models.architectures import assembled, check_architecture, is_sized, left_whole, own_side, unknown
+from nbtools.models.graphs import Named, Weightless, graphs_of, values_of
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 _MOST_TOKENS = 16  # beside those of the image's places: class, distillation, registers
@@ -53,6 +53,8 @@ class Anatomy:
         Side in pixels of the only images it takes; None where it takes any.
     blueprint : nn.Module
         The library's own network on the meta device: of shapes, without weights.
+    graphs : mapping of bool → mapping
+        In training and in use, as `graphs_of` gives them.
     nodes : mapping
         Every node that can be read, in the order they are computed, and its layout.
     readouts : mapping
@@ -64,6 +66,7 @@ class Anatomy:
     architecture: str
     image_size: int | None
     blueprint: nn.Module
+    graphs: Mapping[bool, Named]
     nodes: Mapping[str, Layout]
     readouts: Mapping[str, str]
     last: str
@@ -85,6 +88,7 @@ class Anatomy:
         """Return the network with drawn weights and without its last linear layer."""
         network = assembled(self.architecture, self.image_size)
         network.set_submodule(self.last, nn.Identity())
+        network.__class__ = nn.Module  # it holds the parts, and `passes_of` the way through them
         return network
 
 
@@ -95,7 +99,7 @@ def anatomy_of(architecture: str, image_size: int | None = None) -> Anatomy:
     Parameters
     ----------
     architecture : str
-        Of `architectures`.
+        Of `list_architectures`.
     image_size : int, optional
         Side of its images in pixels; left out, the one its library builds it for.
 
@@ -114,62 +118,42 @@ def anatomy_of(architecture: str, image_size: int | None = None) -> Anatomy:
     check_architecture(architecture)
     if image_size and not is_sized(architecture):
         anatomy = anatomy_of(architecture)
-        _run(anatomy.blueprint, architecture, image_size)
+        with reading(f"{architecture} does not take images of {image_size} px", Exception, **_TAKEN):
+            anatomy.blueprint(torch.empty(1, 3, image_size, image_size, device="meta"))
         return anatomy
-    # no weights are drawn on the meta device; forked all the same, as those of a seed are drawn after this
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        with reading(f"there is no {architecture} for images of {image_size} px", Exception, **_TAKEN):
-            network = assembled(architecture, image_size).eval()
-        side = image_size or own_side(network)
-        whole = _followed(network, architecture)
-        values = _run(whole, architecture, side)
-    named = named_nodes(whole.graph)
-    narrows = _narrows(named, values)
-    layouts = _layouts(named, values, narrows)
-    last, pooled = _last_linear(architecture, network, named, layouts)
-    stages = _stages(architecture, network, narrows, layouts)
-    return Anatomy(
-        architecture=architecture,
-        image_size=side if is_sized(architecture) else None,
-        blueprint=network,
-        nodes=layouts,
-        readouts={**dict(zip(STAGES, stages, strict=True)), "pooled": pooled},
-        last=last,
-    )
-
-
-def _run(network: nn.Module, architecture: str, side: int) -> Any:
-    with reading(f"{architecture} does not take images of {side} px", Exception, **_TAKEN):
-        return network(torch.empty(1, 3, side, side, device="meta"))
-
-
-def _followed(network: nn.Module, architecture: str) -> fx.GraphModule:
-    """Return what gives the value of every node of both passes, in training and in use, under the node's name."""
-    told = tracing(architecture)
+    with (
+        reading(f"there is no {architecture} for images of {image_size} px", Exception, **_TAKEN),
+        torch.random.fork_rng(devices=[]),  # what a seed draws comes after this
+        Weightless(),
+    ):
+        network = assembled(architecture, image_size).to("meta")
+    side = image_size or own_side(network)
     with reading(
         f"the forward pass of {architecture} cannot be followed",
         Exception,  # of many kinds, like what libraries raise of an image's size
         expected="one path for all images, as torch.fx can follow it",
         fix="take another architecture",
     ):
-        in_training, in_use = get_graph_node_names(network, **told)
-        shared = {name: name for name in reversed(in_use) if name in set(in_training)}  # looked up from the last
-        return create_feature_extractor(network, shared, **told).eval()
+        graphs = graphs_of(network, *left_whole(architecture))
+    with reading(f"{architecture} does not take images of {side} px", Exception, **_TAKEN):
+        values = values_of(network, graphs[False], side)
+    shared = {name: node for name, node in graphs[False].items() if name in graphs[True]}
+    narrows = _narrows(graphs[False], values)
+    layouts = _layouts(shared, values, narrows)
+    last, pooled = _last_linear(architecture, network, graphs[False], layouts)
+    stages = _stages(architecture, network, narrows, layouts)
+    return Anatomy(
+        architecture=architecture,
+        image_size=side if is_sized(architecture) else None,
+        blueprint=network,
+        graphs=graphs,
+        nodes=layouts,
+        readouts={**dict(zip(STAGES, stages, strict=True)), "pooled": pooled},
+        last=last,
+    )
 
 
-def named_nodes(graph: fx.Graph) -> dict[str, fx.Node]:
-    """Return what a feature extractor gives: name → node, in the order they are computed."""
-    (found,) = output_of(graph).args
-    assert isinstance(found, dict)
-    return found
-
-
-def output_of(graph: fx.Graph) -> fx.Node:
-    """Return a graph's last node."""
-    return next(iter(reversed(graph.nodes)))
-
-
-def _layouts(named: Mapping[str, fx.Node], values: Mapping[str, Any], narrows: Collection[str]) -> dict[str, Layout]:
+def _layouts(named: Named, values: Mapping[str, Any], narrows: Collection[str]) -> dict[str, Layout]:
     """Return the layout of every node that has one; where tokens lie, the maps say that they were cut from."""
     layouts: dict[str, Layout] = {}
     places: tuple[int, int] | None = None
@@ -199,7 +183,7 @@ def _layout(shape: tuple[int, ...], places: tuple[int, int] | None) -> Layout | 
     return None
 
 
-def _narrows(named: Mapping[str, fx.Node], values: Mapping[str, Any]) -> list[str]:
+def _narrows(named: Named, values: Mapping[str, Any]) -> list[str]:
     """Return the nodes that all an image's features pass: no path leads around them."""
     order = {node: n for n, node in enumerate(named.values())}
     carrying = {node for name, node in named.items() if _holds_features(values[name])}
@@ -215,9 +199,7 @@ def _holds_features(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, (tuple, list)) and any(map(_holds_features, value)))
 
 
-def _last_linear(
-    architecture: str, network: nn.Module, named: Mapping[str, fx.Node], layouts: Mapping[str, Layout]
-) -> tuple[str, str]:
+def _last_linear(architecture: str, network: nn.Module, named: Named, layouts: Mapping[str, Layout]) -> tuple[str, str]:
     """Return the module that gives the logits, and the node of the vector that it takes."""
     names = {node: name for name, node in named.items()}
     node = list(names)[-1]

@@ -11,12 +11,12 @@ import torchvision
 from torch import nn
 
 from nbtools.errors import InputError
-from nbtools.models.own import cifar_resnet18, small_resnet
+from nbtools.models.own import cifar_resnet18, cornet_s, small_resnet
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
 PIXEL_SD = (0.229, 0.224, 0.225)
 
-OWN: dict[str, Callable[[], nn.Module]] = {each.__name__: each for each in (small_resnet, cifar_resnet18)}
+OWN: dict[str, Callable[[], nn.Module]] = {each.__name__: each for each in (small_resnet, cifar_resnet18, cornet_s)}
 TIMM = "timm."
 _SIDE = 224  # pixels, where a library does not say otherwise
 _SIZED = {"vit": "image_size", "maxvit": "input_size"}  # torchvision's that are built for one size, by their first word
@@ -26,7 +26,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": 
 _MOST_LISTED = 120
 
 
-def architectures() -> list[str]:
+def list_architectures() -> list[str]:
     """Return all names: those of this package, of torchvision's classifiers and, where it is installed, of timm."""
     names = [*OWN, *torchvision.models.list_models(module=torchvision.models)]
     return names + ([TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
@@ -41,7 +41,7 @@ def check_architecture(name: str) -> None:
             got=name,
             fix='pip install "neuroai-nbtools[timm]"',
         )
-    known = architectures()
+    known = list_architectures()
     if name not in known:
         raise unknown("unknown architecture", name, known)
 
@@ -70,7 +70,7 @@ def assembled(architecture: str, image_size: int | None = None) -> nn.Module:
     Parameters
     ----------
     architecture : str
-        Of `architectures`.
+        Of `list_architectures`.
     image_size : int, optional
         Side in pixels, for one that `is_sized`; left out, the library's own. Others take no notice of it.
     """
@@ -110,13 +110,11 @@ def _told(network: nn.Module) -> dict[str, Any]:
     return getattr(network, "pretrained_cfg", {})
 
 
-def tracing(architecture: str) -> dict[str, Any]:
-    """Return what torchvision's feature extraction has to be told, to follow a library's networks."""
-    whole: dict[str, Any] = {}
-    if architecture.startswith(TIMM):
-        layers = _timm().layers
-        whole = {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
-    return {"tracer_kwargs": whole, "suppress_diff_warning": True}
+def left_whole(architecture: str) -> tuple[list[Any], list[type[nn.Module]]]:
+    """Return the functions and layers of a library that torch.fx cannot follow, and leaves whole."""
+    if not architecture.startswith(TIMM):
+        return [], []
+    return _timm().layers.get_notrace_functions(), _timm().layers.get_notrace_modules()
 
 
 def _timm() -> Any:

@@ -26,7 +26,7 @@ class Backbone(nn.Module):
     Parameters
     ----------
     architecture : str
-        Of `models.architectures`.
+        Of `models.list_architectures`.
     image_size : int, optional
         Side in pixels of the images it is for: it is built for them where an architecture takes one size alone, and it
         is refused where it cannot take them. Left out, its library's.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import WeightsEnum
+from torchvision.models import VisionTransformer, WeightsEnum
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from nbtools.checks import check_choice, check_same_classes, reading
 from nbtools.errors import InputError
@@ -257,8 +260,18 @@ def load_imagenet_weights(backbone: Backbone) -> None:
     weights = next(iter(torchvision.models.get_model_weights(backbone.architecture)))
     state = downloaded(weights)
     with _telling_of(weights):
-        own = backbone.parts.state_dict()
-        backbone.parts.load_state_dict({name: value for name, value in state.items() if name in own})
+        backbone.parts.load_state_dict(_fitted(state, backbone))
+
+
+def _fitted(state: dict[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Return published weights as a backbone names them, those of other layers left out."""
+    # DenseNet's files are of a time when names could hold dots
+    state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.", r"\1", name): value for name, value in state.items()}
+    network = backbone.anatomy.blueprint
+    if isinstance(network, VisionTransformer):
+        state = interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state))
+    own = backbone.parts.state_dict()
+    return {name: value for name, value in state.items() if name in own}
 
 
 def downloaded(weights: WeightsEnum) -> dict[str, Tensor]:

@@ -13,10 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
-from nbtools.models.anatomy import Anatomy, Layout, named_nodes, output_of
-from nbtools.models.architectures import tracing
+from nbtools.models.anatomy import Anatomy, Layout
 
 _WRITING = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 
@@ -50,15 +48,17 @@ def passes_of(anatomy: Anatomy, names: tuple[str, ...]) -> Passes:
         If there is no such read-out.
     """
     nodes = {name: anatomy.node(name) for name in names}
-    wanted, told = {node: node for node in nodes.values()}, tracing(anatomy.architecture)
-    extractor = create_feature_extractor(anatomy.blueprint, wanted, **told)
     by_mode = {}
-    for mode in (True, False):
-        graph = extractor.train(mode).graph
-        found = named_nodes(graph)
-        maps = {name: _as_maps(found[node], anatomy.nodes[node], anatomy.blueprint) for name, node in nodes.items()}
-        output_of(graph).args = (maps,)
-        by_mode[mode] = type(fx.GraphModule(extractor, graph)).forward
+    for mode, named in anatomy.graphs.items():
+        graph, copies = fx.Graph(), {}
+        graph.graph_copy(next(iter(named.values())).graph, copies)
+        found = {name: copies[named[node]] for name, node in nodes.items()}
+        maps = {name: _as_maps(found[name], anatomy.nodes[node], anatomy.blueprint) for name, node in nodes.items()}
+        graph.output(maps)
+        module = fx.GraphModule(anatomy.blueprint, graph)
+        graph.eliminate_dead_code()
+        module.recompile()
+        by_mode[mode] = type(module).forward
     return Passes(by_mode, conv_norm_pairs(graph, anatomy.blueprint))
 
 

@@ -207,7 +207,7 @@ class Keeper:
     def _load(self) -> Progress:
         state, note = load_checkpoint(self.file, self.config)
         self.model.load_state_dict(state["last"])
-        restore_optimizer(self.optimizer, state["optimizer"])
+        restore_optimizer(self.optimizer, state.get("optimizer", {}))  # plain descent keeps none
         self.fabric.strategy.precision.load_state_dict(note["scaler"])
         meter = Meter()
         if self.fabric.is_global_zero:  # it holds the sums of all processes

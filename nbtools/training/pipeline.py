@@ -38,7 +38,7 @@ def train_predictor(
     config : TrainConfig
         Optimiser, schedule, seed.
     architecture : str
-        Of `models.architectures`.
+        Of `models.list_architectures`.
     variance : float
         Share of the responses' variance that the components keep.
     checkpoint : Path, optional
@@ -99,7 +99,7 @@ def train_network(
     alpha : float
         α in [0, 1), the weight of the neural term; 0 where the condition has none.
     architecture : str
-        Of `models.architectures`.
+        Of `models.list_architectures`.
     target_scale : {"raw", "global"}
         As in `make_guide`.
     validation_fraction : float
