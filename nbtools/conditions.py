@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -78,6 +79,7 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 
 BASELINES, CONDITIONS = baselines(), conditions_of()
 
+ADOPTED = "net-"  # before the name of a network from outside
 # What makes a guide worse on purpose, and how much of it makes none: noise, share of images, share of voxels.
 UNDOSED = {"noise": 0.0, "images": 1.0, "voxels": 1.0}
 
@@ -124,6 +126,7 @@ MEANING: dict[str, str] = {  # of a kind of condition, in a table for readers
     "labels-guide": "guide: a predictor of the scanner's images' labels, in place of responses",
     "ce-weight": "no guide, but the class term weighs 1 − α: how much is its weaker gradient?",
     "decay": "no guide, but weight decay: how much is smoothness?",
+    "adopted": "a network from outside",
     **{word: changed.meaning for word, changed in MODIFIERS.items()},
 }
 
@@ -180,14 +183,19 @@ class Condition:
         return bool(self.parts) or self.kind == CE_WEIGHT
 
 
+def is_adopted(name: str) -> bool:
+    """Say whether a condition is a network from outside: ``net-`` and a name such as a region's (`NAMING`)."""
+    return name.startswith(ADOPTED) and is_region(name.removeprefix(ADOPTED))
+
+
 def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Sequence[str] = ()) -> Condition:
     """Read a condition's name.
 
     Parameters
     ----------
     name : str
-        ``"none"``, ``"start"``, ``"labels"``, ``"ce-weight"``, ``"decay-<weight decay>"``, or a guide's
-        (`nbtools.guides`): ``"TO"``, ``"V1+V4+TO"``, ``"random"``, ``"TO-noise-0.5-shuffle"``.
+        ``"none"``, ``"start"``, ``"labels"``, ``"ce-weight"``, ``"decay-<weight decay>"``, ``"net-<name>"``, an adopted
+        network's, or a guide's (`nbtools.guides`): ``"TO"``, ``"V1+V4+TO"``, ``"random"``, ``"TO-noise-0.5-shuffle"``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
     regions : sequence of str
@@ -202,12 +210,14 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
         return Condition(name, (name,))
     if name.startswith("decay-") and (weight_decay := _decay(name)):
         return Condition(name, ("decay",), (), weight_decay)
+    if is_adopted(name):
+        return Condition(name, ("adopted",))
     try:
         parts, endings = read_guide(name, hierarchy[-1], _ORDER, regions)
     except ValueError as wrong:
         raise InputError(
             f"unknown condition {name!r}",
-            expected=f"{', '.join(_PLAIN)}, decay-<number>, or {GRAMMAR}; a SOURCE is a region "
+            expected=f"{', '.join(_PLAIN)}, decay-<number>, {ADOPTED}<name>, or {GRAMMAR}; a SOURCE is a region "
             f"({', '.join(regions) or NAMING}), {' or '.join(OTHERS)}",
             got=repr(name),
             fix=str(wrong),
@@ -293,6 +303,8 @@ _CONTROL_MARKS = {
 }
 _OTHER_MARK, _PARTS_SHAPE = ("#1f7f8c", "hexagon"), "star-diamond"
 _DECAY_COLOR = "#5b7f5b"
+# Of adopted networks: each has one by its name, and one of _SHAPES; greens, blues and violets, which no region has.
+_ADOPTED = ("#0b6e4f", "#08a6a0", "#0a66c2", "#5b8def", "#6a51a3", "#1d3f72")
 _DASHES = {
     "none": "solid",
     "start": "dot",
@@ -304,6 +316,7 @@ _DASHES = {
     "roi": "solid",
     "parts": "solid",
     "depth": "8px 2px 2px 2px",
+    "adopted": "12px 3px 3px 3px",
     **{word: changed.dash for word, changed in MODIFIERS.items()},
 }
 # One shape for each member of the family, weakest first; a decay of another strength has the last.
@@ -322,6 +335,9 @@ def _mark(parsed: Condition, hierarchy: Sequence[str]) -> tuple[str, str]:
     """
     if parsed.kind == "decay":
         return _DECAY_COLOR, _DECAY_SYMBOLS[DECAYS.index(parsed.name) if parsed.name in DECAYS else -1]
+    if parsed.kind == "adopted":
+        shape, color = divmod(crc32(parsed.name.encode()) % (len(_SHAPES) * len(_ADOPTED)), len(_ADOPTED))
+        return _ADOPTED[color], _SHAPES[shape]
     if parsed.kinds[0] in _CONTROL_MARKS:
         return _CONTROL_MARKS[parsed.kinds[0]]
     places = [hierarchy.index(part.source) for part, n in parsed.parts for _ in range(n) if part.source in hierarchy]

@@ -51,7 +51,8 @@ MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     "scrambled": Modifier("images", "guide: the predictor, looking at phase noise", "5px 10px", ("open", "dot")),
     "manifold": Modifier("goal", "guide: the places and shapes of its categories' clouds", "longdashdot", ("dot",)),
 }
-RESERVED = {"none", "start", "random", "labels", "weight", "decay", *MODIFIERS}  # words that no region's name holds
+# Words that no region's name holds.
+RESERVED = {"none", "start", "random", "labels", "weight", "decay", "net", *MODIFIERS}
 NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(RESERVED))}"
 
 

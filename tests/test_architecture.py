@@ -104,13 +104,15 @@ RUNNING |= {"yaml.unsafe_load", "yaml.Loader", "yaml.UnsafeLoader", "os.system",
 def running(source: str) -> list[str]:
     """Ways of a source to run what it reads: pickles, text taken for code, text given to a shell."""
     tree, found = ast.parse(source), []
+    tensors_alone = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and _of_tensors(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
             found += [name for name in names if name.split(".")[0] in PICKLERS]
         elif isinstance(node, ast.Attribute):
             name = ast.unparse(node)
-            found += [name] * (name in RUNNING or name.endswith((".read_pickle", ".to_pickle", ".read_hdf")))
+            runs = name in RUNNING and node not in tensors_alone
+            found += [name] * (runs or name.endswith((".read_pickle", ".to_pickle", ".read_hdf")))
         elif isinstance(node, ast.Call):
             name, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
             found += [name] * (name in ("eval", "exec", "compile", "__import__"))
@@ -118,6 +120,10 @@ def running(source: str) -> list[str]:
             found += [name] * (name.endswith(".get_state_dict") and given.get("weights_only") != "True")
             found += [name] * (name == "Image.open" and "formats" not in given)
     return found
+
+
+def _of_tensors(call: ast.Call) -> bool:
+    return any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in call.keywords)
 
 
 def of_the_locale(source: str) -> list[str]:
@@ -252,6 +258,8 @@ def test_an_upward_import_would_be_seen(room: str, source: str) -> None:
         "import pickle",
         "from pickle import load",
         "import torch\ntorch.load(file)",
+        "torch.load(file, weights_only=False)",
+        "read = torch.load",
         "np.load(file, allow_pickle=True)",
         "table.to_pickle(file)",
         "from joblib import load",

@@ -126,7 +126,7 @@ def test_two_regions_are_both_matched() -> None:
 def heads_of(condition: str, guided_readout: str = "pooled") -> GuidedNet:
     guide = a_guide(condition)
     parameters = {"seed": 0, "architecture": "small_resnet", "start": "scratch", "guided_readout": guided_readout}
-    return training.new_network(parameters, tuple("abcd"), guide.n_components, None, guide.readouts)
+    return training.new_network(parameters, tuple("abcd"), guide.n_components, readouts=guide.readouts)
 
 
 def test_one_region_is_the_network_of_before() -> None:

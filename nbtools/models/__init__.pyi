@@ -1,6 +1,7 @@
 from .architectures import list_architectures as list_architectures
 from .backbones import READOUTS as READOUTS
 from .networks import (
+    AdoptedNet as AdoptedNet,
     GuidedNet as GuidedNet,
     RoiPredictor as RoiPredictor,
     build as build,
@@ -13,3 +14,4 @@ from .networks import (
 )
 from .read_outs import predict as predict, read_each as read_each, read_out as read_out
 from .sizes import taken_by as taken_by
+from .sources import source_of as source_of

@@ -11,13 +11,13 @@ import torchvision
 from torch import nn
 
 from nbtools.errors import InputError
-from nbtools.models.own import cornet_s, small_resnet
+from nbtools.models.own import cifar_resnet18, cornet_s, small_resnet
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, so that pretrained weights see what they were trained on
 PIXEL_SD = (0.229, 0.224, 0.225)
 
-_OWN: dict[str, Callable[[], nn.Module]] = {"small_resnet": small_resnet, "cornet_s": cornet_s}
-_TIMM = "timm."
+OWN: dict[str, Callable[[], nn.Module]] = {each.__name__: each for each in (small_resnet, cifar_resnet18, cornet_s)}
+TIMM = "timm."
 _SIDE = 224  # pixels, where a library does not say otherwise
 _SIZED = {"vit": "image_size", "maxvit": "input_size"}  # torchvision's that are built for one size, by their first word
 # Without the second classifier, which serves training alone; with the change of scale their weights were trained with.
@@ -28,13 +28,13 @@ _MOST_LISTED = 120
 
 def list_architectures() -> list[str]:
     """Return all names: those of this package, of torchvision's classifiers and, where it is installed, of timm."""
-    names = [*_OWN, *torchvision.models.list_models(module=torchvision.models)]
-    return names + ([_TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
+    names = [*OWN, *torchvision.models.list_models(module=torchvision.models)]
+    return names + ([TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
 
 
 def check_architecture(name: str) -> None:
     """Raise `InputError` unless there is an architecture of this name."""
-    if str(name).startswith(_TIMM) and not find_spec("timm"):
+    if str(name).startswith(TIMM) and not find_spec("timm"):
         raise InputError(
             "timm is not installed",
             expected="timm, for its networks",
@@ -58,8 +58,8 @@ def unknown(problem: str, got: str, known: Iterable[str]) -> InputError:
 
 def is_sized(architecture: str) -> bool:
     """Say whether an architecture is built for images of one size."""
-    if architecture.startswith(_TIMM):
-        name = architecture.removeprefix(_TIMM)
+    if architecture.startswith(TIMM):
+        name = architecture.removeprefix(TIMM)
         return bool(_timm().models.get_pretrained_cfg_value(name, "fixed_input_size"))
     return architecture.split("_")[0] in _SIZED
 
@@ -74,17 +74,24 @@ def assembled(architecture: str, image_size: int | None = None) -> nn.Module:
     image_size : int, optional
         Side in pixels, for one that `is_sized`; left out, the library's own. Others take no notice of it.
     """
-    if architecture in _OWN:
-        return _OWN[architecture]()
+    if architecture in OWN:
+        return OWN[architecture]()
+    options = options_of(architecture, image_size)
+    if architecture.startswith(TIMM):
+        return _timm().create_model(architecture.removeprefix(TIMM), pretrained=False, **options)
+    return torchvision.models.get_model(architecture, weights=None, **options)
+
+
+def options_of(architecture: str, image_size: int | None = None) -> dict[str, Any]:
+    """Return what a library is told to build a network, beside its name."""
     sized = image_size if is_sized(architecture) else None
-    if architecture.startswith(_TIMM):
-        options = {"img_size": sized} if sized else {}
-        return _timm().create_model(architecture.removeprefix(_TIMM), pretrained=False, **options)
+    if architecture.startswith(TIMM):
+        return {"img_size": sized} if sized else {}
     options = dict(_OPTIONS.get(architecture, {}))
     if sized:
         option = _SIZED[architecture.split("_")[0]]
         options[option] = sized if option == "image_size" else (sized, sized)
-    return torchvision.models.get_model(architecture, weights=None, **options)
+    return options
 
 
 def own_side(network: nn.Module) -> int:
@@ -105,7 +112,7 @@ def _told(network: nn.Module) -> dict[str, Any]:
 
 def left_whole(architecture: str) -> tuple[list[Any], list[type[nn.Module]]]:
     """Return the functions and layers of a library that torch.fx cannot follow, and leaves whole."""
-    if not architecture.startswith(_TIMM):
+    if not architecture.startswith(TIMM):
         return [], []
     return _timm().layers.get_notrace_functions(), _timm().layers.get_notrace_modules()
 

@@ -16,6 +16,7 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import VisionTransformer, WeightsEnum
 from torchvision.models.vision_transformer import interpolate_embeddings
@@ -25,6 +26,7 @@ from nbtools.errors import InputError
 from nbtools.files import write_text, written
 from nbtools.models.backbones import READOUTS, Backbone, readout
 from nbtools.models.passes import conv_norm_pairs
+from nbtools.models.weights import put
 
 M = TypeVar("M", bound=nn.Module)
 Key = TypeVar("Key")
@@ -176,6 +178,71 @@ def _check_readouts(names: Sequence[str]) -> None:
         )
 
 
+class AdoptedNet(GuidedNet):
+    """A network that was trained elsewhere; takes a study's pixels in [0, 1], whatever their size.
+
+    Parameters
+    ----------
+    architecture : str
+        As of any network.
+    own_classes : sequence of str (n_own,)
+        What it was trained to tell apart, in the order of its last layer.
+    classes : sequence of str (n_classes,)
+        What its logits stand for here: a study's classes, or its own.
+    members : sequence of sequence of int (n_classes,), or None
+        Which of its own classes are each of these; None: they are its own.
+    side : int
+        Of the square images it was trained on, in pixels.
+
+    Notes
+    -----
+    Images of another size are resized within, bilinear and antialiased, so that an attack's ε is one of the study's
+    pixels. The logit of a class is log Σ exp over its members' logits: softmax then sums their probabilities, among all
+    members.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        own_classes: Sequence[str],
+        classes: Sequence[str],
+        members: Sequence[Sequence[int]] | None,
+        side: int,
+    ):
+        super().__init__(architecture, own_classes, 0, image_size=side)
+        self.classes, self.members, self.side = _named(classes), members, side
+        self.config = {
+            "architecture": architecture,
+            "own_classes": list(own_classes),
+            "classes": list(classes),
+            "members": members,
+            "side": side,
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes)."""
+        return together(super().forward(resized(x, self.side)), self.members)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Return every read-out, and ``logits``: each (n, width)."""
+        found = super().features(resized(x, self.side))
+        return {**found, "logits": together(found["logits"], self.members)}
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Bring pixels (n, 3, h, w) to a side, bilinear and antialiased; pixels of that side are left as they are."""
+    if x.shape[-2:] == (side, side):
+        return x
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def together(logits: Tensor, members: Sequence[Sequence[int]] | None) -> Tensor:
+    """Sum the probabilities of classes that go together: logits (n, n_own) → (n, n_classes)."""
+    if members is None:
+        return logits
+    return torch.stack([logits[:, own].logsumexp(1) for own in members], dim=1)
+
+
 def _named(classes: Sequence[str]) -> tuple[str, ...]:
     names = tuple(classes) if isinstance(classes, (list, tuple)) else ()
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
@@ -189,10 +256,7 @@ def _named(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 Network = RoiPredictor | GuidedNet
-_MODELS: dict[str, type[RoiPredictor] | type[GuidedNet]] = {
-    "RoiPredictor": RoiPredictor,
-    "GuidedNet": GuidedNet,
-}
+_MODELS: dict[str, type[Network]] = {kind.__name__: kind for kind in (RoiPredictor, GuidedNet, AdoptedNet)}
 
 
 def build(model: Callable[..., Any], seed: int, *args: Any, **kwargs: Any) -> Any:
@@ -327,7 +391,7 @@ def load_model(folder: Path) -> Any:
     try:
         config = json.loads(description.read_text(encoding="utf-8"))
         model = _MODELS[config.pop("model")](**config)
-        model.load_state_dict(load_file(weights))
+        put(model, load_file(weights))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(
             "the model cannot be rebuilt",

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, resnet18
 
 
 def small_resnet() -> nn.Module:
@@ -28,6 +28,14 @@ def small_resnet() -> nn.Module:
     network.add_module("avgpool", nn.AdaptiveAvgPool2d(1))
     network.add_module("flatten", nn.Flatten())
     network.add_module("fc", nn.Linear(widths[-1], 1, device="meta"))  # draws nothing: a class head takes its place
+    return network
+
+
+def cifar_resnet18() -> nn.Module:
+    """Return torchvision's ResNet-18 as it is taken for CIFAR-10: first layer 3 × 3, no stride, no pooling after it."""
+    network = resnet18()
+    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.set_submodule("maxpool", nn.Identity())
     return network
 
 

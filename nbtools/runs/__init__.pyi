@@ -1,4 +1,6 @@
+from .adopted import adopt as adopt
 from .batch import run_notebook as run_notebook
+from .exported import export as export, network_run as network_run
 from .facts import facts as facts
 from .folders import (
     NOTEBOOKS as NOTEBOOKS,

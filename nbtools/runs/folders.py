@@ -26,7 +26,7 @@ from nbtools.errors import InputError
 from nbtools.files import locked, make_folder, read_table, write_text, written
 from nbtools.processes import place
 from nbtools.runs.figures import page
-from nbtools.runs.lineage import Asked, before, command
+from nbtools.runs.lineage import Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
 from nbtools.runs.provenance import PROJECT, ran_stamp, registered, short, sources, stamp, surroundings
 from nbtools.runs.records import RECORD, finished_record, read_record, stale
@@ -99,7 +99,7 @@ class Run:
         if absent := [(notebook, each) for each, run in zip(every, found, strict=True) if run is None]:
             raise _missing(absent)
         runs = [self._use(run) for run in found if run]
-        keys = [tuple(run.parameters[name] for name in listed) for run in runs]
+        keys = [tuple(typed(notebook, each)[name] for name in listed) for each in every]
         return {key[0] if len(key) == 1 else key: run for key, run in zip(keys, runs, strict=True)}
 
     def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
@@ -199,10 +199,12 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     Raises
     ------
     InputError
-        If a parameter cannot have its value, or another process is still at work on this run after `PATIENCE`.
+        If a parameter cannot have its value, the network is adopted and not trained, or another process is still at
+        work on this run after `PATIENCE`.
     """
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     values.update(parameters)
+    check_trained(notebook, parameters)
     folder = run_folder(notebook, parameters)
     changed = stale(folder)
     if changed != []:
@@ -284,7 +286,7 @@ def typed(notebook: str, values: Mapping[str, Any]) -> Parameters:
 def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
     """Return the folder of a notebook's run; `parameters` left out have their defaults."""
     default = defaults(notebook)
-    full = {**default, **typed(notebook, parameters)}
+    full = {**default, **telling(typed(notebook, parameters))}
     study = full["study"] = study_name(full["study"])
     digest = hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:8]
     shown = [str(full.get("roi", "all"))]
@@ -309,8 +311,8 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
         if record:
             noted = {name: record[name] for name in ("seconds", "finished")}
             rows.append({**record["parameters"], **noted, "folder": str(file.parent)})
-    # the columns are there even where no run is
-    found = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*defaults(notebook), "seconds", "finished", "folder"])
+    found = pd.DataFrame(rows)  # the columns are there even where no run is
+    found = found.reindex(columns=[*dict.fromkeys([*found, *defaults(notebook), "seconds", "finished", "folder"])])
     return found.assign(finished=pd.to_datetime(found["finished"], utc=True, format="ISO8601"))
 
 
@@ -323,7 +325,8 @@ def prefer_defaults(runs: pd.DataFrame, notebook: str, by: tuple[str, ...]) -> p
     others = {name: value for name, value in defaults(notebook).items() if name not in ("study", *by)}
     # a run from before a parameter existed has no value for it
     usual = (runs.reindex(columns=list(others)) == pd.Series(others)).sum(axis=1)
-    return runs[usual == (usual.groupby([runs[name] for name in by]).transform("max") if by else usual.max())]
+    best = usual.groupby([runs[name] for name in by], dropna=False).transform("max") if by else usual.max()
+    return runs[usual == best]
 
 
 def find(notebook: str, study: str, **parameters: Any) -> Run:
@@ -344,7 +347,7 @@ def find(notebook: str, study: str, **parameters: Any) -> Run:
 
 def _found(notebook: str, parameters: Parameters) -> Run | None:
     """Return the finished run with these parameters, ``study`` among them; None if there is none."""
-    asked = typed(notebook, parameters)
+    asked = telling(typed(notebook, parameters))
     usual = run_folder(notebook, asked)
     if record := read_record(usual):  # at once: among thousands of runs, a notebook asks for many
         return Run(notebook, record["parameters"], usual, finished=True)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from nbtools.conditions import HIERARCHY, parse_condition
+from nbtools.conditions import ADOPTED, HIERARCHY, is_adopted, parse_condition
 from nbtools.data.study import open_study, study_file
 from nbtools.errors import InputError
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
 DRAWN = ("scratch", "imagenet")  # networks that are no run: weights drawn from the seed, torchvision's
 START = "start"  # the network that those of a seed begin with
+OF_A_TRAINING = ("alpha",)  # parameters of a network that say nothing of one that is adopted
 _START_AS = ("start_epochs", "start_learning_rate", "architecture")  # what it must have in common with them
 # What each network that they compare must have been through.
 COMPARED = {"06_smoothness_and_transfer": NETWORKS, "07_shape_bias": NETWORKS, "09_manifolds": ATTACKED}
@@ -34,7 +35,7 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
     own = {name: parameters[name] for name in ("study", "roi", "alpha", "seed") if name in parameters}
     if notebook == ATTACKED:
         return [(NETWORKS, own)]
-    if notebook == NETWORKS:
+    if notebook == NETWORKS and not is_adopted(own["roi"]):
         guides = parse_condition(own["roi"], _hierarchy(own["study"])).predictors
         common = {"study": own["study"], "roi": "", "seed": parameters["predictor_seed"]}
         start = start_of(parameters)
@@ -93,8 +94,32 @@ def _hierarchy(study: str) -> tuple[str, ...]:
 
 
 def command(notebook: str, parameters: Mapping[str, Any]) -> str:
-    """Return the command that runs a notebook with these parameters, quoted for a shell."""
+    """Return the command that makes a run with these parameters, quoted for a shell: a notebook's, or an adoption."""
+    if notebook == NETWORKS and is_adopted(str(parameters.get("roi"))):
+        return f"{_adoption(parameters)} --weights FILE …"
     return f"python -m nbtools run {arguments(notebook, parameters)}"
+
+
+def _adoption(parameters: Mapping[str, Any]) -> str:
+    given = [word for name in ("study", "seed") if name in parameters for word in (f"--{name}", str(parameters[name]))]
+    return shlex.join(["python", "-m", "nbtools", "adopt", parameters["roi"].removeprefix(ADOPTED), *given])
+
+
+def check_trained(notebook: str, parameters: Mapping[str, Any]) -> None:
+    """Raise `InputError` if a run would train a network that is adopted."""
+    if notebook == NETWORKS and is_adopted(parameters["roi"]):
+        raise InputError(
+            f"{parameters['roi']} is not trained",
+            expected=f"a condition that {NETWORKS} trains",
+            got="a network from outside, which is adopted",
+            fix=f"{command(notebook, parameters)}; the notebooks after this one take it as they take others",
+        )
+
+
+def telling(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters by which a network is known: an adopted one has no α."""
+    silent = OF_A_TRAINING if is_adopted(str(parameters.get("roi"))) else ()
+    return {name: value for name, value in parameters.items() if name not in silent}
 
 
 def arguments(notebook: str, parameters: Mapping[str, Any]) -> str:

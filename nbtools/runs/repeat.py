@@ -19,6 +19,7 @@ from nbtools.data.study import home
 from nbtools.files import PREFIX, read_table
 from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
+from nbtools.runs.lineage import check_trained
 from nbtools.runs.provenance import summing_variables
 
 # Another order of adding changes a column or a tensor by less than this share of its largest value; other results more.
@@ -68,10 +69,11 @@ def repeat(folder: Path) -> int:
     Raises
     ------
     InputError
-        If the folder holds no finished run, or its notebook no longer takes its parameters.
+        If the folder holds no finished run, an adopted network, or its notebook no longer takes its parameters.
     """
     then = folders.finished_record(folder)
     notebook, parameters = then["notebook"], then["parameters"]
+    check_trained(notebook, parameters)
     scratch, same = _scratch_home(folders.run_folder(notebook, parameters)), False
     try:
         with environment({**_as_then(then), "NBTOOLS_HOME": str(scratch)}):

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from nbtools.checks import check_table
+from nbtools.conditions import is_adopted
 from nbtools.errors import InputError
 from nbtools.files import read_table
 from nbtools.runs.folders import Parameters, prefer_defaults, typed
+from nbtools.runs.lineage import OF_A_TRAINING
 
 
 def chosen(found: pd.DataFrame, notebook: str, **values: Any) -> pd.DataFrame:
@@ -23,7 +25,7 @@ def chosen(found: pd.DataFrame, notebook: str, **values: Any) -> pd.DataFrame:
     notebook : str
         Whose runs are wanted.
     **values
-        What each parameter must be, or a list of what it may be.
+        What each parameter must be, or a list of what it may be; of an adopted network's, what it has.
 
     Returns
     -------
@@ -39,7 +41,8 @@ def chosen(found: pd.DataFrame, notebook: str, **values: Any) -> pd.DataFrame:
     for name, value in values.items():
         each = value if isinstance(value, list) else [value]
         wanted = [typed(notebook, {name: one})[name] for one in each]
-        rows = rows[rows[name].isin(wanted)]
+        any_will_do = rows["roi"].map(is_adopted).astype(bool) & (name in OF_A_TRAINING)
+        rows = rows[rows[name].isin(wanted) | any_will_do]
     return prefer_defaults(rows, notebook, by=("roi", "alpha", "seed"))
 
 

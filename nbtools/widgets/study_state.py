@@ -222,7 +222,7 @@ def _reached(notebook: str, folder: Path) -> dict[str, float]:
     if notebook == PREDICTORS:
         pattern = read_table(folder / "pattern_r.parquet")
         return {"pattern r": pattern.loc[pattern["control"] == "trained", "pattern_r"].mean()}
-    if notebook == NETWORKS:
+    if notebook == NETWORKS and (folder / "history.parquet").exists():  # one that is adopted was not trained here
         history = read_table(folder / "history.parquet")
         last = history[(history["split"] == "validation") & (history["epoch"] == history["epoch"].max())].iloc[0]
         return {"validation accuracy": last["accuracy"], "neural r": last.get("neural_r", np.nan)}

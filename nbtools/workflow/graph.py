@@ -292,6 +292,8 @@ class _Planner:
         return self._job(NETWORKS, name=f"network_{named}", study=study, roi=START, seed=seed)
 
     def _network(self, condition: str, seed: int, alpha: float | None = None, study: str | None = None) -> Path:
+        if self._condition(condition).kind == "adopted":  # it is there, or nothing planned would make it
+            return folders.find(NETWORKS, study or self.study, roi=condition, seed=seed).folder / folders.RECORD
         alpha = self.alpha if alpha is None else alpha
         after = self._predictors(condition, seed, study)
         after += [self._start(seed, study)] if self._setting(NETWORKS, "start") == "trained" else []
@@ -334,7 +336,8 @@ class _Planner:
             values["predictor_seed"] = guided_by
         record = folders.run_folder(notebook, values) / folders.RECORD
         trained_as = self.settings.get(NETWORKS) or {} if notebook == CLOUDS else {}
-        job = Job(name or notebook, notebook, values, record, tuple(once(after)), trained_as)
+        planned = tuple(first for first in once(after) if first in self.jobs)
+        job = Job(name or notebook, notebook, values, record, planned, trained_as)
         self.jobs.setdefault(record, job)
         return record
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_choice, check_range, reading
+from nbtools.cli.networks import add_networks
 from nbtools.conditions import HIERARCHY, RETINOTOPY, check_rois
 from nbtools.data.study import BETAS, ProfileName, Truth, home, open_study
 from nbtools.errors import InputError
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``python -m nbtools …``; return the exit status."""
     try:
         chosen = _parser().parse_args(arguments)
-        for name in _RANGES.keys() & vars(chosen).keys():
+        for name in _RANGES.keys() & {given for given, value in vars(chosen).items() if value is not None}:
             check_range(f"--{name}", getattr(chosen, name), *_RANGES[name])
         status = chosen.command(chosen) or 0
         sys.stdout.flush()  # so that a reader who has left is met here, not at the interpreter's end
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_data(commands)
     _add_notebooks(commands)
+    add_networks(commands, _add)
     return parser
 
 
