@@ -359,7 +359,9 @@ def left_of(model: nn.Module) -> int:
     {"resnet50": 0, "mobilenet_v3_small": 0, "shufflenet_v2_x0_5": 0, "densenet121": 62}.items(),
 )
 def test_what_follows_a_convolution_is_folded(architecture: str, left: int) -> None:
-    assert left_of(fold_batchnorm(build(GuidedNet, 0, architecture, CLASSES, 0).eval())) == left
+    folded = fold_batchnorm(build(GuidedNet, 0, architecture, CLASSES, 0).eval())
+    assert left_of(folded) == left
+    assert same(fold_batchnorm(folded), folded), "once is enough"
 
 
 def test_a_convolution_that_is_read_stays_as_it_is() -> None:
