@@ -78,8 +78,8 @@ def assembled(architecture: str, image_size: int | None = None) -> nn.Module:
         return _OWN[architecture]()
     sized = image_size if is_sized(architecture) else None
     if architecture.startswith(_TIMM):
-        options = {"img_size": sized} if sized else {}
-        return _timm().create_model(architecture.removeprefix(_TIMM), pretrained=False, **options)
+        size = {"img_size": sized} if sized else {}
+        return _timm().create_model(architecture.removeprefix(_TIMM), pretrained=False, **size)
     options = dict(_OPTIONS.get(architecture, {}))
     if sized:
         option = _SIZED[architecture.split("_")[0]]
