@@ -223,8 +223,7 @@ class _Planner:
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
         asked = {key: " ".join(self._words(key, [self._setting("12_alpha", key)])) for key in ("dose", "doses")}
         worse = folders.typed("12_alpha", asked)
-        named = dosed(self.rois, worse["dose"], [float(level) for level in worse["doses"].split()])
-        doses = self._all(self._attack, list(named))
+        doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], map(float, worse["doses"].split()))))
         shown = {"alphas": " ".join(map(str, alphas)), "regions": " ".join(self.rois), **worse, **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
@@ -279,9 +278,7 @@ class _Planner:
         """Plan the network whose features a predictor with parameters of its own takes, if it takes any."""
         usual = {**folders.defaults(PREDICTORS), **(self.settings.get(PREDICTORS) or {})}
         roi = trunk_of({**usual, **own, "study": study or self.study, "seed": seed}).get("roi")
-        if roi in (None, START):
-            return [self._start(seed, study)] if roi else []
-        return [self._network(roi, seed, study=study)]
+        return [self._start(seed, study) if roi == START else self._network(roi, seed, study=study)] if roi else []
 
     def _predictor_seed(self, seed: int) -> int:
         return seed if self.config.get("predictors") == "own" else int(self._setting(NETWORKS, "predictor_seed"))
