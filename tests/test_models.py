@@ -24,10 +24,9 @@ from torchvision.models import ResNet18_Weights, resnet18
 from nbtools import attacks, probes, training, widgets
 from nbtools.data.images.sets import ImageSet
 from nbtools.errors import InputError
+from nbtools.models.architectures import PIXEL_MEAN
+from nbtools.models.backbones import READOUTS, Backbone, readout
 from nbtools.models.networks import (
-    PIXEL_MEAN,
-    READOUTS,
-    Backbone,
     GuidedNet,
     RoiPredictor,
     build,
@@ -35,7 +34,6 @@ from nbtools.models.networks import (
     freeze,
     load_imagenet_weights,
     load_model,
-    readout,
     save_model,
 )
 from nbtools.training import TrainConfig, train_guided
@@ -84,7 +82,7 @@ def test_a_seed_decides_the_weights(architecture: str) -> None:
         return build(RoiPredictor, seed, architecture, 5, 40)
 
     assert same(made(1), made(1))
-    assert not torch.equal(made(1).backbone.parts["stem"][0].weight, made(2).backbone.parts["stem"][0].weight)
+    assert not torch.equal(*(next(made(seed).backbone.parts.parameters()) for seed in (1, 2)))
     assert not torch.equal(made(1).head.weight, made(2).head.weight)
 
 
@@ -139,10 +137,12 @@ def test_features_heads_and_forward_agree(guided_readout: str) -> None:
 
 
 def test_a_readout_is_the_mean_over_its_grid() -> None:
-    maps = {"layer1": torch.rand(2, 3, 8, 8), "layer4": torch.rand(2, 5, 4, 4)}
+    maps = {"layer1": torch.rand(2, 3, 8, 8), "pooled": torch.rand(2, 5)}
     blocks = maps["layer1"].numpy().reshape(2, 3, 4, 2, 4, 2).mean(axis=(3, 5))
     np.testing.assert_allclose(readout(maps, "layer1"), blocks.reshape(2, -1), rtol=1e-5)
-    np.testing.assert_allclose(readout(maps, "pooled"), maps["layer4"].mean((2, 3)), rtol=1e-5)
+    assert torch.equal(readout(maps, "pooled"), maps["pooled"])
+    found = freeze(build(GuidedNet, 0, "small_resnet", TEN, 0)).backbone(pixels(2, 48))
+    np.testing.assert_allclose(readout(found, "pooled"), found["layer4"].mean((2, 3)), rtol=1e-5)
 
 
 def test_voxels_are_scores_times_components() -> None:
@@ -158,7 +158,7 @@ def test_voxels_are_scores_times_components() -> None:
 
 def test_the_backbone_normalises_pixels_itself() -> None:
     backbone, seen = freeze(Backbone("small_resnet")), []
-    backbone.parts["stem"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    backbone.parts.get_submodule("stem.0").register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1).expand(2, 3, 32, 32)
     backbone(mean)
     backbone(torch.ones_like(mean))
@@ -170,7 +170,7 @@ def test_the_backbone_normalises_pixels_itself() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Backbone("resnet50"), "unknown architecture"),
+        (lambda: Backbone("resnet51"), "unknown architecture"),
         (lambda: GuidedNet("small_resnet", TEN, 5, "layer5"), "unknown read-out"),
     ],
 )

@@ -151,10 +151,10 @@ def test_a_network_starts_as_its_parameters_say(monkeypatch: pytest.MonkeyPatch)
     same = models.build(models.GuidedNet, 2, "small_resnet", CLASSES, K, "layer3")
     assert network.config == same.config
     assert all(map(torch.equal, network.state_dict().values(), same.state_dict().values()))
-    loaded: list[nn.Module] = []
-    monkeypatch.setattr("nbtools.training.parameters.load_imagenet_weights", loaded.append)
     with pytest.raises(InputError, match="no weights for this architecture"):  # before they are downloaded
         training.new_network({**PARAMETERS, "start": "imagenet"}, CLASSES, K)
+    loaded: list[nn.Module] = []
+    monkeypatch.setattr("nbtools.training.parameters.load_imagenet_weights", loaded.append)
     network = training.new_network({**PARAMETERS, "start": "imagenet", "architecture": "resnet18"}, CLASSES, K)
     assert loaded == [network.backbone]
     with pytest.raises(InputError, match="no such start"):
