@@ -127,3 +127,17 @@ def test_regions_stand_in_nsds_volumes() -> None:
     regions = nsd_regions()
     assert len(set(regions)) == len(regions)
     assert {parse_condition(roi).roi for roi in regions} == set(regions)
+
+
+def test_an_adopted_network_is_no_region_and_looks_like_no_other() -> None:
+    names = [f"net-{name}" for name in ("robust50", "v2", "clip-RN50", "cifar", "a", "b")]
+    assert {parse_condition(name).kind for name in names} == {"adopted"}
+    assert not any(parse_condition(name).weighted for name in names), "α says nothing of them"
+    looks = {name: (conditions.color(name), conditions.symbol(name)) for name in names}
+    assert len(set(looks.values())) == len(names)
+    others = {conditions.color(name) for name in (*CONDITIONS, *DORSAL)}
+    assert others.isdisjoint(color for color, _ in looks.values())
+    assert conditions.dash("net-v2") not in {conditions.dash(name) for name in CONDITIONS}
+    for wrong in ("net", "net-", "net-TO-shuffle", "net-none", "net-a b", "net-x-manifold", "TO-net"):
+        with pytest.raises(InputError, match="unknown condition"):
+            parse_condition(wrong)
