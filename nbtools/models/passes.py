@@ -59,7 +59,7 @@ def passes_of(anatomy: Anatomy, names: tuple[str, ...]) -> Passes:
         graph.eliminate_dead_code()
         module.recompile()
         by_mode[mode] = type(module).forward
-    return Passes(by_mode, conv_norm_pairs(graph, anatomy.blueprint))
+    return Passes(by_mode, conv_norm_pairs(graph, anatomy.blueprint))  # of the last one, which is in use
 
 
 def _as_maps(node: fx.Node, layout: Layout, network: nn.Module) -> fx.Node:
