@@ -11,6 +11,7 @@ from nbtools.conditions import HIERARCHY, parse_condition
 from nbtools.data.study import open_study, study_file
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 START = "start"  # the network that those of a seed begin with
 _START_AS = ("start_epochs", "start_learning_rate", "architecture")  # what it must have in common with them
 # What each network that they compare must have been through.

@@ -1,0 +1,32 @@
+"""The comparison of networks without its widgets: which measures there are, and what to say of two of them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nbtools.metrics.comparison import correlate_conditions, missing_scores
+
+
+def measures_in(table: pd.DataFrame) -> list[str]:
+    """Return the measures that any network has a score of, in their order."""
+    return list(dict.fromkeys(table.loc[table["score"].notna(), "measure"]))
+
+
+def describe_pair(table: pd.DataFrame, x: str, y: str) -> str:
+    """Say in words how two measures go together over conditions, and what that does not show."""
+    rho, n = correlate_conditions(table, x, y)
+    found = (
+        f"Spearman's ρ = {rho:z.2f} over n = {n} conditions" if rho == rho else f"no correlation of n = {n} conditions"
+    )
+    return (
+        f"{x} and {y}: {found}, each the mean of its seeds. Take it for a description: networks of one study share "
+        "images, and those of one seed their first weights, so they are no independent sample, and there is no p. "
+        "Bars are 95 % intervals over seeds; a single network has none."
+    )
+
+
+def describe_missing(table: pd.DataFrame) -> str:
+    """Say in words which scores are missing, and what they take; nothing where all are there."""
+    absent = missing_scores(table).groupby(["takes", "missing"], sort=False)["measure"].agg(", ".join)
+    said = [f"{measures} of {conditions} (takes {takes})" for (takes, conditions), measures in absent.items()]
+    return f"Missing: {'; '.join(said)}." if said else ""
