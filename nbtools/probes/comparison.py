@@ -23,15 +23,15 @@ Networks = Mapping[tuple[str, int], Network]
 _DECIDED = ["image_id", "shape", "texture", "prediction", "condition", "seed"]
 
 
-def decide_conflicts(networks: Networks, folder: Path, size: int) -> pd.DataFrame:
+def decide_conflicts(networks: Networks, folder: Path | None, size: int) -> pd.DataFrame:
     """Let networks decide on cue-conflict images, each on those whose shape and texture it can both name.
 
     Parameters
     ----------
     networks : mapping of (condition, seed) → Network
         In eval mode, of any classes; one that knows no two of the categories decides nothing.
-    folder : Path
-        Of the images.
+    folder : Path or None
+        Of the images; None where a study has none.
     size : int
         To which they are read, in pixels.
 
@@ -46,8 +46,11 @@ def decide_conflicts(networks: Networks, folder: Path, size: int) -> pd.DataFram
     InputError
         As `load_folder` and `cue_conflict_names`.
     """
+    parts = [pd.DataFrame(columns=_DECIDED)]
+    if folder is None:
+        return parts[0]
     images = load_folder(folder, size)
-    names, parts = cue_conflict_names(images.ids), [pd.DataFrame(columns=_DECIDED)]
+    names = cue_conflict_names(images.ids)
     for (condition, seed), network in Bar(networks.items(), "cue conflict", unit="network", disable=None):
         known = known_conflicts(names, network.classes)
         if (known["shape"] != known["texture"]).any():

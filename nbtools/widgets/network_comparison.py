@@ -19,8 +19,6 @@ class NetworkComparison(parts.Explorer):
     ----------
     table : DataFrame
         From `metrics.score_conditions`.
-    x, y : str
-        Measures to begin with.
     bands : mapping of measure → (lower, upper)
         Noise ceilings.
     order : sequence of str
@@ -34,11 +32,9 @@ class NetworkComparison(parts.Explorer):
         If the table is empty or lacks a column.
     """
 
-    def __init__(
-        self, table: pd.DataFrame, x: str, y: str, bands: Bands, *, order: Sequence[str] = HIERARCHY, title: str
-    ):
+    def __init__(self, table: pd.DataFrame, bands: Bands, *, order: Sequence[str] = HIERARCHY, title: str):
         self.scores, self.bands, self.order, self.title = table, bands, order, title
-        measures = comparison_state.measures_in(table)
+        measures, (x, y) = comparison_state.measures_in(table), comparison_state.first_axes(table)
         self.axes = parts.Controls(
             self._show, x=parts.choice("horizontal", measures, x), y=parts.choice("vertical", measures, y)
         )
