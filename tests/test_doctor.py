@@ -265,6 +265,7 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
         "15_study_explorer": set(),
         "16_haxby": {"responses", "stimuli", VAL, "scanner_labels"},
         "17_natural_corruptions": {VAL, "corruptions"},
+        "18_compare_networks": measured | {VAL},
     }
 
 
@@ -422,6 +423,7 @@ READS: dict[str, Callable[[Study], object]] = {
     "15_study_explorer": load_training_images,
     "16_haxby": of_categories,
     "17_natural_corruptions": lambda study: (attacked(study), study.need("corruptions")),
+    "18_compare_networks": lambda study: (attacked(study), both(study)),
 }
 
 

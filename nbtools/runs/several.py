@@ -95,13 +95,17 @@ def taken_over(notebook: str, settings: Parameters, changes: str) -> Parameters:
     return {**settings, **typed(notebook, {name: value for name, _, value in pairs})}
 
 
-def compared(run: Run, names: Sequence[str], *, alpha: float, seeds: Sequence[int]) -> dict[tuple[str, int], Run]:
+def compared(
+    run: Run, notebook: str, *, names: Sequence[str], alpha: float, seeds: Sequence[int]
+) -> dict[tuple[str, int], Run]:
     """Find the networks that a run compares, whoever trained them.
 
     Parameters
     ----------
     run : Run
         Notes them as input. A finished one gets those it was made of, and says which came later.
+    notebook : str
+        In which conditions are looked up: that of the networks.
     names : sequence of str
         Conditions, each with the networks of these seeds that there are, at least one; or paths of run folders (what
         holds a ``/``), whole or from where ``runs/`` lies.
@@ -122,13 +126,12 @@ def compared(run: Run, names: Sequence[str], *, alpha: float, seeds: Sequence[in
         If a condition has no network, or several that no default tells apart; if a path is no finished run of notebook
         03 or 13; if a network is named twice.
     """
-    study = run.parameters["study"]
     conditions = [name for name in names if "/" not in name]
-    rows = chosen(collect(NETWORKS, study), NETWORKS, roi=conditions, seed=list(seeds))
+    rows = chosen(collect(notebook, run.parameters["study"]), notebook, roi=conditions, seed=list(seeds))
     fits = [row.alpha == alpha or not parse_condition(row.roi).weighted for row in rows.itertuples()]
-    rows = prefer_defaults(rows[fits], NETWORKS, by=("roi", "seed"))
+    rows = prefer_defaults(rows.loc[fits], notebook, by=("roi", "seed"))
     if absent := [name for name in conditions if name not in set(rows["roi"])]:
-        run.upstreams(NETWORKS, roi=absent, alpha=alpha, seed=list(seeds))  # says how they are made
+        run.upstreams(notebook, roi=absent, alpha=alpha, seed=list(seeds))  # says how they are made
     check_once("a condition has several networks", rows, ("roi", "seed"), fix="name the folder of the run you mean")
     rows = rows.sort_values("seed")
     places = {name: [Path(folder) for folder in rows.loc[rows["roi"] == name, "folder"]] for name in conditions}
