@@ -1,4 +1,4 @@
-"""Spectra of changes to images: gratings lie where they were planted, white noise everywhere alike, no energy is lost."""
+"""Spectra of changes to images: gratings lie where they were planted, white noise everywhere, no energy is lost."""
 
 from __future__ import annotations
 
