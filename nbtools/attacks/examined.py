@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from torch import nn
 
 from nbtools.attacks.interface import perturb, sweep
 from nbtools.attacks.table import ATTACKS
-from nbtools.checks import as_names, check_enough, check_range, check_same_classes
+from nbtools.checks import as_names, check_choice, check_enough, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.metrics.robustness import WORST_CASE
@@ -90,24 +91,27 @@ def examine(
     The change whose spectrum is taken is that of PGD (L∞) at the largest ε after all its steps, on every image, right
     or wrong: one that stops just beyond a network's boundary would tell how far that is.
     """
-    check_enough("no attack was named", len(as_names(attacks)), 1, fix=f"name some of {', '.join(ATTACKS)}")
+    attacks = as_names(attacks)
+    check_enough("no attack was named", len(attacks), 1, fix=f"name some of {', '.join(ATTACKS)}")
+    for name in attacks:
+        check_choice("unknown attack", name, ATTACKS)
     check_range("batch_size", batch_size, 1, whole=True)
     check_same_classes(images.classes, *networks.values())
     parts = [Examined(*(pd.DataFrame(columns=[*names, "condition", "seed"]) for names in _COLUMNS.values()))]
     for (condition, seed), network in Bar(networks.items(), "networks", unit="network", disable=None):
-        decided = _worst(network, images, epsilons, as_names(attacks), steps, seed)
+        decided = _worst(network, images, epsilons, attacks, steps, seed)
         found = decided, *_changed(network, images, max(epsilons), steps, seed, batch_size)
         parts.append(Examined(*(table.assign(condition=condition, seed=seed) for table in found)))
     return Examined(*(pd.concat(tables, ignore_index=True) for tables in zip(*(parts[1:] or parts), strict=True)))
 
 
 def _worst(
-    network: nn.Module, images: ImageSet, epsilons: Sequence[float], attacks: list[str], steps: int, seed: int
+    network: nn.Module, images: ImageSet, epsilons: Sequence[float], attacks: Sequence[str], steps: int, seed: int
 ) -> pd.DataFrame:
     """Attack what the attacks before left standing: the last one's decisions are the worst case of all."""
-    decided = None
+    decided: Any = None
     for name in attacks:
-        taken = ATTACKS[name].steps_for(steps) if name in ATTACKS else steps  # an unknown one is the sweep's to refuse
+        taken = ATTACKS[name].steps_for(steps)
         decided = sweep(network, images, epsilons, attack=name, steps=taken, seed=seed, after=decided)
     return decided.assign(attack=WORST_CASE)
 
@@ -116,19 +120,19 @@ def _changed(
     network: nn.Module, images: ImageSet, epsilon: float, steps: int, seed: int, batch_size: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure gradients and changes of all images, and the mean spectrum of both."""
-    tables, rings = [], {"gradient": [], "attack": []}
+    tables, rings = [], defaultdict(list)
     for start in range(0, len(images), batch_size):
         rows = images[slice(start, start + batch_size)].to(best_device())
         x = to_float(rows.pixels)
-        how = {"steps": steps, "seed": seed + start, "stop_at_success": False}
-        point = perturb(network, x, rows.labels, [epsilon], **how)[0]
+        point = perturb(network, x, rows.labels, [epsilon], steps=steps, seed=seed + start, stop_at_success=False)[0]
         gradient, after = (input_gradient(network, at, rows.labels).cpu() for at in (x, point))
-        table = pd.DataFrame({"image_id": rows.ids.astype(str), "gradient": squared_norm(gradient)})
-        tables.append(table.assign(gradient_attacked=squared_norm(after)))
+        norms = {"gradient": squared_norm(gradient), "gradient_attacked": squared_norm(after)}
+        columns = [pd.DataFrame({"image_id": rows.ids.astype(str), **{name: v.numpy() for name, v in norms.items()}})]
         for of, change in {"gradient": gradient, "attack": (point - x).cpu()}.items():
             energy = spectral_energy(change)
             rings[of].append(radial_spectrum(energy))
-            tables[-1] = tables[-1].join(frequency_scores(energy).add_prefix(f"{of}_"))
+            columns.append(frequency_scores(energy).add_prefix(f"{of}_"))
+        tables.append(pd.concat(columns, axis=1))
     shares = {of: np.nanmean(np.concatenate(parts), axis=0) for of, parts in rings.items()}
     spectra = {of: pd.DataFrame({"frequency": range(len(share)), "share": share}) for of, share in shares.items()}
     return pd.concat(tables, ignore_index=True), stacked(spectra, "of")

@@ -13,7 +13,7 @@ from nbtools.conditions import HIERARCHY, color
 from nbtools.metrics.comparison import scale_of
 from nbtools.plots.labels import place_labels
 from nbtools.plots.marks import Look, add_curve, add_point, error_bars, look_of, marker
-from nbtools.plots.style import DOTTED, INK, PALE, legend_beside, new_figure, padded, panels
+from nbtools.plots.style import INK, PALE, legend_beside, new_figure, padded, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
 Bands = Mapping[str, tuple[float, float]]
@@ -68,7 +68,7 @@ def score_table(table: pd.DataFrame, by: str, bands: Bands | None = None, *, ord
 
 def _cell(row: Mapping[str, float | str]) -> str:
     form = scale_of(str(row["measure"])).form
-    value, low, high = ("–" if np.isnan(row[name]) else f"{row[name]:{form}}" for name in _COLUMNS[2:])  # type: ignore
+    value, low, high = ("–" if np.isnan(row[name]) else f"{row[name]:{form}}" for name in _COLUMNS[2:])
     return value if low == "–" else f"{value}<br><small>{low} – {high}</small>"
 
 
@@ -183,7 +183,7 @@ def spectra(table: pd.DataFrame, white: np.ndarray, *, order: Sequence[str] = HI
     names = ordered(table["condition"], order)
     noise = pd.DataFrame({"share": white})
     for of, place in zip(heads, places, strict=True):
-        add_curve(fig, noise.index, noise, "share", "white noise", look=Look(INK, DOTTED["dash"]), size=1, **place)
+        add_curve(fig, noise.index, noise, "share", "white noise", look=Look(INK, "dot"), size=1, **place)
         for name in names:
             line = table[(table["condition"] == name) & (table["of"] == of)].sort_values("frequency")
             look = look_of(condition_of(name), order)
