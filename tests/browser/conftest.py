@@ -130,7 +130,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Proje
     shutil.copytree(tiny_study.parent, folder / "data/derived/tiny")
     ours = {
         r"study: str = \"demo\"": r"study: str = \"tiny\"",
-        "none random V1-shuffle TO-shuffle": "none",
+        r"networks: str = \"none random V1-shuffle TO-shuffle": r"networks: str = \"none",
         " ".join(HIERARCHY): " ".join(ROIS),
     }
     for file in (folder / "notebooks").glob("*.ipynb"):
