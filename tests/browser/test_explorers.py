@@ -1,4 +1,4 @@
-"""The explorers of notebooks 14, 15, 18 in a real browser, in JupyterLab and as apps: they say what the library says."""
+"""The explorers of notebooks 14, 15 and 18 in a real browser, in JupyterLab or as apps: they say what is computed."""
 
 from __future__ import annotations
 
