@@ -333,7 +333,7 @@ def test_the_scatter_has_each_conditions_look_and_bars_both_ways(table: pd.DataF
     (band,) = fig.layout.shapes
     assert (band.x0, band.x1) == (0.3, 0.4)
     assert fig.layout.xaxis.range[1] > 0.3, "the ceiling is in sight"
-    assert {note.text for note in fig.layout.annotations} == {"noise ceiling", "none", "TO"}
+    assert {note.text for note in fig.layout.annotations} == {"noise<br>ceiling", "none", "TO"}
 
 
 def test_gradients_are_on_a_logarithmic_axis_and_labels_beside_their_points(table: pd.DataFrame) -> None:

@@ -51,7 +51,7 @@ SCALES: dict[str, Scale] = {  # by how a measure's name begins
     "accuracy": Scale("share of images", ".1%", _CLASSES, fraction=True),
     "shape bias": Scale("share of decisions for shape or texture", ".2f", _CUES, fraction=True),
     "similarity": Scale("Spearman ρ of RDMs", ".3f", "a network with this read-out"),
-    "gradient": Scale("squared norm, nats²/pixel²", ".3g", _CLASSES, direction=-1, log=True),
+    "gradient": Scale("squared norm, nats²/pixel²", ",.1f", _CLASSES, direction=-1, log=True),
     "frequency": Scale("centroid, cycles/image", ".2f", _CLASSES, direction=-1),
     "low frequencies": Scale(f"share of energy up to {CUT:g} cycles/image", ".1%", _CLASSES, fraction=True),
 }

@@ -12,12 +12,13 @@ import plotly.graph_objects as go
 from nbtools.conditions import HIERARCHY, color
 from nbtools.metrics.comparison import scale_of
 from nbtools.plots.labels import place_labels
-from nbtools.plots.marks import Look, add_curve, add_point, error_bars, look_of, marker
-from nbtools.plots.style import INK, PALE, legend_beside, new_figure, padded, panels
+from nbtools.plots.marks import Look, add_band, add_curve, add_point, error_bars, look_of, marker
+from nbtools.plots.style import INK, legend_beside, new_figure, padded, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
 Bands = Mapping[str, tuple[float, float]]
 _COLUMNS = ("measure", "condition", "score", "ci_low", "ci_high")
+_TICKS = [digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)]  # of a logarithmic axis
 _STYLE = (
     ".nbtools-scores{overflow-x:auto}"
     ".nbtools-scores table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}"
@@ -147,12 +148,12 @@ def _axis(fig: go.Figure, axis: str, part: pd.DataFrame, bands: Bands) -> np.nda
     if scale.log:  # a bar that begins below 0 has no end there
         bounds = np.log10(bounds.where(bounds > 0, part["score"], axis=0))
     reach = pd.concat([bounds, pd.DataFrame({"ceiling": [band[0]]})]) if band else bounds
-    look = {"range": padded(reach.fillna(bounds["score"].iloc[0])), "type": "log" if scale.log else "linear"}
-    fig.update_layout({f"{axis}axis": {**look, "tickformat": ".3~p" if scale.form.endswith("%") else ""}})
+    look = {"range": padded(reach.fillna(bounds["score"].iloc[0])), "tickformat": ".3~p" if "%" in scale.form else ""}
+    logarithmic = {"type": "log", "tickvals": _TICKS, "tickformat": ",~r"} if scale.log else {}
+    fig.update_layout({f"{axis}axis": {**look, **logarithmic}})
     if band:
         draw = fig.add_vrect if axis == "x" else fig.add_hrect
-        where = "bottom right" if axis == "x" else "top left"
-        words = {"annotation_text": "noise ceiling", "annotation_position": where, "annotation_font_color": PALE}
+        words = {"annotation_text": "noise<br>ceiling", "annotation_position": "bottom left"}
         draw(*band, fillcolor="#dcdcdc", line_width=0, layer="below", **words)
     return bounds["score"].to_numpy()
 
@@ -187,7 +188,8 @@ def spectra(table: pd.DataFrame, white: np.ndarray, *, order: Sequence[str] = HI
         for name in names:
             line = table[(table["condition"] == name) & (table["of"] == of)].sort_values("frequency")
             look = look_of(condition_of(name), order)
-            add_curve(fig, line["frequency"], line, "share", name, look=look, bars="cross", size=5, **place)
+            add_band(fig, line["frequency"], line, look.color, **place)
+            add_curve(fig, line["frequency"], line, "share", name, look=look, size=1, **place)
     fig.update_xaxes(title_text="spatial frequency (cycles/image)")
     fig.update_yaxes(title_text="share of energy in a ring of 1 cycle/image", tickformat=".0%", **places[0])
     return legend_beside(fig, len(names) + 1)
