@@ -372,9 +372,10 @@ def test_tables_that_cannot_be_drawn_are_refused(table: pd.DataFrame, draw: Call
 def test_spectra_are_a_curve_each_beside_white_noise(examined) -> None:
     mean = metrics.over_networks(examined[2].spectra, "share", by=("condition", "of", "frequency"))
     fig = plots.spectra(mean, metrics.white_spectrum(SIDE), title=TITLE)
-    names = [trace.name for trace in fig.data]
-    assert names == 2 * ["white noise", "none", "TO"]
-    assert sum(trace.showlegend for trace in fig.data) == 3
+    curves = [trace for trace in fig.data if trace.fill is None]
+    assert [curve.name for curve in curves] == 2 * ["white noise", "none", "TO"]
+    assert [curve.showlegend for curve in curves] == 3 * [True] + 3 * [False]
+    assert len(fig.data) - len(curves) == 4, "a band for each network and panel"
     part = mean.query("condition == 'TO' and of == 'attack'")
     np.testing.assert_allclose(fig.data[-1].y, part["share"])
     assert fig.layout.xaxis.title.text == "spatial frequency (cycles/image)"
@@ -468,8 +469,8 @@ def test_what_is_no_network_or_named_twice_is_refused(home: Path) -> None:
         found("TO", str(to))
     with pytest.raises(InputError, match="no finished run"):
         found("runs/mine/nowhere")
-    finish(roi="V1", epochs=2)
-    finish(roi="V1", epochs=3)
+    finish(roi="V1", epochs=98)
+    finish(roi="V1", epochs=99)
     with pytest.raises(InputError, match="several networks"):
         found("V1")
 

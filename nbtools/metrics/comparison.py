@@ -35,33 +35,41 @@ class Scale:
     direction : {1, -1}
         As `as_scores` takes it. The paper has no claim about frequencies: −1 says that networks that are harder to
         fool are expected to go by lower ones.
-    fraction, log : bool
-        Whether it lies between 0 and 1, and whether an axis is logarithmic.
+    low, high : float
+        No score, nor the end of an interval, lies beyond.
+    log : bool
+        Whether an axis is logarithmic.
     """
 
     unit: str
     form: str
     takes: str
     direction: int = 1
-    fraction: bool = False
+    low: float = 0.0
+    high: float = 1.0
     log: bool = False
 
 
 SCALES: dict[str, Scale] = {  # by how a measure's name begins
-    "accuracy": Scale("share of images", ".1%", _CLASSES, fraction=True),
-    "shape bias": Scale("share of decisions for shape or texture", ".2f", _CUES, fraction=True),
-    "similarity": Scale("Spearman ρ of RDMs", ".3f", "a network with this read-out"),
-    "gradient": Scale("squared norm, nats²/pixel²", ",.1f", _CLASSES, direction=-1, log=True),
-    "frequency": Scale("centroid, cycles/image", ".2f", _CLASSES, direction=-1),
-    "low frequencies": Scale(f"share of energy up to {CUT:g} cycles/image", ".1%", _CLASSES, fraction=True),
+    "accuracy": Scale("share of images", ".1%", _CLASSES),
+    "shape bias": Scale("share of decisions for shape or texture", ".2f", _CUES),
+    "similarity": Scale("Spearman ρ of RDMs", ".3f", "a network with this read-out", low=-1.0),
+    "gradient": Scale("squared norm, nats²/pixel²", ",.1f", _CLASSES, direction=-1, high=np.inf, log=True),
+    "frequency": Scale("centroid, cycles/image", ".2f", _CLASSES, direction=-1, high=np.inf),
+    "low frequencies": Scale(f"share of energy up to {CUT:g} cycles/image", ".1%", _CLASSES),
 }
 
 
+def kind_of(measure: str) -> str:
+    """Return which of `SCALES` a measure has; raise `InputError` if it has none."""
+    kind = next((begins for begins in SCALES if measure.startswith(begins)), measure)
+    check_choice("unknown measure", kind, SCALES, fix="see metrics/comparison.py")
+    return kind
+
+
 def scale_of(measure: str) -> Scale:
-    """Return how a measure is read; raise `InputError` if it is none of `SCALES`."""
-    begins = next((begins for begins in SCALES if measure.startswith(begins)), measure)
-    check_choice("unknown measure", begins, SCALES, fix="see metrics/comparison.py")
-    return SCALES[begins]
+    """Return how a measure is read; raise `InputError` if that is not known."""
+    return SCALES[kind_of(measure)]
 
 
 def score_networks(
@@ -133,10 +141,9 @@ def score_conditions(scores: pd.DataFrame) -> pd.DataFrame:
         As `over_networks`.
     """
     table = over_networks(scores, "score", by=("measure", "condition"))
-    fractions = table["measure"].map(lambda measure: scale_of(measure).fraction)
-    bounds = ["ci_low", "ci_high"]
-    table.loc[fractions, bounds] = table.loc[fractions, bounds].clip(0, 1)
-    return table
+    scales = table["measure"].map(scale_of)
+    ends = scales.map(lambda scale: scale.low), scales.map(lambda scale: scale.high)
+    return table.assign(ci_low=table["ci_low"].clip(*ends), ci_high=table["ci_high"].clip(*ends))
 
 
 def missing_scores(table: pd.DataFrame) -> pd.DataFrame:

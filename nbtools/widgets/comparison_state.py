@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nbtools.metrics.comparison import correlate_conditions, missing_scores
+from nbtools.metrics.comparison import correlate_conditions, kind_of, missing_scores
 
 
 def measures_in(table: pd.DataFrame) -> list[str]:
@@ -33,6 +33,7 @@ def describe_pair(table: pd.DataFrame, x: str, y: str) -> str:
 
 def describe_missing(table: pd.DataFrame) -> str:
     """Say in words which scores are missing, and what they take; nothing where all are there."""
-    absent = missing_scores(table).groupby(["takes", "missing"], sort=False)["measure"].agg(", ".join)
-    said = [f"{measures} of {conditions} (takes {takes})" for (takes, conditions), measures in absent.items()]
+    absent = missing_scores(table).assign(kind=lambda rows: rows["measure"].map(kind_of))
+    kinds = absent.groupby(["takes", "missing"], sort=False)["kind"].agg(lambda kind: ", ".join(kind.unique()))
+    said = [f"{named} of {conditions} (takes {takes})" for (takes, conditions), named in kinds.items()]
     return f"Missing: {'; '.join(said)}." if said else ""
