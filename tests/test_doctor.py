@@ -451,7 +451,7 @@ def test_what_it_says_can_run_can_be_read_and_nothing_else(
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
     own_study(tmp_path / "data/derived/mine", **OWN[kind])  # type: ignore[arg-type]
     answers = said("mine", capsys)
-    assert len(answers) == 18
+    assert len(answers) == 19
     is_true(open_study("mine"), answers)
 
 
