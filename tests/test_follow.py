@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,19 @@ def plant_summary(job: Job) -> None:
     job.record.parent.mkdir(parents=True)
     values = {"notebook": job.notebook, "parameters": dict(job.parameters), "inputs": {}, "seconds": 1}
     job.record.write_text(json.dumps({**values, "finished": "2026-01-01T00:00:00+0000"}))
-    rows = [{"condition": name, "epsilon": 0.0, "accuracy": 0.5} for name in job.parameters["rois"].split()]
+    rows = [{"condition": name, "epsilon": 0.0, "accuracy": 0.5} for name in job.parameters.get("rois", "TO").split()]
     pd.DataFrame(rows).to_parquet(job.record.with_name("accuracy.parquet"))
     job.record.with_name("verdict.txt").write_text("the verdict")
     job.record.with_name("report.html").write_text(f"the report of {job.name}")
+
+
+def plant_study() -> None:
+    """Leave a study's description, and the folders it needs."""
+    for part in ("train", "val"):
+        (study_file("tiny").parent / part).mkdir(parents=True)
+    study_file("tiny").write_text(
+        'name = "tiny"\nsimulated = true\nimage_size = 32\nsubject = 1\nnsd = "."\nclassification = "."\n'
+    )
 
 
 # --- lines --------------------------------------------------------------------------------------------------
@@ -112,11 +122,7 @@ def test_all_runs_are_counted_and_the_report_grows(
             assert (home() / "runs/tiny/report.html").read_text() == f"the report of {name}"
             assert f"report of {job.parameters['rois']}, seeds 0: " in capsys.readouterr().out
     make(progress, clock, "all", 1)
-    for part in ("train", "val"):
-        (study_file("tiny").parent / part).mkdir(parents=True)
-    study_file("tiny").write_text(
-        'name = "tiny"\nsimulated = true\nimage_size = 32\nsubject = 1\nnsd = "."\nclassification = "."\n'
-    )
+    plant_study()
     progress.end(0)
     shown = capsys.readouterr().out
     assert progress.minutes_left() == 0
@@ -138,6 +144,22 @@ def test_what_was_finished_before_is_counted_and_not_told_again(
     assert capsys.readouterr().out == ""
     make(progress, clock, "predictor_TO_seed0", 1)
     assert capsys.readouterr().out.startswith(f"2 of {len(progress.jobs)} · ")
+
+
+def test_a_finished_study_is_told_without_snakemake(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = make_graph(TINY)
+    for job in planned.of("all"):
+        plant_summary(job)
+    plant_study()
+    monkeypatch.setitem(sys.modules, "snakemake.cli", None)  # to import it is an error now
+    assert follow(planned, ["all"], []) == 0
+    shown = capsys.readouterr().out
+    assert "0 to make · all finished" in shown
+    assert "the verdict" in shown
+    with pytest.raises(ImportError):
+        follow(planned, ["study"], [])
 
 
 def test_silence_is_broken_once_a_minute(

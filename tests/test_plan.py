@@ -20,10 +20,11 @@ from nbtools.cli import main
 from nbtools.data.images import sets as images
 from nbtools.data.study import home, open_study, study_file
 from nbtools.errors import InputError
-from nbtools.files import written
+from nbtools.files import write_text, written
 from nbtools.metrics import sample_needed, smallest_effect
 from nbtools.runs import folders
 from nbtools.runs.batch import EXECUTED
+from nbtools.runs.provenance import registrations
 from nbtools.workflow import calibration
 from nbtools.workflow.calibration import (
     Calibration,
@@ -55,7 +56,7 @@ from nbtools.workflow.costs import (
     steps_of,
     time_limit,
 )
-from nbtools.workflow.graph import Graph, Job, make_graph
+from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
 from nbtools.workflow.plan import finished_jobs, plan, wall_seconds
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.sizes import ASSUMED, Sizes, sizes_of
@@ -130,6 +131,15 @@ def test_finished_old_and_missing_runs_are_told_apart() -> None:
     gone = {"predictor_TO_seed0", "network_TO_seed0", "network_TO-shuffle_seed0", "attack_TO_seed0"}
     gone |= {"attack_TO-shuffle_seed0", "attack_none_seed0", "first_look", "summary"}  # and what follows from them
     assert {job.name for job in graph.of("all") if job.record not in finished_jobs(graph)} == gone
+
+
+def test_a_summary_is_old_once_more_is_fixed_of_its_study() -> None:
+    graph = make_graph(TINY)
+    for job in graph.jobs:
+        finish(job, 10.0)
+    write_text(registrations(graph.study) / "2026-01-02T000000Z-0123abcd.json", "{}")
+    old = {job.name for job in graph.jobs if job.record not in finished_jobs(graph)}
+    assert old == {job.name for job in graph.jobs if job.notebook == SUMMARY} | {"15_study_explorer"}  # it reads one
 
 
 def test_planted_runs_give_known_totals() -> None:

@@ -53,14 +53,22 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
     InputError
         If there is no such target, or the study is neither there nor one that is simulated.
     """
-    from snakemake.cli import main  # imports slowly
-    from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
-
     for target in targets:
         check_choice("there is no such target", target, TARGETS, fix="check the spelling")
     if graph.profile is None:
         open_study(graph.study)
     progress = Progress(graph, targets)
+    if progress.whole:  # Snakemake takes longer to find that out than all else here
+        progress.begin()
+        progress.end(0)
+        return 0
+    return _make(progress, [*arguments, "--", *targets])
+
+
+def _make(progress: Progress, arguments: Sequence[str]) -> int:
+    """Let Snakemake make what is left, and tell of it; return the exit status."""
+    from snakemake.cli import main  # imports slowly
+    from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
     class LogHandler(LogHandlerBase):
         """Hands events on, in place of what Snakemake would print."""
@@ -86,7 +94,7 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
         signal.signal(signal.SIGINT, stop)
     usual = ["--snakefile", str(PROJECT / "Snakefile"), "--rerun-incomplete", "--scheduler", "greedy", "--logger", NAME]
     try:
-        main([*usual, *arguments, "--", *targets])
+        main([*usual, *arguments])
     except SystemExit as ended:
         status = int(ended.code or 0)
     progress.end(status)
@@ -118,6 +126,18 @@ class Progress:
         self._told = time.monotonic()
         self._over = threading.Event()
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left to make."""
+        return len(self.finished) == len(self.jobs)
+
+    def begin(self) -> None:
+        """Say how much there is to do."""
+        n_jobs, n_left = len(self.jobs), len(self.jobs) - len(self.finished)
+        self._say(f"{self.graph.study}: {n_jobs} runs, {n_left} to make · {self._forecast()}")
+        self._say(f"report, from the first figure on: {report_file(self.graph.study)}")
+        threading.Thread(target=self._watch, daemon=True).start()
+
     def hear(self, event: logging.LogRecord) -> None:
         """Take in an event of Snakemake's."""
         match getattr(event, "event", None), vars(event):
@@ -126,7 +146,7 @@ class Progress:
             case LogEvent.RESOURCES_INFO, {"nodes": int(at_once)}:  # jobs in a cluster's queue
                 self.cores = at_once * int(self._planned.threads.max())
             case LogEvent.RUN_INFO, _:
-                self._begin()
+                self.begin()
             case LogEvent.JOB_INFO, {"jobid": number, "rule_name": name}:
                 self._names[number], self.at_work[name] = name, time.monotonic()
             case LogEvent.JOB_FINISHED, {"job_id": number}:
@@ -164,12 +184,6 @@ class Progress:
         return wall_seconds(table, self.jobs.values(), self.cores) / 60
 
     # --- events ---
-
-    def _begin(self) -> None:
-        n_jobs, n_left = len(self.jobs), len(self.jobs) - len(self.finished)
-        self._say(f"{self.graph.study}: {n_jobs} runs, {n_left} to make · {self._forecast()}")
-        self._say(f"report, from the first figure on: {report_file(self.graph.study)}")
-        threading.Thread(target=self._watch, daemon=True).start()
 
     def _finish(self, name: str) -> None:
         seconds = time.monotonic() - self.at_work.pop(name)
@@ -210,7 +224,7 @@ class Progress:
         return f"{len(self.finished)} of {len(self.jobs)}"
 
     def _forecast(self) -> str:
-        return about(self.minutes_left()) if len(self.finished) < len(self.jobs) else "all finished"
+        return "all finished" if self.whole else about(self.minutes_left())
 
     def _say(self, text: str) -> None:
         self._told = time.monotonic()

@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from nbtools.runs import folders
+from nbtools.runs.provenance import registered
 from nbtools.workflow.calibration import device_name, measured_rates, on_gpu, read_calibration
 from nbtools.workflow.config import Config
 from nbtools.workflow.costs import GUESS, MODEL, RUNS, estimates, past_runs, steps_of
-from nbtools.workflow.graph import TARGETS, Graph, Job, make_graph
+from nbtools.workflow.graph import SUMMARY, TARGETS, Graph, Job, make_graph
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.tables import aligned
 
@@ -47,9 +48,17 @@ def finished_jobs(graph: Graph) -> set[Path]:
     """Return the records of the runs that Snakemake would not run again: finished, with all that they came from."""
     done: set[Path] = set()
     for job in graph.jobs:
-        if set(job.after) <= done and folders.stale(job.record.parent) == []:
+        if set(job.after) <= done and folders.stale(job.record.parent) == [] and _knows_what_was_fixed(job):
             done.add(job.record)
     return done
+
+
+def _knows_what_was_fixed(job: Job) -> bool:
+    """Whether a finished summary has read all that is fixed of its study by now."""
+    if job.notebook != SUMMARY:
+        return True
+    known = folders.finished_record(job.record.parent).get("preregistered", [])
+    return known == [file.stem for file in registered(job.study)]
 
 
 def wall_seconds(table: pd.DataFrame, jobs: Iterable[Job], cores: int) -> float:
