@@ -370,12 +370,15 @@ def test_tables_that_cannot_be_drawn_are_refused(table: pd.DataFrame, draw: Call
 
 
 def test_spectra_are_a_curve_each_beside_white_noise(examined) -> None:
-    mean = metrics.over_networks(examined[2].spectra, "share", by=("condition", "of", "frequency"))
+    rough = examined[2].spectra.assign(seed=5, share=0.0)  # a second seed, far apart: an interval that would pass 0
+    both = pd.concat([examined[2].spectra, rough])
+    mean = metrics.over_networks(both, "share", by=("condition", "of", "frequency"))
     fig = plots.spectra(mean, metrics.white_spectrum(SIDE), title=TITLE)
     curves = [trace for trace in fig.data if trace.fill is None]
     assert [curve.name for curve in curves] == 2 * ["white noise", "none", "TO"]
     assert [curve.showlegend for curve in curves] == 3 * [True] + 3 * [False]
     assert len(fig.data) - len(curves) == 4, "a band for each network and panel"
+    assert mean[["ci_low", "ci_high"]].stack().between(0, 1).all(), "no share is below 0"
     part = mean.query("condition == 'TO' and of == 'attack'")
     np.testing.assert_allclose(fig.data[-1].y, part["share"])
     assert fig.layout.xaxis.title.text == "spatial frequency (cycles/image)"
