@@ -136,7 +136,7 @@ def decidable_conflicts(conflicts: pd.DataFrame, classes: Sequence[str]) -> pd.D
 
 
 def known_conflicts(conflicts: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Keep images as `decidable_conflicts` does; where none is in conflict, say so by keeping none in conflict."""
+    """Keep images as `decidable_conflicts` does, though none of them may be in conflict, or none be left."""
     known = decidable(classes, sorted({*conflicts["shape"], *conflicts["texture"]}))
     return conflicts[conflicts["shape"].isin(known) & conflicts["texture"].isin(known)]
 
