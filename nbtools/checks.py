@@ -145,6 +145,11 @@ def check_same_classes(classes: Sequence[str], *models: object) -> None:
         )
 
 
+def has_classes(model: object, classes: Sequence[str]) -> bool:
+    """Say whether a network has these classes, as `check_same_classes` asks it."""
+    return list(getattr(model, "classes", classes)) == list(classes)
+
+
 def check_pixels(x: Tensor) -> None:
     """Raise `InputError` unless pixels are floats (n, channels, height, width) in [0, 1]."""
     if x.ndim != 4 or not len(x) or not x.is_floating_point():

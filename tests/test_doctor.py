@@ -265,6 +265,7 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
         "15_study_explorer": set(),
         "16_haxby": {"responses", "stimuli", VAL, "scanner_labels"},
         "17_natural_corruptions": {VAL, "corruptions"},
+        "18_compare_networks": measured | {VAL},
     }
 
 
@@ -422,6 +423,7 @@ READS: dict[str, Callable[[Study], object]] = {
     "15_study_explorer": load_training_images,
     "16_haxby": of_categories,
     "17_natural_corruptions": lambda study: (attacked(study), study.need("corruptions")),
+    "18_compare_networks": lambda study: (attacked(study), both(study)),
 }
 
 
@@ -449,7 +451,7 @@ def test_what_it_says_can_run_can_be_read_and_nothing_else(
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
     own_study(tmp_path / "data/derived/mine", **OWN[kind])  # type: ignore[arg-type]
     answers = said("mine", capsys)
-    assert len(answers) == 18
+    assert len(answers) == 19
     is_true(open_study("mine"), answers)
 
 

@@ -187,6 +187,9 @@ GEOMETRY = pd.DataFrame({"measure": "capacity", "condition": ["VT", "VT-face"], 
 PREDICTORS = pd.DataFrame({"roi": ["V1", "TO"], "pattern r": [0.3, 0.4]}, index=[4, 2])
 TABLE = pd.DataFrame({"clean": [0.9, 0.8], "4/255": [0.1, 0.3]}, index=["V1", "TO"])
 ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0.9], "accuracy": [0.9, 0.1, 0.2]})
+SPECTRAL = pd.DataFrame(
+    {"measure": "frequency of the gradient", "condition": ["none", "TO", "net-x"], "score": [9.0, 5.0, np.nan]}
+)
 KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -232,6 +235,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
             ["TO"],
             ["none"],
         ),
+        ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

@@ -1,3 +1,9 @@
+from .comparison import (
+    correlate_conditions as correlate_conditions,
+    missing_scores as missing_scores,
+    score_conditions as score_conditions,
+    score_networks as score_networks,
+)
 from .consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
 from .contrasts import (
     claims as claims,
@@ -75,9 +81,16 @@ from .sixteen import (
 )
 from .smoothness import (
     describe_span as describe_span,
+    input_gradient as input_gradient,
     loss_surface as loss_surface,
     smoothness as smoothness,
     squared_gradient as squared_gradient,
+)
+from .spectrum import (
+    frequency_scores as frequency_scores,
+    radial_spectrum as radial_spectrum,
+    spectral_energy as spectral_energy,
+    white_spectrum as white_spectrum,
 )
 from .stats import bootstrap_ci as bootstrap_ci, holm as holm
 from .tables import as_scores as as_scores, stacked as stacked

@@ -20,7 +20,7 @@ from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ROUNDING, chance_orders, holm
 
 _BOUNDS = ["ci_low", "ci_high"]
-_FRACTIONS = {"accuracy", "shape_bias"}  # whose intervals end at 0 and 1
+_FRACTIONS = {"accuracy", "shape_bias", "share"}  # whose intervals end at 0 and 1
 _TOLD = ("ci_low", "ci_high", "p", "p_order", "p_both", "d", "n_seeds", "n_subjects")  # of a trend, in claims' table
 SIGNIFICANT = 0.05
 MARGINS = {"accuracy": 0.03}  # below these, differences count as none; other scores have the margin a caller gives

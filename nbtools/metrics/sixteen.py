@@ -123,17 +123,22 @@ def decidable_conflicts(conflicts: pd.DataFrame, classes: Sequence[str]) -> pd.D
     InputError
         If none of them is in conflict.
     """
-    categories = set(conflicts["shape"]) | set(conflicts["texture"])
-    known = decidable(classes, sorted(categories))
-    kept = conflicts[conflicts["shape"].isin(known) & conflicts["texture"].isin(known)]
+    kept = known_conflicts(conflicts, classes)
     if (kept["shape"] == kept["texture"]).all():
+        categories = sorted({*conflicts["shape"], *conflicts["texture"]})
         raise InputError(
             "these cue-conflict images ask nothing of the networks",
             expected="images of two categories or more that are classes of the networks, or have synsets among them",
-            got=f"{', '.join(known) or 'none'} of {len(categories)} categories",
+            got=f"{', '.join(decidable(classes, categories)) or 'none'} of {len(categories)} categories",
             fix="paint images of the study's own classes: python -m nbtools prepare cue-conflict",
         )
     return kept
+
+
+def known_conflicts(conflicts: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Keep images as `decidable_conflicts` does, though none of them may be in conflict, or none be left."""
+    known = decidable(classes, sorted({*conflicts["shape"], *conflicts["texture"]}))
+    return conflicts[conflicts["shape"].isin(known) & conflicts["texture"].isin(known)]
 
 
 def conflict_reach(conflicts: pd.DataFrame, classes: Sequence[str]) -> str:

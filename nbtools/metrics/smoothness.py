@@ -57,12 +57,28 @@ def squared_gradient(model: nn.Module, x: Tensor, labels: Tensor, batch_size: in
     square depend on the batch size. The cross-entropy is taken in float64: in float32 the gradient of a confident
     image is rounded to 0.
     """
+    check_range("batch_size", batch_size, 1, whole=True)
+    batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
+    return torch.cat([squared_norm(input_gradient(model, *batch)) for batch in batches])
+
+
+def squared_norm(changes: Tensor) -> Tensor:
+    """Return the squared L2 norm (n,), float64, of gradients or other changes (n, channels, h, w)."""
+    return changes.flatten(1).double().square().sum(1)
+
+
+@differentiating
+def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """Return ∇ₓ CE(model(x), label) of every image, in one pass: (n, 3, h, w), in the precision of x.
+
+    Raises
+    ------
+    InputError
+        As `squared_gradient`, which says what else holds of it.
+    """
     check_eval(model)
     check_pixels(x)
-    check_range("batch_size", batch_size, 1, whole=True)
-    judge, labels = Classifier(model), labels.clone()  # differentiable, even if made under torch.inference_mode
-    batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
-    return torch.cat([_gradient(judge, *batch).flatten(1).double().square().sum(1) for batch in batches])
+    return _gradient(Classifier(model), x, labels.clone())  # differentiable, even if made under torch.inference_mode
 
 
 def _gradient(model: Classifier, x: Tensor, labels: Tensor) -> Tensor:

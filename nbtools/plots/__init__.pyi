@@ -7,6 +7,7 @@ from .brain import (
     voxel_scores as voxel_scores,
 )
 from .clouds import category_clouds as category_clouds
+from .compare import score_scatter as score_scatter, score_table as score_table, spectra as spectra
 from .comparisons import (
     alpha_ablation as alpha_ablation,
     differences as differences,

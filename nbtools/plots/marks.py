@@ -123,6 +123,13 @@ def add_curve(
     fig.add_scatter(x=x, y=rows[y], name=name, mode="lines+markers", line=line, marker=marks, **options)
 
 
+def add_band(fig: go.Figure, x: pd.Series, rows: pd.DataFrame, ink: str, **panel: int) -> None:
+    """Fill the area between the bounds of a curve's rows (``ci_low``, ``ci_high``) at x (n,)."""
+    outline = {"x": [*x, *x[::-1]], "y": [*rows["ci_high"], *rows["ci_low"][::-1]]}
+    look = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": faded(ink, 0.09)}
+    fig.add_scatter(**outline, **look, hoverinfo="skip", showlegend=False, **panel)
+
+
 def add_conditions(
     fig: go.Figure, rows: pd.DataFrame, score: str, places: Mapping[str, float], order: Sequence[str], **panel: int
 ) -> None:

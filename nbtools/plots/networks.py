@@ -14,7 +14,7 @@ from nbtools.conditions import DECAYS, HIERARCHY, baselines, color
 from nbtools.errors import InputError
 from nbtools.metrics.robustness import epsilon_label
 from nbtools.plots.labels import epsilon_axis, place_labels, spread
-from nbtools.plots.marks import Look, add_conditions, add_curve, add_point, error_bars, look_of, marker
+from nbtools.plots.marks import Look, add_band, add_conditions, add_curve, add_point, error_bars, look_of, marker
 from nbtools.plots.style import (
     BOTTOM,
     HEIGHT,
@@ -23,7 +23,6 @@ from nbtools.plots.style import (
     TOP,
     axis_places,
     condition_axis,
-    faded,
     new_figure,
     padded,
     panels,
@@ -106,7 +105,7 @@ def robustness_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCH
         part = accuracy[accuracy["condition"] == name].sort_values("epsilon")
         x = part["epsilon"] * 255
         look = look_of(name, order)
-        _band(fig, x, part["ci_low"], part["ci_high"], look.color)
+        add_band(fig, x, part, look.color)
         add_curve(fig, x, part, "accuracy", name, look=look, width=2.5)
         ends[name] = (x.iloc[-1], part["accuracy"].iloc[-1])
     top = min(1.02, 1.06 * float(accuracy["ci_high"].max()) + 0.01)
@@ -240,9 +239,3 @@ def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: flo
     for (name, (x, y)), raw, place in zip(ends.items(), wanted, spread(wanted, 19, plot_height), strict=True):
         ink = color(name, order)
         fig.add_annotation(x=x, y=y, ax=50, ay=raw - place, text=name, arrowcolor=ink, **look)
-
-
-def _band(fig: go.Figure, x: pd.Series, low: pd.Series, high: pd.Series, hex_color: str) -> None:
-    """Fill the area between two curves."""
-    outline = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "mode": "lines", "line": {"width": 0}}
-    fig.add_scatter(**outline, fill="toself", fillcolor=faded(hex_color, 0.09), hoverinfo="skip", showlegend=False)

@@ -15,4 +15,4 @@ from .folders import (
 )
 from .lineage import start_of as start_of, trunk_of as trunk_of
 from .repeat import compare as compare, repeat as repeat
-from .several import chosen as chosen, tables as tables, taken_over as taken_over
+from .several import chosen as chosen, compared as compared, tables as tables, taken_over as taken_over

@@ -77,9 +77,10 @@ class Run:
 
     def upstream(self, notebook: str, **parameters: Any) -> Run:
         """Find the finished run this one builds on, in the same study unless another is named; note it as input."""
-        return self._use(find(notebook, **{"study": self.parameters["study"], **parameters}))
+        return self.use(find(notebook, **{"study": self.parameters["study"], **parameters}))
 
-    def _use(self, found: Run) -> Run:
+    def use(self, found: Run) -> Run:
+        """Build on a finished run: note it as input."""
         print(f"using {short(found.folder)}")
         if changed := stale(found.folder):
             print(f"note: {', '.join(changed)} changed since that ran: run {found.notebook} again, then this")
@@ -98,7 +99,7 @@ class Run:
         found = [_found(notebook, each) for each in every]
         if absent := [(notebook, each) for each, run in zip(every, found, strict=True) if run is None]:
             raise _missing(absent)
-        runs = [self._use(run) for run in found if run]
+        runs = [self.use(run) for run in found if run]
         keys = [tuple(typed(notebook, each)[name] for name in listed) for each in every]
         return {key[0] if len(key) == 1 else key: run for key, run in zip(keys, runs, strict=True)}
 

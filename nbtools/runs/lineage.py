@@ -12,6 +12,7 @@ from nbtools.data.study import open_study, study_file
 from nbtools.errors import InputError
 
 PREDICTORS, NETWORKS, ATTACKED = "02_neural_predictors", "03_guided_training", "04_adversarial_attacks"
+CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 DRAWN = ("scratch", "imagenet")  # networks that are no run: weights drawn from the seed, torchvision's
 START = "start"  # the network that those of a seed begin with
 OF_A_TRAINING = ("alpha",)  # parameters of a network that say nothing of one that is adopted

@@ -30,7 +30,10 @@ RANGES: dict[str, tuple[type, float, float]] = {
     "n_images": (int, 0, inf),  # notebook 08 takes 0 for all; the others need one, as `data.load_test_images` says
 }
 BUDGETS = ("epsilons", "lengths")  # texts of numbers that ascend: the last one is the largest
-NAMES = ("rois", "regions", "conditions", "controls", "subjects", "attacks", "kinds", "readouts", "analyses", "changes")
+NAMES = (
+    *("rois", "regions", "conditions", "controls", "networks", "subjects"),
+    *("attacks", "kinds", "readouts", "analyses", "changes"),
+)
 SEVERAL = {"seeds", "alphas", "doses", *BUDGETS, *NAMES}  # texts of several words
 
 

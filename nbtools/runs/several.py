@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nbtools.checks import check_table
-from nbtools.conditions import is_adopted
+from nbtools.checks import check_choice, check_once, check_table
+from nbtools.conditions import is_adopted, parse_condition
+from nbtools.data.study import home
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.runs.folders import Parameters, prefer_defaults, typed
-from nbtools.runs.lineage import OF_A_TRAINING
+from nbtools.runs.folders import Parameters, Run, collect, prefer_defaults, typed
+from nbtools.runs.lineage import CLOUDS, NETWORKS, OF_A_TRAINING
+from nbtools.runs.provenance import short
+from nbtools.runs.records import finished_record
 
 
 def chosen(found: pd.DataFrame, notebook: str, **values: Any) -> pd.DataFrame:
@@ -90,3 +94,77 @@ def taken_over(notebook: str, settings: Parameters, changes: str) -> Parameters:
             fix="write each with = and without blanks around it",
         )
     return {**settings, **typed(notebook, {name: value for name, _, value in pairs})}
+
+
+def compared(
+    run: Run, notebook: str, *, names: Sequence[str], alpha: float, seeds: Sequence[int]
+) -> dict[tuple[str, int], Run]:
+    """Find the networks that a run compares, whoever trained them.
+
+    Parameters
+    ----------
+    run : Run
+        Notes them as input. A finished one gets those it was made of, and says which came later.
+    notebook : str
+        In which conditions are looked up: that of the networks.
+    names : sequence of str
+        Conditions, each with the networks of these seeds that there are, at least one; or paths of run folders (what
+        holds a ``/``), whole or from where ``runs/`` lies.
+    alpha : float
+        α of the networks of which it says anything (`Condition.weighted`); a path names its own.
+    seeds : sequence of int
+        Of the networks that conditions name.
+
+    Returns
+    -------
+    dict of (condition, seed) → Run
+        In the order of the names. Where runs of one condition were made otherwise, by another α, say, it is named with
+        what they differ in: ``"TO alpha=0.35"``.
+
+    Raises
+    ------
+    InputError
+        If a condition has no network, or several that no default tells apart; if a path is no finished run of notebook
+        03 or 13; if a network is named twice.
+    """
+    conditions = [name for name in names if "/" not in name]
+    rows = chosen(collect(notebook, run.parameters["study"]), notebook, roi=conditions, seed=list(seeds))
+    fits = [row.alpha == alpha or not parse_condition(row.roi).weighted for row in rows.itertuples()]
+    rows = prefer_defaults(rows.loc[fits], notebook, by=("roi", "seed"))
+    if absent := [name for name in conditions if name not in set(rows["roi"])]:
+        run.upstreams(notebook, roi=absent, alpha=alpha, seed=list(seeds))  # says how they are made
+    check_once("a condition has several networks", rows, ("roi", "seed"), fix="name the folder of the run you mean")
+    rows = rows.sort_values("seed")
+    places = {name: [Path(folder) for folder in rows.loc[rows["roi"] == name, "folder"]] for name in conditions}
+    found = [_network(folder) for name in names for folder in places.get(name, [home() / name])]
+    keys = pd.DataFrame({"network": _told_apart(found), "seed": [one.parameters["seed"] for one in found]})
+    check_once("a network is named twice", keys, ("network", "seed"), fix="name each once")
+    named = zip(keys.itertuples(index=False, name=None), found, strict=True)
+    return {key: one for key, one in named if _is_part(one, run)}
+
+
+def _network(folder: Path) -> Run:
+    record = finished_record(folder)
+    check_choice(f"{short(folder)} holds no network to compare", record["notebook"], (NETWORKS, CLOUDS))
+    return Run(record["notebook"], record["parameters"], folder, finished=True)
+
+
+def _told_apart(found: list[Run]) -> list[str]:
+    """Name the runs' conditions, each with the parameters in which runs of that condition differ, but for the seed."""
+    names = [one.parameters["roi"] + "-manifold" * (one.notebook == CLOUDS) for one in found]
+    values = pd.DataFrame([one.parameters for one in found]).drop(columns="seed").astype(str)
+    telling = values.groupby(names).transform("nunique") > 1
+    return [
+        " ".join([name, *(f"{key}={values.at[row, key]}" for key in values if telling.at[row, key])])
+        for row, name in enumerate(names)
+    ]
+
+
+def _is_part(network: Run, run: Run) -> bool:
+    """Note a network as input of a run; of a finished one, say whether it is, and where it is not, what to do."""
+    weights = short(network.folder / "weights.safetensors")
+    if run.finished and weights not in finished_record(run.folder)["inputs"]:
+        print(f"note: {short(network.folder)} came later: delete {short(run.folder)} to compare it, too")
+        return False
+    run.use(network)
+    return True

@@ -4,8 +4,14 @@ from .attack_state import attack_path as attack_path
 from .attack_view import decision_table as decision_table
 from .brain_state import BrainTables as BrainTables
 from .brain_view import BrainView as BrainView
+from .comparison_state import (
+    describe_missing as describe_missing,
+    describe_pair as describe_pair,
+    first_axes as first_axes,
+)
 from .geometry_explorer import GeometryExplorer as GeometryExplorer
 from .geometry_state import SpaceTables as SpaceTables
+from .network_comparison import NetworkComparison as NetworkComparison
 from .study_explorer import StudyExplorer as StudyExplorer
 from .study_state import (
     HierarchyChoice as HierarchyChoice,

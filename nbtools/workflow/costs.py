@@ -21,10 +21,10 @@ from nbtools.checks import check_choice
 from nbtools.conditions import parse_condition
 from nbtools.guides import is_region
 from nbtools.runs import folders
-from nbtools.runs.lineage import NETWORKS, PREDICTORS, START
+from nbtools.runs.lineage import CLOUDS, NETWORKS, PREDICTORS, START
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
-from nbtools.workflow.graph import CLOUDS, Graph, Job
+from nbtools.workflow.graph import Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 
@@ -152,6 +152,8 @@ KINDS = {
     "14_brain_and_geometry": Kind(looks=("shared", "val"), seconds=40, shown_mb=20),
     "15_study_explorer": Kind(),
     "17_natural_corruptions": Kind(looks=("corrupted", "val"), seconds=10),
+    # one climb for the spectra, gradients before and after it
+    "18_compare_networks": Kind(looks=("conflict", "shared"), attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
 }
 
 
@@ -166,7 +168,7 @@ def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
 
 
 def _n_networks(values: Values) -> int:
-    several = [values.get(name, "").split() for name in ("rois", "controls")]
+    several = [values.get(name, "").split() for name in ("rois", "controls", "networks")]
     return max(sum(map(len, several)), 1) * max(len(values.get("seeds", "").split()), 1)
 
 

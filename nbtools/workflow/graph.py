@@ -13,14 +13,13 @@ from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines,
 from nbtools.data.study import Study, open_study, study_name
 from nbtools.guides import is_region
 from nbtools.runs import folders
-from nbtools.runs.lineage import ATTACKED, COMPARED, NETWORKS, PREDICTORS, START, arguments, trunk_of
+from nbtools.runs.lineage import ATTACKED, CLOUDS, COMPARED, NETWORKS, PREDICTORS, START, arguments, trunk_of
 from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
 TARGETS = ("all", "attacks", "study", "explorers")
 SUMMARY = "10_summary"
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
-CLOUDS = "13_manifold_guidance"  # trains as NETWORKS do, but for what its own parameters change
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
 _NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
 
@@ -234,6 +233,7 @@ class _Planner:
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._audit(["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
+            self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
         ]
         return made
 

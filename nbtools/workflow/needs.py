@@ -21,7 +21,7 @@ _SAID_BY = {
     "load_training_images": TRAIN,
     "load_test_images": VAL,
 }
-_FINDERS = {"upstream", "upstreams", "collect", "chosen"}
+_FINDERS = {"upstream", "upstreams", "collect", "chosen", "compared"}
 
 
 def lacking(notebook: str, has: Callable[[str], bool], finished: Callable[[str], bool] = lambda _: False) -> list[str]:

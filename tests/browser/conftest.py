@@ -128,7 +128,11 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_study: Path) -> Proje
     for part in ("nbtools", "notebooks"):
         shutil.copytree(folders.PROJECT / part, folder / part, ignore=ignored)
     shutil.copytree(tiny_study.parent, folder / "data/derived/tiny")
-    ours = {r"study: str = \"demo\"": r"study: str = \"tiny\"", " ".join(HIERARCHY): " ".join(ROIS)}
+    ours = {
+        r"study: str = \"demo\"": r"study: str = \"tiny\"",
+        r"networks: str = \"none random V1-shuffle TO-shuffle": r"networks: str = \"none",
+        " ".join(HIERARCHY): " ".join(ROIS),
+    }
     for file in (folder / "notebooks").glob("*.ipynb"):
         text = file.read_text()
         for old, new in ours.items():

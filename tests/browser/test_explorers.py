@@ -1,4 +1,4 @@
-"""The explorers of notebooks 14 and 15 in a real browser, in JupyterLab and as apps: they say what the library says."""
+"""The explorers of notebooks 14, 15 and 18 in a real browser, in JupyterLab or as apps: they say what is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import ROIS, Project, app
 from nbtools.data.brains.anatomy import centre_of, load_volume
 from nbtools.data.study import open_study
 from nbtools.runs import folders
-from nbtools.widgets import brain_state, geometry_state, study_state
+from nbtools.widgets import brain_state, comparison_state, geometry_state, study_state
 from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.geometry_state import SpaceTables
 
@@ -157,3 +157,31 @@ def test_runs_are_filtered_and_the_hierarchy_follows(opened: Open, page: Page, t
         chosen = study_state.HierarchyChoice(0.9, (0,), "LinfPGD", epsilon)
         accuracy, _ = study_state.hierarchy_of(found, chosen)
         expect(said).to_contain_text(study_state.describe_hierarchy(accuracy, chosen))
+
+
+@pytest.mark.parametrize("opened", ["jupyterlab"], indirect=True)
+def test_two_lists_choose_the_axes_of_the_comparison(opened: Open, page: Page, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    explorer = opened("18_compare_networks").last
+    scores = table("18_compare_networks", "compared", networks="none V1 TO")
+    measures, (x, y) = comparison_state.measures_in(scores), comparison_state.first_axes(scores)
+    figure, words = explorer.locator(".js-plotly-plot"), explorer.get_by_role("status").last
+    rows = explorer.locator(".nbtools-scores tbody tr")
+    expect(rows).to_have_count(3)
+    expect(words).to_have_text(comparison_state.describe_pair(scores, x, y))
+    explorer.get_by_label("horizontal", exact=True).press("ArrowDown")
+    x = measures[measures.index(x) + 1]
+    expect(words).to_have_text(comparison_state.describe_pair(scores, x, y))
+    explorer.get_by_label("vertical", exact=True).press("ArrowUp")
+    y = measures[measures.index(y) - 1]
+    expect(words).to_have_text(comparison_state.describe_pair(scores, x, y))
+    expect(figure.locator(".xtitle")).to_contain_text(x)
+    expect(figure.locator(".ytitle")).to_contain_text(y)
+    expect(figure.locator(".scatterlayer .trace")).to_have_count(3)
+    explorer.get_by_label("sorted by", exact=True).select_option("gradient, clean")
+    ranked = scores[scores["measure"] == "gradient, clean"].sort_values("score", ascending=False)["condition"]
+    for place, name in enumerate(ranked):
+        expect(rows.nth(place)).to_contain_text(name)
+    explorer.scroll_into_view_if_needed()
+    page.screenshot(path=tmp_path / "comparison.png", full_page=True)

@@ -64,6 +64,7 @@ EXPECTED = {
     "14_brain_and_geometry": (1, {"drive": {"roi"}, "rdms": set()}),
     "15_study_explorer": (1, {"runs": {"notebook"}}),
     "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
+    "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine
 
