@@ -6,7 +6,7 @@ to late, is `Study.hierarchy`, and what depends on it takes it as an argument; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -84,7 +84,7 @@ ADOPTED = "net-"  # before the name of a network from outside
 UNDOSED = {"noise": 0.0, "images": 1.0, "voxels": 1.0}
 
 
-def dosed(rois: Sequence[str], dose: str, levels: Sequence[float]) -> dict[str, tuple[str, float]]:
+def dosed(rois: Sequence[str], dose: str, levels: Iterable[float]) -> dict[str, tuple[str, float]]:
     """Name the conditions of which the regions' guides are made worse, and those of the guides as they are.
 
     Parameters
@@ -93,7 +93,7 @@ def dosed(rois: Sequence[str], dose: str, levels: Sequence[float]) -> dict[str, 
         Regions.
     dose : {"noise", "images", "voxels"}
         What is planted in, or left out of, that which their predictors learn from.
-    levels : sequence of float
+    levels : iterable of float
         How much of it.
 
     Returns
@@ -107,7 +107,7 @@ def dosed(rois: Sequence[str], dose: str, levels: Sequence[float]) -> dict[str, 
         If there is no such dose.
     """
     check_choice("guides are not made worse by that", dose, UNDOSED)
-    worse = {f"{roi}-{dose}-{level:.15g}": (roi, level) for roi in rois for level in levels}
+    worse = {f"{roi}-{dose}-{level:.15g}": (roi, level) for level in levels for roi in rois}
     return {**{roi: (roi, UNDOSED[dose]) for roi in rois}, **worse}
 
 

@@ -55,11 +55,11 @@ def test_a_missing_attack_takes_its_network_and_that_its_predictor() -> None:
 
 def test_a_guide_of_several_parts_takes_a_predictor_for_each() -> None:
     parameters = {**folders.defaults("03_guided_training"), "study": "of mine", "roi": "V1-noise-0.5+V4+TO-images-0.1"}
-    of = [asked for notebook, asked in before("03_guided_training", {**parameters, "share": 0.3}) if "02" in notebook]
+    of = [asked for notebook, asked in before("03_guided_training", parameters) if "02" in notebook]
     common = {"study": "of mine", "seed": 0}
     assert of == [
-        {**common, "roi": "V1", "noise": 0.5, "share": 0.3},
-        {**common, "roi": "V4", "share": 0.3},
+        {**common, "roi": "V1", "noise": 0.5},
+        {**common, "roi": "V4"},
         {**common, "roi": "TO", "share": 0.1},
     ]
 

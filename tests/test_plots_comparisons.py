@@ -73,6 +73,14 @@ def test_differences_stand_in_their_controls_panel_filled_where_clear() -> None:
     assert first[0].error_x.arrayminus[0] == pytest.approx(0.04)
 
 
+def test_differences_from_many_controls_stand_in_rows_wide_enough_to_read() -> None:
+    controls = ["none", "random", "V1-shuffle", "TO-shuffle", "labels", "labels-guide", "ce-weight"]
+    fig = plots.differences(pd.concat([differences().assign(control=name) for name in controls]), title=TITLE)
+    widths = [axis.domain[1] - axis.domain[0] for axis in fig.select_xaxes()]
+    assert len(widths) == len(controls)
+    assert min(widths) > 0.19
+
+
 def test_alpha_curves_run_over_alpha_in_their_looks() -> None:
     fig = plots.alpha_ablation(accuracy().sample(frac=1, random_state=0), EPSILON, title=TITLE)
     path, against = (next(t for t in fig.data if t.name == "TO" and t.xaxis == axis) for axis in ("x", "x2"))

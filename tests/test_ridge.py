@@ -154,7 +154,7 @@ def test_a_ridge_predictor_is_a_predictor_like_any_other(images: ImageSet, tmp_p
     assert not any(parameter.requires_grad for parameter in [*model.parameters(), *loaded.parameters()])
     guide = make_guide(parse_condition("TO"), copy.deepcopy(loaded), images, "global", 0)
     x = torch.rand(4, 3, 32, 32)
-    assert guide.targets(x).shape == (4, 4)
+    assert [each.shape for each in guide.targets(x, torch.arange(4))] == [(4, 4)]
     torch.testing.assert_close(loaded.features(x)["neural"], loaded(x))
     with pytest.raises(InputError, match="read-out"):
         fresh(4, [])

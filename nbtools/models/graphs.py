@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -50,13 +51,30 @@ def graphs_of(network: nn.Module, functions: list[Any], layers: list[type[nn.Mod
     -------
     dict of bool → mapping of str → fx.Node
         In training (True) and in use: the steps of the graph, by their names.
+
+    Raises
+    ------
+    ValueError
+        If a step holds what is of this very network: a tensor that is no weight of it, or a device. torch.fx raises
+        others, where the path goes by values.
     """
-    named = {}
+    named: dict[bool, Named] = {}
     for mode in (True, False):
         tracer = _Tracer(functions, layers)
-        tracer.trace(network.train(mode))
+        graph = tracer.trace(network.train(mode))
+        for node in graph.nodes:
+            _check_of_any(node, network)
         named[mode] = {name: node for node, name in tracer.node_to_qualname.items()}
     return named
+
+
+def _check_of_any(node: fx.Node, network: nn.Module) -> None:
+    """Raise ValueError unless a step is the same for any network of the kind, wherever it is."""
+    tensors = chain(network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False))
+    if node.op == "get_attr" and node.target not in dict(tensors):
+        raise ValueError(f"{node.target} was computed once and for all")
+    if any(isinstance(value, torch.device) for value in (*node.args, *node.kwargs.values())):
+        raise ValueError(f"{node} stays on one device")
 
 
 def values_of(network: nn.Module, named: Named, side: int) -> dict[str, Any]:

@@ -221,16 +221,10 @@ class _Planner:
         further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.65])]
         alphas = sorted({self.alpha, *further})
         varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
-        worse = {key: " ".join(self._words(key, [self._setting("12_alpha", key)])) for key in ("dose", "doses")}
-        worse = folders.typed("12_alpha", worse)
-        levels = [float(level) for level in worse["doses"].split()]
-        doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], levels)))
-        shown = {
-            "alphas": " ".join(map(str, alphas)),
-            **worse,
-            "regions": " ".join(self.rois),
-            **self._same(self.ends),
-        }
+        asked = {key: " ".join(self._words(key, [self._setting("12_alpha", key)])) for key in ("dose", "doses")}
+        worse = folders.typed("12_alpha", asked)
+        doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], map(float, worse["doses"].split()))))
+        shown = {"alphas": " ".join(map(str, alphas)), "regions": " ".join(self.rois), **worse, **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
         made += [
             self._responses(),
@@ -283,10 +277,8 @@ class _Planner:
     def _trunks(self, own: dict[str, Any], seed: int, study: str | None) -> list[Path]:
         """Plan the network whose features a predictor with parameters of its own takes, if it takes any."""
         usual = {**folders.defaults(PREDICTORS), **(self.settings.get(PREDICTORS) or {})}
-        trunk = trunk_of({**usual, **own, "study": study or self.study, "seed": seed})
-        if not trunk:
-            return []
-        return [self._start(seed, study) if trunk["roi"] == START else self._network(trunk["roi"], seed, study=study)]
+        roi = trunk_of({**usual, **own, "study": study or self.study, "seed": seed}).get("roi")
+        return [self._start(seed, study) if roi == START else self._network(roi, seed, study=study)] if roi else []
 
     def _predictor_seed(self, seed: int) -> int:
         return seed if self.config.get("predictors") == "own" else int(self._setting(NETWORKS, "predictor_seed"))
