@@ -228,3 +228,17 @@ def test_several_regions_have_the_colour_of_their_mean_place() -> None:
     assert conditions.symbol("V1~2+VO") not in {conditions.symbol(name) for name in CONDITIONS}
     assert conditions.color("V1+V3A") == conditions.color("V1")
     assert conditions.color("V3+V3A") == conditions.color("V3A")
+
+
+def test_an_adopted_network_is_no_region_and_looks_like_no_other() -> None:
+    names = [f"net-{name}" for name in ("robust50", "v2", "clip-RN50", "cifar", "a", "b")]
+    assert {parse_condition(name).kind for name in names} == {"adopted"}
+    assert not any(parse_condition(name).weighted for name in names), "α says nothing of them"
+    looks = {name: (conditions.color(name), conditions.symbol(name)) for name in names}
+    assert len(set(looks.values())) == len(names)
+    others = {conditions.color(name) for name in (*CONDITIONS, *DORSAL)}
+    assert others.isdisjoint(color for color, _ in looks.values())
+    assert conditions.dash("net-v2") not in {conditions.dash(name) for name in CONDITIONS}
+    for wrong in ("net", "net-", "net-TO-shuffle", "net-none", "net-a b", "net-x-manifold", "TO-net"):
+        with pytest.raises(InputError, match="unknown condition"):
+            parse_condition(wrong)

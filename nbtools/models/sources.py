@@ -64,7 +64,10 @@ def source_of(
     weights: Path | None = None,
     torchvision: str | None = None,
     timm: str | None = None,
-    **trained: Any,
+    classes: Path | None = None,
+    mean: Sequence[float] | None = None,
+    sd: Sequence[float] | None = None,
+    size: int | None = None,
 ) -> Source:
     """Describe a network by one of three places: a file of weights, torchvision's, timm's.
 
@@ -74,14 +77,15 @@ def source_of(
         Of weights in a file, or of torchvision's.
     weights, torchvision, timm
         One of them; the arguments of `from_file`, `from_torchvision`, `from_timm`.
-    **trained
-        ``classes``, ``mean``, ``sd``, ``size``, as `from_file` takes them: all with a file, none (or None) without.
+    classes, mean, sd, size
+        As `from_file` takes them: all with a file, none without.
 
     Raises
     ------
     InputError
         If one is missing, or said beside those who know; or as these three.
     """
+    trained: dict[str, Any] = {"classes": classes, "mean": mean, "sd": sd, "size": size}
     named = {"architecture": architecture, **trained}
     needed = [*named] if weights else ["architecture"] if torchvision else []
     wrong = {
