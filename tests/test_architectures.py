@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,10 @@ def normalised(backbone: Backbone, x: Tensor) -> Tensor:
 SAME = {"resnet50": 32, "shufflenet_v2_x0_5": 32, "mobilenet_v3_small": 32, "convnext_tiny": 32, "swin_t": 32}
 MORE = {"googlenet": 64, "efficientnet_b0": 64, "densenet121": 64, "mnasnet0_5": 64, "regnet_y_400mf": 64}
 LARGE = {"alexnet": 64, "vgg11_bn": 32, "vit_b_32": 64, "swin_v2_t": 64, "maxvit_t": 224, "inception_v3": 96}
+OF_TIMM = {f"timm.{name}": 32 for name in ("vit_small_patch16_224", "resnet50d", "convnext_atto")}
+EXTRA = pytest.mark.skipif(find_spec("timm") is None, reason="timm is an extra")
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in {**MORE, **LARGE}.items()]
+SLOW += [pytest.param(*case, marks=(pytest.mark.slow, EXTRA)) for case in OF_TIMM.items()]
 
 
 @pytest.mark.parametrize(("architecture", "side"), [*SAME.items(), *SLOW])
@@ -249,7 +253,16 @@ def test_images_of_another_size_are_refused_by_a_network_of_one_size() -> None:
 
 # --- trained, kept, sent ------------------------------------------------------------------------------------
 
-TRAINED = {"mobilenet_v3_small": 32, "alexnet": 64, "vgg11": 32, "resnet50": 32, "vit_b_32": 64, "convnext_tiny": 32}
+# The first at once, those of many weights not with every change.
+TRAINED = {
+    "mobilenet_v3_small": (32, ()),
+    "resnet50": (32, pytest.mark.slow),
+    "convnext_tiny": (32, pytest.mark.slow),
+    "timm.vit_small_patch16_224": (32, (pytest.mark.slow, EXTRA)),
+    "alexnet": (64, pytest.mark.slow),
+    "vit_b_32": (64, pytest.mark.long),
+    "vgg11": (32, pytest.mark.long),
+}
 CONFIG = TrainConfig(epochs=1, batch_size=4, lr=1e-3, optimizer="sgd", momentum=0.0)
 SPLITS = {"train": np.arange(8), "validation": np.arange(8, 12)}
 
@@ -275,12 +288,12 @@ def stop_after_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "architecture", [name if name[0] == "m" else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED]
+    ("architecture", "side"), [pytest.param(name, side, marks=marks) for name, (side, marks) in TRAINED.items()]
 )
 def test_it_is_trained_guided_resumes_bit_for_bit_and_is_kept(
-    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+    architecture: str, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
-    side, state = TRAINED[architecture], torch.random.get_rng_state()
+    state = torch.random.get_rng_state()
     whole, expected = trained(architecture, side, tmp_path / "whole")
     assert torch.equal(torch.random.get_rng_state(), state), "dropout draws from a generator of its own"
     with monkeypatch.context() as stopping:
@@ -346,7 +359,9 @@ def left_of(model: nn.Module) -> int:
     {"resnet50": 0, "mobilenet_v3_small": 0, "shufflenet_v2_x0_5": 0, "densenet121": 62}.items(),
 )
 def test_what_follows_a_convolution_is_folded(architecture: str, left: int) -> None:
-    assert left_of(fold_batchnorm(build(GuidedNet, 0, architecture, CLASSES, 0).eval())) == left
+    folded = fold_batchnorm(build(GuidedNet, 0, architecture, CLASSES, 0).eval())
+    assert left_of(folded) == left
+    assert same(fold_batchnorm(folded), folded), "once is enough"
 
 
 def test_a_convolution_that_is_read_stays_as_it_is() -> None:
@@ -432,6 +447,13 @@ def test_imagenet_weights_of_a_transformer_fit_other_images(monkeypatch: pytest.
     embedded, published = (net.encoder.pos_embedding for net in (backbone.parts, library))
     assert embedded.shape == (1, 5, 768)
     assert torch.equal(embedded[:, 0], published[:, 0]), "the class token's own"
+
+
+@EXTRA
+def test_a_network_of_timm_sees_pixels_as_its_weights_do() -> None:
+    backbone = Backbone("timm.vit_small_patch16_224", 32)
+    assert backbone.pixel_mean.flatten().tolist() == backbone.pixel_sd.flatten().tolist() == [0.5, 0.5, 0.5]
+    assert backbone.image_size == 32
 
 
 def test_there_are_none_for_a_network_of_our_own() -> None:

@@ -202,10 +202,10 @@ def _holds_features(value: Any) -> bool:
 def _last_linear(architecture: str, network: nn.Module, named: Named, layouts: Mapping[str, Layout]) -> tuple[str, str]:
     """Return the module that gives the logits, and the node of the vector that it takes."""
     names = {node: name for name, node in named.items()}
-    node = list(names)[-1]
+    node: Any = list(names)[-1]
     while isinstance(_module(network, node), nn.Identity):
         node = node.args[0]
-    taken = names.get(node.args[0]) if isinstance(_module(network, node), nn.Linear) else None
+    taken = names.get(node.args[0], "") if isinstance(_module(network, node), nn.Linear) else ""
     if taken in layouts and layouts[taken].kind == "vector":
         return str(node.target), taken
     raise InputError(

@@ -61,15 +61,15 @@ class Backbone(nn.Module):
         self.register_buffer("pixel_sd", torch.tensor(sd).view(3, 1, 1))
 
     def read(self, names: Sequence[str]) -> None:
-        """Read these nodes too, from now on.
+        """Read these nodes too, from now on; the network itself stays as it is.
 
         Raises
         ------
         InputError
             If it has no such node.
         """
-        self.readouts = tuple(dict.fromkeys([*self.readouts, *names]))
-        self.passes = passes_of(self.anatomy, self.readouts)
+        readouts = tuple(dict.fromkeys([*self.readouts, *names]))
+        self.passes, self.readouts = passes_of(self.anatomy, readouts), readouts
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "passes": None}  # code, which is no data: made again where it is needed
@@ -80,10 +80,9 @@ class Backbone(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *told: Any) -> None:
         if self.architecture == "resnet18":  # its first layers stood under other names until November 2026
-            for name in list(state_dict):
-                for old, new in {"stem.0.": "conv1.", "stem.1.": "bn1."}.items():
-                    if name.startswith(f"{prefix}parts.{old}"):
-                        state_dict[name.replace(f"parts.{old}", f"parts.{new}")] = state_dict.pop(name)
+            for old, new in {"stem.0": "conv1", "stem.1": "bn1"}.items():
+                for name in [name for name in state_dict if name.startswith(f"{prefix}parts.{old}.")]:
+                    state_dict[name.replace(old, new, 1)] = state_dict.pop(name)
         super()._load_from_state_dict(state_dict, prefix, *told)
 
     @property

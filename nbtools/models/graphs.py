@@ -58,7 +58,7 @@ def graphs_of(network: nn.Module, functions: list[Any], layers: list[type[nn.Mod
         If a step holds what is of this very network: a tensor that is no weight of it, or a device. torch.fx raises
         others, where the path goes by values.
     """
-    named = {}
+    named: dict[bool, Named] = {}
     for mode in (True, False):
         tracer = _Tracer(functions, layers)
         graph = tracer.trace(network.train(mode))

@@ -305,16 +305,16 @@ def fold_batchnorm(model: M) -> M:
     """Return a frozen copy of an eval-mode model with each batch normalisation folded into its convolution.
 
     The same function up to float rounding, and faster. Pairs are found on the network's graph
-    (`passes.conv_norm_pairs`), where it has one; anything else stays as it is.
+    (`passes.conv_norm_pairs`), where it has one; anything else stays as it is. What is read at a folded convolution
+    afterwards is normalised already.
     """
     folded = copy.deepcopy(model).eval()
     for network, pairs in _foldable(folded):
         for first, second in pairs:
             conv, norm = network.get_submodule(first), network.get_submodule(second)
-            assert isinstance(conv, nn.Conv2d)
-            assert isinstance(norm, nn.BatchNorm2d)
-            network.set_submodule(first, fuse_conv_bn_eval(conv, norm))
-            network.set_submodule(second, nn.Identity())
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):  # not if it was folded before
+                network.set_submodule(first, fuse_conv_bn_eval(conv, norm))
+                network.set_submodule(second, nn.Identity())
     freeze(folded)
     return folded.to(memory_format=torch.channels_last)
 

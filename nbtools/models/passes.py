@@ -50,7 +50,8 @@ def passes_of(anatomy: Anatomy, names: tuple[str, ...]) -> Passes:
     nodes = {name: anatomy.node(name) for name in names}
     by_mode = {}
     for mode, named in anatomy.graphs.items():
-        graph, copies = fx.Graph(), {}
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
         graph.graph_copy(next(iter(named.values())).graph, copies)
         found = {name: copies[named[node]] for name, node in nodes.items()}
         maps = {name: _as_maps(found[name], anatomy.nodes[node], anatomy.blueprint) for name, node in nodes.items()}
