@@ -28,22 +28,25 @@ _MOST_LISTED = 120
 
 def list_architectures() -> list[str]:
     """Return all names: those of this package, of torchvision's classifiers and, where it is installed, of timm."""
-    names = [*OWN, *torchvision.models.list_models(module=torchvision.models)]
-    return names + ([TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
+    return _at_hand() + ([TIMM + name for name in _timm().list_models()] if find_spec("timm") else [])
+
+
+def _at_hand() -> list[str]:
+    return [*OWN, *torchvision.models.list_models(module=torchvision.models)]
 
 
 def check_architecture(name: str) -> None:
     """Raise `InputError` unless there is an architecture of this name."""
-    if str(name).startswith(TIMM) and not find_spec("timm"):
+    of_timm = str(name).startswith(TIMM)
+    if of_timm and not find_spec("timm"):
         raise InputError(
             "timm is not installed",
             expected="timm, for its networks",
             got=name,
             fix='pip install "neuroai-nbtools[timm]"',
         )
-    known = list_architectures()
-    if name not in known:
-        raise unknown("unknown architecture", name, known)
+    if name not in (list_architectures() if of_timm else _at_hand()):
+        raise unknown("unknown architecture", name, list_architectures())
 
 
 def unknown(problem: str, got: str, known: Iterable[str]) -> InputError:
