@@ -293,13 +293,14 @@ def test_weights_of_0_train_on_labels_alone() -> None:
 
 def test_the_predictor_does_not_change_by_one_byte() -> None:
     guide = a_guide()
-    before = digest(guide.predictor)
+    predictor = guide.aims[0].predictor
+    before = digest(predictor)
     manifolds = neural_manifolds(guide, some_images()[SPLITS["train"]], SIDE, 0)
     network = a_network()
     train_manifold_guided(network, some_images(), manifolds, PAPER_WEIGHTS, SPLITS, CONFIG)
-    assert digest(guide.predictor) == before
-    assert not any(parameter.requires_grad for parameter in guide.predictor.parameters())
-    assert not guide.predictor.training
+    assert digest(predictor) == before
+    assert not any(parameter.requires_grad for parameter in predictor.parameters())
+    assert not predictor.training
 
 
 @pytest.mark.parametrize(

@@ -330,21 +330,22 @@ def test_validation_rows_do_not_train() -> None:
 def test_a_frozen_predictor_does_not_change_by_one_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the authors' code got wrong: `model.train()` reached the predictor's batch normalisation."""
     guide, modes = a_guide(), []
-    before = digest(guide.predictor)
+    predictor = guide.aims[0].predictor
+    before = digest(predictor)
     targets = Guide.targets
 
-    def spied(self: Guide, views: Tensor) -> Tensor:
-        modes.append((network.training, any(module.training for module in self.predictor.modules())))
-        return targets(self, views)
+    def spied(self: Guide, views: Tensor, rows: Tensor) -> list[Tensor]:
+        modes.append((network.training, any(module.training for module in self.aims[0].predictor.modules())))
+        return targets(self, views, rows)
 
     monkeypatch.setattr(Guide, "targets", spied)
     network = a_network()
     train_guided(network, some_images(), guide, 0.9, SPLITS, CONFIG)
     assert set(modes) == {(True, False), (False, False)}  # the network in both modes, the predictor in one
-    assert digest(guide.predictor) == before
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in guide.predictor.parameters())
-    guide.predictor.head.bias.add_(1e-6)
-    assert digest(guide.predictor) != before  # the digest would have told
+    assert digest(predictor) == before
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in predictor.parameters())
+    predictor.head.bias.add_(1e-6)
+    assert digest(predictor) != before  # the digest would have told
 
 
 def batch_of(guide: Guide, monkeypatch: pytest.MonkeyPatch, rows: Tensor, boxes: Tensor) -> Any:

@@ -130,3 +130,41 @@ def _grid(name: str) -> int:
 def readout(maps: dict[str, Tensor], name: str) -> Tensor:
     """Pool a read-out's maps to its grid and flatten them: (n, channels · grid²); a vector stays as it is."""
     return F.adaptive_avg_pool2d(maps[name], _grid(name)).flatten(1) if maps[name].ndim == 4 else maps[name]
+
+
+def check_readouts(names: Sequence[str]) -> None:
+    """Raise `InputError` unless there is a read-out, and each once."""
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            "a head has to sit on read-outs",
+            expected=f"one or more, such as {', '.join(READOUTS)}, each once",
+            got=", ".join(names) or "none",
+            fix="correct the list",
+        )
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Bring pixels (n, 3, h, w) to a side, bilinear and antialiased; pixels of that side are left as they are."""
+    if x.shape[-2:] == (side, side):
+        return x
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def together(logits: Tensor, members: Sequence[Sequence[int]] | None) -> Tensor:
+    """Sum the probabilities of classes that go together: logits (n, n_own) → (n, n_classes)."""
+    if members is None:
+        return logits
+    return torch.stack([logits[:, own].logsumexp(1) for own in members], dim=1)
+
+
+def named(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return a network's classes; raise `InputError` unless they are a list of different names."""
+    names = tuple(classes) if isinstance(classes, (list, tuple)) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(
+            "a network has to know its classes' names",
+            expected="a list of different names",
+            got=repr(classes)[:200],
+            fix="give the classes of the images it is trained on",
+        )
+    return names

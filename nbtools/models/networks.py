@@ -16,7 +16,6 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import VisionTransformer, WeightsEnum
 from torchvision.models.vision_transformer import interpolate_embeddings
@@ -24,7 +23,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from nbtools.checks import as_names, check_choice, check_same_classes, reading
 from nbtools.errors import InputError
 from nbtools.files import write_text, written
-from nbtools.models.backbones import READOUTS, Backbone, readout
+from nbtools.models.backbones import Backbone, check_readouts, named, readout, resized, together
 from nbtools.models.passes import conv_norm_pairs
 from nbtools.models.weights import put
 
@@ -63,7 +62,7 @@ class RoiPredictor(nn.Module):
         readouts: Sequence[str] = ("pooled",),
     ):
         super().__init__()
-        _check_readouts(readouts)
+        check_readouts(readouts)
         self.backbone = Backbone(architecture, image_size, readouts)
         size = {"n_components": n_components, "n_voxels": n_voxels}
         self.config = {**self.backbone.config, **size, "readouts": list(readouts)}
@@ -121,7 +120,7 @@ class GuidedNet(nn.Module):
         super().__init__()
         self.n_components = (n_components,) if isinstance(n_components, int) else tuple(n_components)
         self.guided_readouts = tuple(as_names(guided_readout))
-        self.classes = _named(classes)
+        self.classes = named(classes)
         # The neural heads come last: all conditions of one seed start from the same backbone and class head.
         self.backbone = Backbone(architecture, image_size, self.guided_readouts)
         self.config = {
@@ -168,16 +167,6 @@ class GuidedNet(nn.Module):
         return {**pooled, **heads} if neural is None else {**pooled, **heads, "neural": neural}
 
 
-def _check_readouts(names: Sequence[str]) -> None:
-    if not names or len(set(names)) < len(names):
-        raise InputError(
-            "a head has to sit on read-outs",
-            expected=f"one or more, such as {', '.join(READOUTS)}, each once",
-            got=", ".join(names) or "none",
-            fix="correct the list",
-        )
-
-
 class AdoptedNet(GuidedNet):
     """A network that was trained elsewhere; takes a study's pixels in [0, 1], whatever their size.
 
@@ -210,7 +199,7 @@ class AdoptedNet(GuidedNet):
         side: int,
     ):
         super().__init__(architecture, own_classes, 0, image_size=side)
-        self.classes, self.members, self.side = _named(classes), members, side
+        self.classes, self.members, self.side = named(classes), members, side
         self.config = {
             "architecture": architecture,
             "own_classes": list(own_classes),
@@ -227,32 +216,6 @@ class AdoptedNet(GuidedNet):
         """Return every read-out, and ``logits``: each (n, width)."""
         found = super().features(resized(x, self.side))
         return {**found, "logits": together(found["logits"], self.members)}
-
-
-def resized(x: Tensor, side: int) -> Tensor:
-    """Bring pixels (n, 3, h, w) to a side, bilinear and antialiased; pixels of that side are left as they are."""
-    if x.shape[-2:] == (side, side):
-        return x
-    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
-
-
-def together(logits: Tensor, members: Sequence[Sequence[int]] | None) -> Tensor:
-    """Sum the probabilities of classes that go together: logits (n, n_own) → (n, n_classes)."""
-    if members is None:
-        return logits
-    return torch.stack([logits[:, own].logsumexp(1) for own in members], dim=1)
-
-
-def _named(classes: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(classes) if isinstance(classes, (list, tuple)) else ()
-    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise InputError(
-            "a network has to know its classes' names",
-            expected="a list of different names",
-            got=repr(classes)[:200],
-            fix="give the classes of the images it is trained on",
-        )
-    return names
 
 
 Network = RoiPredictor | GuidedNet
