@@ -423,7 +423,11 @@ READS: dict[str, Callable[[Study], object]] = {
     "15_study_explorer": load_training_images,
     "16_haxby": of_categories,
     "17_natural_corruptions": lambda study: (attacked(study), study.need("corruptions")),
-    "18_compare_networks": lambda study: (attacked(study), both(study)),
+    "18_compare_networks": lambda study: (
+        attacked(study),
+        scanned(study),
+        load_stimuli(study.stimuli, load_design(study).shared_ids[:12], 8),
+    ),
 }
 
 
