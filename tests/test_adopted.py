@@ -325,7 +325,7 @@ def test_an_adopted_network_is_a_finished_run(home: Path, tmp_path: Path, capsys
     asked += ["--mean", *map(str, MEAN), "--sd", *map(str, SD), "--seed", "1"]
     assert main(asked) == 0
     assert "module." in capsys.readouterr().out
-    for values in ({}, {"alpha": 0.35}, {"alpha": 0.65, "share": 0.3}):  # of which it knows nothing
+    for values in ({}, {"alpha": 0.35}, {"alpha": 0.65}):  # of which it knows nothing
         run = folders.find(NETWORKS, "tiny", roi="net-mine", seed=1, **values)
     network, x = load_model(run.folder), pictures(2, 64)
     assert network.classes == names

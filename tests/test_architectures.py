@@ -39,8 +39,9 @@ from nbtools.models.networks import (
 )
 from nbtools.models.passes import maps_of_tokens
 from nbtools.training.checkpoints import Keeper
-from nbtools.training.guided import make_guide, train_guided
+from nbtools.training.guided import train_guided
 from nbtools.training.loop import TrainConfig
+from nbtools.training.targets import make_guide
 from nbtools.workflow import costs
 
 CLASSES = tuple("abcd")

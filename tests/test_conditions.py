@@ -6,7 +6,7 @@ import re
 from random import Random
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from nbtools import conditions
 from nbtools.conditions import (
@@ -176,6 +176,7 @@ def spelled(name: str) -> str | None:
         return found[1] if (found := re.search(r"write (\S+)$", str(refused))) else None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(guide_texts(), st.randoms(use_true_random=False))
 def test_a_guide_has_one_name_in_any_order_of_its_parts(text: tuple[list[str], str], random: Random) -> None:
     parts, end = text

@@ -374,6 +374,7 @@ DOORS: dict[str, Callable[[ImageSet], object]] = {
     "attacks.sweep": lambda images: attacks.sweep(a_network(), images, [0.01]),
     "attacks.audit": lambda images: attacks.audit(a_network(), images, [0.01, 0.02]),
     "attacks.transfer": lambda images: attacks.transfer({("a", 0): a_network(), ("b", 0): a_network()}, images, 0.01),
+    "attacks.examine": lambda images: attacks.examine({("a", 0): a_network()}, images, [0.01]),
     "attacks.attacked_gradients": lambda images: attacks.attacked_gradients({("a", 0): a_network()}, images, [0.01]),
     "probes.decide_corrupted": corrupted,
     "widgets.attack_path": lambda images: widgets.attack_path(a_network(), images[:1]),

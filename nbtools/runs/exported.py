@@ -237,7 +237,7 @@ def _scores(run: Run, given: dict[str, Any]) -> list[str]:
     if history.exists():
         last = read_table(history).query("split == 'validation'").iloc[-1]
         said.append(f"validation images: accuracy {last['accuracy']:.3f}")
-    same = {name: given[name] for name in ("roi", "seed", "alpha", "share") if name in given}
+    same = {name: given[name] for name in ("roi", "seed", "alpha") if name in given}
     for row in chosen(collect(ATTACKED, given["study"]), ATTACKED, **same).to_dict("records"):
         accuracy = robust_accuracy(worst_case(read_table(Path(row["folder"]) / "decisions.parquet")))
         said += [_attacked(row, point) for point in accuracy.to_dict("records")]
