@@ -24,7 +24,7 @@ from nbtools.data.images.sets import ImageSet
 from nbtools.errors import InputError, Interrupted
 from nbtools.models import list_architectures, read_out, taken_by
 from nbtools.models.anatomy import anatomy_of
-from nbtools.models.architectures import assembled
+from nbtools.models.architectures import OWN, assembled
 from nbtools.models.backbones import Backbone, readout
 from nbtools.models.networks import (
     GuidedNet,
@@ -237,7 +237,7 @@ def test_a_network_that_cannot_be_is_refused_with_what_there_is(case: str) -> No
 
 def test_timm_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nbtools.models.architectures.find_spec", lambda name: None)
-    assert set(list_architectures()) == {"small_resnet", "cornet_s", *TORCHVISION}
+    assert set(list_architectures()) == {*OWN, *TORCHVISION}
     with pytest.raises(InputError, match=r"timm is not installed[\s\S]*neuroai-nbtools\[timm\]"):
         Backbone("timm.vit_small_patch16_224")
 
