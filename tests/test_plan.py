@@ -133,6 +133,20 @@ def test_finished_old_and_missing_runs_are_told_apart() -> None:
     assert {job.name for job in graph.of("all") if job.record not in finished_jobs(graph)} == gone
 
 
+def test_an_input_of_many_runs_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, asked = make_graph(TINY), []
+
+    def unchanged(name: str, then: dict[str, Any]) -> bool:
+        asked.append((name, then["size"]))
+        return True
+
+    monkeypatch.setattr("nbtools.runs.records.unchanged", unchanged)
+    for i, job in enumerate(graph.jobs):
+        finish(job, 10.0, inputs={"images": {"size": 1}, "code": {"size": i % 2}})
+    assert finished_jobs(graph) == {job.record for job in graph.jobs}
+    assert sorted(asked) == [("code", 0), ("code", 1), ("images", 1)]
+
+
 def test_a_summary_is_old_once_more_is_fixed_of_its_study() -> None:
     graph = make_graph(TINY)
     for job in graph.jobs:

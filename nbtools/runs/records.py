@@ -19,12 +19,26 @@ _NUMBER = (int, float)
 _KINDS: dict[str, Any] = {"notebook": str, "parameters": dict, "inputs": dict, "seconds": _NUMBER, "finished": str}
 
 
-def stale(folder: Path) -> list[str] | None:
-    """Return which inputs of a finished run have changed (none: an empty list), or None if it is not finished."""
-    record = read_record(folder)
+def stale(folder: Path, known: dict[tuple[str, str], bool] | None = None) -> list[str] | None:
+    """Return which inputs of a finished run have changed (none: an empty list), or None if it is not finished.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    known : dict of (str, str) to bool, optional
+        What is found out, for further runs that are looked at in the same moment: most have the same inputs.
+    """
+    record, known = read_record(folder), {} if known is None else known
     if record is None:
         return None
-    return [name for name, then in record["inputs"].items() if not unchanged(name, then)]
+    changed = []
+    for name, then in record["inputs"].items():
+        asked = name, json.dumps(then)
+        if asked not in known:
+            known[asked] = unchanged(name, then)
+        changed += [] if known[asked] else [name]
+    return changed
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

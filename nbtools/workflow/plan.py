@@ -47,8 +47,9 @@ def plan(config: Config) -> str:
 def finished_jobs(graph: Graph) -> set[Path]:
     """Return the records of the runs that Snakemake would not run again: finished, with all that they came from."""
     done: set[Path] = set()
+    known: dict[tuple[str, str], bool] = {}
     for job in graph.jobs:
-        if set(job.after) <= done and folders.stale(job.record.parent) == [] and _knows_what_was_fixed(job):
+        if set(job.after) <= done and folders.stale(job.record.parent, known) == [] and _knows_what_was_fixed(job):
             done.add(job.record)
     return done
 
