@@ -15,7 +15,7 @@ import numpy as np
 
 from nbtools.checks import check_choice
 from nbtools.errors import InputError
-from nbtools.guides import GRAMMAR, LABELS_GUIDE, MODIFIERS, NAMING, OTHERS, Parts, is_region, read_guide
+from nbtools.guides import GRAMMAR, LABELS_GUIDE, MODIFIERS, NAMING, OTHERS, Parts, is_region, read_guide, spelled
 
 # Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
 VENTRAL: dict[str, tuple[int, ...]] = {
@@ -82,6 +82,7 @@ BASELINES, CONDITIONS = baselines(), conditions_of()
 ADOPTED = "net-"  # before the name of a network from outside
 # What makes a guide worse on purpose, and how much of it makes none: noise, share of images, share of voxels.
 UNDOSED = {"noise": 0.0, "images": 1.0, "voxels": 1.0}
+_WHOLE = {MODIFIERS[word].parameter: level for word, level in UNDOSED.items()}
 
 
 def dosed(rois: Sequence[str], dose: str, levels: Iterable[float]) -> dict[str, tuple[str, float]]:
@@ -107,7 +108,8 @@ def dosed(rois: Sequence[str], dose: str, levels: Iterable[float]) -> dict[str, 
         If there is no such dose.
     """
     check_choice("guides are not made worse by that", dose, UNDOSED)
-    worse = {f"{roi}-{dose}-{level:.15g}": (roi, level) for level in levels for roi in rois}
+    planted = [level for level in levels if level != UNDOSED[dose]]
+    worse = {f"{roi}-{dose}-{spelled(level)}": (roi, level) for level in planted for roi in rois}
     return {**{roi: (roi, UNDOSED[dose]) for roi in rois}, **worse}
 
 
@@ -160,12 +162,16 @@ class Condition:
     @property
     def meaning(self) -> str:
         """What it is, for readers."""
-        return "; ".join(MEANING[kind] for kind in self.kinds[1:] or self.kinds)
+        said = self.kinds[1:] if self.kinds[0] == "roi" else ()
+        return "; ".join(MEANING[kind] for kind in said or self.kinds)
 
     @property
     def predictors(self) -> list[dict[str, Any]]:
-        """The runs of notebook 02 it takes, part by part: ``roi``, and parameters in which they differ."""
-        return [part.predictor for part, _ in self.parts]
+        """The runs of notebook 02 it takes, part by part: ``roi``, doses, and other parameters in which they differ.
+
+        Doses are said where there is none too: a predictor of worse responses is never found in place of a region's.
+        """
+        return [{**_WHOLE, **part.predictor} for part, _ in self.parts]
 
     @property
     def weights(self) -> list[float]:

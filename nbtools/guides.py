@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from math import gcd, inf
 from typing import Any, Literal, NamedTuple, get_args
 
-from numpy import format_float_positional as _positional
+from numpy import format_float_positional
 
 LABELS_GUIDE, RANDOM = "labels-guide", "random"
 OTHERS = (RANDOM, LABELS_GUIDE)  # sources that are no regions
@@ -104,8 +104,13 @@ class Part:
         return next((kind for kind in get_args(Target) if kind in dict(self.words)), "responses")
 
     def __str__(self) -> str:
-        words = [word if number is None else f"{word}-{_positional(number, trim='-')}" for word, number in self.words]
+        words = [word if number is None else f"{word}-{spelled(number)}" for word, number in self.words]
         return "-".join([self.source, *words]) + (f"@{self.readout}" if self.readout else "")
+
+
+def spelled(number: float) -> str:
+    """Return the one spelling of a number in a name: without an exponent, and as short as can be."""
+    return str(format_float_positional(number, trim="-"))
 
 
 Parts = tuple[tuple[Part, int], ...]  # each with its weight

@@ -39,6 +39,9 @@ def of(*rois: str) -> Parts:
     return tuple((Part(roi, roi), 1) for roi in rois)
 
 
+WHOLE = {"noise": 0.0, "share": 1.0, "voxels": 1.0}  # a guide that is not made worse says so
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -92,7 +95,9 @@ def test_other_names_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["v1", "TO-shuffled", "TO-manifolds", "V9", "V9-shuffle", "V9-manifold"])
 def test_regions_that_are_not_there_are_refused_where_it_is_known(name: str) -> None:
-    assert parse_condition(name).predictors == [{"roi": name.removesuffix("-shuffle").removesuffix("-manifold")}]
+    assert parse_condition(name).predictors == [
+        {**WHOLE, "roi": name.removesuffix("-shuffle").removesuffix("-manifold")}
+    ]
     with pytest.raises(InputError, match=r"unknown condition.*\n.*\(V1, 7a, PIT\)"):
         parse_condition(name, regions=("V1", "7a", "PIT"))
 
@@ -112,7 +117,7 @@ OWN = ("A1", "V1", "7a", "CIT", "PIT", "V4", "STS", "TE-face", "TO")
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 9])
 def test_the_hierarchy_decides_controls_order_and_marks(n: int) -> None:
     own = OWN[:n]
-    assert parse_condition("random", own).predictors == [{"roi": own[-1]}]
+    assert parse_condition("random", own).predictors == [{**WHOLE, "roi": own[-1]}]
     ends = list(dict.fromkeys([f"{own[0]}-shuffle", f"{own[-1]}-shuffle"]))
     assert conditions.baselines(own) == ("none", "random", *ends, *conditions.MATCHED)
     names = conditions.conditions_of(own)
@@ -209,18 +214,36 @@ def test_another_spelling_is_refused_with_the_one(typed: str, name: str) -> None
     assert parse_condition(name).name == name
 
 
+def test_a_meaning_says_whose_guide_it_is() -> None:
+    assert parse_condition("TO-shuffle").meaning == conditions.MEANING["shuffle"]
+    for name, kind in {
+        "random-shuffle": "random",
+        "V1+V4-shuffle": "parts",
+        "labels-guide-shuffle": "labels-guide",
+    }.items():
+        assert parse_condition(name).meaning == f"{conditions.MEANING[kind]}; {conditions.MEANING['shuffle']}"
+
+
+@pytest.mark.parametrize("level", [1e-5, 0.1, 0.3, 4.0, 100.0])
+def test_doses_are_spelled_as_the_language_reads_them(level: float) -> None:
+    names = conditions.dosed(["V1"], "noise", [0.0, level])
+    assert len(names) == 2
+    for name, (roi, planted) in names.items():
+        assert parse_condition(name).predictors == [{**WHOLE, "roi": roi, "noise": planted}]
+
+
 def test_parts_say_which_predictor_they_take_and_what_is_matched() -> None:
     condition = parse_condition("V1-noise-0.5-voxels-0.25~2+V4-images-0.1-rdm@layer3+TO-ridge-cka-scrambled")
     assert condition.predictors == [
-        {"roi": "V1", "noise": 0.5, "voxels": 0.25},
-        {"roi": "V4", "share": 0.1},
-        {"roi": "TO", "predictor": "ridge"},
+        {**WHOLE, "roi": "V1", "noise": 0.5, "voxels": 0.25},
+        {**WHOLE, "roi": "V4", "share": 0.1},
+        {**WHOLE, "roi": "TO", "predictor": "ridge"},
     ]
     assert condition.weights == [0.5, 0.25, 0.25]
     assert [part.target for part, _ in condition.parts] == ["responses", "rdm", "cka"]
     assert [part.readout for part, _ in condition.parts] == [None, "layer3", None]
     assert condition.kinds == ("parts", "depth", "noise", "images", "voxels", "ridge", "rdm", "cka", "scrambled")
-    assert condition.meaning.count("; ") == 7
+    assert condition.meaning.count("; ") == 9
 
 
 def test_several_regions_have_the_colour_of_their_mean_place() -> None:

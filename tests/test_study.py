@@ -305,7 +305,7 @@ def test_regions_of_ones_own_are_loaded_by_their_names(own: Path) -> None:
     trials = data.load_trials(study, OWN, progress=False)
     assert [part.responses.shape for part in trials.values()] == [(12, 3)] * 4
     for name, roi in {"7a": "7a", "PIT-shuffle": "PIT", "random": "PIT", "A1-manifold": "A1"}.items():
-        assert data.condition_of(study, name).predictors == [{"roi": roi}]
+        assert data.condition_of(study, name).predictors[0]["roi"] == roi
     with pytest.raises(InputError, match=r"unknown condition 'TO'\n.*7a, A1, PIT, V4"):
         data.condition_of(study, "TO")
     with pytest.raises(InputError, match=r"holds no TO\n"):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
 
-from nbtools.conditions import MEANING, parse_condition
+from nbtools.conditions import parse_condition
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.files import make_folder, read_table, write_text
@@ -19,7 +19,8 @@ from nbtools.models.adopted import as_library
 from nbtools.models.architectures import OWN, TIMM, options_of
 from nbtools.models.networks import GuidedNet, load_model
 from nbtools.runs.folders import Run, collect, find
-from nbtools.runs.lineage import ATTACKED, NETWORKS, telling
+from nbtools.runs.lineage import ATTACKED, CLOUDS, NETWORKS, telling
+from nbtools.runs.provenance import short
 from nbtools.runs.records import finished_record
 from nbtools.runs.several import chosen
 
@@ -163,7 +164,8 @@ def export(run: Run, to: Path) -> Path:
 def _title(run: Run) -> str:
     given = telling(run.parameters)
     alpha = f", α = {given['alpha']:g}" if "alpha" in given and parse_condition(given["roi"]).weighted else ""
-    return f"{given['roi']}{alpha}, seed {given['seed']} ({open_study(given['study']).title})"
+    name = given["roi"] + "-manifold" * (run.notebook == CLOUDS)
+    return f"{name}{alpha}, seed {given['seed']} ({open_study(given['study']).title})"
 
 
 def _loader(run: Run, network: GuidedNet) -> str:
@@ -215,7 +217,7 @@ def _card(run: Run, network: GuidedNet) -> str:
     }
     return _CARD.format(
         title=_title(run),
-        about=f"Condition `{given['roi']}`: {MEANING[parse_condition(given['roi']).kind]}.{simulated}",
+        about=f"Condition `{given['roi']}`: {parse_condition(given['roi']).meaning}.{simulated}",
         n_classes=len(network.classes),
         names=_built(backbone.architecture, backbone.image_size).names,
         facts="\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items()),
@@ -238,7 +240,10 @@ def _scores(run: Run, given: dict[str, Any]) -> list[str]:
         last = read_table(history).query("split == 'validation'").iloc[-1]
         said.append(f"validation images: accuracy {last['accuracy']:.3f}")
     same = {name: given[name] for name in ("roi", "seed", "alpha") if name in given}
+    weights = short(run.folder / "weights.safetensors")
     for row in chosen(collect(ATTACKED, given["study"]), ATTACKED, **same).to_dict("records"):
+        if weights not in finished_record(Path(row["folder"]))["inputs"]:  # of another network of that name
+            continue
         accuracy = robust_accuracy(worst_case(read_table(Path(row["folder"]) / "decisions.parquet")))
         said += [_attacked(row, point) for point in accuracy.to_dict("records")]
     return said

@@ -302,14 +302,15 @@ def run_folder(notebook: str, parameters: Mapping[str, Any]) -> Path:
 def collect(notebook: str, study: str) -> pd.DataFrame:
     """Return all finished runs of a notebook in a study: one row each, its parameters as columns, and its folder.
 
+    A run with a parameter that the notebook has no more is left out: nobody could say which of them is meant.
     ``finished`` is an instant, in UTC: records say it in the time zone of the machine that ran.
     """
     import pandas as pd  # slow: each run of a workflow would wait for it
 
-    rows = []
+    rows, known = [], defaults(notebook).keys()
     for file in sorted((home() / "runs" / study_name(study) / notebook).glob(f"*/{RECORD}")):
         record = read_record(file.parent)
-        if record:
+        if record and record["parameters"].keys() <= known:
             noted = {name: record[name] for name in ("seconds", "finished")}
             rows.append({**record["parameters"], **noted, "folder": str(file.parent)})
     found = pd.DataFrame(rows)  # the columns are there even where no run is

@@ -37,7 +37,7 @@ def before(notebook: str, parameters: Mapping[str, Any]) -> list[Asked]:
     if notebook == ATTACKED:
         return [(NETWORKS, own)]
     if notebook == NETWORKS and not is_adopted(own["roi"]):
-        guides = parse_condition(own["roi"], _hierarchy(own["study"])).predictors
+        guides = [part.predictor for part, _ in parse_condition(own["roi"], _hierarchy(own["study"])).parts]
         common = {"study": own["study"], "roi": "", "seed": parameters["predictor_seed"]}
         start = start_of(parameters)
         return [(PREDICTORS, {**common, **guide}) for guide in guides] + [(NETWORKS, start)] * bool(start)
@@ -74,14 +74,15 @@ def trunk_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it would be a guided network: each might wait for the other.
+        If it would be a guided network: each might wait for the other; or an adopted one, which has its own size of
+        images.
     """
     features_of = parameters["features_of"]
     if parameters["predictor"] != "ridge" or features_of in DRAWN:
         return {}
-    if parse_condition(features_of).parts:
+    if is_adopted(features_of) or parse_condition(features_of).parts:
         raise InputError(
-            "a guided network has no features to predict its guides from",
+            "a guided or adopted network has no features to predict guides from",
             expected=f"{' or '.join(DRAWN)}, or a condition without a guide, such as {START}",
             got=f"features_of = {features_of!r}",
             fix="choose one of these",

@@ -152,7 +152,8 @@ def _network(folder: Path) -> Run:
 def _told_apart(found: list[Run]) -> list[str]:
     """Name the runs' conditions, each with the parameters in which runs of that condition differ, but for the seed."""
     names = [one.parameters["roi"] + "-manifold" * (one.notebook == CLOUDS) for one in found]
-    values = pd.DataFrame([one.parameters for one in found]).drop(columns="seed").astype(str)
+    values = pd.DataFrame([one.parameters for one in found]).drop(columns=["seed", "predictor_seed"], errors="ignore")
+    values = values.astype(str)
     telling = values.groupby(names).transform("nunique") > 1
     return [
         " ".join([name, *(f"{key}={values.at[row, key]}" for key in values if telling.at[row, key])])

@@ -129,6 +129,13 @@ def train_network(
             got=condition,
             fix="run notebook 03, which adds the scanner's images with their labels",
         )
+    if chosen.kind == "adopted":
+        raise InputError(
+            "an adopted network is not trained",
+            expected="a condition that is",
+            got=condition,
+            fix="load it: models.load_model, of the folder that `python -m nbtools adopt` made",
+        )
     predictors = [predictor] if isinstance(predictor, RoiPredictor) else list(predictor or ())
     guide = guide_of(chosen, predictors, images, target_scale, config.seed) if chosen.parts else None
     parameters = {"seed": config.seed, "architecture": architecture, "guided_readout": "pooled", "start": "scratch"}

@@ -188,8 +188,8 @@ def _trained(values: Values, sizes: Sizes, images: str) -> float:
     if values.get("predictor") == "ridge":  # what follows is a matter of matrices, not of networks
         return PASSED * n_images
     epochs = values["start_epochs"] if condition.kind == "start" else values["epochs"]
-    n_guides = len(condition.parts) if images == "train" else 0
-    return epochs * n_images * (1 + PASSED * n_guides)
+    guided = images == "train" and bool(condition.parts)  # parts share the images
+    return epochs * n_images * (1 + PASSED * guided)
 
 
 # --- the table ----------------------------------------------------------------------------------------------

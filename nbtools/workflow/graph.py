@@ -266,7 +266,7 @@ class _Planner:
     def _predictors(self, condition: str, seed: int, study: str | None = None) -> list[Path]:
         """Plan the predictors that guide a condition's networks of a seed."""
         seed, planned = self._predictor_seed(seed), []
-        for own in self._condition(condition).predictors:
+        for own in (part.predictor for part, _ in self._condition(condition).parts):
             of = "_".join([own["roi"], *(f"{name}-{value}" for name, value in own.items() if name != "roi")])
             name = f"predictor_{self._label(of, seed, self.alpha, study)}"
             planned.append(

@@ -24,7 +24,7 @@ def scramble_phases(pixels: Tensor, rows: Tensor, seed: int) -> Tensor:
         Shape (n, 3, h, w), clipped to [0, 1]. Before that, each colour's mean and amplitudes are the picture's own, and
         so are its colours' phases against each other; phases are uniform (Dakin et al. 2002, Curr. Biol. 12).
     """
-    noise = torch.stack([_noise(pixels.shape[-2:], int(row), seed) for row in rows])[:, None].to(pixels.device)
+    noise = torch.stack([_noise(pixels.shape[-2:], row, seed) for row in rows.tolist()])[:, None].to(pixels.device)
     turn = torch.sgn(torch.fft.rfft2(noise))  # of modulus 1, and 1 for the mean
     return torch.fft.irfft2(torch.fft.rfft2(pixels) * turn, s=pixels.shape[-2:]).clamp(0, 1)
 
