@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 from zlib import crc32
 
@@ -226,9 +227,17 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
             expected=f"{', '.join(_PLAIN)}, decay-<number>, {ADOPTED}<name>, or {GRAMMAR}; a SOURCE is a region "
             f"({', '.join(regions) or NAMING}), {' or '.join(OTHERS)}",
             got=repr(name),
-            fix=str(wrong),
+            fix=str(wrong) if str(wrong).startswith("write ") else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None
     return Condition(name, (*_kinds(parts), *endings), parts)
+
+
+def _meant(name: str, regions: Sequence[str]) -> str:
+    """Ask for the usual name that is nearest to one that was mistyped, if any is near."""
+    ends = ["", *(f"-{word}" + "-0.5" * bool(changed.below) for word, changed in MODIFIERS.items())]
+    usual = {name.lower(): name for name in (*_PLAIN, *OTHERS, *(roi + end for roi in regions for end in ends))}
+    near = get_close_matches(name.lower().replace("_", "-"), usual, 1, 0.75)
+    return f"; did you mean {usual[near[0]]}?" if near else ""
 
 
 def _kinds(parts: Parts) -> tuple[str, ...]:

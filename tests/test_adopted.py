@@ -325,6 +325,8 @@ def test_an_adopted_network_is_a_finished_run(home: Path, tmp_path: Path, capsys
     asked += ["--mean", *map(str, MEAN), "--sd", *map(str, SD), "--seed", "1"]
     assert main(asked) == 0
     assert "module." in capsys.readouterr().out
+    assert main([*asked[:-1], "2"]) == 1, "twice the same is no sample of two"
+    assert "there already" in capsys.readouterr().err
     for values in ({}, {"alpha": 0.35}, {"alpha": 0.65}):  # of which it knows nothing
         run = folders.find(NETWORKS, "tiny", roi="net-mine", seed=1, **values)
     network, x = load_model(run.folder), pictures(2, 64)
@@ -340,6 +342,9 @@ def test_an_adopted_network_is_a_finished_run(home: Path, tmp_path: Path, capsys
     assert folders.stale(run.folder) == []
     assert main(asked) == 1
     assert "already" in capsys.readouterr().err
+    with torch.no_grad():
+        own.fc.bias += 1
+    as_checkpoint(own.state_dict(), file)
     assert main([*asked[:-1], "2"]) == 0
     table = all_runs("tiny")
     assert sorted(chosen(table, NETWORKS, alpha=0.35, roi="net-mine").seed) == [1, 2], "a sample of two"

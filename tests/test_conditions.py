@@ -214,6 +214,22 @@ def test_another_spelling_is_refused_with_the_one(typed: str, name: str) -> None
     assert parse_condition(name).name == name
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("to", "TO"),
+        ("TO_shuffle", "TO-shuffle"),
+        ("TO-shufle", "TO-shuffle"),
+        ("TO-nois-1", "TO-noise-0.5"),
+        ("V1-scrambeld", "V1-scrambled"),
+        ("label", "labels"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(InputError, match=rf"did you mean {meant}\?"):
+        parse_condition(typed, regions=HIERARCHY)
+
+
 def test_a_meaning_says_whose_guide_it_is() -> None:
     assert parse_condition("TO-shuffle").meaning == conditions.MEANING["shuffle"]
     for name, kind in {

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from nbtools.errors import InputError
 from nbtools.files import locked, write_text
 from nbtools.guides import NAMING
 from nbtools.models.adopted import take_over, whole
-from nbtools.models.networks import AdoptedNet, freeze, save_model
+from nbtools.models.networks import AdoptedNet, freeze, load_model, save_model
 from nbtools.models.sources import Source
-from nbtools.runs.folders import PATIENCE, run_folder
+from nbtools.runs.folders import PATIENCE, collect, run_folder
 from nbtools.runs.lineage import NETWORKS
 from nbtools.runs.provenance import surroundings
 from nbtools.runs.records import RECORD
@@ -73,6 +74,7 @@ def adopt(name: str, source: Source, study: str = "demo", *, seed: int = 0, tabl
             )
         network, said = _made(source, _classes_of(described), table)
         _check_answers(network, described.image_size)
+        _check_another(network, condition, study)
         save_model(network, folder)
         record = {
             "notebook": NETWORKS,
@@ -89,6 +91,21 @@ def adopt(name: str, source: Source, study: str = "demo", *, seed: int = 0, tabl
         write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     print(*said, f"adopted as {condition}, seed {seed}: {folder}", sep="\n")
     return folder
+
+
+def _check_another(network: AdoptedNet, condition: str, study: str) -> None:
+    """Raise `InputError` if a network of this name has the same weights: twice the same is no sample of two."""
+    found = collect(NETWORKS, study)
+    for folder in found.loc[found["roi"] == condition, "folder"]:
+        pairs = list(zip_longest(network.parameters(), load_model(Path(folder)).parameters()))
+        if all(ours is not None and theirs is not None and torch.equal(ours, theirs) for ours, theirs in pairs):
+            raise InputError(
+                f"this network is there already, as {condition} of another seed",
+                file=folder,
+                expected="a network trained apart, for another seed",
+                got="the same weights",
+                fix="give another name, to compare its normalisation or size",
+            )
 
 
 def _made(source: Source, wanted: tuple[str, ...], table: Path | None) -> tuple[AdoptedNet, list[str]]:
