@@ -59,7 +59,6 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
         open_study(graph.study)
     progress = Progress(graph, targets)
     if progress.whole:  # Snakemake takes longer to find that out than all else here
-        progress.begin()
         progress.end(0)
         return 0
     return _make(progress, [*arguments, "--", *targets])
@@ -131,13 +130,6 @@ class Progress:
         """Whether nothing is left to make."""
         return len(self.finished) == len(self.jobs)
 
-    def begin(self) -> None:
-        """Say how much there is to do."""
-        n_jobs, n_left = len(self.jobs), len(self.jobs) - len(self.finished)
-        self._say(f"{self.graph.study}: {n_jobs} runs, {n_left} to make · {self._forecast()}")
-        self._say(f"report, from the first figure on: {report_file(self.graph.study)}")
-        threading.Thread(target=self._watch, daemon=True).start()
-
     def hear(self, event: logging.LogRecord) -> None:
         """Take in an event of Snakemake's."""
         match getattr(event, "event", None), vars(event):
@@ -146,7 +138,7 @@ class Progress:
             case LogEvent.RESOURCES_INFO, {"nodes": int(at_once)}:  # jobs in a cluster's queue
                 self.cores = at_once * int(self._planned.threads.max())
             case LogEvent.RUN_INFO, _:
-                self.begin()
+                self._begin()
             case LogEvent.JOB_INFO, {"jobid": number, "rule_name": name}:
                 self._names[number], self.at_work[name] = name, time.monotonic()
             case LogEvent.JOB_FINISHED, {"job_id": number}:
@@ -184,6 +176,12 @@ class Progress:
         return wall_seconds(table, self.jobs.values(), self.cores) / 60
 
     # --- events ---
+
+    def _begin(self) -> None:
+        n_jobs, n_left = len(self.jobs), len(self.jobs) - len(self.finished)
+        self._say(f"{self.graph.study}: {n_jobs} runs, {n_left} to make · {self._forecast()}")
+        self._say(f"report, from the first figure on: {report_file(self.graph.study)}")
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def _finish(self, name: str) -> None:
         seconds = time.monotonic() - self.at_work.pop(name)
