@@ -23,8 +23,18 @@ PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
 _PRESENTATION = ("files", "runs", "workflow", "plots", "widgets", "bench", "cli", "__main__")
 _PACKAGES = (  # that read data or compute
-    *("foolbox", "h5py", "himalaya", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas", "papermill"),
-    *("pillow", "plotly", "pyarrow", "pyautoattack", "rsatoolbox", "safetensors", "scikit-image", "scikit-learn"),
+    *("foolbox", "h5py", "himalaya", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas"),
+    *(
+        "papermill",
+        "pillow",
+        "plotly",
+        "pyarrow",
+        "pyautoattack",
+        "rsatoolbox",
+        "safetensors",
+        "scikit-image",
+        "scikit-learn",
+    ),
     *("scipy", "torch", "torchvision"),
 )
 # Variables of these names change sums: how many threads share one, by which instructions.
