@@ -24,18 +24,8 @@ PROJECT = PACKAGE.parent
 _PRESENTATION = ("files", "runs", "workflow", "plots", "widgets", "bench", "cli", "__main__")
 _PACKAGES = (  # that read data or compute
     *("foolbox", "h5py", "himalaya", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas"),
-    *(
-        "papermill",
-        "pillow",
-        "plotly",
-        "pyarrow",
-        "pyautoattack",
-        "rsatoolbox",
-        "safetensors",
-        "scikit-image",
-        "scikit-learn",
-    ),
-    *("scipy", "torch", "torchvision"),
+    *("papermill", "pillow", "plotly", "pyarrow", "pyautoattack", "rsatoolbox", "safetensors", "scikit-image"),
+    *("scikit-learn", "scipy", "torch", "torchvision"),
 )
 # Variables of these names change sums: how many threads share one, by which instructions.
 SUMMING = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "DNNL_", "ONEDNN_", "ATEN_", "CUBLAS_", "NVIDIA_TF32")
