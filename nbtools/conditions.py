@@ -16,7 +16,18 @@ import numpy as np
 
 from nbtools.checks import check_choice
 from nbtools.errors import InputError
-from nbtools.guides import GRAMMAR, LABELS_GUIDE, MODIFIERS, NAMING, OTHERS, Parts, is_region, read_guide, spelled
+from nbtools.guides import (
+    GRAMMAR,
+    LABELS_GUIDE,
+    MODIFIERS,
+    NAMING,
+    OTHERS,
+    Misspelled,
+    Parts,
+    is_region,
+    read_guide,
+    spelled,
+)
 
 # Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
 VENTRAL: dict[str, tuple[int, ...]] = {
@@ -227,7 +238,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
             expected=f"{', '.join(_PLAIN)}, decay-<number>, {ADOPTED}<name>, or {GRAMMAR}; a SOURCE is a region "
             f"({', '.join(regions) or NAMING}), {' or '.join(OTHERS)}",
             got=repr(name),
-            fix=str(wrong) if str(wrong).startswith("write ") else f"{wrong}{_meant(name, regions or hierarchy)}",
+            fix=str(wrong) if isinstance(wrong, Misspelled) else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None
     return Condition(name, (*_kinds(parts), *endings), parts)
 

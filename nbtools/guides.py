@@ -116,6 +116,10 @@ def spelled(number: float) -> str:
 Parts = tuple[tuple[Part, int], ...]  # each with its weight
 
 
+class Misspelled(ValueError):
+    """A guide's name has a meaning, and another spelling than this one."""
+
+
 def is_region(name: str) -> bool:
     """Say whether a name can be a region's (`NAMING`)."""
     return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and RESERVED.isdisjoint(name.split("-"))
@@ -162,7 +166,7 @@ def read_guide(
     common = gcd(*weights.values())
     parts = tuple((part, weights[part] // common) for part in ordered)
     if name != (one := _spell(parts, endings)):
-        raise ValueError(f"write {one}")
+        raise Misspelled(f"write {one}")
     return parts, endings
 
 

@@ -29,7 +29,7 @@ from nbtools.training import checkpoints
 from nbtools.training.guided import GuidedObjective, train_guided
 from nbtools.training.loop import TrainConfig
 from nbtools.training.matching import MATCHED, linear_cka, rdm, row_r
-from nbtools.training.targets import Asked, Guide, share_of
+from nbtools.training.targets import Guide, Match, share_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -306,7 +306,7 @@ def test_a_network_takes_over_the_similarities(word: str) -> None:
 
 def test_half_precision_leaves_similarities_their_digits() -> None:
     network, guide, images = heads_of("TO-rdm"), a_guide("TO-rdm"), some_images()
-    objective, x = GuidedObjective(network, 0.5, [Asked(target="rdm")]), to_float(images.pixels)
+    objective, x = GuidedObjective(network, 0.5, [Match(target="rdm")]), to_float(images.pixels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         targets = guide.targets(x, torch.arange(N))
         found = objective(x, images.labels, *targets)["neural_loss"]

@@ -38,7 +38,7 @@ from nbtools.training.manifolds import (
     neural_manifolds,
     train_manifold_guided,
 )
-from nbtools.training.targets import Aim, Asked, Guide, derangement, make_guide
+from nbtools.training.targets import Aim, Guide, Match, derangement, make_guide
 
 SIDE, D, K, N = 16, 6, 4, 80
 SPLITS = {"train": np.arange(60), "validation": np.arange(60, N)}
@@ -386,7 +386,7 @@ def unlabelled() -> ImageSet:
 def one_answer() -> None:
     predictor = build(RoiPredictor, 1, "small_resnet", D, 20)
     nn.init.zeros_(predictor.head.weight)
-    guide = Guide((Aim(Asked(), predictor.eval(), torch.zeros(D), 1.0),))
+    guide = Guide((Aim(Match(), predictor.eval(), torch.zeros(D), 1.0),))
     neural_manifolds(guide, some_images(), SIDE, 0)
 
 

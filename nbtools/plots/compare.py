@@ -30,7 +30,7 @@ _STYLE = (
 )
 
 
-def condition_of(network: str) -> str:
+def base_condition(network: str) -> str:
     """Return the condition whose colour and shape a network has, of a name such as ``"TO alpha=0.35"``."""
     return network.split()[0]
 
@@ -74,7 +74,7 @@ def _cell(row: Mapping[str, float | str]) -> str:
 
 
 def _head(name: str, n_seeds: int, order: Sequence[str]) -> str:
-    ink = color(condition_of(name), order)
+    ink = color(base_condition(name), order)
     seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
     return f'<span style="color:{ink}">●</span> {html.escape(name)} <small>{seeds}</small>'
 
@@ -120,7 +120,7 @@ def score_scatter(
     along, up = (table[table["measure"] == measure].set_index("condition").dropna(subset="score") for measure in (x, y))
     names = ordered(along.index[along.index.isin(up.index)].to_series(), order)
     for name in names:
-        look, rows = marker(condition_of(name), order), (along.loc[name], up.loc[name])
+        look, rows = marker(base_condition(name), order), (along.loc[name], up.loc[name])
         bars = [error_bars(row, "score", look["color"], "cross") for row in rows]
         said = "<br>".join([f"<b>{name}</b>", *(f"{row['measure']}: {_said(row)}" for row in rows)])
         how = {"error_x": bars[0], "error_y": bars[1], "hovertemplate": said + "<extra></extra>"}
@@ -187,7 +187,7 @@ def spectra(table: pd.DataFrame, white: np.ndarray, *, order: Sequence[str] = HI
         add_curve(fig, noise.index, noise, "share", "white noise", look=Look(INK, "dot"), size=1, **place)
         for name in names:
             line = table[(table["condition"] == name) & (table["of"] == of)].sort_values("frequency")
-            look = look_of(condition_of(name), order)
+            look = look_of(base_condition(name), order)
             add_band(fig, line["frequency"], line, look.color, **place)
             add_curve(fig, line["frequency"], line, "share", name, look=look, size=1, **place)
     fig.update_xaxes(title_text="spatial frequency (cycles/image)")

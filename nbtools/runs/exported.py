@@ -20,9 +20,8 @@ from nbtools.models.architectures import OWN, TIMM, options_of
 from nbtools.models.networks import GuidedNet, load_model
 from nbtools.runs.folders import Run, collect, find
 from nbtools.runs.lineage import ATTACKED, CLOUDS, NETWORKS, telling
-from nbtools.runs.provenance import short
 from nbtools.runs.records import finished_record
-from nbtools.runs.several import chosen
+from nbtools.runs.several import chosen, took
 
 _LOADER = '''"""{title}: in plain PyTorch, without the toolkit that it comes from."""
 
@@ -240,9 +239,8 @@ def _scores(run: Run, given: dict[str, Any]) -> list[str]:
         last = read_table(history).query("split == 'validation'").iloc[-1]
         said.append(f"validation images: accuracy {last['accuracy']:.3f}")
     same = {name: given[name] for name in ("roi", "seed", "alpha") if name in given}
-    weights = short(run.folder / "weights.safetensors")
     for row in chosen(collect(ATTACKED, given["study"]), ATTACKED, **same).to_dict("records"):
-        if weights not in finished_record(Path(row["folder"]))["inputs"]:  # of another network of that name
+        if not took(Path(row["folder"]), run.folder):  # of another network of that name
             continue
         accuracy = robust_accuracy(worst_case(read_table(Path(row["folder"]) / "decisions.parquet")))
         said += [_attacked(row, point) for point in accuracy.to_dict("records")]

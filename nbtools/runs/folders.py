@@ -28,7 +28,7 @@ from nbtools.processes import place
 from nbtools.runs.figures import page
 from nbtools.runs.lineage import Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
-from nbtools.runs.provenance import PROJECT, ran_stamp, registered, short, sources, stamp, surroundings
+from nbtools.runs.provenance import PROJECT, ran_stamp, registered_names, short, sources, stamp, surroundings
 from nbtools.runs.records import RECORD, finished_record, read_record, stale
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Run:
             "subject": source.subject,
             "voxels": asdict(source.voxels),
             "inputs": {short(study): stamp(study), **inputs},
-            "preregistered": [file.stem for file in registered(source.name)],
+            "preregistered": registered_names(source.name),
             **surroundings(),
             "seconds": round(time.time() - self.started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -74,6 +74,11 @@ def registered(study: str) -> list[Path]:
     return sorted(registrations(study).glob("[0-9]*.json"))
 
 
+def registered_names(study: str) -> list[str]:
+    """Name a study's preregistrations, by date: what a run notes of them."""
+    return [file.stem for file in registered(study)]
+
+
 def sources(notebook: Path) -> list[Path]:
     """Return the package's modules that shape a notebook's results: those it imports, and all that they import."""
     found: dict[str, Path] = {}

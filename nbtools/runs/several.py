@@ -161,10 +161,14 @@ def _told_apart(found: list[Run]) -> list[str]:
     ]
 
 
+def took(folder: Path, network: Path) -> bool:
+    """Say whether the finished run in a folder read the weights of the network in another."""
+    return short(network / "weights.safetensors") in finished_record(folder)["inputs"]
+
+
 def _is_part(network: Run, run: Run) -> bool:
     """Note a network as input of a run; of a finished one, say whether it is, and where it is not, what to do."""
-    weights = short(network.folder / "weights.safetensors")
-    if run.finished and weights not in finished_record(run.folder)["inputs"]:
+    if run.finished and not took(run.folder, network.folder):
         print(f"note: {short(network.folder)} came later: delete {short(run.folder)} to compare it, too")
         return False
     run.use(network)

@@ -19,7 +19,7 @@ from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, RoiPredictor
 from nbtools.training.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
 from nbtools.training.matching import MATCHED, row_r
-from nbtools.training.targets import Asked, Guide, share_of
+from nbtools.training.targets import Guide, Match, share_of
 
 
 class PredictorObjective(Objective):
@@ -46,7 +46,7 @@ class GuidedObjective(Objective):
 
     model: GuidedNet
 
-    def __init__(self, model: GuidedNet, alpha: float, asked: Sequence[Asked] = (Asked(),)):
+    def __init__(self, model: GuidedNet, alpha: float, asked: Sequence[Match] = (Match(),)):
         super().__init__()
         self.model, self.alpha, self.asked = model, alpha, tuple(asked)
 

@@ -21,7 +21,7 @@ from nbtools.models.read_outs import predict
 TargetScale = Literal["raw", "global"]
 
 
-class Asked(NamedTuple):
+class Match(NamedTuple):
     """What one part of a guide asks of a network."""
 
     name: str = "neural"
@@ -36,7 +36,7 @@ class Aim:
 
     Attributes
     ----------
-    asked : Asked
+    asked : Match
         What is to match it, and how.
     predictor : RoiPredictor
         Frozen: eval mode, no gradients, its batch normalisations folded into its convolutions.
@@ -46,7 +46,7 @@ class Aim:
         The scores are divided by it.
     """
 
-    asked: Asked
+    asked: Match
     predictor: RoiPredictor
     mean: Tensor
     scale: float
@@ -166,7 +166,7 @@ def make_guide(
     check_predictors(condition, several)
     scaled = {predictor: _scaled(predictor, images, target_scale) for predictor in dict.fromkeys(several)}
     aims = [
-        Aim(Asked(str(part), part.target, weight, part.readout), *scaled[predictor])
+        Aim(Match(str(part), part.target, weight, part.readout), *scaled[predictor])
         for predictor, (part, _), weight in zip(several, condition.parts, condition.weights, strict=True)
     ]
     partner = derangement(len(images), seed) if "shuffle" in condition.kinds else None

@@ -95,7 +95,8 @@ def _notebooks(statement: ast.stmt) -> Iterator[str]:
     for node in ast.walk(statement):
         match node:
             case ast.Call(func=ast.Attribute(attr=name), args=args, keywords=keywords) if name in _FINDERS:
-                # a study of its own may stand among keywords that are not written out, but for those of a condition
-                unsaid = {each.arg for each in keywords if "condition." not in ast.unparse(each.value)}
-                if not {"study", None} & unsaid:
+                # a study of its own may stand among keywords that are not written out, but not among a condition's
+                unsaid = [ast.unparse(each.value) for each in keywords if each.arg is None]
+                own = all(text.startswith("condition.") for text in unsaid)
+                if own and "study" not in {each.arg for each in keywords}:
                     yield from (str(arg.value) for arg in args if isinstance(arg, ast.Constant))

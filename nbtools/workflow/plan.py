@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from nbtools.runs import folders
-from nbtools.runs.provenance import registered
+from nbtools.runs.provenance import registered_names
 from nbtools.workflow.calibration import device_name, measured_rates, on_gpu, read_calibration
 from nbtools.workflow.config import Config
 from nbtools.workflow.costs import GUESS, MODEL, RUNS, estimates, past_runs, steps_of
@@ -59,7 +59,7 @@ def _knows_what_was_fixed(job: Job) -> bool:
     if job.notebook != SUMMARY:
         return True
     known = folders.finished_record(job.record.parent).get("preregistered", [])
-    return known == [file.stem for file in registered(job.study)]
+    return known == registered_names(job.study)
 
 
 def wall_seconds(table: pd.DataFrame, jobs: Iterable[Job], cores: int) -> float:
