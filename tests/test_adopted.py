@@ -30,7 +30,7 @@ from nbtools.data.images.imagenet import SYNSETS
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.metrics.sixteen import CATEGORIES, SYNSETS as SIXTEEN
+from nbtools.metrics.decisions.sixteen import CATEGORIES, SYNSETS as SIXTEEN
 from nbtools.models.networks import (
     AdoptedNet,
     GuidedNet,

@@ -24,7 +24,7 @@ MODULES = {
 }
 NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 # What a room may import stands on a line above its own. Rooms on one line know nothing of each other, but for those of
-# the ground floor. The folders of `data` likewise.
+# the ground floor. What is inside some rooms likewise.
 FLOORS = (
     "conditions guides errors checks classifiers files devices processes",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
@@ -40,7 +40,11 @@ FLOORS = (
     "cli",
     "__main__",
 )
-DATA = ("archives study", "images synthetic", "brains", "fetch")
+INSIDE = {
+    "data": ("archives study", "images synthetic", "brains", "fetch"),
+    "metrics": ("inputs stats", "samples", "brain decisions pixels", "geometry", "studies"),
+    "plots": ("style", "images labels report tables", "marks", "brain geometry robustness", "studies"),
+}
 # Metrics turn tables and tensors into tables: they know the names of conditions, and nothing of files or models.
 METRICS_MAY_USE = {"errors", "checks", "classifiers", "conditions", "guides", "processes", "metrics"}
 
@@ -152,16 +156,19 @@ def room_of(module: str, within: str = "nbtools") -> str:
 
 def test_every_module_has_a_place() -> None:
     assert {room_of(module) for module in MODULES if module != "nbtools"} == set(" ".join(FLOORS).split())
-    inside = {room_of(module, "nbtools.data") for module in MODULES if module.startswith("nbtools.data.")}
-    assert inside == set(" ".join(DATA).split())
+    for room, floors in INSIDE.items():
+        within = f"nbtools.{room}"
+        inside = {room_of(module, within) for module in MODULES if module.startswith(f"{within}.")}
+        assert inside == set(" ".join(floors).split())
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "nbtools"])
 def test_imports_flow_downwards(module: str) -> None:
     source, room = MODULES[module].read_text(), room_of(module)
     assert not upward(room, source)
-    if module.startswith("nbtools.data."):
-        assert not upward(room_of(module, "nbtools.data"), source, DATA, "nbtools.data")
+    within = f"nbtools.{room}"
+    if room in INSIDE and module != within:
+        assert not upward(room_of(module, within), source, INSIDE[room], within)
     if room == "metrics":
         assert rooms_imported(source) <= METRICS_MAY_USE
 
@@ -285,10 +292,10 @@ def test_running_what_is_read_would_be_seen(source: str) -> None:
             "torch torchvision pandas plotly foolbox sklearn",
         ),
         ("nbtools.data.synthetic", "torch torchvision plotly foolbox"),
-        ("nbtools.metrics.noise_ceiling, nbtools.metrics.stats", "torch torchvision plotly foolbox"),
+        ("nbtools.metrics.brain.noise_ceiling, nbtools.metrics.stats", "torch torchvision plotly foolbox"),
         ("nbtools.training.guided", "foolbox plotly ipywidgets"),
         ("nbtools.attacks.interface", "lightning_fabric scipy.stats plotly"),
-        ("nbtools.plots.networks, nbtools.plots.rsa", "torch scipy.stats scipy.ndimage sklearn"),
+        ("nbtools.plots.robustness.networks, nbtools.plots.brain.rsa", "torch scipy.stats scipy.ndimage sklearn"),
         ("nbtools.cli", "torch scipy sklearn plotly papermill"),  # what every job of a workflow begins with
     ],
 )

@@ -21,7 +21,7 @@ from nbtools.bench import networks
 from nbtools.data.images.sets import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import check_decisions, robust_accuracy, worst_case
+from nbtools.metrics.decisions.robustness import check_decisions, robust_accuracy, worst_case
 from nbtools.models.networks import GuidedNet, build, freeze
 from nbtools.processes import Bar
 from nbtools.training.guided import TrainConfig, train_guided

@@ -16,7 +16,7 @@ import pytest
 from nbtools import data
 from nbtools.cli import main
 from nbtools.conditions import CONDITIONS
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.runs import folders
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'

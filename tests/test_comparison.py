@@ -21,7 +21,7 @@ from nbtools.checks import has_classes
 from nbtools.conditions import color, symbol
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
-from nbtools.metrics.comparison import SCALES, scale_of
+from nbtools.metrics.studies.comparison import SCALES, scale_of
 from nbtools.runs import compared, folders
 from nbtools.widgets import NetworkComparison, describe_missing, describe_pair, first_axes
 

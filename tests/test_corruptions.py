@@ -14,7 +14,7 @@ from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.sets import load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.metrics.corruptions import corruption_accuracy, mean_corruption_accuracy
+from nbtools.metrics.decisions.corruptions import corruption_accuracy, mean_corruption_accuracy
 from nbtools.models.networks import GuidedNet, build, freeze
 from nbtools.probes.corruptions import decide_corrupted
 

@@ -36,7 +36,7 @@ from nbtools.data.images.packed import pack_file
 from nbtools.data.images.sets import load_folder, load_stimuli
 from nbtools.data.study import Study, as_toml, open_study, study_file
 from nbtools.errors import FileInUse, InputError
-from nbtools.metrics.sixteen import CATEGORIES
+from nbtools.metrics.decisions.sixteen import CATEGORIES
 from nbtools.runs import folders
 from nbtools.workflow.doctor import DAMAGED, GOOD, IN_USE, MISSING, findings
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, builds_on, needs_of

@@ -8,9 +8,9 @@ import pytest
 
 from nbtools.conditions import UNDOSED
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import compare, slope
-from nbtools.metrics.dose import at_equal, explained_r
-from nbtools.metrics.verdicts import verdict
+from nbtools.metrics.samples.contrasts import compare, slope
+from nbtools.metrics.samples.verdicts import verdict
+from nbtools.metrics.studies.dose import at_equal, explained_r
 
 REGIONS = ("V1", "V2", "V4", "TO")
 LEVELS = {"images": (0.1, 0.3, 1.0), "noise": (0.0, 1.0, 4.0)}

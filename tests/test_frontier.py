@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import compare
-from nbtools.metrics.frontier import alpha_within, frontier_area, robust_at_clean
+from nbtools.metrics.samples.contrasts import compare
+from nbtools.metrics.studies.frontier import alpha_within, frontier_area, robust_at_clean
 
 EPSILON = 4 / 255
 

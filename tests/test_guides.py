@@ -23,7 +23,7 @@ from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.data.images.views import draw_boxes
 from nbtools.errors import InputError
 from nbtools.guides import MODIFIERS
-from nbtools.metrics.rsa import Dataset
+from nbtools.metrics.brain.rsa import Dataset
 from nbtools.models.networks import GuidedNet, RoiPredictor, build, load_model, save_model
 from nbtools.training import checkpoints
 from nbtools.training.guided import GuidedObjective, train_guided

@@ -21,7 +21,7 @@ from nbtools.conditions import HIERARCHY
 from nbtools.data.study import home as data_home
 from nbtools.data.synthetic.verdicts import QUESTIONS
 from nbtools.errors import InputError
-from nbtools.metrics.operating import FINDINGS
+from nbtools.metrics.studies.operating import FINDINGS
 from nbtools.runs import folders
 from nbtools.workflow import worlds
 from nbtools.workflow.graph import make_graph

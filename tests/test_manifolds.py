@@ -16,8 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nbtools.errors import InputError
-from nbtools.metrics.gain import correlate_with_gain
-from nbtools.metrics.manifolds import (
+from nbtools.metrics.geometry.manifolds import (
     MEASURES,
     PENALTIES,
     _anchor,
@@ -26,6 +25,7 @@ from nbtools.metrics.manifolds import (
     separability,
     summarise,
 )
+from nbtools.metrics.studies.gain import correlate_with_gain
 
 
 def planted(shape: np.ndarray, radius: float = 1.0, n: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study, VoxelChoices, as_toml, open_study
 from nbtools.data.synthetic import make_study
 from nbtools.errors import InputError
-from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling
 from nbtools.runs.batch import run_notebook
 from nbtools.runs.folders import find
 from nbtools.workflow.doctor import DAMAGED, GOOD, findings

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from nbtools.errors import InputError
-from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
+from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
 
 
 def simulate(signal_share: np.ndarray, n_images: int, repeats: np.ndarray | int, seed: int = 0):

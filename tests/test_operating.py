@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
-from nbtools.metrics.operating import FINDINGS, Size, draws, findings, rates, share
-from nbtools.metrics.verdicts import verdict
+from nbtools.metrics.samples.verdicts import verdict
+from nbtools.metrics.studies.operating import FINDINGS, Size, draws, findings, rates, share
 
 BUDGET = 4 / 255
 FIVE = HIERARCHY[:5]

@@ -10,7 +10,7 @@ import pytest
 from nbtools import plots
 from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
-from nbtools.plots.manifolds import PANELS
+from nbtools.plots.geometry.manifolds import PANELS
 
 TITLE = "t (demo study, simulated)"
 STATISTICS = pd.DataFrame({"measure": list(PANELS), "rho": -0.5, "ci_low": -0.9, "ci_high": 0.4, "p_holm": 0.2})

@@ -11,8 +11,8 @@ from scipy import stats
 
 from nbtools.errors import InputError
 from nbtools.metrics import power as power_of, sample_needed, smallest_effect, spread
-from nbtools.metrics.contrasts import contrast, slope
-from nbtools.metrics.power import USUAL
+from nbtools.metrics.samples.contrasts import contrast, slope
+from nbtools.metrics.samples.power import USUAL
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import pearsonr
 
 from nbtools.errors import InputError
-from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r, voxel_r
+from nbtools.metrics.brain.prediction import pattern_r, shuffled_pattern_r, voxel_r
 
 
 def responses(n_images=40, n_dims=12, signal=0.5, seed=0):

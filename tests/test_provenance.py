@@ -32,8 +32,8 @@ def names(notebook: Path) -> set[str]:
 
 
 def test_what_is_imported_is_followed_to_its_end(tmp_path: Path) -> None:
-    found = names(write(tmp_path / "x.ipynb", "if True:\n    from nbtools.metrics.noise_ceiling import ncsnr"))
-    assert {"metrics/__init__.py", "metrics/noise_ceiling.py", "errors.py"} <= found
+    found = names(write(tmp_path / "x.ipynb", "if True:\n    from nbtools.metrics.brain.noise_ceiling import ncsnr"))
+    assert {"metrics/__init__.py", "metrics/brain/noise_ceiling.py", "errors.py"} <= found
     assert "models/networks.py" not in found
 
 
@@ -49,8 +49,8 @@ def test_what_is_imported_is_followed_to_its_end(tmp_path: Path) -> None:
 )
 def test_what_a_room_offers_leads_to_its_module(tmp_path: Path, code: str) -> None:
     found = names(write(tmp_path / "x.ipynb", code))
-    assert {"metrics/__init__.py", "metrics/noise_ceiling.py", "errors.py"} <= found
-    assert "metrics/rsa.py" not in found, "nor anything else of that room"
+    assert {"metrics/__init__.py", "metrics/brain/noise_ceiling.py", "errors.py"} <= found
+    assert "metrics/brain/rsa.py" not in found, "nor anything else of that room"
 
 
 def test_how_results_are_shown_does_not_shape_them(tmp_path: Path) -> None:

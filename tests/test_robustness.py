@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import compare
-from nbtools.metrics.robustness import (
+from nbtools.metrics.decisions.robustness import (
     WORST_CASE,
     check_decisions,
     epsilon_label,
@@ -14,8 +13,9 @@ from nbtools.metrics.robustness import (
     under_attack,
     worst_case,
 )
-from nbtools.metrics.shape_bias import shape_bias
-from nbtools.metrics.visibility import MEASURES, mean_visibility
+from nbtools.metrics.decisions.shape_bias import shape_bias
+from nbtools.metrics.pixels.visibility import MEASURES, mean_visibility
+from nbtools.metrics.samples.contrasts import compare
 
 EPSILONS = (0.0, 1 / 255, 2 / 255)
 

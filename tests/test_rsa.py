@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 
 from nbtools import plots
 from nbtools.errors import InputError
-from nbtools.metrics.rsa import (
+from nbtools.metrics.brain.rsa import (
     METHODS,
     WHITENED,
     joined,
@@ -26,7 +26,7 @@ from nbtools.metrics.rsa import (
     repeat_rdms,
     similarities,
 )
-from nbtools.metrics.similarity import differences, intervals, mds, over_runs, own_region
+from nbtools.metrics.brain.similarity import differences, intervals, mds, over_runs, own_region
 from nbtools.plots.style import BOTTOM
 
 N = 24

@@ -13,9 +13,9 @@ from nbtools import plots
 from nbtools.data.images import imagenet
 from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.errors import InputError
-from nbtools.metrics.consistency import consistency_matrix, error_consistency
-from nbtools.metrics.shape_bias import shape_bias
-from nbtools.metrics.sixteen import (
+from nbtools.metrics.decisions.consistency import consistency_matrix, error_consistency
+from nbtools.metrics.decisions.shape_bias import shape_bias
+from nbtools.metrics.decisions.sixteen import (
     CATEGORIES,
     SYNSETS,
     conflict_reach,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtools.errors import InputError
-from nbtools.metrics.smoothness import describe_span, loss_surface, smoothness, squared_gradient
+from nbtools.metrics.pixels.smoothness import describe_span, loss_surface, smoothness, squared_gradient
 
 
 class Linear(nn.Module):

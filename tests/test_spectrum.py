@@ -9,7 +9,7 @@ from scipy import fft
 from torch import Tensor
 
 from nbtools.errors import InputError
-from nbtools.metrics.spectrum import (
+from nbtools.metrics.pixels.spectrum import (
     CUT,
     frequencies,
     frequency_scores,

@@ -22,7 +22,7 @@ from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.data.images.sets import ImageSet, load_folder
 from nbtools.data.study import Study, as_toml, open_study
 from nbtools.errors import InputError
-from nbtools.metrics.sixteen import conflict_reach
+from nbtools.metrics.decisions.sixteen import conflict_reach
 from nbtools.probes import style_transfer
 from nbtools.probes.style_transfer import gram, make_cue_conflict, paint_cue_conflict, stylise, vgg19_features
 

@@ -29,7 +29,7 @@ from nbtools.data.images.sets import ImageSet, load_stimuli, to_float
 from nbtools.data.images.views import augment, draw_boxes
 from nbtools.data.study import open_study
 from nbtools.errors import Helped, InputError
-from nbtools.metrics.prediction import pattern_r, shuffled_pattern_r
+from nbtools.metrics.brain.prediction import pattern_r, shuffled_pattern_r
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
 from nbtools.models.read_outs import predict
 from nbtools.training import checkpoints, guided as training, loop

@@ -14,7 +14,7 @@ from nbtools.attacks.transfer import transfer
 from nbtools.conditions import DECAYS
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
-from nbtools.metrics.transfer import at_equal_smoothness, transfer_matrix, transfer_robustness
+from nbtools.metrics.decisions.transfer import at_equal_smoothness, transfer_matrix, transfer_robustness
 
 
 class Linear(nn.Module):

@@ -23,10 +23,10 @@ from nbtools.data.brains.anatomy import RegionVolume, Surface
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.metrics.drive import drive, extremes
-from nbtools.metrics.embedding import image_map, manifold_tables, pairs, rdm_tables, square, top_components
-from nbtools.plots.curves import compared_curves
-from nbtools.plots.spaces import ranked
+from nbtools.metrics.brain.drive import drive, extremes
+from nbtools.metrics.geometry.embedding import image_map, manifold_tables, pairs, rdm_tables, square, top_components
+from nbtools.plots.brain.spaces import ranked
+from nbtools.plots.studies.curves import compared_curves
 from nbtools.runs import folders
 from nbtools.widgets import brain_state, geometry_state, study_state
 from nbtools.widgets.brain_state import BrainTables

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from nbtools.errors import InputError
-from nbtools.metrics.visibility import MEASURES, mean_visibility, visibility
+from nbtools.metrics.pixels.visibility import MEASURES, mean_visibility, visibility
 
 
 def pixels(n: int = 4, side: int = 24) -> Tensor:

@@ -15,10 +15,10 @@ from nbtools.attacks.table import ATTACKS
 from nbtools.checks import as_names, check_choice, check_enough, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
-from nbtools.metrics.robustness import WORST_CASE
-from nbtools.metrics.smoothness import input_gradient, squared_norm
-from nbtools.metrics.spectrum import frequency_scores, radial_spectrum, spectral_energy
-from nbtools.metrics.tables import stacked
+from nbtools.metrics.decisions.robustness import WORST_CASE
+from nbtools.metrics.pixels.smoothness import input_gradient, squared_norm
+from nbtools.metrics.pixels.spectrum import frequency_scores, radial_spectrum, spectral_energy
+from nbtools.metrics.samples.tables import stacked
 from nbtools.processes import Bar
 
 _SPECTRAL = [f"{of}_{name}" for of in ("gradient", "attack") for name in ("centroid", "below")]

@@ -19,7 +19,7 @@ from nbtools.classifiers import Classifier, differentiating, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import check_decisions
+from nbtools.metrics.decisions.robustness import check_decisions
 from nbtools.models.read_outs import decided
 from nbtools.processes import Bar
 

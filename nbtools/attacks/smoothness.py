@@ -11,8 +11,8 @@ from torch import nn
 from nbtools.attacks.interface import perturb
 from nbtools.checks import check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
-from nbtools.metrics.smoothness import squared_gradient
-from nbtools.metrics.tables import stacked
+from nbtools.metrics.pixels.smoothness import squared_gradient
+from nbtools.metrics.samples.tables import stacked
 
 
 def attacked_gradients(

@@ -13,7 +13,7 @@ from nbtools.attacks.interface import perturb
 from nbtools.checks import check_enough, check_eval, check_labels, check_same_classes
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
-from nbtools.metrics.tables import stacked
+from nbtools.metrics.samples.tables import stacked
 from nbtools.processes import Bar
 
 

@@ -17,7 +17,7 @@ from nbtools.data.brains import nsd
 from nbtools.data.brains.measured import load_trials
 from nbtools.data.brains.prepare_nsd import prepare_nsd, prepared_file
 from nbtools.data.study import Study
-from nbtools.metrics.noise_ceiling import ncsnr
+from nbtools.metrics.brain.noise_ceiling import ncsnr
 from nbtools.processes import Bar
 
 # Subject 1's volume; the sizes of its regions are rounded guesses, about 9,000 voxels together.

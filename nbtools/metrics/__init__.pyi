@@ -1,61 +1,12 @@
-from .comparison import (
-    correlate_conditions as correlate_conditions,
-    missing_scores as missing_scores,
-    score_conditions as score_conditions,
-    score_networks as score_networks,
-)
-from .consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
-from .contrasts import (
-    claims as claims,
-    compare as compare,
-    contrast as contrast,
-    over_networks as over_networks,
-    slope as slope,
-)
-from .corruptions import (
-    corruption_accuracy as corruption_accuracy,
-    mean_corruption_accuracy as mean_corruption_accuracy,
-)
-from .dose import at_equal as at_equal, explained_r as explained_r
-from .drive import drive as drive, extremes as extremes
-from .embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
-from .frontier import (
-    alpha_within as alpha_within,
-    frontier_area as frontier_area,
-    robust_at_clean as robust_at_clean,
-)
-from .gain import correlate_with_gain as correlate_with_gain
-from .manifolds import (
-    manifold_geometry as manifold_geometry,
-    repeated_geometry as repeated_geometry,
-    separability as separability,
-    summarise as summarise,
-)
-from .noise_ceiling import (
+from .brain.drive import drive as drive, extremes as extremes
+from .brain.noise_ceiling import (
     PUBLISHED_CEILINGS as PUBLISHED_CEILINGS,
     ncsnr as ncsnr,
     noise_ceiling as noise_ceiling,
     voxel_ceilings as voxel_ceilings,
 )
-from .operating import findings as findings, rates as rates
-from .power import (
-    Spread as Spread,
-    power as power,
-    sample_needed as sample_needed,
-    smallest_effect as smallest_effect,
-    spread as spread,
-)
-from .prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
-from .robustness import (
-    WORST_CASE as WORST_CASE,
-    accuracy_at as accuracy_at,
-    at_epsilon as at_epsilon,
-    epsilon_label as epsilon_label,
-    robust_accuracy as robust_accuracy,
-    under_attack as under_attack,
-    worst_case as worst_case,
-)
-from .rsa import (
+from .brain.prediction import pattern_r as pattern_r, shuffled_pattern_r as shuffled_pattern_r, voxel_r as voxel_r
+from .brain.rsa import (
     category_means as category_means,
     joined as joined,
     labels_of as labels_of,
@@ -66,38 +17,87 @@ from .rsa import (
     repeat_rdms as repeat_rdms,
     similarities as similarities,
 )
-from .shape_bias import shape_bias as shape_bias
-from .similarity import (
+from .brain.similarity import (
     differences as differences,
     intervals as intervals,
     mds as mds,
     over_runs as over_runs,
     own_region as own_region,
 )
-from .sixteen import (
+from .decisions.consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
+from .decisions.corruptions import (
+    corruption_accuracy as corruption_accuracy,
+    mean_corruption_accuracy as mean_corruption_accuracy,
+)
+from .decisions.robustness import (
+    WORST_CASE as WORST_CASE,
+    accuracy_at as accuracy_at,
+    at_epsilon as at_epsilon,
+    epsilon_label as epsilon_label,
+    robust_accuracy as robust_accuracy,
+    under_attack as under_attack,
+    worst_case as worst_case,
+)
+from .decisions.shape_bias import shape_bias as shape_bias
+from .decisions.sixteen import (
     conflict_reach as conflict_reach,
     decidable_conflicts as decidable_conflicts,
     decide_category as decide_category,
 )
-from .smoothness import (
+from .decisions.transfer import (
+    at_equal_smoothness as at_equal_smoothness,
+    transfer_matrix as transfer_matrix,
+    transfer_robustness as transfer_robustness,
+)
+from .geometry.embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
+from .geometry.manifolds import (
+    manifold_geometry as manifold_geometry,
+    repeated_geometry as repeated_geometry,
+    separability as separability,
+    summarise as summarise,
+)
+from .pixels.smoothness import (
     describe_span as describe_span,
     input_gradient as input_gradient,
     loss_surface as loss_surface,
     smoothness as smoothness,
     squared_gradient as squared_gradient,
 )
-from .spectrum import (
+from .pixels.spectrum import (
     frequency_scores as frequency_scores,
     radial_spectrum as radial_spectrum,
     spectral_energy as spectral_energy,
     white_spectrum as white_spectrum,
 )
-from .stats import bootstrap_ci as bootstrap_ci, holm as holm
-from .tables import as_scores as as_scores, stacked as stacked
-from .transfer import (
-    at_equal_smoothness as at_equal_smoothness,
-    transfer_matrix as transfer_matrix,
-    transfer_robustness as transfer_robustness,
+from .pixels.visibility import mean_visibility as mean_visibility, visibility as visibility
+from .samples.contrasts import (
+    claims as claims,
+    compare as compare,
+    contrast as contrast,
+    over_networks as over_networks,
+    slope as slope,
 )
-from .verdicts import in_order as in_order, verdict as verdict, verdicts as verdicts
-from .visibility import mean_visibility as mean_visibility, visibility as visibility
+from .samples.power import (
+    Spread as Spread,
+    power as power,
+    sample_needed as sample_needed,
+    smallest_effect as smallest_effect,
+    spread as spread,
+)
+from .samples.tables import as_scores as as_scores, stacked as stacked
+from .samples.verdicts import in_order as in_order, verdict as verdict, verdicts as verdicts
+from .stats import bootstrap_ci as bootstrap_ci, holm as holm
+from .studies.comparison import (
+    correlate_conditions as correlate_conditions,
+    missing_scores as missing_scores,
+    score_conditions as score_conditions,
+    score_networks as score_networks,
+)
+from .studies.dose import at_equal as at_equal, explained_r as explained_r
+from .studies.frontier import (
+    alpha_within as alpha_within,
+    frontier_area as frontier_area,
+    robust_at_clean as robust_at_clean,
+)
+from .studies.gain import correlate_with_gain as correlate_with_gain
+from .studies.operating import findings as findings, rates as rates

@@ -1,52 +1,56 @@
-from .anatomy import region_view as region_view, surface_view as surface_view
-from .attacks import attack_curves as attack_curves, audit_grid as audit_grid, visibility_curves as visibility_curves
-from .brain import (
+from .brain.anatomy import region_view as region_view, surface_view as surface_view
+from .brain.responses import (
     noise_ceilings as noise_ceilings,
     predictor_scores as predictor_scores,
     regions as regions,
     voxel_scores as voxel_scores,
 )
-from .clouds import category_clouds as category_clouds
-from .compare import score_scatter as score_scatter, score_table as score_table, spectra as spectra
-from .comparisons import (
+from .brain.ridge import ridge_penalties as ridge_penalties
+from .brain.rsa import (
+    network_region as network_region,
+    rdm_grid as rdm_grid,
+    rdm_map as rdm_map,
+    similarity_heatmap as similarity_heatmap,
+)
+from .brain.spaces import class_manifolds as class_manifolds, rdms_and_maps as rdms_and_maps
+from .geometry.clouds import category_clouds as category_clouds
+from .geometry.manifolds import (
+    manifolds_and_gain as manifolds_and_gain,
+    manifolds_by_condition as manifolds_by_condition,
+    manifolds_by_readout as manifolds_by_readout,
+)
+from .images import image_grid as image_grid, perturbations as perturbations
+from .report import report as report
+from .robustness.attacks import (
+    attack_curves as attack_curves,
+    audit_grid as audit_grid,
+    visibility_curves as visibility_curves,
+)
+from .robustness.corruptions import corruption_curves as corruption_curves
+from .robustness.decisions import class_bars as class_bars, decision_path as decision_path
+from .robustness.gradients import (
+    equal_smoothness as equal_smoothness,
+    loss_surfaces as loss_surfaces,
+    smoothness_curves as smoothness_curves,
+    transfer_heatmap as transfer_heatmap,
+)
+from .robustness.networks import (
+    hierarchy as hierarchy,
+    robustness_curves as robustness_curves,
+    trade_off as trade_off,
+    training_curves as training_curves,
+)
+from .robustness.shape import (
+    class_bias as class_bias,
+    consistency_heatmap as consistency_heatmap,
+    shape_and_texture as shape_and_texture,
+)
+from .studies.compare import score_scatter as score_scatter, score_table as score_table, spectra as spectra
+from .studies.comparisons import (
     alpha_ablation as alpha_ablation,
     differences as differences,
     doses as doses,
     scores_by_condition as scores_by_condition,
     trends as trends,
 )
-from .corruptions import corruption_curves as corruption_curves
-from .curves import compared_curves as compared_curves
-from .decisions import class_bars as class_bars, decision_path as decision_path
-from .gradients import (
-    equal_smoothness as equal_smoothness,
-    loss_surfaces as loss_surfaces,
-    smoothness_curves as smoothness_curves,
-    transfer_heatmap as transfer_heatmap,
-)
-from .images import image_grid as image_grid, perturbations as perturbations
-from .manifolds import (
-    manifolds_and_gain as manifolds_and_gain,
-    manifolds_by_condition as manifolds_by_condition,
-    manifolds_by_readout as manifolds_by_readout,
-)
-from .networks import (
-    hierarchy as hierarchy,
-    robustness_curves as robustness_curves,
-    trade_off as trade_off,
-    training_curves as training_curves,
-)
-from .report import report as report
-from .ridge import ridge_penalties as ridge_penalties
-from .rsa import (
-    network_region as network_region,
-    rdm_grid as rdm_grid,
-    rdm_map as rdm_map,
-    similarity_heatmap as similarity_heatmap,
-)
-from .shape import (
-    class_bias as class_bias,
-    consistency_heatmap as consistency_heatmap,
-    shape_and_texture as shape_and_texture,
-)
-from .spaces import class_manifolds as class_manifolds, rdms_and_maps as rdms_and_maps
+from .studies.curves import compared_curves as compared_curves

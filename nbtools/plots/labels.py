@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.plots.style import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 

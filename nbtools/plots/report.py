@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.decisions.robustness import epsilon_label
 
 _CSS = """
 body { font: 16px/1.55 Georgia, "Times New Roman", serif; color: #222; background: #fff;

@@ -9,7 +9,7 @@ import pandas as pd
 from nbtools.checks import check_once, check_table
 from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import at_epsilon, epsilon_label
+from nbtools.metrics.decisions.robustness import at_epsilon, epsilon_label
 
 
 def check_drawable(table: pd.DataFrame, columns: Iterable[str]) -> None:

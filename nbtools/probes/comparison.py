@@ -13,8 +13,8 @@ from torch import Tensor
 from nbtools.checks import check_choice
 from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.data.images.sets import load_folder
-from nbtools.metrics.rsa import rdms, similarities
-from nbtools.metrics.sixteen import decide_category, known_conflicts
+from nbtools.metrics.brain.rsa import rdms, similarities
+from nbtools.metrics.decisions.sixteen import decide_category, known_conflicts
 from nbtools.models.networks import Network
 from nbtools.models.read_outs import predict, read_out
 from nbtools.processes import Bar

@@ -11,7 +11,7 @@ import pandas as pd
 from nbtools.checks import check_same_classes
 from nbtools.data.images.corruptions import load_corruption
 from nbtools.data.images.sets import ImageSet
-from nbtools.metrics.tables import stacked
+from nbtools.metrics.samples.tables import stacked
 from nbtools.models.networks import Network
 from nbtools.models.read_outs import decided, predict
 from nbtools.processes import Bar

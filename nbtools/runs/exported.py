@@ -13,7 +13,7 @@ from nbtools.conditions import parse_condition
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.files import make_folder, read_table, write_text
-from nbtools.metrics.robustness import epsilon_label, robust_accuracy, worst_case
+from nbtools.metrics.decisions.robustness import epsilon_label, robust_accuracy, worst_case
 from nbtools.models import own
 from nbtools.models.adopted import as_library
 from nbtools.models.architectures import OWN, TIMM, options_of

@@ -20,7 +20,7 @@ from nbtools.data.images.sets import ImageSet
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.models.networks import freeze
-from nbtools.plots.decisions import class_bars, decision_path, mark_level, move_bars
+from nbtools.plots.robustness.decisions import class_bars, decision_path, mark_level, move_bars
 from nbtools.widgets import attack_html
 from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
 from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice

@@ -11,7 +11,7 @@ import pandas as pd
 from nbtools.data.brains.anatomy import RegionVolume, Voxel, centre_of, region_at
 from nbtools.data.images.sets import ImageSet
 from nbtools.errors import InputError
-from nbtools.metrics.drive import extremes
+from nbtools.metrics.brain.drive import extremes
 
 
 @dataclass(frozen=True)

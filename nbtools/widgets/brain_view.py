@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.anatomy import PLANES, RegionVolume, Surface, slices
 from nbtools.data.images.sets import ImageSet
-from nbtools.plots.anatomy import TRACES_PER_SLICE, region_view, surface_view
+from nbtools.plots.brain.anatomy import TRACES_PER_SLICE, region_view, surface_view
 from nbtools.widgets import brain_state, parts
 from nbtools.widgets.brain_state import BrainState, BrainTables
 from nbtools.widgets.parts import Pointed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nbtools.metrics.comparison import correlate_conditions, kind_of, missing_scores
+from nbtools.metrics.studies.comparison import correlate_conditions, kind_of, missing_scores
 
 
 def measures_in(table: pd.DataFrame) -> list[str]:

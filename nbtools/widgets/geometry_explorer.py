@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.data.images.sets import ImageSet
-from nbtools.plots.spaces import class_manifolds, rdms_and_maps
+from nbtools.plots.brain.spaces import class_manifolds, rdms_and_maps
 from nbtools.widgets import geometry_state, parts
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables
 from nbtools.widgets.parts import Pointed

@@ -9,8 +9,8 @@ import pandas as pd
 
 from nbtools.checks import check_enough
 from nbtools.errors import InputError
-from nbtools.metrics.embedding import square
-from nbtools.plots.spaces import ranked
+from nbtools.metrics.geometry.embedding import square
+from nbtools.plots.brain.spaces import ranked
 
 _COLUMNS = {
     "rdms": ("space", "first", "second", "dissimilarity"),

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from nbtools.conditions import HIERARCHY
-from nbtools.plots.compare import Bands, score_scatter, score_table
+from nbtools.plots.studies.compare import Bands, score_scatter, score_table
 from nbtools.widgets import comparison_state, parts
 
 

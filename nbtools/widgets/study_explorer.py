@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipywidgets as widgets
 
 from nbtools.data.study import open_study
-from nbtools.metrics.robustness import epsilon_label
-from nbtools.plots.curves import compared_curves
-from nbtools.plots.networks import METRIC_LABELS, hierarchy
+from nbtools.metrics.decisions.robustness import epsilon_label
+from nbtools.plots.robustness.networks import METRIC_LABELS, hierarchy
+from nbtools.plots.studies.curves import compared_curves
 from nbtools.widgets import parts, study_state
 from nbtools.widgets.study_state import ALL, NETWORKS, HierarchyChoice
 

@@ -13,10 +13,10 @@ from nbtools.checks import check_enough
 from nbtools.conditions import HIERARCHY, conditions_of
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.metrics.contrasts import over_networks
-from nbtools.metrics.robustness import WORST_CASE, at_epsilon, epsilon_label, robust_accuracy, under_attack
-from nbtools.metrics.verdicts import verdicts
-from nbtools.plots.networks import METRIC_LABELS
+from nbtools.metrics.decisions.robustness import WORST_CASE, at_epsilon, epsilon_label, robust_accuracy, under_attack
+from nbtools.metrics.samples.contrasts import over_networks
+from nbtools.metrics.samples.verdicts import verdicts
+from nbtools.plots.robustness.networks import METRIC_LABELS
 from nbtools.runs import folders, several
 from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from nbtools.data.study import open_study
 from nbtools.files import make_folder
-from nbtools.metrics.robustness import accuracy_at, too_low
-from nbtools.metrics.verdicts import in_order
+from nbtools.metrics.decisions.robustness import accuracy_at, too_low
+from nbtools.metrics.samples.verdicts import in_order
 from nbtools.runs.folders import Run
 from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 from nbtools.runs.parameters import SEVERAL, words_of

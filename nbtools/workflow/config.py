@@ -150,7 +150,7 @@ def check_attacked(
     attacks, epsilons : sequence of str
         Those of notebook 04.
     """
-    from nbtools.metrics.robustness import WORST_CASE  # imports slowly
+    from nbtools.metrics.decisions.robustness import WORST_CASE  # imports slowly
 
     check_attacks(attacks)
     for notebook, parameters in planned:

@@ -30,7 +30,7 @@ from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import FileInUse, InputError
 from nbtools.files import opened_hdf5, read_table
-from nbtools.metrics.sixteen import conflict_reach
+from nbtools.metrics.decisions.sixteen import conflict_reach
 from nbtools.runs import folders
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, lacking
 from nbtools.workflow.sizes import count_images

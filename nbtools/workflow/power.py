@@ -11,10 +11,10 @@ import pandas as pd
 
 from nbtools.conditions import baselines
 from nbtools.files import read_table
-from nbtools.metrics.contrasts import MARGINS, SIGNIFICANT
-from nbtools.metrics.power import USUAL, Spread, sample_needed, smallest_effect, spread
-from nbtools.metrics.robustness import WORST_CASE, at_epsilon, under_attack
-from nbtools.metrics.verdicts import in_order
+from nbtools.metrics.decisions.robustness import WORST_CASE, at_epsilon, under_attack
+from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT
+from nbtools.metrics.samples.power import USUAL, Spread, sample_needed, smallest_effect, spread
+from nbtools.metrics.samples.verdicts import in_order
 from nbtools.runs.lineage import ATTACKED
 from nbtools.workflow.costs import parameters_of
 from nbtools.workflow.graph import Graph

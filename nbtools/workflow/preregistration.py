@@ -20,9 +20,9 @@ from nbtools.checks import check_choice, check_enough, check_range, reading
 from nbtools.data.study import study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, write_text
-from nbtools.metrics.contrasts import FEWEST_ORDERED, MARGINS, SIGNIFICANT
-from nbtools.metrics.robustness import accuracy_at
-from nbtools.metrics.verdicts import in_order
+from nbtools.metrics.decisions.robustness import accuracy_at
+from nbtools.metrics.samples.contrasts import FEWEST_ORDERED, MARGINS, SIGNIFICANT
+from nbtools.metrics.samples.verdicts import in_order
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED
 from nbtools.runs.parameters import SEVERAL, words_of

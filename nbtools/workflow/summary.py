@@ -8,7 +8,7 @@ from pathlib import Path
 from nbtools.data.study import home, open_study, study_name
 from nbtools.errors import InputError
 from nbtools.files import read_table, written
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.runs import folders
 from nbtools.runs.lineage import command
 from nbtools.runs.records import finished_record

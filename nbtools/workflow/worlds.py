@@ -21,9 +21,9 @@ from nbtools.data.synthetic import usual_name
 from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.errors import InputError
 from nbtools.files import read_table, write_text, written
-from nbtools.metrics.operating import Size, rates
-from nbtools.metrics.robustness import robust_accuracy, under_attack
-from nbtools.metrics.tables import stacked
+from nbtools.metrics.decisions.robustness import robust_accuracy, under_attack
+from nbtools.metrics.samples.tables import stacked
+from nbtools.metrics.studies.operating import Size, rates
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED
 from nbtools.runs.provenance import surroundings

@@ -28,7 +28,7 @@ from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.measured import load_trials
 from nbtools.data.images.sets import load_folder, split_rows
 from nbtools.data.study import open_study
-from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling
 from nbtools.models.networks import GuidedNet, build, freeze, save_model
 from nbtools.runs import folders
 from nbtools.training.guided import train_guided

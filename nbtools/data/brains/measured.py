@@ -29,7 +29,7 @@ from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 from nbtools.guides import LABELS_GUIDE
-from nbtools.metrics.noise_ceiling import ncsnr, noise_ceiling
+from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling
 
 
 class Recordings(Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nbtools.checks import check_counts, reading
 from nbtools.data.images.ilsvrc import ILSVRC
-from nbtools.metrics.sixteen import SYNSETS as SIXTEEN
+from nbtools.metrics.decisions.sixteen import SYNSETS as SIXTEEN
 
 IMAGENET = "imagenet"  # in place of a file: ILSVRC's thousand, in their order
 _TEXT = OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error

@@ -10,8 +10,8 @@ import pandas as pd
 
 from nbtools.checks import check_choice, check_enough, check_once, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.contrasts import over_networks
 from nbtools.metrics.inputs import check_answers, groups_of
+from nbtools.metrics.samples.contrasts import over_networks
 from nbtools.metrics.stats import ci, percentile_interval, ratio, resampled_means
 
 _UNMATCHED = "networks cannot be matched in smoothness"

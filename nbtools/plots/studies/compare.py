@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color
-from nbtools.metrics.comparison import scale_of
+from nbtools.metrics.studies.comparison import scale_of
 from nbtools.plots.labels import place_labels
 from nbtools.plots.marks import Look, add_band, add_curve, add_point, error_bars, look_of, marker
 from nbtools.plots.style import INK, legend_beside, new_figure, padded, panels

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.marks import add_curve, look_of
-from nbtools.plots.networks import METRIC_LABELS
+from nbtools.plots.robustness.networks import METRIC_LABELS
 from nbtools.plots.style import BESIDE, BOTTOM, TOP, panels
 from nbtools.plots.tables import check_drawable, check_names
 

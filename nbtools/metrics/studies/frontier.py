@@ -7,10 +7,10 @@ import pandas as pd
 
 from nbtools.checks import check_counts, check_numbers, check_once, check_range, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.dose import at_equal, monotone, read_off
+from nbtools.metrics.decisions.robustness import at_epsilon
 from nbtools.metrics.inputs import groups_of
-from nbtools.metrics.robustness import at_epsilon
 from nbtools.metrics.stats import ROUNDING, ci, jackknife_interval
+from nbtools.metrics.studies.dose import at_equal, monotone, read_off
 
 COLUMNS = ("condition", "seed", "alpha", "epsilon", "accuracy")
 _PROBLEM, _FIX = "there is no α curve", "attack networks of several α, each with the same seeds"

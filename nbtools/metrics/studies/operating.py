@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_enough, check_range, check_table
-from nbtools.metrics.contrasts import SIGNIFICANT, claims, compare
-from nbtools.metrics.robustness import accuracy_at, epsilon_label
-from nbtools.metrics.tables import as_scores
-from nbtools.metrics.verdicts import in_order, verdicts
+from nbtools.metrics.decisions.robustness import accuracy_at, epsilon_label
+from nbtools.metrics.samples.contrasts import SIGNIFICANT, claims, compare
+from nbtools.metrics.samples.tables import as_scores
+from nbtools.metrics.samples.verdicts import in_order, verdicts
 
 FINDINGS = ("rises", "falls", "none", "unclear")
 # How the sentences of `verdicts` say it; any other cannot tell.

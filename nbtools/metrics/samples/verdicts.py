@@ -9,7 +9,7 @@ import pandas as pd
 
 from nbtools.checks import check_table
 from nbtools.conditions import HIERARCHY
-from nbtools.metrics.contrasts import FEWEST_ORDERED, SIGNIFICANT, Trend, slope
+from nbtools.metrics.samples.contrasts import FEWEST_ORDERED, SIGNIFICANT, Trend, slope
 
 TOO_FEW = "no trend: that takes three regions"
 UNSCORED = "no trend: a network of these regions has no score"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_once, check_range, check_table, plain
-from nbtools.metrics.contrasts import SIGNIFICANT, rank_weights
+from nbtools.metrics.samples.contrasts import SIGNIFICANT, rank_weights
 
 USUAL = 0.8  # power, as studies are usually planned
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from nbtools.conditions import DECAYS, HIERARCHY, baselines, color
 from nbtools.errors import InputError
-from nbtools.metrics.robustness import epsilon_label
+from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.plots.labels import epsilon_axis, place_labels, spread
 from nbtools.plots.marks import Look, add_band, add_conditions, add_curve, add_point, error_bars, look_of, marker
 from nbtools.plots.style import (

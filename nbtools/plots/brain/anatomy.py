@@ -13,7 +13,7 @@ from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY, color
 from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
-from nbtools.plots.brain import add_control, add_voxels
+from nbtools.plots.brain.responses import add_control, add_voxels
 from nbtools.plots.style import BARE, DOTTED, TEMPLATE, Panel, faded, panels
 from nbtools.plots.tables import check_drawable
 

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color
-from nbtools.metrics.verdicts import p_text
+from nbtools.metrics.samples.verdicts import p_text
 from nbtools.plots.marks import add_curve, add_key, add_point, error_bars, interval_text, look_of, ring
 from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, legend_beside, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from nbtools.checks import check_enough
 from nbtools.errors import InputError
+from nbtools.metrics.geometry.manifolds import manifold_geometry
 from nbtools.metrics.inputs import check_features
-from nbtools.metrics.manifolds import manifold_geometry
 
 N_COMPONENTS = 3
 
@@ -141,7 +141,7 @@ def rdm_tables(
     InputError
         As `metrics.rsa.rdm`, `image_map`.
     """
-    from nbtools.metrics.rsa import rdm  # rsatoolbox takes a while to import
+    from nbtools.metrics.brain.rsa import rdm  # rsatoolbox takes a while to import
 
     rdms, maps = [], []
     chosen, ids = np.isin(image_ids, order), np.sort(order)

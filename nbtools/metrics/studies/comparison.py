@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_choice
-from nbtools.metrics.contrasts import over_networks
-from nbtools.metrics.robustness import accuracy_at, epsilon_label
-from nbtools.metrics.shape_bias import shape_bias
-from nbtools.metrics.spectrum import CUT
-from nbtools.metrics.tables import as_scores
+from nbtools.metrics.decisions.robustness import accuracy_at, epsilon_label
+from nbtools.metrics.decisions.shape_bias import shape_bias
+from nbtools.metrics.pixels.spectrum import CUT
+from nbtools.metrics.samples.contrasts import over_networks
+from nbtools.metrics.samples.tables import as_scores
 
 _NETWORK = ["condition", "seed"]
 _CLASSES = "a network of the study's classes"
@@ -63,7 +63,7 @@ SCALES: dict[str, Scale] = {  # by how a measure's name begins
 def kind_of(measure: str) -> str:
     """Return which of `SCALES` a measure has; raise `InputError` if it has none."""
     kind = next((begins for begins in SCALES if measure.startswith(begins)), measure)
-    check_choice("unknown measure", kind, SCALES, fix="see metrics/comparison.py")
+    check_choice("unknown measure", kind, SCALES, fix="see metrics/studies/comparison.py")
     return kind
 
 

@@ -1,0 +1,1 @@
+"""Of clouds of points: class manifolds, and pictures of a space."""

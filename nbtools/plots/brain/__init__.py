@@ -1,0 +1,1 @@
+"""Figures of responses, of regions in the brain and of representational similarity."""

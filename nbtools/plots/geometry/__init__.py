@@ -1,0 +1,1 @@
+"""Figures of class manifolds and category clouds."""

@@ -1,0 +1,1 @@
+"""Figures of networks under attack, of their gradients, and of what else they withstand."""
