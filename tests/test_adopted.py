@@ -49,6 +49,8 @@ from nbtools.runs.exported import export, network_run
 from nbtools.runs.lineage import NETWORKS
 from nbtools.runs.several import chosen
 from nbtools.widgets.study_state import all_runs
+from nbtools.workflow.calibration import Calibration
+from nbtools.workflow.costs import estimates
 from nbtools.workflow.graph import make_graph
 
 OWN = ("disk", "cat", "square", "flower", "dog")
@@ -432,6 +434,24 @@ def test_a_missing_one_is_adopted_and_not_trained(home: Path, tmp_path: Path) ->
     assert "network_net-mine_seed0" not in jobs
     assert jobs["attack_net-mine_seed0"].after == ()
     assert jobs["attack_net-mine_seed0"].record in jobs["summary"].after
+
+
+def test_a_plan_counts_an_adopted_network_as_what_it_is(home: Path, tmp_path: Path) -> None:
+    """At its own size and of its own operations; a run of several takes as long as one of each."""
+
+    def seconds(controls: str, name: str) -> float:
+        graph = make_graph({"study": "tiny", "rois": "V1", "controls": controls, "seeds": 0, "further": ""})
+        table = estimates(graph, Calibration("", {})).loc[[job.record for job in graph.jobs if job.name == name]]
+        return float(table.seconds.iloc[0])
+
+    for size in (64, 128):
+        adopt(f"at{size}", source(tmp_path, library("resnet18"), architecture="resnet18", size=size), "tiny")
+    named = ("none", "net-at64", "net-at128")
+    none, small, large = (seconds(" ".join(named), f"attack_{name}_seed0") for name in named)
+    assert none < small
+    assert large > 3 * small
+    together = "06_smoothness_and_transfer"
+    assert seconds("none net-at128", together) > 3 * seconds("none", together)
 
 
 # --- and out again ------------------------------------------------------------------------------------------

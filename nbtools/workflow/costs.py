@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from math import ceil
 from pathlib import Path
 from statistics import fmean
@@ -18,10 +19,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nbtools.checks import check_choice
-from nbtools.conditions import parse_condition
+from nbtools.conditions import is_adopted, parse_condition
 from nbtools.guides import is_region
 from nbtools.runs import folders
 from nbtools.runs.lineage import CLOUDS, NETWORKS, PREDICTORS, START
+from nbtools.runs.records import finished_record
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
 from nbtools.workflow.graph import Graph, Job
@@ -167,9 +169,14 @@ def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
     return found * _n_networks(values) + (_trained(values, sizes, kind.trains) if kind.trains else 0)
 
 
+def _named(values: Values) -> list[str]:
+    """Return the conditions of the networks that a run takes."""
+    several = [word for name in ("rois", "controls", "networks") for word in values.get(name, "").split()]
+    return several or [str(values.get("roi", ""))]
+
+
 def _n_networks(values: Values) -> int:
-    several = [values.get(name, "").split() for name in ("rois", "controls", "networks")]
-    return max(sum(map(len, several)), 1) * max(len(values.get("seeds", "").split()), 1)
+    return len(_named(values)) * max(len(values.get("seeds", "").split()), 1)
 
 
 def _climbed(attack: str, values: Values, *, own: bool = False) -> float:
@@ -300,12 +307,27 @@ def network_of(architecture: str, image_size: int) -> Network:
 def _counted(job: Job, sizes: Sizes, step: Step, slowness: float, gpu: bool) -> Taken:
     """Count what a run would take; its memory with a margin."""
     kind, values = KINDS[job.notebook], parameters_of(job)
-    architecture = str(values.get("architecture", step.architecture))
-    network = network_of(architecture, sizes.image_size)
+    network = _of_job(job, str(values.get("architecture", step.architecture)), values, sizes.image_size)
     an_image = network.slow * sizes.image_size**2 * slowness
     seconds = kind.seconds + kind.more(values, sizes) + images_of(job.notebook, values, sizes) * an_image
     memory = ceil(memory_of(job.notebook, values, sizes, network, gpu) * _MEMORY_MARGIN / 100) * 100
     return Taken(seconds, memory, kind.shown_mb + (network.weights_mb if kind.trains else 0))
+
+
+def _of_job(job: Job, architecture: str, values: Values, side: int) -> Network:
+    """Return what a run's networks take on average, at the study's size; adopted ones see images at their own."""
+    own = network_of(architecture, side)
+    seeds = str(values.get("seeds", values.get("seed", ""))).split()
+    each = []
+    for name, seed in product(filter(is_adopted, _named(values)), seeds):
+        told = finished_record(folders.find(NETWORKS, job.study, roi=name, seed=int(seed)).folder)["adopted"]
+        each.append(_enlarged(network_of(told["architecture"], told["side"]), (told["side"] / side) ** 2))
+    each += [own] * (_n_networks(values) - len(each))
+    return own._replace(slow=fmean(one.slow for one in each), values=max(one.values for one in each))
+
+
+def _enlarged(network: Network, by: float) -> Network:
+    return network._replace(slow=network.slow * by, values=network.values * by)
 
 
 def memory_of(notebook: str, values: Values, sizes: Sizes, network: Network, gpu: bool) -> int:
