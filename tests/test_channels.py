@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import least_squares
 from torch import Tensor, nn
 
-from nbtools import plots
 from nbtools.data.images.bands import (
     GREY,
     PASSES,
@@ -35,6 +34,7 @@ from nbtools.metrics.pixels.spectrum import frequencies, spectral_energy
 from nbtools.probes.bands import decide_filtered, decide_masked
 
 SIDE = 64
+SDS = np.geomspace(0.01, 0.32, 11).tolist()
 CLASSES = ("bar", "cup", "dog", "egg")
 
 
@@ -52,8 +52,8 @@ class Template(nn.Module):
         white = torch.randn(4, side, side, generator=torch.Generator().manual_seed(seed))
         flat = torch.fft.rfft2(white)
         flat = flat / flat.abs()
-        spectrum = gain(frequencies(side)[:, : side // 2 + 1]).sqrt().float()
-        self.templates = nn.Buffer(torch.fft.irfft2(flat * spectrum, s=(side, side)))
+        self.gain = gain(frequencies(side)[:, : side // 2 + 1])
+        self.templates = nn.Buffer(torch.fft.irfft2(flat * self.gain.sqrt().float(), s=(side, side)))
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,19 +137,166 @@ def test_low_contrast_is_grey_about_one_mean() -> None:
     torch.testing.assert_close(grey[:, 0].std((1, 2)), 0.2 * luminance.std((1, 2)), rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize(("centre", "bandwidth"), [(8, 1.5), (5, 2.5), (16, 1.5)])
+@pytest.mark.parametrize(("centre", "bandwidth"), [(8, 1.5), (5, 2.5), (16, 1.5), (8, 0.8)])
 def test_masking_finds_the_channel_of_a_network(centre: float, bandwidth: float) -> None:
-    """Octaves of noise blur the planted gain: what is found is compared with its mean over each band."""
+    """The planted Gaussian, its gain averaged over each octave of noise: by so much masking blurs a channel."""
     network = Template(gaussian(centre, bandwidth))
-    images = images_of(network)
-    decisions = decide_masked({("none", 0): network}, images, np.geomspace(0.01, 0.64, 13).tolist(), contrast=0.3)
+    decisions = decide_masked({("none", 0): network}, images_of(network), SDS, contrast=0.02)
+    assert masked_accuracy(decisions).set_index("sd").loc[0.0, "accuracy"] == 1
+    means = np.array([float(network.gain[mask].mean()) for mask in band_masks(SIDE)])[::-1]  # ascending, as tables
+    table = noise_thresholds(decisions, n_boot=100)
+    both = (table["found"] == "threshold").to_numpy()
+    offset = np.log2(table["sensitivity"][both] / means[both])
+    assert offset.std() < 0.35  # sensitivity is proportional to the mean gain, over up to 6 octaves of it
+    assert (means[~both] < 0.03).all()
+    assert set(table["found"][~both]) <= {"no threshold within the range: above SD 0.32"}
     found = noise_channel(decisions, n_boot=100).set_index("measure")
-    radius = frequencies(SIDE)[:, : SIDE // 2 + 1]
-    means = [float(gaussian(centre, bandwidth)(radius)[mask].mean()) for mask in band_masks(SIDE)]
-    kept = np.log2(means) > np.log2(max(means)) - 6
-    bend, rise, _ = np.polyfit(np.log2(octave_centres(SIDE))[kept], np.log2(means)[kept], 2)
-    assert np.log2(found.loc["centre", "value"]) == pytest.approx(-rise / 2 / bend, abs=0.2)
-    assert found.loc["bandwidth", "value"] == pytest.approx(2 / np.sqrt(-bend), rel=0.15)
-    assert abs(np.log2(found.loc["centre", "value"] / centre)) < 0.35
+    bend, rise, _ = np.polyfit(np.log2(table["band"][both]), np.log2(means[both]), 2)
+    assert np.log2(found.loc["centre", "value"]) == pytest.approx(-rise / 2 / bend, abs=0.25)
+    assert found.loc["bandwidth", "value"] == pytest.approx(2 / np.sqrt(-bend), rel=0.2)
+    assert abs(np.log2(found.loc["centre", "value"] / centre)) < 0.25
+    assert -0.05 < found.loc["bandwidth", "value"] - bandwidth < 0.35
     assert (found["ci_low"] <= found["value"]).all()
     assert (found["value"] <= found["ci_high"]).all()
+
+
+class Coarse(Template):
+    """A template classifier that does not see what is below about a third of its images' own evidence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (super().forward(x) / 0.02).round()
+
+
+def test_low_and_high_passes_tell_where_a_network_reads() -> None:
+    network = Coarse(gaussian(8, 0.8))
+    table = filtered_accuracy(decide_filtered({("none", 0): network}, images_of(network, 100), contrast=0.02))
+    accuracy = table.set_index(["passes", "cut"])["accuracy"]
+    whole = table.loc[table["passes"] == "all", "accuracy"].item()
+    assert whole == 1
+    assert accuracy["low", 32.0] == accuracy["high", 1.0] == accuracy["band", 8.0] == 1
+    assert max(accuracy["low", 1.0], accuracy["high", 32.0], accuracy["band", 1.0]) < 0.6  # chance is .25
+    assert len(table) == 1 + 3 * 6
+
+
+def test_decisions_depend_neither_on_the_batch_nor_on_the_order() -> None:
+    network = Template(gaussian(8, 1.5))
+    images = images_of(network, 40)
+    keys = ["image_id", "band", "sd"]
+    one, other = (
+        decide_masked({("none", 0): network}, part, [0.04, 0.16], contrast=0.02, batch_size=size).sort_values(keys)
+        for part, size in ((images, 40), (images[np.arange(40)[::-1]], 7))
+    )
+    assert (one["prediction"].to_numpy() == other["prediction"].to_numpy()).mean() > 0.999
+    np.testing.assert_allclose(one["margin"], other["margin"], rtol=1e-3, atol=1e-3)
+    assert len(one) == 40 * (1 + 6 * 2)
+
+
+def table_of(accuracy: np.ndarray, sds: list[float], clean: float = 1.0, n: int = 1000) -> pd.DataFrame:
+    """Decisions of a network right on the first share of the images; accuracies (n_bands, n_sds), centres 1, 2, 4, …"""
+    ids, labels = np.arange(n).astype(str), np.arange(n) % 4
+    cells = [(np.nan, 0.0, clean)]
+    cells += [(2.0**b, sd, share) for b, row in enumerate(accuracy) for sd, share in zip(sds, row, strict=True)]
+    parts = [
+        pd.DataFrame({"image_id": ids, "label": labels, "prediction": np.where(np.arange(n) < share * n, labels, 9)})
+        for _, _, share in cells
+    ]
+    named = [part.assign(band=b, sd=sd) for part, (b, sd, _) in zip(parts, cells, strict=True)]
+    return pd.concat(named, ignore_index=True).assign(condition="none", seed=0)
+
+
+def test_a_threshold_is_where_accuracy_is_half_way_to_chance() -> None:
+    accuracy = np.array([[0.9, 0.725, 0.525, 0.3], [0.95, 0.9, 0.8, 0.7], [0.4, 0.3, 0.3, 0.25], [1, 0.5, 0.7, 0.25]])
+    table = noise_thresholds(table_of(accuracy, [0.02, 0.04, 0.08, 0.16])).set_index("band")  # half way: .625
+    assert table.loc[1.0, "threshold"] == pytest.approx(0.04 * 2**0.5, rel=1e-6)
+    assert table.loc[1.0, "sensitivity"] == pytest.approx(1 / (0.04**2 * 2), rel=1e-6)
+    assert (
+        1 / 0.08**2 < table.loc[1.0, "ci_low"] < table.loc[1.0, "sensitivity"] < table.loc[1.0, "ci_high"] < 1 / 0.04**2
+    )
+    assert table.loc[2.0, "found"] == "no threshold within the range: above SD 0.16"
+    assert table.loc[4.0, "found"] == "no threshold within the range: below SD 0.02"
+    assert table.loc[[2.0, 4.0], ["threshold", "sensitivity"]].isna().all(axis=None)
+    assert (table.loc[2.0, "ci_low"], table.loc[4.0, "ci_high"]) == (0, np.inf)
+    assert table.loc[8.0, "threshold"] > 0.08  # a dip before does not count: the largest SD with more than half
+
+
+def test_without_thresholds_there_is_no_channel() -> None:
+    sds = [0.02, 0.04, 0.08, 0.16]
+    kept = noise_channel(table_of(np.full((5, 4), 0.9), sds), n_boot=50)
+    assert kept[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert kept["measure"].tolist() == ["centre", "bandwidth", "peak"]
+    assert (kept["n_bands"] == 0).all()
+    blind = noise_thresholds(table_of(np.full((5, 4), 0.2), sds, clean=0.25), n_boot=50)
+    assert set(blind["found"]) == {"no better than chance without noise"}
+    rising = np.array([[1, 1, 1, 0.5], [1, 1, 0.5, 0.3], [1, 0.5, 0.3, 0.3], [0.9, 0.3, 0.3, 0.3]])
+    assert noise_channel(table_of(rising, sds), n_boot=50)["value"].isna().all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_fit_is_the_least_squares_parabola_within_what_is_known(seed: int) -> None:
+    rng, x = np.random.default_rng(seed), np.arange(7.0)
+    truth = rng.uniform(8, 11) - rng.uniform(0.3, 1.5) * (x - rng.uniform(2, 4)) ** 2 + rng.normal(0, 0.2, 7)
+    low, high = np.where(truth > 6, truth, -np.inf), np.where(truth > 6, truth, 6.0)
+
+    def outside(p: np.ndarray) -> np.ndarray:
+        fit = np.polyval(p, x)
+        return fit - np.clip(fit, low, high)
+
+    start = np.polyfit(x[truth > 6], truth[truth > 6], 2)
+    bend, rise, level = least_squares(outside, start, xtol=1e-14, ftol=1e-14, gtol=1e-14).x
+    found = channels._fitted(x, low[None], high[None])[0]
+    assert found == pytest.approx(
+        [2 ** (-rise / 2 / bend), 2 / np.sqrt(-bend), 2 ** (level - rise**2 / 4 / bend)], rel=1e-4
+    )
+
+
+def test_too_few_thresholds_give_the_largest_bandwidth_there_can_be() -> None:
+    """Thresholds in two octaves, as those of people: 2⁻ᵏ at 1.5 octaves must not exceed the bound."""
+    octaves = np.log2([1.75, 3.5, 7, 14, 28, 56, 112])
+    y, bound = np.log2(1 / 0.057**2), np.log2(1 / 0.16**2)
+    low = np.where(np.isin(np.arange(7), [4, 5]), y, -np.inf)[None]
+    centre, bandwidth, _ = channels._fitted(octaves, low, np.where(np.isfinite(low), low, bound))[0]
+    assert centre == pytest.approx(channels.HUMAN_CHANNEL["centre"], rel=0.01)
+    assert bandwidth == pytest.approx(2 / np.sqrt((y - bound) / 2), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.drop(columns="band"), "without band"),
+        (lambda t: pd.concat([t, t.tail(2)]), "2 of them twice"),
+        (lambda t: t[t["sd"] > 0], "without noise alone"),
+        (lambda t: t[(t["band"] != 2) | (t["sd"] != 0.04)], "bands × SDs that are missing"),
+        (lambda t: t.drop(index=t.index[-1]), "decisions that are missing"),
+        (lambda t: t.assign(prediction=t["prediction"].astype(str)), "all integer or all text"),
+        (lambda t: t.assign(sd=t["sd"].astype(str)), "numbers"),
+        (lambda t: t[~(t["band"] > 2)], "three parameters"),
+    ],
+)
+def test_tables_that_are_none(change: Callable[[pd.DataFrame], pd.DataFrame], says: str) -> None:
+    table = table_of(np.full((3, 2), 0.5), [0.02, 0.04], n=20)
+    with pytest.raises(InputError, match=says):
+        noise_channel(change(table), n_boot=10)
+
+
+def test_questions_that_cannot_be_asked() -> None:
+    network = Template(gaussian(8, 1.5), side=16)
+    images = images_of(network, 8)
+    asked = {("none", 0): network}
+    for sds, says in (([0.0, 0.1], "noise SD cannot be 0"), ([0.2, 0.1], "ascending"), ([], "no noise")):
+        with pytest.raises(InputError, match=says):
+            decide_masked(asked, images, sds)
+    with pytest.raises(InputError, match="no network"):
+        decide_masked({}, images)
+    with pytest.raises(InputError, match="contrast cannot be 2"):
+        decide_masked(asked, images, contrast=2)
+    oblong = ImageSet(images.pixels[..., :12], images.labels, images.ids, CLASSES)
+    with pytest.raises(InputError, match="square"):
+        decide_filtered(asked, oblong)
+    with pytest.raises(InputError, match="labels do not fit"):
+        decide_masked(asked, ImageSet(images.pixels, torch.full((8,), -1), images.ids, CLASSES))
+    with pytest.raises(InputError, match="training mode"):
+        decide_masked({("none", 0): Template(gaussian(8, 1.5), side=16).train()}, images)
+    with pytest.raises(InputError, match="unknown filter"):
+        pass_gain("notch", 4, 16)
+    with pytest.raises(InputError, match="does not fit"):
+        filtered(torch.rand(1, 3, 16, 16), pass_gain("low", 4, 32))

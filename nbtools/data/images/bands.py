@@ -80,14 +80,15 @@ def band_noise(ids: Iterable[object], side: int, seed: int = 0) -> Tensor:
         float32, of mean 0 and standard deviation 1 in each image and band: bands as in `octave_centres`. An image's
         bands are cut from one field of white noise by ideal filters: no energy lies outside a band.
     """
-    white = torch.stack([_white(side, crc32(str(name).encode()), seed) for name in ids])
-    noise = torch.fft.irfft2(torch.fft.rfft2(white)[:, None] * band_masks(side), s=(side, side))
-    return noise / noise.square().mean((2, 3), keepdim=True).sqrt()
+    masks = band_masks(side)
+    return torch.stack([_noise(masks, side, crc32(str(name).encode()), seed) for name in ids])
 
 
-def _white(side: int, number: int, seed: int) -> Tensor:
-    drawn = np.random.default_rng((seed, number)).standard_normal((side, side), dtype=np.float32)
-    return torch.from_numpy(drawn)
+def _noise(masks: Tensor, side: int, number: int, seed: int) -> Tensor:
+    """Noise (n_bands, side, side) of one image: by itself, for a transform of many rounds by how many there are."""
+    white = np.random.default_rng((seed, number)).standard_normal((side, side), dtype=np.float32)
+    noise = torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(white)) * masks, s=(side, side))
+    return noise / noise.square().mean((1, 2), keepdim=True).sqrt()
 
 
 def low_contrast(pixels: Tensor, contrast: float = CONTRAST) -> Tensor:
