@@ -191,6 +191,15 @@ def test_decisions_depend_neither_on_the_batch_nor_on_the_order() -> None:
     assert len(one) == 40 * (1 + 6 * 2)
 
 
+def test_networks_see_the_same_noise_and_keep_their_names() -> None:
+    low, high = Template(gaussian(4, 1)), Template(gaussian(16, 1))
+    images = images_of(low, 20)
+    both = decide_masked({("V1", 0): low, ("V1", 1): high}, images, [0.08], contrast=0.02)
+    for seed, network in enumerate((low, high)):
+        alone = decide_masked({("V1", seed): network}, images, [0.08], contrast=0.02)
+        pd.testing.assert_frame_equal(both[both["seed"] == seed].reset_index(drop=True), alone)
+
+
 def table_of(accuracy: np.ndarray, sds: list[float], clean: float = 1.0, n: int = 1000) -> pd.DataFrame:
     """Decisions of a network right on the first share of the images; accuracies (n_bands, n_sds), centres 1, 2, 4, …"""
     ids, labels = np.arange(n).astype(str), np.arange(n) % 4

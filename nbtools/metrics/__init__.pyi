@@ -24,6 +24,14 @@ from .brain.similarity import (
     over_runs as over_runs,
     own_region as own_region,
 )
+from .decisions.channels import (
+    CHANNEL as CHANNEL,
+    HUMAN_CHANNEL as HUMAN_CHANNEL,
+    filtered_accuracy as filtered_accuracy,
+    masked_accuracy as masked_accuracy,
+    noise_channel as noise_channel,
+    noise_thresholds as noise_thresholds,
+)
 from .decisions.consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
 from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,

@@ -155,6 +155,6 @@ def _decided(
                 check_labels(logits, rows.labels)
                 answers = {"label": rows.labels, **decided(logits, rows.labels)}
                 columns = {name: value.cpu().numpy() for name, value in answers.items()}
-                named = {"condition": condition, "seed": seed, **named}
-                parts.append(pd.DataFrame({"image_id": rows.ids, **columns, **named}))
+                network_of = {"condition": condition, "seed": seed}
+                parts.append(pd.DataFrame({"image_id": rows.ids, **columns, **network_of, **named}))
     return pd.concat(parts, ignore_index=True)

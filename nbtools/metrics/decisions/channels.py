@@ -168,6 +168,11 @@ def noise_channel(decisions: pd.DataFrame, n_boot: int = 2000, seed: int = 0) ->
     return pd.DataFrame(rows)
 
 
+def gaussian(frequency: np.ndarray, centre: float, bandwidth: float, peak: float) -> np.ndarray:
+    """Return the sensitivity of a channel, as `noise_channel` describes it, at frequencies (n,) in cycles/image."""
+    return peak * 2 ** -((2 * np.log2(frequency / centre) / bandwidth) ** 2)
+
+
 def _answered(decisions: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     fix = "take the table as nbtools.probes gave it"
     return answered(f"this is not a table of decisions by {' and '.join(keys[3:])}", decisions, keys, fix=fix)
