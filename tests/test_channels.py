@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor, nn
 
+from nbtools import plots
 from nbtools.data.images.bands import (
     GREY,
     PASSES,
@@ -266,6 +267,28 @@ def test_too_few_thresholds_give_the_largest_bandwidth_there_can_be() -> None:
     centre, bandwidth, _ = channels._fitted(octaves, low, np.where(np.isfinite(low), low, bound))[0]
     assert centre == pytest.approx(channels.HUMAN_CHANNEL["centre"], rel=0.01)
     assert bandwidth == pytest.approx(2 / np.sqrt((y - bound) / 2), rel=0.05)
+
+
+def test_a_figure_shows_points_curves_and_people() -> None:
+    accuracy = np.array([[1, 1, 0.9, 0.8], [1, 0.9, 0.5, 0.3], [0.9, 0.5, 0.3, 0.25], [0.9, 0.8, 0.5, 0.3]])
+    table = table_of(accuracy, [0.02, 0.04, 0.08, 0.16], n=200)
+    table = pd.concat([table, table.assign(condition="TO")])
+    thresholds, channel = noise_thresholds(table, n_boot=50), noise_channel(table, n_boot=50)
+    fig = plots.noise_channels(thresholds, channel, title="Noise (tiny study, simulated)")
+    assert [trace.name for trace in fig.data if trace.showlegend is not False] == ["none", "TO"]
+    points, down, up, curve = (fig.data[k] for k in range(4))
+    assert np.isnan(points.y[0])
+    assert down.y[0] == pytest.approx(1 / 0.16**2)
+    assert np.isnan(np.array(down.y[1:])).all()
+    assert np.isnan(np.array(up.y)).all()
+    peak = channel.set_index(["condition", "measure"])["value"]["none"]
+    assert max(curve.y) == pytest.approx(peak["peak"], rel=1e-3)
+    assert curve.x[np.argmax(curve.y)] == pytest.approx(peak["centre"], rel=0.02)
+    (people,) = fig.layout.shapes
+    assert (people.x0 * 2, people.x1) == pytest.approx((39.6 * 2**0.5, 39.6 * 2**0.5))
+    assert "human channel" in fig.layout.annotations[0].text
+    with pytest.raises(InputError, match="twice"):
+        plots.noise_channels(pd.concat([thresholds] * 2), channel, title="")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def noise_channels(
     thresholds : DataFrame
         From `metrics.noise_thresholds`, one row per condition × band (of several seeds: `metrics.over_networks`, by
         condition and band): ``condition``, ``band`` (cycles/image), ``sensitivity``, ``ci_low``, ``ci_high``. A band
-        without a threshold is an open triangle at the end of what was tested, that points to where it lies.
+        without a threshold is an open triangle at the bound of its interval, which points to where it lies.
     channels : DataFrame
         From `metrics.noise_channel`, one row per condition × measure: ``condition``, ``measure``, ``value``. A
         condition without a channel has no curve.
@@ -47,7 +47,7 @@ def noise_channels(
     check_points(thresholds, ("condition", "band"), fix=fix)
     check_drawable(channels, ("condition", "measure", "value"))
     check_points(channels, ("condition", "measure"), fix=fix)
-    fig = new_figure(title, "spatial frequency (cycles/image)", "sensitivity (1 / variance of the noise at threshold)")
+    fig = new_figure(title, "spatial frequency (cycles/image)", "sensitivity (1 / variance of noise at threshold)")
     fitted = channels.pivot(index="condition", columns="measure", values="value")
     names = ordered(thresholds["condition"], order)
     bands = np.unique(thresholds["band"])
@@ -61,13 +61,12 @@ def noise_channels(
             y = gaussian(x, **fitted.loc[name])
             fig.add_scatter(x=x, y=y, name=name, legendgroup=name, mode="lines", line=line, showlegend=False)
     _add_people(fig)
-    ends = [bands[0] / 2**0.5, max(bands[-1], HUMAN_CHANNEL["centre"] * 2 ** (HUMAN_CHANNEL["bandwidth"] / 2)) * 2**0.5]
-    fig.update_xaxes(
-        type="log", range=np.log10(ends).tolist(), tickvals=bands, ticktext=[f"{band:g}" for band in bands]
-    )
+    octaves = bands[0] * 2.0 ** np.arange(np.log2(max(bands[-1], HUMAN_CHANNEL["centre"]) / bands[0]) + 1)
+    ends = np.log10([octaves[0] / 2**0.5, octaves[-1] * 2**0.5])
+    fig.update_xaxes(type="log", range=ends.tolist(), tickvals=octaves, ticktext=[f"{f:g}" for f in octaves])
     known = thresholds[["sensitivity", "ci_low", "ci_high"]].replace([0, np.inf], np.nan).to_numpy()
     heights = [np.nanmin(known) / 2, np.nanmax(known) * 2] if np.isfinite(known).any() else [1, 10]
-    fig.update_yaxes(type="log", range=np.log10(heights).tolist(), exponentformat="power")
+    fig.update_yaxes(type="log", range=np.log10(heights).tolist(), dtick="D2", tickformat="~r")
     return legend_beside(fig, len(names) + 1)
 
 
@@ -88,6 +87,6 @@ def _add_people(fig: go.Figure) -> None:
     """Mark the octave that people recognise objects by."""
     half = 2 ** (HUMAN_CHANNEL["bandwidth"] / 2)
     span = HUMAN_CHANNEL["centre"] / half, HUMAN_CHANNEL["centre"] * half
-    words = {"annotation_text": "human channel<br>(Subramanian et al. 2023)", "annotation_position": "top left"}
-    look = {"fillcolor": PALE, "opacity": 0.25, "line_width": 0, "layer": "below"}
-    fig.add_vrect(*span, **look, **words, annotation_font_size=12)
+    fig.add_vrect(*span, fillcolor=PALE, opacity=0.25, line_width=0, layer="below")
+    place = {"x": np.log10(HUMAN_CHANNEL["centre"]), "y": 1, "yref": "paper", "yanchor": "top", "showarrow": False}
+    fig.add_annotation(**place, text="human channel<br>(Subramanian<br>et al. 2023)", font_size=12)
