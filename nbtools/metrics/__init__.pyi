@@ -57,6 +57,12 @@ from .decisions.transfer import (
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
 )
+from .geometry.dimension import (
+    category_dimensions as category_dimensions,
+    dimensions as dimensions,
+    participation_ratio as participation_ratio,
+    two_nn as two_nn,
+)
 from .geometry.embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
 from .geometry.manifolds import (
     manifold_geometry as manifold_geometry,
