@@ -68,8 +68,14 @@ PASSED, GRADIENT = 1 / 3, 2 / 3
 _FULL_BATCH = 256
 # A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
 CLIMBED = 0.45
-# Of training against perturbations, beside a step's own: as nbtools.training.hardening, which loads torch.
-HARDENED = {"at": 7, "atboth": 7, "fast": 1, "trades": 11, "gauss": 0}
+# What a step of training against perturbations takes beside its own: nbtools.training.hardening, which loads torch.
+HARDENED = {
+    "at": 7 * GRADIENT,
+    "atboth": 7 * GRADIENT,
+    "fast": GRADIENT,
+    "trades": PASSED + 10 * GRADIENT + 1,
+    "gauss": 0.0,
+}
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),
