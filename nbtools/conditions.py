@@ -64,7 +64,9 @@ FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
     "floc-words": {"OWFA": (1,), "VWFA": (2, 3)},
     "streams": {
         name: (label,)
-        for label, name in enumerate("early midventral midlateral midparietal ventral lateral parietal".split(), 1)
+        for label, name in enumerate(
+            ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"], 1
+        )
     },
 }
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
@@ -243,7 +245,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
             got=repr(name),
             fix=str(wrong) if isinstance(wrong, Misspelled) else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None
-    return Condition(name, (*_kinds(parts), *endings, *(hardened or ())[:1]), parts, hardened=hardened)
+    kinds = _kinds(parts) if parts else (base,)
+    return Condition(name, (*kinds, *endings, *(hardened or ())[:1]), parts, hardened=hardened)
 
 
 def _meant(name: str, regions: Sequence[str]) -> str:
@@ -256,8 +259,6 @@ def _meant(name: str, regions: Sequence[str]) -> str:
 
 def _kinds(parts: Parts) -> tuple[str, ...]:
     """Name what the parts are made of, innermost first."""
-    if not parts:
-        return ("none",)
     first, said = parts[0][0], {word for part, _ in parts for word, _ in part.words}
     source = "parts" if len(parts) > 1 else "roi" if is_region(first.source) else first.source
     depth = ("depth",) if any(part.readout for part, _ in parts) else ()
