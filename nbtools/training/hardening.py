@@ -131,7 +131,7 @@ def _withstood(asked: Asked, level: float) -> Tensor:
 
 
 def collapsed(history: pd.DataFrame) -> list[int]:
-    """Name the epochs after which a network had lost half or more of the robust accuracy it once had.
+    """Name the epochs after which a network withstood PGD half as often as it once did, or less, but knew as much.
 
     Training on one step's pictures can come to this within an epoch: the network learns to mask its gradient there,
     and PGD finds what that hides (*catastrophic overfitting*: Wong, Rice and Kolter 2020, section 5.4).
@@ -140,11 +140,21 @@ def collapsed(history: pd.DataFrame) -> list[int]:
     ----------
     history : DataFrame
         From `train_guided`.
+
+    Returns
+    -------
+    list of int
+        Epochs at which robust accuracy is at most half of its best so far, and clean accuracy (which a training that
+        diverges loses along with it) no lower than at that best; none where robust accuracy was not watched.
     """
     if "robust_accuracy" not in history:
         return []
-    watched = history[history["split"] == "validation"].set_index("epoch")["robust_accuracy"]
-    return [int(epoch) for epoch in watched.index[watched < watched.cummax() / 2]]
+    watched = history[history["split"] == "validation"].set_index("epoch").sort_index()
+    robust = watched["robust_accuracy"]
+    best = [robust[:epoch].idxmax() for epoch in robust.index]
+    lost = robust.to_numpy() <= robust[best].to_numpy() / 2
+    knows = watched["accuracy"].to_numpy() >= watched["accuracy"][best].to_numpy()
+    return [int(epoch) for epoch in watched.index[lost & knows]]
 
 
 def _of(asked: Asked, shown: Tensor) -> Shown:
