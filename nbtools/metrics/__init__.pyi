@@ -24,7 +24,11 @@ from .brain.similarity import (
     over_runs as over_runs,
     own_region as own_region,
 )
-from .decisions.consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
+from .decisions.consistency import (
+    consistency_matrix as consistency_matrix,
+    error_consistency as error_consistency,
+    on_same_images as on_same_images,
+)
 from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,

@@ -117,6 +117,18 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
     return pd.DataFrame(rows)
 
 
+def on_same_images(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Keep the networks that decided on the images that most decisions are about, for `consistency_matrix`.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        One row per network × image: ``condition``, ``seed``, ``image_id``.
+    """
+    met = decisions.groupby(["condition", "seed"])["image_id"].transform(lambda ids: hash(frozenset(ids)))
+    return decisions[met == met.mode().iloc[0]]
+
+
 def _across(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """Return κ between networks of different seeds, right or wrong in (n_images, n_seeds) each."""
     agree = (first[:, :, None] == second[:, None, :]).mean(axis=0)
