@@ -15,21 +15,22 @@ from nbtools.data.images.cue_conflict import cue_conflict_names
 from nbtools.data.images.sets import load_folder
 from nbtools.metrics.brain.rsa import rdms, similarities
 from nbtools.metrics.decisions.sixteen import conflict_reach, decidable_conflicts, decide_category, known_conflicts
-from nbtools.models.networks import Network
+from nbtools.models.networks import GuidedNet, Network
 from nbtools.models.read_outs import predict, read_out
 from nbtools.processes import Bar
 
 Networks = Mapping[tuple[str, int], Network]
+Classifiers = Mapping[tuple[str, int], GuidedNet]
 _OUT = "left out, fewer than two of the categories are known (which class is which: python -m nbtools adopt … --table)"
 _DECIDED = ["image_id", "shape", "texture", "prediction", "condition", "seed"]
 
 
-def decide_conflicts(networks: Networks, folder: Path | None, size: int) -> pd.DataFrame:
+def decide_conflicts(networks: Classifiers, folder: Path | None, size: int) -> pd.DataFrame:
     """Let networks decide on cue-conflict images, each on those whose shape and texture it can both name.
 
     Parameters
     ----------
-    networks : mapping of (condition, seed) → Network
+    networks : mapping of (condition, seed) → GuidedNet
         In eval mode, of any classes; one that knows no two of the categories decides nothing.
     folder : Path or None
         Of the images; None where a study has none.
@@ -60,12 +61,12 @@ def decide_conflicts(networks: Networks, folder: Path | None, size: int) -> pd.D
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def askable_conflicts(networks: Networks, conflicts: pd.DataFrame) -> pd.DataFrame:
+def askable_conflicts(networks: Classifiers, conflicts: pd.DataFrame) -> pd.DataFrame:
     """Keep the cue-conflict images on which some network can decide.
 
     Parameters
     ----------
-    networks : mapping of (condition, seed) → Network
+    networks : mapping of (condition, seed) → GuidedNet
         Of any classes.
     conflicts : DataFrame
         ``shape`` and ``texture`` of each image, as `cue_conflict_names` reads them.
@@ -86,7 +87,7 @@ def askable_conflicts(networks: Networks, conflicts: pd.DataFrame) -> pd.DataFra
     return conflicts.loc[sorted(set().union(*(known.index for known in asked.values())))]
 
 
-def describe_conflicts(networks: Networks, conflicts: pd.DataFrame) -> str:
+def describe_conflicts(networks: Classifiers, conflicts: pd.DataFrame) -> str:
     """Say how far cue-conflict images reach: a line for the networks of each set of classes (`conflict_reach`).
 
     Parameters
@@ -102,7 +103,7 @@ def describe_conflicts(networks: Networks, conflicts: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _asked(networks: Networks, conflicts: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
+def _asked(networks: Classifiers, conflicts: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
     """Return the images that each network can decide on, of those who know two categories."""
     known = {key: known_conflicts(conflicts, network.classes) for key, network in networks.items()}
     return {key: rows for key, rows in known.items() if (rows["shape"] != rows["texture"]).any()}
