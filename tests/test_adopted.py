@@ -525,6 +525,7 @@ def test_a_card_of_an_adopted_network_says_what_is_known_of_it(home: Path, tmp_p
         low, high = interval.proportion_ci()
         assert f"accuracy {n / 40:.3f} (95 % interval {low:.3f} to {high:.3f})" in card
     assert "no brain guided it" in card
+    assert "torchvision's `shufflenet_v2_x0_5`" in card
     assert "like a brain" not in card
     assert not re.search(r"its own *\|", card), "its notes say that, and which it lacks"
     assert len(re.findall(r"\| (?:adopted: )?architecture \|", card)) == 1

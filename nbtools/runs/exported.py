@@ -205,7 +205,8 @@ def _built(architecture: str, image_size: int | None) -> _Built:
     )
     name = architecture.removeprefix(TIMM)
     options = "".join(f", {key}={value!r}" for key, value in options_of(architecture, image_size).items())
-    return _Built(f"from {library} import {function}", f"{function}({name!r}{options})", f"{library}'s `{name}`")
+    names = f"{library.partition('.')[0]}'s `{name}`"
+    return _Built(f"from {library} import {function}", f"{function}({name!r}{options})", names)
 
 
 def _card(run: Run, network: GuidedNet) -> str:

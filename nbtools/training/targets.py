@@ -120,7 +120,8 @@ def share_of(batch: Tensor, place: int, n_parts: int) -> Tensor:
     """Return the images (n, …) of a batch that one of several parts asks about: every n_parts-th, of too few all.
 
     A batch's order is drawn anew in every epoch, so that each part's term is, in expectation, that over all images. A
-    guide of several parts takes as many predictors' passes as a guide of one, and has as many targets.
+    guide of several parts takes as many predictors' passes as a guide of one, and has as many targets: after as many
+    epochs each part is matched less well than by all images (docs/log.md, *images are shared out*).
     """
     return batch[place::n_parts] if len(batch) >= n_parts else batch
 
