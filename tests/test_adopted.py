@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from typing import Any
 
 import foolbox
 import numpy as np
+import pandas as pd
 import pyautoattack
 import pytest
 import torch
 from pyautoattack import AutoAttack
 from safetensors.torch import save_file
+from scipy.stats import binomtest
 from torch import Tensor, nn
 from torchvision.models import get_model
 
@@ -46,7 +49,7 @@ from nbtools.models.sources import source_of
 from nbtools.runs import folders
 from nbtools.runs.adopted import _made, adopt
 from nbtools.runs.exported import export, network_run
-from nbtools.runs.lineage import NETWORKS
+from nbtools.runs.lineage import ATTACKED, NETWORKS
 from nbtools.runs.several import chosen
 from nbtools.widgets.study_state import all_runs
 from nbtools.workflow.calibration import Calibration
@@ -354,12 +357,15 @@ def test_an_adopted_network_is_a_finished_run(home: Path, tmp_path: Path, capsys
     assert chosen(table, NETWORKS, alpha=0.35, roi="none").empty
 
 
-def test_without_the_studys_classes_it_serves_where_none_are_needed(home: Path, tmp_path: Path) -> None:
+def test_without_the_studys_classes_it_serves_where_none_are_needed(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = adopt("other", source(tmp_path, library("shufflenet_v2_x0_5")), "tiny")
+    assert "--table FILE" in capsys.readouterr().out
     network, images = load_model(folder), data.load_test_images(open_study("tiny"), 4)
     assert network.classes == OWN
     assert network.features(data.to_float(images.pixels))["pooled"].shape == (4, 1024)
-    with pytest.raises(InputError, match="not of the network's classes"):
+    with pytest.raises(InputError, match=r"not of the network's classes[\s\S]*--table FILE"):
         sweep(network, images, [0.1], steps=1)
     table = written_lines(tmp_path / "table.csv", [f"cat,{images.classes[0]}"])
     found = source(tmp_path, library("shufflenet_v2_x0_5"))
@@ -494,6 +500,32 @@ def test_what_is_exported_loads_without_this_package(home: Path, tmp_path: Path)
         torch.testing.assert_close(logits, load_model(folder)(x), rtol=0, atol=1e-5)
         assert tuple(classes) == load_model(folder).classes
     card = (places[0] / "README.md").read_text(encoding="utf-8")
-    assert all(word in card for word in ("TO, α = 0.9, seed 0", "simulated", "MIT", "load.py"))
+    assert all(word in card for word in ("TO, α = 0.9, seed 0", "simulated", "MIT", "load.py", "like a brain is not"))
     with pytest.raises(InputError, match="not empty"):
         export(network_run("net-mapped", "tiny"), places[0])
+
+
+def test_a_card_of_an_adopted_network_says_what_is_known_of_it(home: Path, tmp_path: Path) -> None:
+    """Nothing guided it; no fact stands twice; none of 40 right is no proof that none ever is."""
+    folder = adopt("mine", source(tmp_path, library("shufflenet_v2_x0_5")), "tiny")
+    ids = [f"i{k}" for k in range(40)]
+    said = {"image_id": ids, "label": 0, "condition": "net-mine", "seed": 0, "attack": "LinfPGD"}
+    right = {0.0: np.arange(40) < 30, 4 / 255: np.zeros(40, bool)}
+    parts = [pd.DataFrame({**said, "epsilon": e, "prediction": (~stands).astype(int)}) for e, stands in right.items()]
+    full = {**folders.defaults(ATTACKED), "study": "tiny", "roi": "net-mine"}
+    attacked = folders.run_folder(ATTACKED, full)
+    attacked.mkdir(parents=True)
+    pd.concat(parts).to_parquet(attacked / "decisions.parquet")
+    record = {"notebook": ATTACKED, "parameters": full, "inputs": {folders.short(folder / "weights.safetensors"): {}}}
+    record |= {"seconds": 1.0, "finished": "2026-11-01T10:00:00+0000"}
+    (attacked / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    export(network_run("net-mine", "tiny"), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for n, interval in ((30, binomtest(30, 40)), (0, binomtest(0, 40))):
+        low, high = interval.proportion_ci()
+        assert f"accuracy {n / 40:.3f} (95 % interval {low:.3f} to {high:.3f})" in card
+    assert "no brain guided it" in card
+    assert "torchvision's `shufflenet_v2_x0_5`" in card
+    assert "like a brain" not in card
+    assert not re.search(r"its own *\|", card), "its notes say that, and which it lacks"
+    assert len(re.findall(r"\| (?:adopted: )?architecture \|", card)) == 1

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -185,6 +186,12 @@ HOSTILE: dict[str, Callable[[Path], bytes]] = {
 }  # fmt: skip
 
 
+def test_of_a_whole_network_it_is_said_what_to_save(tmp_path: Path) -> None:
+    torch.save(network(), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"objects, such as torch\.nn[\s\S]*save its state dict alone: torch\.save\("):
+        load_weights(network(), tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_files_are_refused_and_not_run(tmp_path: Path, kind: str) -> None:
     planted, file, target = tmp_path / "planted", tmp_path / "weights", network()
@@ -194,6 +201,7 @@ def test_hostile_files_are_refused_and_not_run(tmp_path: Path, kind: str) -> Non
         load_weights(target, file)
     assert str(file) in str(raised.value)
     assert len(str(raised.value)) < 4000
+    assert not re.search("safe_globals|allowlist|weights_only", str(raised.value)), "torch's advice is to run it"
     assert not planted.exists()
     assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
 

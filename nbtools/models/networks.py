@@ -44,6 +44,8 @@ class RoiPredictor(nn.Module):
         As `Backbone`.
     readouts : sequence of str
         Read-outs the linear head sits on, side by side; ``pooled`` alone in the paper. Any nodes, as `Backbone`.
+    side : int, optional
+        To which images are resized within, in pixels, as in `AdoptedNet`; left out, they are taken as they are.
 
     Raises
     ------
@@ -60,19 +62,20 @@ class RoiPredictor(nn.Module):
         n_voxels: int,
         image_size: int | None = None,
         readouts: Sequence[str] = ("pooled",),
+        side: int | None = None,
     ):
         super().__init__()
         check_readouts(readouts)
         self.backbone = Backbone(architecture, image_size, readouts)
         size = {"n_components": n_components, "n_voxels": n_voxels}
-        self.config = {**self.backbone.config, **size, "readouts": list(readouts)}
-        self.readouts = tuple(readouts)
+        self.config = {**self.backbone.config, **size, "readouts": list(readouts), **({"side": side} if side else {})}
+        self.readouts, self.side = tuple(readouts), side
         self.head = nn.Linear(sum(map(self.backbone.readout_width, readouts)), n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) in [0, 1] to component scores (n, n_components)."""
-        maps = self.backbone(x)
+        maps = self._maps(x)
         return self.head(torch.cat([readout(maps, name) for name in self.readouts], dim=1))
 
     def voxels(self, scores: Tensor) -> Tensor:
@@ -81,9 +84,12 @@ class RoiPredictor(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out and the predicted scores under ``neural``: each (n, width)."""
-        maps = self.backbone(x)
+        maps = self._maps(x)
         pooled = {name: readout(maps, name) for name in maps}
         return {**pooled, "neural": self.head(torch.cat([pooled[name] for name in self.readouts], dim=1))}
+
+    def _maps(self, x: Tensor) -> dict[str, Tensor]:
+        return self.backbone(resized(x, self.side) if self.side else x)
 
 
 class GuidedNet(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
@@ -75,7 +76,10 @@ def put(network: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False
 
 def _read(file: Path) -> State:
     """Read the named tensors of a file, whatever else a checkpoint holds."""
-    fix = "save the state dict alone: torch.save(network.state_dict(), file), or with safetensors"
+    fix = (
+        "where it was made, load it and save its state dict alone: torch.save(network.state_dict(), file), "
+        "or with safetensors"
+    )
     # torch's reader raises errors of many kinds
     with reading("these weights cannot be read", Exception, file=file, expected=_EXPECTED, fix=fix):
         if _is_safetensors(file):
@@ -96,8 +100,10 @@ def _is_safetensors(file: Path) -> bool:
 def _unpickled(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch goes on to advise to run what is in the file
+    except Exception as error:  # torch would advise to run what is in the file
         said = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+        if named := re.search(r"GLOBAL ([\w.]{1,80})|safe_globals", said):
+            said = f"pickled objects, such as {named[1] or 'a network'}, that only running code in the file would make"
         raise ValueError(said.strip().partition("\n")[0]) from error
 
 

@@ -136,6 +136,7 @@ def _members(own: Sequence[str], wanted: Sequence[str], table: Path | None) -> t
         )
     if without or not wanted:
         missing = f"no class of its is {', '.join(without[:5])}" if without else "the study has no classes"
+        missing += "; which are, a table can say: --table FILE" * bool(without)
         return None, f"it keeps its own {len(own)} classes ({missing}): it serves where no classes are needed"
     if list(own) == list(wanted):
         return None, "its classes are the study's"
@@ -157,8 +158,10 @@ def _check_answers(network: AdoptedNet, side: int) -> None:
 
 
 def _told(source: Source, network: AdoptedNet) -> dict[str, Any]:
-    """Return what a record says of where a network comes from, and how it is asked."""
-    own, members = source.classes, network.members
-    mapped = {name: [own[i] for i in each] for name, each in zip(network.classes, members or [], strict=False)}
-    normalised = {"mean": source.mean, "sd": source.sd, "side": source.side}
-    return {**source.place, "architecture": source.architecture, **normalised, "classes": mapped or "its own"}
+    """Return what a record says of where a network comes from, how it is asked, and what its classes became."""
+    told = {**source.place, "architecture": source.architecture}
+    told |= {"mean": source.mean, "sd": source.sd, "side": source.side}
+    if network.members is None:
+        return told
+    mapped = zip(network.classes, network.members, strict=True)
+    return {**told, "classes": {name: [source.classes[i] for i in members] for name, members in mapped}}
