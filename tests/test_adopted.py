@@ -133,6 +133,33 @@ def test_an_adopted_network_is_the_librarys(tmp_path: Path, name: str) -> None:
     assert (again.config, again.classes) == (adopted.config, OWN)
 
 
+UNUSUAL = {  # in what a file of theirs holds: places in windows, a second classifier, none but the library's own widths
+    "swin_t": (64, {}),
+    "googlenet": (64, {"aux_logits": True, "init_weights": False}),
+    "regnet_y_400mf": (64, {}),
+    "maxvit_t": (224, {"input_size": (224, 224)}),  # its last layer has no bias
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_networks_whose_files_hold_more_than_weights_are_the_librarys_too(tmp_path: Path, name: str) -> None:
+    side, options = UNUSUAL[name]
+    own, x = library(name, **options), pictures(1, side)
+    with torch.no_grad():
+        found = source(tmp_path, own, as_safetensors, architecture=name, size=side)
+        torch.testing.assert_close(filled(found)(x), own(normalised(x)), rtol=0, atol=1e-5)
+
+
+def test_places_that_there_are_not_are_refused(home: Path, tmp_path: Path) -> None:
+    """A network's whole numbers say where it looks: a hostile file's lead out of the table."""
+    own = library("swin_t")
+    own.features[1][0].attn.relative_position_index.fill_(10**6)
+    with pytest.raises(InputError, match="gives no answer"):
+        adopt("astray", source(tmp_path, own, architecture="swin_t"), "tiny")
+    assert not list((home / "runs").rglob("*.json"))
+
+
 def test_batch_normalisation_folds(tmp_path: Path) -> None:
     adopted, x = filled(source(tmp_path, library("resnet18"), architecture="resnet18")), pictures(2, 40)
     folded = fold_batchnorm(adopted)
@@ -266,7 +293,7 @@ def test_a_table_says_which_class_is_which(tmp_path: Path, sign: str) -> None:
         [1, 2],
         [0],
     ]
-    for wrong in (["a"], [f"a{sign}b", f"a{sign}c"], [f"a{sign}"]):
+    for wrong in (["a"], [f"a{sign}b", f"a{sign}c"], [f"a b{sign}c", f"a_b{sign}d"], [f"a{sign}"]):
         with pytest.raises(InputError, match="table"):
             read_class_table(written_lines(file, wrong))
     for table in ({"lion": "cat"}, {"beagle": "wolf"}):
@@ -407,6 +434,9 @@ def test_what_cannot_be_adopted_is_refused_and_leaves_nothing(home: Path, tmp_pa
         ({"timm": "resnet18", "weights": None}, "too much: --architecture"),
         ({"mean": (123.7, 116.3, 103.5)}, r"the mean of pixels in \[0, 1\] cannot be 123.7"),
         ({"sd": (0.0, 1.0, 1.0)}, "the sd of pixels"),
+        ({"mean": (0.5,)}, "number of channels of the mean cannot be 1"),
+        ({"mean": (0.5,) * 4, "sd": (0.5,) * 4}, "number of channels of the mean cannot be 4"),
+        ({"sd": (0.5,) * 2}, "number of channels of the sd cannot be 2"),
         ({"architecture": "resnet81"}, "unknown architecture"),
         ({"weights": Path("nowhere.pt")}, "these weights cannot be read"),
     ],

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 import torchvision
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import VisionTransformer, WeightsEnum
@@ -22,7 +22,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from nbtools.checks import as_names, check_choice, check_same_classes, reading
 from nbtools.errors import InputError
-from nbtools.files import write_text, written
+from nbtools.files import write_tensors, write_text
 from nbtools.models.backbones import Backbone, check_readouts, named, readout, resized, together
 from nbtools.models.passes import conv_norm_pairs
 from nbtools.models.weights import put
@@ -135,7 +135,7 @@ class GuidedNet(nn.Module):
             "n_components": n_components if isinstance(n_components, int) else list(n_components),
             "guided_readout": guided_readout if isinstance(guided_readout, str) else list(guided_readout),
         }
-        self.class_head = nn.Linear(self.backbone.width, len(self.classes))
+        self.class_head = nn.Linear(self.backbone.width, len(self.classes), bias=self.backbone.anatomy.biased)
         self.neural_head, *further = (
             nn.Linear(self.backbone.readout_width(name), n) if n else nn.Identity()
             for n, name in zip(self.n_components, self.guided_readouts, strict=True)
@@ -343,8 +343,7 @@ def _foldable(model: nn.Module) -> list[tuple[nn.Module, Sequence[tuple[str, str
 def save_model(model: Network, folder: Path) -> None:
     """Write ``weights.safetensors`` and ``model.json`` into a folder; each appears whole or not at all."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with written(folder / "weights.safetensors") as beside:
-        save_file(state, beside)
+    write_tensors(folder / "weights.safetensors", state)
     write_text(folder / "model.json", json.dumps({"model": type(model).__name__, **model.config}, indent=2) + "\n")
 
 

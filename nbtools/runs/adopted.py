@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from nbtools.checks import reading
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.conditions import ADOPTED, is_adopted
 from nbtools.data.images.counterparts import counterparts, read_class_table
@@ -112,7 +113,7 @@ def _made(source: Source, wanted: tuple[str, ...], table: Path | None) -> tuple[
     """Build the network, with its weights and normalisation inside, and say what was done."""
     members, what = _members(source.classes, wanted, table)
     classes = source.classes if members is None else wanted
-    network = AdoptedNet(source.architecture, source.classes, classes, members, source.side)
+    network = AdoptedNet(source.architecture, source.classes, classes, members, int(source.side))
     built = whole(network)
     said = [*source.fill(built), what]
     take_over(network, built)
@@ -154,13 +155,15 @@ def _classes_of(study: Study) -> tuple[str, ...]:
 
 def _check_answers(network: AdoptedNet, side: int) -> None:
     """Raise `InputError` unless the network says something finite to a picture of the study's size."""
-    logits_of(Classifier(network), torch.full((1, 3, side, side), 0.5))
+    fix = "see that the weights and the size are those of its training"
+    with reading("the network gives no answer", LookupError, RuntimeError, expected="logits of a picture", fix=fix):
+        logits_of(Classifier(network), torch.full((1, 3, side, side), 0.5))
 
 
 def _told(source: Source, network: AdoptedNet) -> dict[str, Any]:
     """Return what a record says of where a network comes from, how it is asked, and what its classes became."""
     told = {**source.place, "architecture": source.architecture}
-    told |= {"mean": source.mean, "sd": source.sd, "side": source.side}
+    told |= {"mean": [*map(float, source.mean)], "sd": [*map(float, source.sd)], "side": int(source.side)}
     if network.members is None:
         return told
     mapped = zip(network.classes, network.members, strict=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from safetensors.torch import save_file
 
 from nbtools.conditions import is_adopted, parse_condition
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.files import make_folder, read_table, write_text
+from nbtools.files import make_folder, read_table, write_tensors, write_text
 from nbtools.metrics.decisions.robustness import epsilon_label, robust_accuracy, worst_case
 from nbtools.metrics.studies.operating import share
 from nbtools.models import own
@@ -47,7 +44,7 @@ class Network(nn.Module):
     def __init__(self):
         super().__init__()
         self.network = {call}
-        self.network.set_submodule({last!r}, nn.Linear({width}, {n_outputs}))
+        self.network.set_submodule({last!r}, nn.Linear({width}, {n_outputs}, bias={biased}))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("sd", torch.tensor(SD).view(3, 1, 1))
 
@@ -155,11 +152,12 @@ def export(run: Run, to: Path) -> Path:
     make_folder(to)
     if any(to.iterdir()):
         raise InputError("the folder is not empty", file=to, expected="a new one", got="files", fix="name another")
-    save_file({name: value.contiguous() for name, value in as_library(network).items()}, to / "weights.safetensors")
+    state = {name: value.contiguous() for name, value in as_library(network).items()}
+    write_tensors(to / "weights.safetensors", state)
+    if network.backbone.architecture in OWN:
+        write_text(to / "networks.py", Path(own.__file__).read_text(encoding="utf-8"))
     write_text(to / "load.py", _loader(run, network))
     write_text(to / "README.md", _card(run, network))
-    if network.backbone.architecture in OWN:
-        shutil.copyfile(own.__file__, to / "networks.py")
     print(f"exported {run.folder.name}: {to}")
     return to
 
@@ -186,6 +184,7 @@ def _loader(run: Run, network: GuidedNet) -> str:
         last=backbone.anatomy.last,
         width=head.in_features,
         n_outputs=head.out_features,
+        biased=head.bias is not None,
     )
 
 
