@@ -414,6 +414,8 @@ DOORS: dict[str, Callable[[ImageSet], object]] = {
     "attacks.examine": lambda images: attacks.examine({("a", 0): a_network()}, images, [0.01]),
     "attacks.attacked_gradients": lambda images: attacks.attacked_gradients({("a", 0): a_network()}, images, [0.01]),
     "probes.decide_corrupted": corrupted,
+    "probes.decide_filtered": lambda images: probes.decide_filtered({("a", 0): a_network()}, images),
+    "probes.decide_masked": lambda images: probes.decide_masked({("a", 0): a_network()}, images),
     "widgets.attack_path": lambda images: widgets.attack_path(a_network(), images[:1]),
     "widgets.AttackExplorer": lambda images: widgets.AttackExplorer(
         {"none": a_network()}, images, origin=widgets.Origin("demo", 0.65, 0), title="t"

@@ -75,7 +75,7 @@ class RoiPredictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) in [0, 1] to component scores (n, n_components)."""
-        maps = self._maps(x)
+        maps = self.backbone(resized(x, self.side))
         return self.head(torch.cat([readout(maps, name) for name in self.readouts], dim=1))
 
     def voxels(self, scores: Tensor) -> Tensor:
@@ -84,12 +84,9 @@ class RoiPredictor(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out and the predicted scores under ``neural``: each (n, width)."""
-        maps = self._maps(x)
+        maps = self.backbone(resized(x, self.side))
         pooled = {name: readout(maps, name) for name in maps}
         return {**pooled, "neural": self.head(torch.cat([pooled[name] for name in self.readouts], dim=1))}
-
-    def _maps(self, x: Tensor) -> dict[str, Tensor]:
-        return self.backbone(resized(x, self.side) if self.side else x)
 
 
 class GuidedNet(nn.Module):
