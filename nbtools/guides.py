@@ -60,6 +60,10 @@ MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     "gauss": Modifier(
         "training", "trained on pictures with white noise, its SD in [0, 1]", "6px 6px", ("dot",), "", inf
     ),
+    "lowpass": Modifier(
+        "training", "trained on pictures of frequencies below, in cycles/image", "9px 3px", ("dot",), "", inf
+    ),
+    "channel": Modifier("training", "trained on one octave around, in cycles/image", "9px 6px", ("dot",), "", inf),
 }
 # Words that no region's name holds.
 RESERVED = {"none", "start", "random", "labels", "weight", "decay", "net", *MODIFIERS}
@@ -78,7 +82,8 @@ _TRAINED = re.compile(rf"(.+?)((?:{_words('training')})+)", re.ASCII)
 _WORD = re.compile(r"-([a-z]+)(?:-([\d.]+))?")
 GRAMMAR = (
     "a guide: SOURCE[-noise-0.5, -images-0.25, -voxels-0.25, -ridge][-rdm or -cka][@READOUT][~WEIGHT], several joined "
-    "by +, then [-shuffle or -scrambled][-manifold][-at-4, -atboth-4, -fast-4, -trades-4 or -gauss-0.1]"
+    "by +, then [-shuffle or -scrambled][-manifold][-at-4, -atboth-4, -fast-4, -trades-4, -gauss-0.1, -lowpass-8 or"
+    " -channel-8]"
 )
 
 

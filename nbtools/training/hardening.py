@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbtools.checks import check_choice
+from nbtools.data.images.bands import filtered, pass_gain
 from nbtools.models.networks import GuidedNet
 
 Hardened = tuple[str, float]  # a word of `HARDENINGS`, and its number as names have it
@@ -89,11 +90,21 @@ def gaussian(asked: Asked, level: float) -> Shown:
     return _of(asked, asked.x + level * torch.randn_like(asked.x))
 
 
+def low_passed(asked: Asked, level: float) -> Shown:
+    """Pictures without their high frequencies, as `data.images.bands.pass_gain` takes them away; not clipped."""
+    return _of(asked, filtered(asked.x, pass_gain("low", level, asked.x.shape[-1]).to(asked.x.device)))
+
+
+def one_octave(asked: Asked, level: float) -> Shown:
+    """Pictures of the octave around a frequency alone: a channel; not clipped."""
+    return _of(asked, filtered(asked.x, pass_gain("band", level, asked.x.shape[-1]).to(asked.x.device)))
+
+
 class Hardening(NamedTuple):
     """A way to train, by its word."""
 
     show: Callable[..., Shown]  # of what is asked, and its level
-    unit: float = 1 / 255  # of the number in a name, in pixels in [0, 1]
+    unit: float = 1 / 255  # of the number in a name, in pixels in [0, 1], or in cycles/image
     watched: bool = True  # whether robust accuracy is: where the number is a radius of an attack
 
 
@@ -103,6 +114,8 @@ HARDENINGS = {
     "fast": Hardening(fast),
     "trades": Hardening(trades),
     "gauss": Hardening(gaussian, 1.0, watched=False),
+    "lowpass": Hardening(low_passed, 1.0, watched=False),
+    "channel": Hardening(one_octave, 1.0, watched=False),
 }
 
 

@@ -74,7 +74,7 @@ HARDENED = {
     "atboth": 7 * GRADIENT,
     "fast": GRADIENT,
     "trades": PASSED + 10 * GRADIENT + 1,
-    "gauss": 0.0,
+    **dict.fromkeys(("gauss", "lowpass", "channel"), 0.0),
 }
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
