@@ -1,4 +1,4 @@
-from .bands import decide_filtered as decide_filtered, decide_masked as decide_masked
+from .bands import blurred as blurred, decide_filtered as decide_filtered, decide_masked as decide_masked
 from .comparison import (
     askable_conflicts as askable_conflicts,
     decide_conflicts as decide_conflicts,

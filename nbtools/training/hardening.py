@@ -1,4 +1,4 @@
-"""Training against perturbations: what a network is shown in place of pictures as they are, and its class loss then.
+"""Training on other pictures: what a network is shown in place of those as they are, and its class loss then.
 
 Guidance asks for robustness by way of a brain; these ask for it outright. Each is a word at the end of a condition's
 name (`nbtools.guides.MODIFIERS`), with or without a guide: ``none-at-4``, ``TO-at-4``, ``TO-gauss-0.1``. A neural
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbtools.checks import check_choice
-from nbtools.data.images.bands import filtered, pass_gain
+from nbtools.data.images.bands import check_square, filtered, pass_gain
 from nbtools.models.networks import GuidedNet
 
 Hardened = tuple[str, float]  # a word of `HARDENINGS`, and its number as names have it
@@ -90,14 +90,10 @@ def gaussian(asked: Asked, level: float) -> Shown:
     return _of(asked, asked.x + level * torch.randn_like(asked.x))
 
 
-def low_passed(asked: Asked, level: float) -> Shown:
-    """Pictures without their high frequencies, as `data.images.bands.pass_gain` takes them away; not clipped."""
-    return _of(asked, filtered(asked.x, pass_gain("low", level, asked.x.shape[-1]).to(asked.x.device)))
-
-
-def one_octave(asked: Asked, level: float) -> Shown:
-    """Pictures of the octave around a frequency alone: a channel; not clipped."""
-    return _of(asked, filtered(asked.x, pass_gain("band", level, asked.x.shape[-1]).to(asked.x.device)))
+def through(asked: Asked, level: float, passes: str) -> Shown:
+    """Pictures that a filter has passed (`data.images.bands.pass_gain`), cut at the level in cycles/image; not clipped."""
+    gain = pass_gain(passes, level, check_square(asked.x)).to(asked.x.device)
+    return _of(asked, filtered(asked.x, gain))
 
 
 class Hardening(NamedTuple):
@@ -114,8 +110,8 @@ HARDENINGS = {
     "fast": Hardening(fast),
     "trades": Hardening(trades),
     "gauss": Hardening(gaussian, 1.0, watched=False),
-    "lowpass": Hardening(low_passed, 1.0, watched=False),
-    "channel": Hardening(one_octave, 1.0, watched=False),
+    "lowpass": Hardening(partial(through, passes="low"), 1.0, watched=False),
+    "channel": Hardening(partial(through, passes="band"), 1.0, watched=False),
 }
 
 
