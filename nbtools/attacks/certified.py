@@ -150,6 +150,7 @@ def bound(
     """
     early = [look for look in _LOOKS if look < n] if len(asked) else []
     looks = [*((look, alpha / 2 / len(early)) for look in early), (n, alpha / 2 if early else alpha)]
+    asked = asked[asked <= clopper_pearson(n, n, looks[-1][1])[0]]  # of more, not even all votes would convince
     tally, draws = np.zeros((2, n_images), dtype=int)
     low, high = np.zeros(n_images), np.ones(n_images)
     rows, first = np.arange(n_images), 0
