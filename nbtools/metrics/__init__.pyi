@@ -29,6 +29,14 @@ from .decisions.certificates import (
     certified_accuracy as certified_accuracy,
     certified_decisions as certified_decisions,
 )
+from .decisions.channels import (
+    CHANNEL as CHANNEL,
+    HUMAN_CHANNEL as HUMAN_CHANNEL,
+    filtered_accuracy as filtered_accuracy,
+    masked_accuracy as masked_accuracy,
+    noise_channel as noise_channel,
+    noise_thresholds as noise_thresholds,
+)
 from .decisions.consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
 from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,
@@ -53,6 +61,12 @@ from .decisions.transfer import (
     at_equal_smoothness as at_equal_smoothness,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
+)
+from .geometry.dimension import (
+    category_dimensions as category_dimensions,
+    dimensions as dimensions,
+    participation_ratio as participation_ratio,
+    two_nn as two_nn,
 )
 from .geometry.embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
 from .geometry.manifolds import (

@@ -30,6 +30,7 @@ from .robustness.certificates import (
     certified_and_attacked as certified_and_attacked,
     certified_curves as certified_curves,
 )
+from .robustness.channels import noise_channels as noise_channels
 from .robustness.corruptions import corruption_curves as corruption_curves
 from .robustness.decisions import class_bars as class_bars, decision_path as decision_path
 from .robustness.gradients import (

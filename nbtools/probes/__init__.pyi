@@ -1,3 +1,4 @@
+from .bands import decide_filtered as decide_filtered, decide_masked as decide_masked
 from .comparison import decide_conflicts as decide_conflicts, region_similarity as region_similarity
 from .corruptions import decide_corrupted as decide_corrupted
 from .style_transfer import (
