@@ -100,6 +100,18 @@ def test_asked_radii_are_decided_as_the_plane_lies_in_few_passes() -> None:
     assert (table["radius"] <= truth).all()
 
 
+@pytest.mark.parametrize("radii", [None, np.linspace(0, 0.6, 13).tolist()])
+def test_certificates_are_too_large_as_rarely_as_promised(radii: list[float] | None) -> None:
+    """From pictures to radii, the choice of the class included; also if many radii ask for more and more noise."""
+    images, alpha = pictures(400), 0.1
+    table = certify(linear(), images, SIGMA, radii=radii, n=300, n0=10, alpha=alpha)
+    right = table["prediction"] == table["label"]
+    wrong = table["radius"].where(right, np.inf) > linear().distances(images)
+    wrong &= table["prediction"] != ABSTAINED
+    assert binomtest(int(wrong.sum()), len(images), alpha, alternative="greater").pvalue > 1e-3
+    assert 0 < right.mean() < 1
+
+
 def test_noise_leaves_the_pixels_range_and_is_not_clipped() -> None:
     model = linear()
     certify(model, pictures(2), 0.5, n=100)
@@ -223,7 +235,7 @@ def test_one_question_takes_a_tenth_of_the_passes_and_has_the_same_answer(radius
     assert (100 + n) / (100 + found.draws).mean() > 10
     differ = (found.low >= asked) != fixed
     assert differ.mean() <= 1.5 * (again != fixed).mean() + 0.0005, "as two fixed runs of other noise do"
-    assert not differ[np.abs(norm.ppf(shares) - radius) > 0.05].any()
+    assert not differ[np.abs(norm.ppf(shares) - radius) > 0.1].any()
 
 
 def test_a_radius_beyond_all_votes_costs_nothing() -> None:

@@ -145,8 +145,9 @@ def bound(
     Notes
     -----
     One-sided bounds of Clopper and Pearson (1934) at a schedule of looks that is fixed beforehand; α is shared out
-    among the looks (Bonferroni), so that all bounds hold at once and the largest is one. The last look has half of
-    α: what gets that far is decided almost as by all draws at once. "No" takes an upper bound of the same level.
+    among the looks (Bonferroni), so that all bounds hold at once and the largest is one: the union-bound confidence
+    sequence of Voráček (2024, arXiv 2406.17830), with an end. The last look has half of α: what gets that far is
+    decided almost as by all draws at once. "No" takes an upper bound of the same level.
     """
     early = [look for look in _LOOKS if look < n] if len(asked) else []
     looks = [*((look, alpha / 2 / len(early)) for look in early), (n, alpha / 2 if early else alpha)]
