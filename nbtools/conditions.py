@@ -7,7 +7,7 @@ to late, is `Study.hierarchy`, and what depends on it takes it as an argument; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 from zlib import crc32
@@ -24,9 +24,11 @@ from nbtools.guides import (
     OTHERS,
     Misspelled,
     Parts,
+    Words,
     is_region,
     read_guide,
     spelled,
+    split_training,
 )
 
 # Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
@@ -159,12 +161,15 @@ class Condition:
         The predictors that guide, each with its weight; empty without a guide.
     weight_decay : float
         Of the optimiser, for ``decay``.
+    hardened : (str, float) or None
+        How it is trained against perturbations (`nbtools.training.hardening`): a word, and its number.
     """
 
     name: str
     kinds: tuple[str, ...]
     parts: Parts = ()
     weight_decay: float = 0.0
+    hardened: tuple[str, float] | None = None
 
     @property
     def kind(self) -> str:
@@ -213,7 +218,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     ----------
     name : str
         ``"none"``, ``"start"``, ``"labels"``, ``"ce-weight"``, ``"decay-<weight decay>"``, ``"net-<name>"``, an adopted
-        network's, or a guide's (`nbtools.guides`): ``"TO"``, ``"V1+V4+TO"``, ``"random"``, ``"TO-noise-0.5-shuffle"``.
+        network's, or a guide's (`nbtools.guides`): ``"TO"``, ``"V1+V4+TO"``, ``"random"``, ``"TO-noise-0.5-shuffle"``;
+        ``none`` and guides also with a word of training: ``"none-at-4"``, ``"TO-gauss-0.1"``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
     regions : sequence of str
@@ -231,7 +237,12 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     if is_adopted(name):
         return Condition(name, ("adopted",))
     try:
-        parts, endings = read_guide(name, hierarchy[-1], _ORDER, regions)
+        base, trained = split_training(name)
+        if trained and base == "none":
+            return _hardened(Condition(base, (base,)), trained)
+        parts, endings = read_guide(base, hierarchy[-1], _ORDER, regions)
+        if trained and "manifold" in endings:
+            raise ValueError("clouds and perturbed pictures are not learnt together: leave one out")
     except ValueError as wrong:
         raise InputError(
             f"unknown condition {name!r}",
@@ -240,7 +251,15 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
             got=repr(name),
             fix=str(wrong) if isinstance(wrong, Misspelled) else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None
-    return Condition(name, (*_kinds(parts), *endings), parts)
+    return _hardened(Condition(base, (*_kinds(parts), *endings), parts), trained)
+
+
+def _hardened(condition: Condition, trained: Words) -> Condition:
+    """Return a condition whose network is trained against perturbations as well."""
+    for word, number in trained:
+        name, kinds = f"{condition.name}-{word}-{spelled(number or 0)}", (*condition.kinds, word)
+        condition = replace(condition, name=name, kinds=kinds, hardened=(word, number or 0))
+    return condition
 
 
 def _meant(name: str, regions: Sequence[str]) -> str:

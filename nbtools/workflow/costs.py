@@ -68,6 +68,8 @@ PASSED, GRADIENT = 1 / 3, 2 / 3
 _FULL_BATCH = 256
 # A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
 CLIMBED = 0.45
+# Of training against perturbations, beside a step's own: as nbtools.training.hardening, which loads torch.
+HARDENED = {"at": 7, "atboth": 7, "fast": 1, "trades": 11, "gauss": 0}
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),
@@ -196,7 +198,8 @@ def _trained(values: Values, sizes: Sizes, images: str) -> float:
         return PASSED * n_images
     epochs = values["start_epochs"] if condition.kind == "start" else values["epochs"]
     guided = images == "train" and bool(condition.parts)  # parts share the images
-    return epochs * n_images * (1 + PASSED * guided)
+    hardened = HARDENED[condition.hardened[0]] if condition.hardened else 0
+    return epochs * n_images * (1 + PASSED * guided + hardened)
 
 
 # --- the table ----------------------------------------------------------------------------------------------
