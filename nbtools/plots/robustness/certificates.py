@@ -84,12 +84,11 @@ def certified_and_attacked(
 def _panels(heads: Sequence[str], title: str) -> tuple[go.Figure, list[Panel]]:
     """Return panels of accuracy against an L2 radius, with their heads, on common axes."""
     columns = min(len(heads), _COLUMNS)
-    fig, places = panels(
-        title, len(heads), columns, gap=0.4, subplot_titles=heads, shared_yaxes=True, horizontal_spacing=0.04
-    )
-    fig.update_xaxes(title_text="L2 radius (pixel units)", rangemode="tozero", matches="x")
+    common = {"shared_xaxes": "all", "shared_yaxes": "all", "horizontal_spacing": 0.04}
+    fig, places = panels(title, len(heads), columns, gap=0.4, subplot_titles=heads, **common)
+    fig.update_xaxes(title_text="L2 radius (pixel units)", rangemode="tozero", showticklabels=True)
     fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
-    fig.update_yaxes(title_text="accuracy", col=1)
+    fig.update_yaxes(title_text="accuracy", showticklabels=True, col=1)
     return fig.update_layout(height=TOP + BOTTOM + 60 + 260 * places[-1]["row"]), places
 
 
