@@ -210,6 +210,20 @@ def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() ->
         assert planned[f"attack_{roi}{noise}_seed1"].record in planned["12_alpha"].after
 
 
+def test_networks_are_trained_against_perturbations_with_a_guide_and_without() -> None:
+    config = {"rois": "V1 LO", "controls": "random", "seeds": "0 1", "hardened": "fast-4 gauss-0.25"}
+    planned = {job.name: job for job in make_graph(config).jobs}
+    compared = planned["19_training_and_certificates"]
+    crossed = "none LO none-fast-4 LO-fast-4 none-gauss-0.25 LO-gauss-0.25"
+    assert (compared.parameters["rois"], compared.parameters["seeds"]) == (crossed, "0 1")
+    attacks = {planned[f"attack_{name}_seed{seed}"].record for name in crossed.split() for seed in (0, 1)}
+    assert set(compared.after) == attacks
+    assert planned["predictor_LO_seed0"].record in planned["network_LO-fast-4_seed1"].after
+    assert not any("fast" in name or name.startswith("19") for name in names({**config, "hardened": ""}))
+    with pytest.raises(InputError, match="unknown condition 'none-fats-4'"):
+        make_graph({**config, "hardened": "fats-4"})
+
+
 def test_a_ridge_predictor_waits_for_the_network_whose_features_it_takes() -> None:
     planned = {job.name: job for job in make_graph({"rois": "V1 TO-ridge", "seeds": "1"}).jobs}
     predictor = planned["predictor_TO_predictor-ridge_seed0"]

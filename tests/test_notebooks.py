@@ -190,6 +190,7 @@ ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0
 SPECTRAL = pd.DataFrame(
     {"measure": "frequency of the gradient", "condition": ["none", "TO", "net-x"], "score": [9.0, 5.0, np.nan]}
 )
+CERTIFIED = pd.DataFrame({0.0: [0.9, 0.8], 0.2: [0.1, 0.3]}, index=["none", "TO-at-4"])
 KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -236,6 +237,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
             ["none"],
         ),
         ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
+        ("19_training_and_certificates", {"table": CERTIFIED, "radii": [0.0, 0.2]}, ["TO-at-4"], ["none"]),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

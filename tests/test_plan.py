@@ -257,7 +257,8 @@ def test_every_attack_and_notebook_is_counted() -> None:
 
 def test_what_compares_networks_grows_with_them() -> None:
     seeds = {**TINY, "seeds": "0 1"}
-    compared = "06_smoothness_and_transfer 07_shape_bias 09_manifolds 17_natural_corruptions 18_compare_networks"
+    compared = "06_smoothness_and_transfer 07_shape_bias 09_manifolds 17_natural_corruptions 18_compare_networks "
+    compared += "19_training_and_certificates"
     for name in compared.split():
         assert counted(seeds, name) == pytest.approx(2 * counted(TINY, name))
     small, large = (by_name(with_settings("08_rsa", n_boot=n)).seconds["08_rsa"] for n in (20, 20_000))
@@ -438,7 +439,7 @@ def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, dev
     calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
     told = plan(TINY)
     assert f"all:       14 runs, 3 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 3 MB" in told, "and the summaries"
-    assert re.search(r"^04_adversarial_attacks +7 +3 +4 ", told, re.MULTILINE)
+    assert re.search(r"^04_adversarial_attacks +9 +3 +6 ", told, re.MULTILINE)
     assert re.search(r"^10_summary +3 +0 +3 ", told, re.MULTILINE)
 
 

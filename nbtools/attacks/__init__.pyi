@@ -1,4 +1,5 @@
 from .audit import audit as audit, describe_audit as describe_audit
+from .certified import certify as certify
 from .examined import Examined as Examined, examine as examine
 from .interface import perturb as perturb, sweep as sweep
 from .smoothness import attacked_gradients as attacked_gradients

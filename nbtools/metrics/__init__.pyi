@@ -24,6 +24,11 @@ from .brain.similarity import (
     over_runs as over_runs,
     own_region as own_region,
 )
+from .decisions.certificates import (
+    ABSTAINED as ABSTAINED,
+    certified_accuracy as certified_accuracy,
+    certified_decisions as certified_decisions,
+)
 from .decisions.channels import (
     CHANNEL as CHANNEL,
     HUMAN_CHANNEL as HUMAN_CHANNEL,

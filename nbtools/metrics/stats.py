@@ -161,6 +161,34 @@ def jackknife_interval(value: float, left_out: ArrayLike) -> np.ndarray:
     return pseudo.mean() + half * np.array([-1, 1])
 
 
+def clopper_pearson(n: ArrayLike, of: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bound the probability of what happened so often: from below and from above, each at its own level α.
+
+    Parameters
+    ----------
+    n : array-like (...)
+        How often.
+    of : int
+        Of so many independent trials.
+    alpha : float
+        Chance that the lower bound is above the probability, at most; likewise the upper one below it.
+
+    Returns
+    -------
+    (array (...), array (...))
+        Together an interval of coverage 1 − 2 α.
+
+    Notes
+    -----
+    Clopper & Pearson (1934): exact. Agrees with ``scipy.stats.binomtest(n, of).proportion_ci(1 - 2 * alpha)``.
+    """
+    from scipy.special import betaincinv  # imports slowly
+
+    yes, no = np.asarray(n), of - np.asarray(n)
+    low = np.where(yes > 0, betaincinv(yes, no + 1, alpha), 0.0)
+    return low, np.where(no > 0, betaincinv(yes + 1, no, 1 - alpha), 1.0)
+
+
 def ci(interval: np.ndarray) -> dict[str, Any]:
     """Name the bounds (2, ...) of an interval as all tables name them: ``ci_low``, ``ci_high``."""
     return dict(zip(("ci_low", "ci_high"), interval.tolist(), strict=True))

@@ -20,6 +20,7 @@ from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 TARGETS = ("all", "attacks", "study", "explorers")
 SUMMARY = "10_summary"
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
+HARDENED = ("at-4", "gauss-0.1")  # beside plain training: on attacked images, on noisy ones
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
 _NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
 
@@ -234,8 +235,17 @@ class _Planner:
             self._audit(["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
+            *self._hardened(),
         ]
         return made
+
+    def _hardened(self) -> list[Path]:
+        """No guide and the last region's, each trained plainly and in every way against perturbations, if in any."""
+        ways = self._words("hardened", HARDENED)
+        crossed = [f"{guide}{way}" for way in ("", *(f"-{word}" for word in ways)) for guide in ("none", self.ends[-1])]
+        if not ways:
+            return []
+        return [self._job("19_training_and_certificates", self._all(self._attack, crossed), **self._same(crossed))]
 
     def _explorers(self) -> list[Path]:
         shown = [self._demo()[0], *self._all(self._network, ["none", *self.rois])]

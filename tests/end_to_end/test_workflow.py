@@ -37,6 +37,7 @@ pytestmark = [
 CONFIG = yaml.safe_load((folders.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
 EVERY = [*CONFIG["further"].split(), *CONDITIONS]
+HARDENED = [f"{guide}-{word}" for guide in ("none", "TO") for word in CONFIG["hardened"].split()]
 TARGETS = ("all", "study", "explorers")
 DECISIONS = {"image_id", "label", "epsilon", "prediction", "margin", "condition", "seed"}
 SCORES = {"measure", "condition", "score", "direction"}
@@ -50,8 +51,8 @@ EXPECTED = {
             "voxels": {"roi", "voxel", "r", "noise_ceiling"},
         },
     ),
-    "03_guided_training": (len(EVERY) + 1, {"history": {"epoch", "split", "loss", "accuracy"}}),
-    "04_adversarial_attacks": (len(EVERY), {"decisions": {"attack", *DECISIONS}}),
+    "03_guided_training": (len(EVERY) + len(HARDENED) + 1, {"history": {"epoch", "split", "loss", "accuracy"}}),
+    "04_adversarial_attacks": (len(EVERY) + len(HARDENED), {"decisions": {"attack", *DECISIONS}}),
     "05_attack_explorer": (1, {"path": {"condition", "epsilon"}}),
     "06_smoothness_and_transfer": (1, {"scores": SCORES, "matched": {"condition", "difference"}}),
     "07_shape_bias": (1, {"scores": SCORES, "consistency": {"a", "b", "kappa"}}),
@@ -64,6 +65,7 @@ EXPECTED = {
     "14_brain_and_geometry": (1, {"drive": {"roi"}, "rdms": set()}),
     "15_study_explorer": (1, {"runs": {"notebook"}}),
     "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
+    "19_training_and_certificates": (1, {"certificates": {"radius", "passes"}, "certified": {"accuracy"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine

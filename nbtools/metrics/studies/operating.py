@@ -18,6 +18,7 @@ from nbtools.metrics.decisions.robustness import accuracy_at, epsilon_label
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, claims, compare
 from nbtools.metrics.samples.tables import as_scores
 from nbtools.metrics.samples.verdicts import in_order, verdicts
+from nbtools.metrics.stats import clopper_pearson
 
 FINDINGS = ("rises", "falls", "none", "unclear")
 # How the sentences of `verdicts` say it; any other cannot tell.
@@ -237,10 +238,6 @@ def share(n: float, of: int, independent: int) -> tuple[float, float, float]:
     independent : int
         To how many independent sets these amount: the interval is as wide as theirs.
     """
-    from scipy.stats import beta  # imports slowly
-
     value = n / of
-    yes, no = value * independent, (1 - value) * independent
-    low = beta.ppf(0.025, yes, no + 1) if yes > 0 else 0.0
-    high = beta.ppf(0.975, yes + 1, no) if no > 0 else 1.0
+    low, high = clopper_pearson(value * independent, independent, 0.025)
     return value, float(low), float(high)
