@@ -267,6 +267,7 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
         "17_natural_corruptions": {VAL, "corruptions"},
         "18_compare_networks": measured | {VAL},
         "19_training_and_certificates": {VAL},
+        "20_frequency": {VAL},
     }
 
 
@@ -426,6 +427,7 @@ READS: dict[str, Callable[[Study], object]] = {
     "16_haxby": of_categories,
     "17_natural_corruptions": lambda study: (attacked(study), study.need("corruptions")),
     "19_training_and_certificates": attacked,
+    "20_frequency": attacked,
     "18_compare_networks": lambda study: (
         attacked(study),
         scanned(study),

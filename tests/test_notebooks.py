@@ -237,6 +237,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
             ["none"],
         ),
         ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
+        ("20_frequency", {"table": CERTIFIED.set_axis(["clean", "robust"], axis=1)}, ["TO-at-4"], ["none"]),
         ("19_training_and_certificates", {"table": CERTIFIED, "radii": [0.0, 0.2]}, ["TO-at-4"], ["none"]),
     ],
 )

@@ -23,7 +23,7 @@ Config = Mapping[str, Any]
 # What a study's file may say: README.md and config/nsd.yaml tell what it means.
 KEYS = (
     *("study", "profile", "world_seed", "subject", "truth"),  # which study, and how a simulated one is made
-    *("rois", "controls", "further", "hardened", "seeds", "predictors", "alphas", "dose", "doses"),
+    *("rois", "controls", "further", "hardened", "filtered", "seeds", "predictors", "alphas", "dose", "doses"),
     *("table", "settings", "gpus"),
 )
 PREDICTORS = ("shared", "own")
@@ -73,7 +73,7 @@ def check_config(config: Config) -> Study | None:
         )
     for name in (word for key in ("rois", "controls", "further") for word in words(config.get(key), key)):
         parse_condition(name)
-    for word in words(config.get("hardened"), "hardened"):
+    for word in (word for key in ("hardened", "filtered") for word in words(config.get(key), key)):
         parse_condition(f"none-{word}")
     if empty := [key for key in ("rois", "seeds") if key in config and not words(config[key], key)]:
         raise _wrong(

@@ -76,6 +76,7 @@ HARDENED = {
     "trades": PASSED + 10 * GRADIENT + 1,
     **dict.fromkeys(("gauss", "lowpass", "channel"), 0.0),
 }
+OCTAVES, FILTERS = 6, 3  # in which notebook 20 has noise, and what it passes or stops there
 CERTIFIED = 0.3  # an image is left alone once its certificate is decided: share of all passes
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
@@ -166,6 +167,7 @@ KINDS = {
     # one climb for the spectra, gradients before and after it
     "18_compare_networks": Kind(looks=("conflict", "shared"), attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
     "19_training_and_certificates": Kind(seconds=10, gpu=True),
+    "20_frequency": Kind(attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
 }
 
 
@@ -176,6 +178,8 @@ def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
     asked = [_climbed(attack, values, own=True) for attack in values.get("attacks", "").split()]
     asked += [_climbed(attack, values) for attack in kind.attacks.split()]
     asked.append(PASSED * CERTIFIED * values.get("passes", 0) * len(values.get("sigmas", "").split()))
+    if "blurs" in values:
+        asked.append(PASSED * OCTAVES * (FILTERS + len(values["sigmas"].split())))
     found += sum(asked) * min(values.get("n_images", 2), sizes.val)
     return found * _n_networks(values) + (_trained(values, sizes, kind.trains) if kind.trains else 0)
 

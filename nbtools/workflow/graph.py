@@ -21,6 +21,7 @@ TARGETS = ("all", "attacks", "study", "explorers")
 SUMMARY = "10_summary"
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
 HARDENED = ("at-4", "gauss-0.1")  # beside plain training: on attacked images, on noisy ones
+FILTERED = ("lowpass-8", "channel-8")  # on images without their high frequencies, of one octave alone
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
 _NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
 
@@ -236,6 +237,7 @@ class _Planner:
             self._job("17_natural_corruptions", networks, **compared),
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
             *self._hardened(),
+            *self._filtered(),
         ]
         return made
 
@@ -246,6 +248,14 @@ class _Planner:
         if not ways:
             return []
         return [self._job("19_training_and_certificates", self._all(self._attack, crossed), **self._same(crossed))]
+
+    def _filtered(self) -> list[Path]:
+        """The regions beside networks without a guide that were trained on filtered images, if any were."""
+        controls = ["none", *(f"none-{word}" for word in self._words("filtered", FILTERED))]
+        if len(controls) == 1:
+            return []
+        after = self._all(self._network, [*controls, *self.rois])
+        return [self._job("20_frequency", after, controls=" ".join(controls), **self._same(self.rois))]
 
     def _explorers(self) -> list[Path]:
         shown = [self._demo()[0], *self._all(self._network, ["none", *self.rois])]

@@ -38,6 +38,7 @@ CONFIG = yaml.safe_load((folders.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
 EVERY = [*CONFIG["further"].split(), *CONDITIONS]
 HARDENED = [f"{guide}-{word}" for guide in ("none", "TO") for word in CONFIG["hardened"].split()]
+FILTERED = [f"none-{word}" for word in CONFIG["filtered"].split()]
 TARGETS = ("all", "study", "explorers")
 DECISIONS = {"image_id", "label", "epsilon", "prediction", "margin", "condition", "seed"}
 SCORES = {"measure", "condition", "score", "direction"}
@@ -51,7 +52,10 @@ EXPECTED = {
             "voxels": {"roi", "voxel", "r", "noise_ceiling"},
         },
     ),
-    "03_guided_training": (len(EVERY) + len(HARDENED) + 1, {"history": {"epoch", "split", "loss", "accuracy"}}),
+    "03_guided_training": (
+        len(EVERY) + len(HARDENED) + len(FILTERED) + 1,
+        {"history": {"epoch", "split", "loss", "accuracy"}},
+    ),
     "04_adversarial_attacks": (len(EVERY) + len(HARDENED), {"decisions": {"attack", *DECISIONS}}),
     "05_attack_explorer": (1, {"path": {"condition", "epsilon"}}),
     "06_smoothness_and_transfer": (1, {"scores": SCORES, "matched": {"condition", "difference"}}),
@@ -66,6 +70,7 @@ EXPECTED = {
     "15_study_explorer": (1, {"runs": {"notebook"}}),
     "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
     "19_training_and_certificates": (1, {"certificates": {"radius", "passes"}, "certified": {"accuracy"}}),
+    "20_frequency": (1, {"differences": {"control", "p_holm"}, "robust": {"accuracy"}, "masked": {"band", "sd"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine
