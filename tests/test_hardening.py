@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from nbtools import attacks, training
 from nbtools.conditions import dash, parse_condition
@@ -52,18 +53,19 @@ def world(n: int, side: int = SIDE, sure: float = 0.9, weak: float = 5 / 255) ->
     return ImageSet((x.clamp(0, 1) * 255).round().to(torch.uint8), labels, np.arange(n), ("a", "b"))
 
 
-def trained(condition: str, epochs: int = 3) -> tuple[GuidedNet, pd.DataFrame]:
-    config = TrainConfig(epochs=epochs, batch_size=50, lr=3e-3, augmentation="none")
-    return training.train_network(world(400), condition, None, config, alpha=0.0, validation_fraction=0.25)
+def trained(condition: str) -> GuidedNet:
+    config = TrainConfig(epochs=3, batch_size=40, lr=3e-3, augmentation="none")
+    return training.train_network(world(280), condition, None, config, alpha=0.0, validation_fraction=0.1)[0]
 
 
 def test_a_network_trained_against_attacks_is_more_robust_than_one_that_is_not() -> None:
     """It gives up what is sure and faint; by attacks that training does not know."""
-    test = world(500)[400:]
+    test = world(400)[280:]
     accuracies = {}
     for condition in ("none", "none-at-8", "none-fast-8"):
-        decided = attacks.sweep(trained(condition)[0], test, [LEVEL], steps=20)
-        decided = attacks.sweep(trained(condition)[0], test, [LEVEL], attack="LinfTargetedPGD", after=decided)
+        network = trained(condition)
+        decided = attacks.sweep(network, test, [LEVEL], steps=20)
+        decided = attacks.sweep(network, test, [LEVEL], attack="LinfTargetedPGD", steps=20, after=decided)
         accuracies[condition] = (decided["prediction"] == decided["label"]).groupby(decided["epsilon"]).mean()
     table = pd.DataFrame(accuracies)
     assert table.loc[0, "none"] > table.loc[0, "none-at-8"] + 0.03
@@ -96,13 +98,13 @@ def history_of(word: str) -> pd.DataFrame:
 
 def test_a_large_step_collapses_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step over the whole ball is learnt by heart, and PGD's seven are not: catastrophic overfitting."""
-    assert collapsed(history_of("at")) == []
+    assert collapsed(history_of("at")) == collapsed(history_of("fast")) == []
     monkeypatch.setattr(hardening, "FAST_STEP", 2.0)
     history = history_of("fast")
     last = history.groupby("split").last()
     assert collapsed(history)
     assert last.loc["train", "accuracy"] > 0.8  # of its own attack
-    assert last.loc["validation", "robust_accuracy"] < 0.4 < history["robust_accuracy"].max() / 2 + 0.05
+    assert last.loc["validation", "robust_accuracy"] < history["robust_accuracy"].max() - 0.25
 
 
 def test_what_is_lost_along_with_clean_accuracy_is_no_collapse() -> None:
@@ -111,7 +113,7 @@ def test_what_is_lost_along_with_clean_accuracy_is_no_collapse() -> None:
         train = pd.DataFrame({"epoch": range(len(robust)), "accuracy": 0.1, "split": "train"})
         return collapsed(pd.concat([train, pd.DataFrame(rows)]).sample(frac=1, random_state=0))
 
-    assert told([0.2, 0.5, 0.4, 0.25, 0.1], [0.5, 0.7, 0.7, 0.7, 0.8]) == [3, 4]
+    assert told([0.2, 0.5, 0.25, 0.24, 0.1], [0.5, 0.7, 0.7, 0.7, 0.8]) == [3, 4]
     assert told([0.2, 0.5, 0.1, 0.1], [0.5, 0.7, 0.3, 0.6]) == []
     assert told([0.0, 0.0], [0.5, 0.5]) == []
     assert collapsed(pd.DataFrame({"epoch": [0], "split": ["validation"], "accuracy": [0.5]})) == []
@@ -140,7 +142,7 @@ class Watched:
 
 def test_pgd_is_foolbox_s_of_seven_steps() -> None:
     watched = Watched()
-    mine, network = watched.shown("at"), watched.network.eval()
+    mine, network = watched.shown("at"), Watched().network.eval()
     attack = fb.attacks.LinfPGD(abs_stepsize=LEVEL / 4, steps=7, random_start=True)
     torch.manual_seed(1)
     judge = fb.PyTorchModel(network, bounds=(0, 1), device="cpu")
@@ -154,7 +156,7 @@ def test_the_fast_step_is_one_of_125_percent_from_a_random_point() -> None:
     mine = watched.shown("fast")
     torch.manual_seed(1)
     start = (watched.x + LEVEL * (2 * torch.rand_like(watched.x) - 1)).clamp(0, 1).requires_grad_()
-    F.cross_entropy(watched.network.eval()(start), watched.asked.labels).backward()
+    F.cross_entropy(Watched().network.eval()(start), watched.asked.labels).backward()
     assert start.grad is not None
     ahead = start.detach() + 1.25 * LEVEL * start.grad.sign()
     torch.testing.assert_close(mine, torch.clamp(ahead, watched.x - LEVEL, watched.x + LEVEL).clamp(0, 1))
@@ -163,7 +165,7 @@ def test_the_fast_step_is_one_of_125_percent_from_a_random_point() -> None:
 def test_trades_is_that_of_its_paper() -> None:
     """Their loss written out: cross-entropy + 6 · KL(p(x) ‖ p(x′)), x′ ten steps up it, of .007 at ε = .031."""
     watched = Watched()
-    network, x = watched.network, watched.x
+    network, x = Watched().network, watched.x
     torch.manual_seed(1)
     mine = HARDENINGS["trades"].show(watched.asked, LEVEL).class_loss
     torch.manual_seed(1)
@@ -214,9 +216,8 @@ def test_an_attack_leaves_no_trace_in_the_network(word: str) -> None:
     """Its passes move no statistics and no gradients of weights; the mode is that of before."""
     watched, plain = Watched(), Watched()
     shown = watched.shown(word)
-    if word == "trades":
-        plain.network.train()(plain.x)
-    plain.network.train().matched(shown)
+    for x in [plain.x, shown] if word == "trades" else [shown]:
+        plain.network.train()(x)
     torch.testing.assert_close(watched.network.state_dict(), plain.network.state_dict(), rtol=0, atol=0)
     assert watched.network.training
     assert all(weights.grad is None for weights in watched.network.parameters())
@@ -229,7 +230,7 @@ def test_a_guided_network_is_trained_against_attacks_and_matches_its_guide() -> 
     predictor: RoiPredictor = build(RoiPredictor, 1, "small_resnet", 4, 20)
     predictor(to_float(world(100).pixels))
     predictor.components.copy_(torch.linalg.qr(torch.randn((20, 4), generator=torch.Generator().manual_seed(0)))[0].T)
-    config = TrainConfig(epochs=5, batch_size=25, lr=3e-3, augmentation="none")
+    config = TrainConfig(epochs=4, batch_size=25, lr=3e-3, augmentation="none")
     options = {"alpha": 0.5, "validation_fraction": 0.25}
     _, history = training.train_network(world(200), "TO-at-8", predictor, config, **options)  # type: ignore[arg-type]
     validation = history[history["split"] == "validation"]
@@ -278,6 +279,18 @@ def test_objectives_can_be_sent_to_other_processes() -> None:
         pickle.dumps(GuidedObjective(network, 0.0, hardened=(word, 0.5)))
 
 
+class Operations(TorchDispatchMode):
+    """Counts operations; torch's own counter does not bear a gradient within a step."""
+
+    count = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.count += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 @pytest.mark.parametrize("word", HARDENED)
 def test_a_plan_s_costs_are_those_of_the_arithmetic(word: str) -> None:
     """Operations of a step, over those of a plain one; no step needs the gradient of its own pixels."""
@@ -286,8 +299,8 @@ def test_a_plan_s_costs_are_those_of_the_arithmetic(word: str) -> None:
 
     def operations(hardened: tuple[str, float] | None) -> float:
         objective: Callable[..., dict[str, Tensor]] = GuidedObjective(network, 0.0, hardened=hardened).train()
-        with FlopCounterMode(display=False) as counter:
+        with Operations() as counted:
             objective(x, labels)["loss"].backward()
-        return counter.get_total_flops()
+        return counted.count
 
     assert operations((word, 0.5)) / operations(None) == pytest.approx(1 + HARDENED[word], rel=0.15)
