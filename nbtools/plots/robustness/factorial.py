@@ -56,19 +56,19 @@ def training_factorial(
     fig = new_figure(title, "trained on", f"accuracy at ε = {epsilon_label(epsilon)}")
     guides = ordered(at["guide"], order)
     for guide, shift in zip(guides, _shifts(len(guides)), strict=True):
-        _add_guide(fig, at[at["guide"] == guide], guide, [*trainings], shift, order)
+        _add_guide(fig, at[at["guide"] == guide], guide, trainings, shift, order)
     others = at_epsilon(published, epsilon) if published is not None else at.iloc[:0]
-    for network, accuracy in zip(others.get("network", ()), others["accuracy"], strict=True):
+    for row in others.to_dict("records"):
         marks = {"symbol": "star-open", "size": 13, "color": "#5a5a5a", "line": {"width": 1.5}}
-        said = f"of others:<br>{network}".replace(" (", "<br>(")
-        fig.add_scatter(x=[len(trainings)], y=[accuracy], mode="markers", marker=marks, name=said)
+        said = f"of others:<br>{row['network']},<br>clean {row['clean']:.0%}".replace(" (", "<br>(")
+        fig.add_scatter(x=[len(trainings)], y=[row["accuracy"]], mode="markers", marker=marks, name=said)
     names = ["pictures<br>as they are" if name == "standard" else name for name in trainings]
     if len(others):
         names.append("others,<br>AutoAttack")
         fig.add_vline(x=len(trainings) - 0.5, line=DOTTED)
     fig.update_xaxes(tickvals=[*range(len(names))], ticktext=names, range=[-0.6, len(names) - 0.4], showgrid=False)
     fig.update_yaxes(tickformat=".0%", rangemode="tozero")
-    return legend_beside(fig, len(guides) + 4 * len(others))
+    return legend_beside(fig, len(guides) + 5 * len(others))
 
 
 def _add_guide(
