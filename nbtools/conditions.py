@@ -7,7 +7,7 @@ to late, is `Study.hierarchy`, and what depends on it takes it as an argument; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 from zlib import crc32
@@ -24,7 +24,6 @@ from nbtools.guides import (
     OTHERS,
     Misspelled,
     Parts,
-    Words,
     is_region,
     read_guide,
     spelled,
@@ -64,13 +63,10 @@ FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
     "floc-places": {"OPA": (1,), "PPA": (2,), "RSC": (3,)},
     "floc-words": {"OWFA": (1,), "VWFA": (2, 3)},
     "streams": {
-        "early": (1,),
-        "midventral": (2,),
-        "midlateral": (3,),
-        "midparietal": (4,),
-        "ventral": (5,),
-        "lateral": (6,),
-        "parietal": (7,),
+        name: (label,)
+        for label, name in enumerate(
+            ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"], 1
+        )
     },
 }
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
@@ -237,11 +233,9 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     if is_adopted(name):
         return Condition(name, ("adopted",))
     try:
-        base, trained = split_training(name)
-        if trained and base == "none":
-            return _hardened(Condition(base, (base,)), trained)
-        parts, endings = read_guide(base, hierarchy[-1], _ORDER, regions)
-        if trained and "manifold" in endings:
+        base, hardened = split_training(name)
+        parts, endings = ((), ()) if hardened and base == "none" else read_guide(base, hierarchy[-1], _ORDER, regions)
+        if hardened and "manifold" in endings:
             raise ValueError("clouds and perturbed pictures are not learnt together: leave one out")
     except ValueError as wrong:
         raise InputError(
@@ -251,15 +245,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
             got=repr(name),
             fix=str(wrong) if isinstance(wrong, Misspelled) else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None
-    return _hardened(Condition(base, (*_kinds(parts), *endings), parts), trained)
-
-
-def _hardened(condition: Condition, trained: Words) -> Condition:
-    """Return a condition whose network is trained against perturbations as well."""
-    for word, number in trained:
-        name, kinds = f"{condition.name}-{word}-{spelled(number or 0)}", (*condition.kinds, word)
-        condition = replace(condition, name=name, kinds=kinds, hardened=(word, number or 0))
-    return condition
+    kinds = _kinds(parts) if parts else (base,)
+    return Condition(name, (*kinds, *endings, *(hardened or ())[:1]), parts, hardened=hardened)
 
 
 def _meant(name: str, regions: Sequence[str]) -> str:

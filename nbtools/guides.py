@@ -136,7 +136,7 @@ def is_region(name: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and RESERVED.isdisjoint(name.split("-"))
 
 
-def split_training(name: str) -> tuple[str, Words]:
+def split_training(name: str) -> tuple[str, tuple[str, float] | None]:
     """Split a condition's name into its guide, or ``none``, and how the network is trained against perturbations.
 
     Raises
@@ -145,11 +145,13 @@ def split_training(name: str) -> tuple[str, Words]:
         If it is trained in two ways, or its number cannot be or is written otherwise.
     """
     if not (found := _TRAINED.fullmatch(name)):
-        return name, ()
-    base, words = found[1], _in_order(found[2])
-    if name != (one := f"{base}-{'-'.join(f'{word}-{spelled(number or 0)}' for word, number in words)}"):
+        return name, None
+    base, ((word, number),) = found[1], _in_order(found[2])
+    assert number is not None  # all these words have one
+    word = "at" if (base, word) == ("none", "atboth") else word  # without a guide there is but one term
+    if name != (one := f"{base}-{word}-{spelled(number)}"):
         raise Misspelled(f"write {one}")
-    return base, words
+    return base, (word, number)
 
 
 def read_guide(

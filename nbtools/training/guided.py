@@ -56,9 +56,11 @@ class GuidedObjective(Objective):
 
     def forward(self, x: Tensor, labels: Tensor, *targets: Tensor) -> dict[str, Tensor]:
         """Return the loss terms, accuracy and neural r for pixels (n, 3, h, w), labels (n,) and each part's targets."""
-        asked = Asked(
-            self.model, x, labels, lambda other: self._of(as_they_are(asked._replace(x=other)), labels, targets)
-        )
+
+        def whole(other: Tensor) -> Tensor:
+            return self._of(as_they_are(asked._replace(x=other)), labels, targets)["loss"]
+
+        asked = Asked(self.model, x, labels, whole)
         terms = self._of(self.show(asked) if self.training else as_they_are(asked), labels, targets)
         if not self.training and self.attacked:
             terms["robust_accuracy"] = self.attacked(asked)
@@ -181,8 +183,8 @@ def train_guided(
     Returns
     -------
     DataFrame
-        One row per epoch and split: loss, class_loss, accuracy, neural_loss, neural_r, lr, seconds; of a network that is
-        trained on attacked pictures, robust_accuracy, too: PGD's, on a part of the validation images.
+        One row per epoch and split: loss, class_loss, accuracy, neural_loss, neural_r, lr, seconds. Where a network is
+        trained on attacked pictures, validation rows have robust_accuracy, too: under PGD at that ε.
 
     Raises
     ------
