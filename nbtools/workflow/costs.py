@@ -68,8 +68,6 @@ PASSED, GRADIENT = 1 / 3, 2 / 3
 _FULL_BATCH = 256
 # A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
 CLIMBED = 0.45
-# Of training against perturbations, beside a step's own: as nbtools.training.hardening, which loads torch.
-HARDENED = {"at": 7, "atboth": 7, "fast": 1, "trades": 11, "gauss": 0}
 CERTIFIED = 0.3  # an image is left alone once its certificate is decided: share of all passes
 # What a step of training against perturbations takes beside its own: nbtools.training.hardening, which loads torch.
 HARDENED = {
