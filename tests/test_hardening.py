@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import foolbox as fb
@@ -92,7 +93,7 @@ class Small(nn.Module):
 def history_of(word: str) -> pd.DataFrame:
     images, splits = world(600, 4, 0.8, 8 / 255), {"train": np.arange(400), "validation": np.arange(400, 600)}
     objective = GuidedObjective(build(Small, 0), 0.0, hardened=(word, 16.0))
-    config = TrainConfig(40, 50, 1e-2, schedule="constant", augmentation="none")
+    config = TrainConfig(24, 50, 1e-2, schedule="constant", augmentation="none")
     return fit(objective, partial(labelled_views, images, 4), splits, config, None)
 
 
@@ -271,6 +272,18 @@ def test_every_word_has_a_way_a_meaning_and_a_cost() -> None:
     assert all(parse_condition(name).meaning == MODIFIERS[name.split("-")[1]].meaning for name in names)
     with pytest.raises(InputError, match="not trained against perturbations"):
         hardening.hardening(("pgd", 4.0))
+
+
+def test_a_checkpoint_of_another_way_is_not_taken_up(tmp_path: Path) -> None:
+    config = TrainConfig(epochs=1, batch_size=20, lr=3e-3, augmentation="none")
+    train = partial(
+        training.train_network, world(40), predictor=None, config=config, alpha=0.0, checkpoint=tmp_path / "c"
+    )
+    train("none-at-8")
+    train("none-at-8")
+    for other in ("none-at-4", "none-fast-8", "none"):
+        with pytest.raises(InputError, match="another"):
+            train(other)
 
 
 def test_objectives_can_be_sent_to_other_processes() -> None:
