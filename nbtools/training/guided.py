@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -212,7 +213,7 @@ def train_guided(
             fix="correct α, or load the images with load_folder",
         )
     views = partial(labelled_views, images, size or images.pixels.shape[-1])
-    told = {"alpha": alpha, **({"hardened": [*hardened]} if hardened else {})}
+    told: dict[str, Any] = {"alpha": alpha} | ({"hardened": list(hardened)} if hardened else {})
     if guide is None:
         unguided = GuidedObjective(model, alpha, hardened=hardened)
         unguided.told = told

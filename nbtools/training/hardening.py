@@ -72,7 +72,6 @@ def trades(asked: Asked, level: float) -> Shown:
 
     The neural term is that of the pictures as they are.
     """
-    clean = as_they_are(asked)
     with _as_tested(asked.model), torch.no_grad():
         before = asked.model(asked.x).log_softmax(1)
 
@@ -81,6 +80,7 @@ def trades(asked: Asked, level: float) -> Shown:
 
     start = asked.x + TRADES_START * torch.randn_like(asked.x)
     attacked = _climbed(asked, moved, start, level, TRADES_STEPS, TRADES_STEP)
+    clean = as_they_are(asked)
     divergence = _divergence(asked.model(attacked).log_softmax(1), clean.logits.log_softmax(1)).mean()
     return clean._replace(class_loss=clean.class_loss + TRADES_BETA * divergence)
 
@@ -140,7 +140,7 @@ def _withstood(asked: Asked, level: float) -> Tensor:
 
 
 def collapsed(history: pd.DataFrame) -> list[int]:
-    """Name the epochs after which a network withstood PGD half as often as it once did, or less, but knew as much.
+    """Name the epochs after which a network withstood PGD less than half as often as it once did, but knew as much.
 
     Training on one step's pictures can come to this within an epoch: the network learns to mask its gradient there,
     and PGD finds what that hides (*catastrophic overfitting*: Wong, Rice and Kolter 2020, section 5.4).
@@ -153,15 +153,15 @@ def collapsed(history: pd.DataFrame) -> list[int]:
     Returns
     -------
     list of int
-        Epochs at which robust accuracy is at most half of its best so far, and clean accuracy (which a training that
+        Epochs at which robust accuracy is below half of its best so far, and clean accuracy (which a training that
         diverges loses along with it) no lower than at that best; none where robust accuracy was not watched.
     """
     if "robust_accuracy" not in history:
         return []
     watched = history[history["split"] == "validation"].set_index("epoch").sort_index()
     robust = watched["robust_accuracy"]
-    best = [robust[:epoch].idxmax() for epoch in robust.index]
-    lost = robust.to_numpy() <= robust[best].to_numpy() / 2
+    best = [robust.loc[:epoch].idxmax() for epoch in robust.index]
+    lost = robust.to_numpy() < robust[best].to_numpy() / 2
     knows = watched["accuracy"].to_numpy() >= watched["accuracy"][best].to_numpy()
     return [int(epoch) for epoch in watched.index[lost & knows]]
 

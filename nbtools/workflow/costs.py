@@ -68,6 +68,7 @@ PASSED, GRADIENT = 1 / 3, 2 / 3
 _FULL_BATCH = 256
 # A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
 CLIMBED = 0.45
+CERTIFIED = 0.3  # an image is left alone once its certificate is decided: share of all passes
 # What a step of training against perturbations takes beside its own: nbtools.training.hardening, which loads torch.
 HARDENED = {
     "at": 7 * GRADIENT,
@@ -77,7 +78,6 @@ HARDENED = {
     **dict.fromkeys(("gauss", "lowpass", "channel"), 0.0),
 }
 OCTAVES, FILTERS = 6, 3  # in which notebook 20 has noise, and what it passes or stops there
-CERTIFIED = 0.3  # an image is left alone once its certificate is decided: share of all passes
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),

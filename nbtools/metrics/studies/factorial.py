@@ -13,6 +13,15 @@ from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
 
 STANDARD = "standard"  # trained on pictures as they are
+# Of others, on photographs, under AutoAttack (RobustBench, Croce et al. 2021): to be drawn, not compared with.
+PUBLISHED = pd.DataFrame(
+    {
+        "network": ["ImageNet, ResNet-18 (Salman et al. 2020)", "CIFAR-10, ResNet-18 (Gowal et al. 2021)"],
+        "epsilon": [4 / 255, 8 / 255],
+        "clean": [0.529, 0.874],
+        "accuracy": [0.253, 0.586],
+    }
+)
 OWN, EQUAL = "its own", "equal"  # clean accuracy, at which a guided network is set against unguided ones
 _PROBLEM, _FIX = "there is no factorial", "attack none and each guide, each of them trained in both ways, seed by seed"
 

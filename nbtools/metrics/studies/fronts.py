@@ -14,6 +14,7 @@ from nbtools.guides import MODIFIERS
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare, corrected
 from nbtools.metrics.studies.frontier import frontier_area
 
+_TESTED = ("difference", "ci_low", "ci_high", "p", "d", "p_tost")
 _PROBLEM, _FIX = "there are no fronts", "attack none, and networks of each front at two doses or more, seed by seed"
 
 
@@ -61,12 +62,8 @@ def fronts(accuracy: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     for name in names:
         for needed in (name, _start(name)):
             check_choice(f"{_PROBLEM} such as {name}", needed, rows["front"].unique(), fix=_FIX)
-    parts = [
-        pd.concat([rows[rows["front"] == _start(name)].assign(dose=0.0), rows[rows["front"] == name]]).assign(
-            condition=name
-        )
-        for name in names
-    ]
+    starts = {name: rows[rows["front"] == _start(name)].assign(dose=0.0) for name in names}
+    parts = [pd.concat([starts[name], rows[rows["front"] == name]]).assign(condition=name) for name in names]
     return pd.concat(parts, ignore_index=True).drop(columns="front")
 
 
@@ -111,9 +108,6 @@ def compare_fronts(
         rows.append(tested.assign(low=area["low"].mean(), high=area["high"].mean()))
     table = pd.concat(rows, ignore_index=True)
     return table.assign(p_holm=corrected(table["p"]), equivalent=corrected(table["p_tost"]) <= SIGNIFICANT)
-
-
-_TESTED = ("difference", "ci_low", "ci_high", "p", "d", "p_tost")
 
 
 def training_costs(seconds: pd.DataFrame) -> pd.DataFrame:
