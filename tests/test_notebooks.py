@@ -190,6 +190,7 @@ ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0
 SPECTRAL = pd.DataFrame(
     {"measure": "frequency of the gradient", "condition": ["none", "TO", "net-x"], "score": [9.0, 5.0, np.nan]}
 )
+BEYOND = pd.DataFrame({"V1": [0.0, 0.1], "TO": [0.2, -0.1]}, index=["low pass", "contrast"])
 KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -236,6 +237,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
             ["none"],
         ),
         ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
+        ("22_other_images", {"table": BEYOND}, ["low pass"], ["contrast"]),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

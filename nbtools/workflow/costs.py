@@ -156,6 +156,8 @@ KINDS = {
     "17_natural_corruptions": Kind(looks=("corrupted", "val"), seconds=10),
     # one climb for the spectra, gradients before and after it
     "18_compare_networks": Kind(looks=("conflict", "shared"), attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
+    # clean, filtered three ways, drawn, corrupted twice; one more for the images that heads are fitted on
+    "22_other_images": Kind(looks=8 * ("val",), attacks="LinfPGD", seconds=30, gpu=True),
 }
 
 

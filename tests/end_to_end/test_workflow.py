@@ -65,6 +65,7 @@ EXPECTED = {
     "15_study_explorer": (1, {"runs": {"notebook"}}),
     "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
+    "22_other_images": (1, {"effective": {"images", "condition", "effective"}, "attacked": DECISIONS}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine
 

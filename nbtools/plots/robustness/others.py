@@ -60,7 +60,7 @@ def accuracy_lines(
     fig.update_xaxes(title_text="clean accuracy", **ticks).update_yaxes(**ticks)
     fig.update_yaxes(title_text="accuracy on these images", col=1)
     fig.update_layout(height=TOP + BOTTOM + 60 + 250 * places[-1]["row"])
-    return legend_beside(fig, len(names) + 1)
+    return legend_beside(fig, len(names) + 2)
 
 
 def effective_robustness(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -70,7 +70,7 @@ def effective_robustness(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     ----------
     table : DataFrame
         From `metrics.effective_robustness`: ``images``, ``condition``, ``effective``, ``ci_low``, ``ci_high``,
-        ``p_holm``. Filled markers: p after Holm ≤ .05.
+        ``p_holm``. Large markers: p after Holm ≤ .05.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
@@ -84,14 +84,13 @@ def effective_robustness(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     check_drawable(table, ("images", "condition", "effective", "ci_low", "ci_high", "p_holm"))
     check_points(table, ("images", "condition"), fix="measure all networks of a condition together")
     kinds, names = list(dict.fromkeys(table["images"])), ordered(table["condition"], order)
-    fig = new_figure(title, "images", "accuracy beyond the line (points)")
+    fig = new_figure(title, "images", "accuracy beyond the line<br>(percentage points)")
     fig.add_hline(y=0, line=DOTTED)
     for number, name in enumerate(names):
         rows, look = table[table["condition"] == name], look_of(name, order)
         x = rows["images"].map(kinds.index) + _CLUSTER * ((number + 0.5) / len(names) - 0.5)
         points = rows.assign(**{column: 100 * rows[column] for column in ("effective", "ci_low", "ci_high")})
-        inks = [look.color if p <= 0.05 else "white" for p in rows["p_holm"]]
-        marks = {"symbol": look.symbol, "size": 8, "color": inks, "line": {"width": 1.5, "color": look.color}}
+        marks = {"symbol": look.symbol, "size": [12 if p <= 0.05 else 7 for p in rows["p_holm"]], "color": look.color}
         bars = error_bars(points, "effective", look.color, "line")
         fig.add_scatter(x=x, y=points["effective"], name=name, mode="markers", marker=marks, error_y=bars)
     words = [kind.replace(" ", "<br>") for kind in kinds]
