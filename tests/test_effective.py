@@ -43,17 +43,17 @@ def test_the_line_and_the_gain_are_those_planted() -> None:
     assert row.n_seeds == 3
 
 
-@pytest.mark.parametrize(("k", "shift"), [(3, 0.4), (3, 2.0), (1, 0.4)])
+@pytest.mark.parametrize(("k", "shift"), [(3, 2.0), (1, 0.4)])
 def test_intervals_cover_and_there_is_no_false_alarm(k: int, shift: float) -> None:
-    draws = 1000
+    draws = 300
     found = effective_robustness(networks(0.5, sd=0.2, draws=draws, k=k, shift=shift), PLAIN)
     above, at = (logit(found.accuracy), found.accuracy)
     low, high = (above - logit(at - found[bound]) for bound in ("ci_low", "ci_high"))
-    assert np.mean((low <= 0.5) & (high >= 0.5)) == pytest.approx(0.95, abs=0.025)
+    assert np.mean((low <= 0.5) & (high >= 0.5)) == pytest.approx(0.95, abs=0.035)
     null = effective_robustness(networks(0.0, sd=0.2, draws=draws, k=k, shift=shift, seed=1), PLAIN)
-    assert np.mean(null.p <= 0.05) == pytest.approx(0.05, abs=0.025)
+    assert np.mean(null.p <= 0.05) == pytest.approx(0.05, abs=0.035)
     assert ((null.p <= 0.05) == ((null.ci_low > 0) | (null.ci_high < 0))).all()
-    assert np.mean(null.p_holm <= 0.05) < 0.002
+    assert np.mean(null.p_holm <= 0.05) < 0.01
 
 
 def test_one_network_is_tested_as_by_a_regression_with_an_indicator() -> None:
@@ -140,8 +140,7 @@ def test_figures_show_the_numbers() -> None:
     (bars,) = plots.effective_robustness(table, title="t").data
     np.testing.assert_allclose(bars.y, 100 * table.effective)
     np.testing.assert_allclose(bars.y + bars.error_y.array, 100 * table.ci_high)
-    for draw in (lambda: plots.accuracy_lines(pairs.head(0), lines, title="t"),):
-        with pytest.raises(InputError, match="cannot be drawn"):
-            draw()
+    with pytest.raises(InputError, match="cannot be drawn"):
+        plots.accuracy_lines(pairs.head(0), lines, title="t")
     with pytest.raises(InputError, match="twice"):
         plots.effective_robustness(pd.concat([table, table]), title="t")

@@ -225,7 +225,6 @@ class _Planner:
         doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], map(float, worse["doses"].split()))))
         shown = {"alphas": " ".join(map(str, alphas)), "regions": " ".join(self.rois), **worse, **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
-        start = [START] * (self._setting(NETWORKS, "start") == "trained")
         made += [
             self._responses(),
             self._job(SUMMARY, attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
@@ -233,8 +232,7 @@ class _Planner:
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._audit(["none", last]),
-            self._job("17_natural_corruptions", networks, **compared),
-            self._job("22_other_images", networks, **{**compared, "rois": " ".join([*start, *self.every])}),
+            *(self._job(name, networks, **compared) for name in ("17_natural_corruptions", "22_other_images")),
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
         ]
         return made
