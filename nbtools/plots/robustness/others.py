@@ -90,7 +90,8 @@ def effective_robustness(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
         rows, look = table[table["condition"] == name], look_of(name, order)
         x = rows["images"].map(kinds.index) + _CLUSTER * ((number + 0.5) / len(names) - 0.5)
         points = rows.assign(**{column: 100 * rows[column] for column in ("effective", "ci_low", "ci_high")})
-        marks = {"symbol": look.symbol, "size": [12 if p <= 0.05 else 7 for p in rows["p_holm"]], "color": look.color}
+        sizes = [13 if p <= 0.05 else 8 for p in rows["p_holm"]]
+        marks = {"symbol": look.symbol, "size": sizes, "color": look.color, "opacity": 1}
         bars = error_bars(points, "effective", look.color, "line")
         fig.add_scatter(x=x, y=points["effective"], name=name, mode="markers", marker=marks, error_y=bars)
     words = [kind.replace(" ", "<br>") for kind in kinds]
