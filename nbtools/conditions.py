@@ -197,6 +197,11 @@ class Condition:
         return self.kind == "labels" or any(part.roi == LABELS_GUIDE for part, _ in self.parts)
 
     @property
+    def plain(self) -> bool:
+        """Whether it learns the classes from their images, and nothing else from anywhere."""
+        return self.kind in ("none", "start", CE_WEIGHT, "decay")
+
+    @property
     def weighted(self) -> bool:
         """Whether α says anything of the network: the class term then weighs 1 − α."""
         return bool(self.parts) or self.kind == CE_WEIGHT

@@ -268,6 +268,7 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
         "18_compare_networks": measured | {VAL},
         "19_training_and_certificates": {VAL},
         "20_frequency": {VAL},
+        "22_other_images": {VAL},
     }
 
 
@@ -433,6 +434,7 @@ READS: dict[str, Callable[[Study], object]] = {
         scanned(study),
         load_stimuli(study.stimuli, load_design(study).shared_ids[:12], 8),
     ),
+    "22_other_images": attacked,
 }
 
 

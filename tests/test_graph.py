@@ -193,7 +193,7 @@ def test_networks_are_planned_where_there_are_images_to_train_and_test_them(fold
 
 
 def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() -> None:
-    assert not any(dose in name for name in names({}) for dose in ("images", "noise", "voxels"))
+    assert not any(f"-{dose}-" in name for name in names({}) for dose in ("images", "noise", "voxels"))
     config = {"rois": "V1 LO TO", "seeds": "0 1", "dose": "noise", "doses": "0.5 4"}
     planned = {job.name: job for job in make_graph(config).jobs}
     of = [(roi, level) for roi in ("V1", "LO", "TO") for level in (0.5, 4.0)]

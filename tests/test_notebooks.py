@@ -191,6 +191,7 @@ SPECTRAL = pd.DataFrame(
     {"measure": "frequency of the gradient", "condition": ["none", "TO", "net-x"], "score": [9.0, 5.0, np.nan]}
 )
 CERTIFIED = pd.DataFrame({0.0: [0.9, 0.8], 0.2: [0.1, 0.3]}, index=["none", "TO-at-4"])
+BEYOND = pd.DataFrame({"V1": [0.0, 0.1], "TO": [0.2, -0.1]}, index=["low pass", "contrast"])
 KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -239,6 +240,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
         ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
         ("20_frequency", {"table": CERTIFIED.set_axis(["clean", "robust"], axis=1)}, ["TO-at-4"], ["none"]),
         ("19_training_and_certificates", {"table": CERTIFIED, "radii": [0.0, 0.2]}, ["TO-at-4"], ["none"]),
+        ("22_other_images", {"table": BEYOND}, ["low pass"], ["contrast"]),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

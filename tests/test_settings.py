@@ -51,10 +51,8 @@ ATTACKS = {"LinfPGD", "LinfFGSM", "L2CarliniWagner", "L2DeepFool", "L2FGM", "L2B
 OURS = {
     *("controls", "seeds", "alphas", "hardened", "filtered", "table"),
     f"{NETWORKS} target_scale",
-    *(
-        f"{name} epsilons"
-        for name in (ATTACKED, TRANSFERRED, ALL_ATTACKS, CLOUDS, "10_summary", "18_compare_networks", "20_frequency")
-    ),
+    *(f"{name} epsilons" for name in (ATTACKED, TRANSFERRED, ALL_ATTACKS, CLOUDS, "10_summary")),
+    *(f"{name} epsilons" for name in ("18_compare_networks", "20_frequency", "22_other_images")),
     *(f"{name} epsilon" for name in (TRANSFERRED, "09_manifolds", "12_alpha", "15_study_explorer", CERTIFIED)),
     *(f"{name} attacks" for name in (ATTACKED, ALL_ATTACKS)),
     *(f"{name} lengths" for name in (ALL_ATTACKS, CERTIFIED)),

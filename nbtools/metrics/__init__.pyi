@@ -46,6 +46,11 @@ from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,
 )
+from .decisions.effective import (
+    accuracy_lines as accuracy_lines,
+    accuracy_pairs as accuracy_pairs,
+    effective_robustness as effective_robustness,
+)
 from .decisions.robustness import (
     WORST_CASE as WORST_CASE,
     accuracy_at as accuracy_at,

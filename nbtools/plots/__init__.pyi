@@ -46,6 +46,7 @@ from .robustness.networks import (
     trade_off as trade_off,
     training_curves as training_curves,
 )
+from .robustness.others import accuracy_lines as accuracy_lines, effective_robustness as effective_robustness
 from .robustness.shape import (
     class_bias as class_bias,
     consistency_heatmap as consistency_heatmap,

@@ -30,12 +30,13 @@ RANGES: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("epochs", "start_epochs", "batch_size", "devices", "accumulate", "steps"), (int, 1, inf)),
     **dict.fromkeys(("n_points", "n_samples", "n_draws", "n_boot", "passes"), (int, 1, inf)),
     "sigmas": (float, 0.001, 1),
+    "severity": (int, 1, 5),
     "n_images": (int, 0, inf),  # notebook 08 takes 0 for all; the others need one, as `data.load_test_images` says
 }
 BUDGETS = ("epsilons", "lengths", "sigmas", "blurs")  # texts of numbers that ascend: the last one is the largest
 NAMES = (
     *("rois", "regions", "conditions", "controls", "networks", "subjects"),
-    *("attacks", "kinds", "readouts", "analyses", "changes"),
+    *("attacks", "kinds", "folders", "readouts", "analyses", "changes"),
 )
 SEVERAL = {"seeds", "alphas", "doses", *BUDGETS, *NAMES}  # texts of several words
 

@@ -4,6 +4,7 @@ from .guided import (
     train_guided as train_guided,
 )
 from .hardening import collapsed as collapsed
+from .heads import NewHead as NewHead, fit_head as fit_head
 from .loop import TrainConfig as TrainConfig
 from .manifolds import (
     cloud_responses as cloud_responses,

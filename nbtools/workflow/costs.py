@@ -168,6 +168,8 @@ KINDS = {
     "18_compare_networks": Kind(looks=("conflict", "shared"), attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
     "19_training_and_certificates": Kind(seconds=10, gpu=True),
     "20_frequency": Kind(attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
+    # clean, filtered three ways, drawn, corrupted twice; one more for the images that heads are fitted on
+    "22_other_images": Kind(looks=8 * ("val",), attacks="LinfPGD", seconds=30, gpu=True),
 }
 
 

@@ -234,7 +234,7 @@ class _Planner:
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._audit(["none", last]),
-            self._job("17_natural_corruptions", networks, **compared),
+            *(self._job(name, networks, **compared) for name in ("17_natural_corruptions", "22_other_images")),
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
             *self._hardened(),
             *self._filtered(),

@@ -72,6 +72,7 @@ EXPECTED = {
     "19_training_and_certificates": (1, {"certificates": {"radius"}, "interactions": {"finding"}}),
     "20_frequency": (1, {"differences": {"control", "p_holm"}, "robust": {"accuracy"}, "masked": {"band", "sd"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
+    "22_other_images": (1, {"effective": {"images", "condition", "effective"}, "attacked": DECISIONS}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine
 

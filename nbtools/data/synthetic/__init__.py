@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from nbtools.checks import reading
 from nbtools.data.study import ProfileName, Study, Truth
 from nbtools.data.synthetic.files import sweep, write_bytes
 from nbtools.data.synthetic.recipe import RECIPE, Settings
 from nbtools.data.synthetic.verdicts import expected_verdicts
-from nbtools.data.synthetic.world import World
+from nbtools.data.synthetic.world import OTHERS, World
 from nbtools.errors import InputError
 from nbtools.processes import Bar
 
-__all__ = ["check_made", "expected_verdicts", "make_study", "usual_name"]
+__all__ = ["check_made", "draw_others", "expected_verdicts", "make_study", "usual_name"]
 
 
 def make_study(
@@ -71,6 +73,43 @@ def make_study(
     return world.folder / "study.toml"
 
 
+def draw_others(study: Study) -> Path:
+    """Draw images that are no part of a simulated study, beside it; those that are there are kept.
+
+    Parameters
+    ----------
+    study : Study
+        Made by `make_study`. None of its files is changed.
+
+    Returns
+    -------
+    Path
+        Folder of ``silhouettes/<class>/*``, the objects of its validation images, each of its image's name, black on
+        white, and of ``categories/train/<category>/*`` and ``categories/val/<category>/*``, as many images a category
+        as the study has of a class: objects that none of its images shows.
+
+    Raises
+    ------
+    InputError
+        If nobody knows what the study's images show, or another version made it.
+    """
+    path = study.nsd.parent / "settings.json" if study.simulated and study.nsd else None
+    if path is None or not path.exists():
+        raise InputError(
+            "nobody knows the objects of this study's images",
+            file=path,
+            expected="a study made by make_study",
+            got=study.title,
+            fix="give folders of such images: data/README.md says how they are laid out",
+        )
+    check_made(study)
+    made = _settings_in(path)
+    world = World(path.parent, Settings(**{each.name: made[each.name] for each in fields(Settings)}))
+    for _, step in Bar(list(world.other_steps()), "other images", disable=None):
+        step()
+    return world.folder / OTHERS
+
+
 def usual_name(profile: str, truth: str, subject: int = 1) -> str:
     """Return the name of a simulated study that is given none: ``demo``, ``demo-null``, ``demo-subj02`` …"""
     return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1)
@@ -89,9 +128,7 @@ def check_made(study: Study, **wanted: object) -> None:
     path = study.nsd.parent / "settings.json" if study.simulated and study.nsd else None
     if path is None or not path.exists():
         return
-    again = {"expected": "JSON", "fix": "delete the study's folder: it is made anew"}
-    with reading("the study's settings cannot be read", OSError, ValueError, file=path, **again):
-        made = json.loads(path.read_text(encoding="utf-8"))
+    made = _settings_in(path)
     expected = {name: str(value) for name, value in {"recipe": RECIPE, **wanted}.items()}
     got = {name: str(made.get(name)) for name in expected}
     if got != expected:
@@ -102,6 +139,12 @@ def check_made(study: Study, **wanted: object) -> None:
             got=", ".join(f"{name} {value}" for name, value in got.items()),
             fix="delete its folder to make it anew (and its runs), or name another study",
         )
+
+
+def _settings_in(path: Path) -> dict[str, Any]:
+    again = {"expected": "JSON", "fix": "delete the study's folder: it is made anew"}
+    with reading("the study's settings cannot be read", OSError, ValueError, file=path, **again):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _claim(world: World) -> None:

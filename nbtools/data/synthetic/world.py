@@ -20,7 +20,15 @@ from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
 from nbtools.data.synthetic.features import Matrix, feature_blocks
 from nbtools.data.synthetic.files import as_hdf5, as_json, as_mat, as_nifti, as_parquet, as_png, as_tensors, write_bytes
 from nbtools.data.synthetic.recipe import NOTE, RECIPE, Settings, regions
-from nbtools.data.synthetic.scenes import CLASSES, balanced, chunk_size, draw_latents, render
+from nbtools.data.synthetic.scenes import (
+    CLASSES,
+    FURTHER,
+    balanced,
+    chunk_size,
+    draw_latents,
+    render,
+    render_silhouettes,
+)
 from nbtools.data.synthetic.subject import (
     Design,
     RegionTruth,
@@ -36,6 +44,7 @@ from nbtools.files import opened_hdf5
 Step = tuple[str, Callable[[], None]]  # what the progress bar says, and what is done
 Content = Callable[[], bytes]
 STIMULI = f"nsd/{IN_NSD}"
+OTHERS = "others"  # folder of what is drawn only when it is asked for
 README = f"""{NOTE}
 
 nsd/             a small tree in the layout of the Natural Scenes Dataset, of one subject
@@ -108,11 +117,15 @@ class World:
     @cached_property
     def classification(self) -> pd.DataFrame:
         """Latents of the classification images: texture follows shape."""
-        sizes, parts = self.settings.sizes, []
+        return self._classified("classification", CLASSES, 0)
+
+    def _classified(self, part: str, classes: tuple[str, ...], first: int) -> pd.DataFrame:
+        """Latents of images to train on and to validate with, of classes whose shapes begin with the first."""
+        sizes, parts, n = self.settings.sizes, [], len(classes)
         for split, per_class in (("train", sizes.train_per_class), ("val", sizes.val_per_class)):
-            shape = np.arange(per_class * len(CLASSES)) % len(CLASSES)
-            latents = self._latents(f"classification-{split}", shape, shape)
-            names = [f"{split}/{CLASSES[k]}/{CLASSES[k]}-{i // len(CLASSES):04d}.png" for i, k in enumerate(shape)]
+            kind = np.arange(per_class * n) % n
+            latents = self._latents(f"{part}-{split}", first + kind, kind)
+            names = [f"{split}/{classes[k]}/{classes[k]}-{i // n:04d}.png" for i, k in enumerate(kind)]
             latents.insert(0, "file", names)
             parts.append(latents)
         return pd.concat(parts, ignore_index=True)
@@ -159,6 +172,24 @@ class World:
 
     def _render(self, part: str, latents: pd.DataFrame, start: int) -> NDArray[np.uint8]:
         return render(latents, self.settings.image_size, self.settings.generator("render", part, start))
+
+    # Other images: no part of the study, and drawn without changing it
+
+    def other_steps(self) -> Iterator[Step]:
+        """Give the steps that draw silhouettes of the validation images, and images of further categories."""
+        chunk = chunk_size(self.settings.image_size)
+        tested = self.classification[self.classification["file"].str.startswith("val/")]
+        for start in range(0, len(tested), chunk):
+            drawn = tested.iloc[start : start + chunk]
+            pictures = partial(render_silhouettes, drawn, self.settings.image_size)
+            names = list(drawn["file"].str.removeprefix("val/"))
+            yield "silhouettes", partial(self.draw, f"{OTHERS}/silhouettes", names, pictures)
+        yield from self.scene_steps(f"{OTHERS}/categories", self.categories)
+
+    @cached_property
+    def categories(self) -> pd.DataFrame:
+        """Latents of images of categories that are not the study's; as in its own, texture follows shape."""
+        return self._classified("categories", FURTHER, len(CLASSES))
 
     def _corrupted(self, names: list[str], kind: str, severity: int) -> NDArray[np.uint8]:
         folder = self.folder / "classification" / "val"
