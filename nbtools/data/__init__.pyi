@@ -51,6 +51,7 @@ from .images.sets import (
     to_float as to_float,
     to_pictures as to_pictures,
 )
+from .images.transformations import PATHS as PATHS, transformed as transformed
 from .study import (
     Study as Study,
     VoxelChoices as VoxelChoices,

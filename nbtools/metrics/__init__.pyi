@@ -37,6 +37,7 @@ from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,
 )
+from .decisions.lesions import lesion_accuracy as lesion_accuracy, lesion_cost as lesion_cost
 from .decisions.robustness import (
     WORST_CASE as WORST_CASE,
     accuracy_at as accuracy_at,
@@ -56,6 +57,11 @@ from .decisions.transfer import (
     at_equal_smoothness as at_equal_smoothness,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
+)
+from .geometry.curvature import (
+    mean_curvature as mean_curvature,
+    step_angles as step_angles,
+    tangent_angles as tangent_angles,
 )
 from .geometry.dimension import (
     category_dimensions as category_dimensions,

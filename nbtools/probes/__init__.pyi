@@ -1,6 +1,7 @@
 from .bands import decide_filtered as decide_filtered, decide_masked as decide_masked
 from .comparison import decide_conflicts as decide_conflicts, region_similarity as region_similarity
 from .corruptions import decide_corrupted as decide_corrupted
+from .curvature import measure_curvature as measure_curvature
 from .style_transfer import (
     make_cue_conflict as make_cue_conflict,
     paint_cue_conflict as paint_cue_conflict,
