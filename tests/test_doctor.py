@@ -266,6 +266,7 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
         "16_haxby": {"responses", "stimuli", VAL, "scanner_labels"},
         "17_natural_corruptions": {VAL, "corruptions"},
         "18_compare_networks": measured | {VAL},
+        "21_mechanism": {VAL},
     }
 
 
@@ -428,6 +429,7 @@ READS: dict[str, Callable[[Study], object]] = {
         scanned(study),
         load_stimuli(study.stimuli, load_design(study).shared_ids[:12], 8),
     ),
+    "21_mechanism": attacked,
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -176,13 +174,13 @@ def test_what_is_no_subspace_is_refused() -> None:
 
 def test_decisions_in_the_neural_subspace_go_with_it_and_others_stay(decisions: pd.DataFrame) -> None:
     accuracy = metrics.lesion_accuracy(decisions).set_index(["condition", "attacked", "epsilon", "lesion"])["accuracy"]
-    for condition, attacked in product(("TO", "random"), ("intact", "lesioned")):
-        assert accuracy[condition, attacked, 0.0, INTACT] == 1
-        assert accuracy[condition, attacked, 0.0, "random directions"] == 1
-    assert accuracy["TO", "intact", 0.0, "neural directions"] == pytest.approx(1 / 3), "chance"
-    assert accuracy["random", "intact", 0.0, "neural directions"] == 1
+    for condition in ("TO", "random"):
+        assert accuracy[condition, "clean", 0.0, INTACT] == 1
+        assert accuracy[condition, "clean", 0.0, "random directions"] == 1
+    assert accuracy["TO", "clean", 0.0, "neural directions"] == pytest.approx(1 / 3), "chance"
+    assert accuracy["random", "clean", 0.0, "neural directions"] == 1
     assert accuracy["TO", "intact", 0.5 / 255, INTACT] < 1
-    same = decisions.query("condition == 'random' and attacked == 'intact' and draw == 0")
+    same = decisions.query("condition == 'random' and attacked != 'lesioned' and draw == 0")
     margins = same.pivot(index=["image_id", "epsilon"], columns="lesion", values="margin")
     np.testing.assert_allclose(margins["neural directions"], margins[INTACT], atol=0.01)
 
@@ -190,8 +188,8 @@ def test_decisions_in_the_neural_subspace_go_with_it_and_others_stay(decisions: 
 def test_cost_is_that_of_the_lesion_over_its_controls(decisions: pd.DataFrame) -> None:
     cost = metrics.lesion_cost(decisions).set_index(["condition", "attacked", "epsilon", "control"])
     assert set(cost.reset_index()["control"]) == set(LESIONS["neural directions"])
-    assert cost.loc[("TO", "intact", 0.0, "random directions"), "cost"] == pytest.approx(2 / 3)
-    assert cost.loc[("random", "intact", 0.0, "random directions"), "cost"] == pytest.approx(0)
+    assert cost.loc[("TO", "clean", 0.0, "random directions"), "cost"] == pytest.approx(2 / 3)
+    assert cost.loc[("random", "clean", 0.0, "random directions"), "cost"] == pytest.approx(0)
     assert (cost["ci_low"] <= cost["cost"]).all()
     assert (cost["cost"] <= cost["ci_high"]).all()
     by_hand = decisions.query("condition == 'TO' and attacked == 'lesioned' and epsilon > 0")
@@ -201,6 +199,9 @@ def test_cost_is_that_of_the_lesion_over_its_controls(decisions: pd.DataFrame) -
     units = metrics.lesion_cost(decisions, "neural units")
     assert set(units["control"]) == {"random units"}
     assert set(units["condition"]) == {"TO", "random"}, "without a neural head there is no lesion"
+    none = metrics.lesion_cost(decisions[decisions["condition"] == "none"])
+    assert none.empty
+    assert list(none) == list(units)
 
 
 def test_lesions_take_what_their_controls_take(decisions: pd.DataFrame) -> None:

@@ -190,6 +190,9 @@ ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0
 SPECTRAL = pd.DataFrame(
     {"measure": "frequency of the gradient", "condition": ["none", "TO", "net-x"], "score": [9.0, 5.0, np.nan]}
 )
+HELD_BY_HEADS = pd.DataFrame(
+    {"lesion": ["neural directions", "neural directions", "random units"], "condition": ["TO", "V1", "random"]}
+).assign(variance=[0.2, 0.4, 0.9])
 KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -236,6 +239,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
             ["none"],
         ),
         ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
+        ("21_mechanism", {"accuracy": HELD_BY_HEADS}, ["V1", "v1"], ["TO", "random"]),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

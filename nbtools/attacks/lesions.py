@@ -87,9 +87,9 @@ def decide_lesioned(
     DataFrame
         One row per network × lesion × draw × image × attack × ε: ``image_id``, ``label``, ``epsilon`` (0: clean),
         ``prediction``, ``margin``, ``condition``, ``seed``, ``lesion``, ``draw``, ``variance`` (the share of the
-        features' that is gone), ``attacked``: which network the adversarial images were made against, the ``"intact"``
-        one or the ``"lesioned"`` one itself. A network without a neural head on the pooled features has no lesions: it
-        is there as ``"intact"`` alone.
+        features' that is gone), ``attacked``: ``"clean"`` images, or which network the adversarial ones were made
+        against, the ``"intact"`` one or the ``"lesioned"`` one itself. A network without a neural head on the pooled
+        features has no lesions: it is there as ``"intact"`` alone.
 
     Raises
     ------
@@ -111,8 +111,9 @@ def decide_lesioned(
     for (condition, seed), network in Bar(networks.items(), "lesions", unit="network", disable=None):
         points = _adversarial(network, images, epsilons, steps, seed)
         for lesion in _lesions(network, images, k, n_draws):
-            found = {"intact": _decided(lesion.network, images, points)}
-            found["lesioned"] = sweep(lesion.network, images, epsilons, steps=steps, seed=seed)[_DECIDED]
+            again = sweep(lesion.network, images, epsilons, steps=steps, seed=seed)[_DECIDED]
+            found = {"lesioned": again[again["epsilon"] > 0]}
+            found |= {attacked: _decided(lesion.network, images, at) for attacked, at in points.items()}
             named = {"condition": condition, "seed": seed, "lesion": lesion.name, "draw": lesion.draw}
             named["variance"] = lesion.variance
             parts += [table.assign(**named, attacked=attacked) for attacked, table in found.items()]
@@ -144,15 +145,16 @@ def _bases(weights: np.ndarray, covariance: np.ndarray, k: int, n_draws: int) ->
 
 def _adversarial(
     network: GuidedNet, images: ImageSet, epsilons: Sequence[float], steps: int, seed: int
-) -> dict[float, Tensor]:
-    """Return images by ε, (n, 3, h, w) each, the clean ones at 0."""
+) -> dict[str, dict[float, Tensor]]:
+    """Return images by ε, (n, 3, h, w) each: ``"clean"`` ones, at 0, and those that attack the ``"intact"`` network."""
     parts = []
     for start in range(0, len(images), _BATCH):
         rows = images[slice(start, start + _BATCH)].to(best_device())
         x = to_float(rows.pixels)
         how: dict[str, Any] = {"steps": steps, "seed": seed + start, "stop_at_success": False}
         parts.append(torch.cat([x[None], perturb(network.to(x.device), x, rows.labels, sorted(epsilons), **how)]).cpu())
-    return dict(zip([0.0, *sorted(epsilons)], torch.cat(parts, dim=1), strict=True))
+    clean, *attacked = torch.cat(parts, dim=1)
+    return {"clean": {0.0: clean}, "intact": dict(zip(sorted(epsilons), attacked, strict=True))}
 
 
 def _decided(network: GuidedNet, images: ImageSet, points: Mapping[float, Tensor]) -> pd.DataFrame:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from nbtools.checks import as_names, check_enough, check_eval, check_range
 from nbtools.classifiers import home_of
@@ -58,25 +58,29 @@ def measure_curvature(
     """
     check_enough("no network was given", len(networks), 1, fix="name one: {('TO', 0): network}")
     check_range("batch_size", batch_size, 1, whole=True)
-    parts = []
-    for (condition, seed), network in Bar(networks.items(), "curvature", unit="network", disable=None):
+    readouts, parts = as_names(readouts), []
+    for network in networks.values():
         check_eval(network)
-        network.backbone.read([name for name in as_names(readouts) if name not in HEADS])
-        for start, kind in product(range(0, len(images), batch_size), PATHS):
-            rows = images[slice(start, start + batch_size)]
-            labels = {"image_id": rows.ids.astype(str), "label": rows.labels.numpy()}
+        network.to(best_device()).backbone.read([name for name in readouts if name not in HEADS])
+    batches = [images[slice(start, start + batch_size)] for start in range(0, len(images), batch_size)]
+    for rows, kind in Bar(list(product(batches, PATHS)), "curvature", unit="path", disable=None):
+        x = to_float(rows.pixels.to(best_device()))
+        steps = [transformed(x, kind, amount) for amount in PATHS[kind]]
+        bent = _bent({PIXELS: [step.flatten(1) for step in steps]}, rows)
+        for (condition, seed), network in networks.items():
+            seen = [network.features(step.to(home_of(network, step))) for step in steps]
+            maps = {name: [each[name] for each in seen] for name in readouts if name in seen[0]}
             named = {"condition": condition, "seed": seed, "transformation": kind}
-            for readout, path in _paths(network.to(best_device()), rows, kind, as_names(readouts)).items():
-                for measure, angles in MEASURES.items():
-                    value = {"readout": readout, "measure": measure, "value": angles(path).mean(axis=-1)}
-                    parts.append(pd.DataFrame({**labels, **named, **value}))
+            parts += [table.assign(**named) for table in (bent, _bent(maps, rows))]
     return pd.concat(parts, ignore_index=True)
 
 
-def _paths(network: Network, images: ImageSet, kind: str, readouts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the images' paths (n, n_points, width) along a transformation, in pixels and at each read-out."""
-    x = to_float(images.pixels.to(best_device()))
-    steps = [transformed(x, kind, amount) for amount in PATHS[kind]]
-    found = [{PIXELS: step.flatten(1), **network.features(step.to(home_of(network, step)))} for step in steps]
-    known = [name for name in (PIXELS, *readouts) if name in found[0]]
-    return {name: torch.stack([each[name].float().cpu() for each in found], dim=1).numpy() for name in known}
+def _bent(paths: Mapping[str, list[Tensor]], images: ImageSet) -> pd.DataFrame:
+    """Measure paths of n images, each read-out's points (n, width) in their order."""
+    labels, parts = {"image_id": images.ids.astype(str), "label": images.labels.numpy()}, []
+    for readout, points in paths.items():
+        path = torch.stack(points, dim=1).double().cpu().numpy()
+        for measure, angles in MEASURES.items():
+            named = {"readout": readout, "measure": measure, "value": angles(path).mean(axis=-1)}
+            parts.append(pd.DataFrame({**labels, **named}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

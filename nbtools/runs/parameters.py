@@ -26,7 +26,7 @@ RANGES: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths"), (float, 0, inf)),
     **dict.fromkeys(("epsilon", "epsilons"), (float, 0, 255)),
     **dict.fromkeys(("epochs", "start_epochs", "batch_size", "devices", "accumulate", "steps"), (int, 1, inf)),
-    **dict.fromkeys(("n_points", "n_samples", "n_draws", "n_boot"), (int, 1, inf)),
+    **dict.fromkeys(("n_points", "n_samples", "n_draws", "n_boot", "k"), (int, 1, inf)),
     "n_images": (int, 0, inf),  # notebook 08 takes 0 for all; the others need one, as `data.load_test_images` says
 }
 BUDGETS = ("epsilons", "lengths")  # texts of numbers that ascend: the last one is the largest

@@ -156,6 +156,8 @@ KINDS = {
     "17_natural_corruptions": Kind(looks=("corrupted", "val"), seconds=10),
     # one climb for the spectra, gradients before and after it
     "18_compare_networks": Kind(looks=("conflict", "shared"), attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
+    # lesions with three draws, each attacked; before, nine steps along each of four transformations
+    "21_mechanism": Kind(looks=6 * ("val",), attacks=13 * "LinfPGD ", seconds=20, gpu=True),
 }
 
 

@@ -234,6 +234,7 @@ class _Planner:
             self._audit(["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
+            self._job("21_mechanism", self._all(self._network, self.conditions), **self._same(self.conditions)),
         ]
         return made
 

@@ -65,6 +65,7 @@ EXPECTED = {
     "15_study_explorer": (1, {"runs": {"notebook"}}),
     "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
+    "21_mechanism": (1, {"dimensions": {"readout", "value"}, "lesions": DECISIONS | {"lesion", "attacked"}}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine
 

@@ -77,7 +77,7 @@ def lesion_cost(decisions: pd.DataFrame, lesion: str = "neural directions") -> p
             lost = (each[control] - each[lesion]).to_numpy()  # all groups draw the same images
             interval = ci(bootstrap_ci(lost))
             rows.append({**named, "control": control, "cost": lost.mean(), **interval, "n": len(lost)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*_NETWORK, *_ASKED, "control", "cost", "ci_low", "ci_high", "n"])
 
 
 def _answered(decisions: pd.DataFrame) -> pd.DataFrame:

@@ -117,6 +117,7 @@ def mean_curvature(curvature: pd.DataFrame) -> pd.DataFrame:
 
 
 def _checked(paths: ArrayLike, fewest: int) -> np.ndarray:
+    """Return paths as their points' coordinates in as few dimensions as they span."""
     x = np.asarray(paths, dtype=np.float64)
     if x.ndim < 2 or x.shape[-2] < fewest or not x.size or not np.isfinite(x).all():
         raise InputError(
@@ -125,7 +126,8 @@ def _checked(paths: ArrayLike, fewest: int) -> np.ndarray:
             got=f"shape {x.shape}, {np.count_nonzero(~np.isfinite(x))} not finite",
             fix="give the points along each path in their order; look for a diverged network",
         )
-    return x
+    # Only the span of its own points matters to a path's angles: QR gives their coordinates in it.
+    return np.swapaxes(np.linalg.qr(np.swapaxes(x, -1, -2), mode="r"), -1, -2)
 
 
 def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:

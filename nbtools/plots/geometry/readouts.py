@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -36,7 +37,7 @@ def dimensions_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARC
     """
     check_drawable(table, (*_COLUMNS, "measure"))
     fig = _by_readout(table, ["measure"], 2, order, title)
-    return fig.update_yaxes(title_text="dimensions", rangemode="tozero", col=1)
+    return fig.update_yaxes(title_text="dimensions", col=1)
 
 
 def curvature_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -60,11 +61,16 @@ def curvature_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     """
     check_drawable(table, (*_COLUMNS, "transformation", "measure"))
     fig = _by_readout(table, ["measure", "transformation"], table["transformation"].nunique(), order, title)
-    return fig.update_yaxes(title_text="degrees a step", rangemode="tozero", col=1)
+    return fig.update_yaxes(title_text="degrees a step", col=1)
 
 
 def add_readouts(
-    fig: go.Figure, part: pd.DataFrame, names: Sequence[str], readouts: Sequence[str], order: Sequence[str], place: Panel
+    fig: go.Figure,
+    part: pd.DataFrame,
+    names: Sequence[str],
+    readouts: Sequence[str],
+    order: Sequence[str],
+    place: Panel,
 ) -> None:
     """Draw a panel's lines, one per condition, over read-outs that stand side by side.
 
@@ -98,14 +104,16 @@ def in_readout_order(readouts: pd.Series) -> list[str]:
 
 
 def _by_readout(table: pd.DataFrame, by: list[str], columns: int, order: Sequence[str], title: str) -> go.Figure:
-    """One panel per group of the `by` columns, in the order they come."""
+    """One panel per group of the `by` columns, row by row."""
     check_points(table, ("condition", "readout", *by), fix="average seeds first: metrics.over_networks")
     names, readouts = ordered(table["condition"], order), in_readout_order(table["readout"])
-    groups = table.groupby(by, sort=False)
-    heads = [" · ".join(reversed(key)) for key in groups.groups]
-    fig, places = panels(title, len(heads), columns, gap=0.4, subplot_titles=heads, horizontal_spacing=0.05)
-    for (_, part), place in zip(groups, places, strict=True):
+    groups = dict(list(table.sort_values(by[:1], kind="stable").groupby(by, sort=False)))
+    heads = [", ".join(key) for key in groups]
+    shared: dict[str, Any] = {"shared_yaxes": True, "horizontal_spacing": 0.03}
+    fig, places = panels(title, len(heads), columns, gap=0.35, subplot_titles=heads, **shared)
+    for part, place in zip(groups.values(), places, strict=True):
         add_readouts(fig, part, names, readouts, order, place)
     rows = -(-len(heads) // columns)
     fig.update_annotations(font_size=13).update_xaxes(tickangle=-45 if columns > 2 else 0)
+    fig.update_yaxes(rangemode="tozero")
     return legend_beside(fig, len(names)).update_layout(width=230 + 270 * max(columns, 3), height=190 + 250 * rows)
