@@ -269,6 +269,7 @@ def test_what_a_notebook_needs_is_what_its_code_asks_for() -> None:
         "19_training_and_certificates": {VAL},
         "20_frequency": {VAL},
         "22_other_images": {VAL},
+        "21_mechanism": {VAL},
     }
 
 
@@ -435,6 +436,7 @@ READS: dict[str, Callable[[Study], object]] = {
         load_stimuli(study.stimuli, load_design(study).shared_ids[:12], 8),
     ),
     "22_other_images": attacked,
+    "21_mechanism": attacked,
 }
 
 

@@ -192,6 +192,9 @@ SPECTRAL = pd.DataFrame(
 )
 CERTIFIED = pd.DataFrame({0.0: [0.9, 0.8], 0.2: [0.1, 0.3]}, index=["none", "TO-at-4"])
 BEYOND = pd.DataFrame({"V1": [0.0, 0.1], "TO": [0.2, -0.1]}, index=["low pass", "contrast"])
+HELD_BY_HEADS = pd.DataFrame(
+    {"lesion": ["neural directions", "neural directions", "random units"], "condition": ["TO", "V1", "random"]}
+).assign(variance=[0.2, 0.4, 0.9])
 KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -241,6 +244,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
         ("20_frequency", {"table": CERTIFIED.set_axis(["clean", "robust"], axis=1)}, ["TO-at-4"], ["none"]),
         ("19_training_and_certificates", {"table": CERTIFIED, "radii": [0.0, 0.2]}, ["TO-at-4"], ["none"]),
         ("22_other_images", {"table": BEYOND}, ["low pass"], ["contrast"]),
+        ("21_mechanism", {"accuracy": HELD_BY_HEADS}, ["V1", "v1"], ["TO", "random"]),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

@@ -258,7 +258,7 @@ def test_every_attack_and_notebook_is_counted() -> None:
 def test_what_compares_networks_grows_with_them() -> None:
     seeds = {**TINY, "seeds": "0 1"}
     compared = "06_smoothness_and_transfer 07_shape_bias 09_manifolds 17_natural_corruptions 18_compare_networks "
-    compared += "19_training_and_certificates 20_frequency 22_other_images"
+    compared += "19_training_and_certificates 20_frequency 22_other_images 21_mechanism"
     for name in compared.split():
         assert counted(seeds, name) == pytest.approx(2 * counted(TINY, name))
     small, large = (by_name(with_settings("08_rsa", n_boot=n)).seconds["08_rsa"] for n in (20, 20_000))

@@ -53,6 +53,7 @@ from .images.sets import (
     to_pictures as to_pictures,
 )
 from .images.statistics import other_statistics as other_statistics
+from .images.transformations import PATHS as PATHS, transformed as transformed
 from .study import (
     Study as Study,
     VoxelChoices as VoxelChoices,

@@ -51,6 +51,7 @@ from .decisions.effective import (
     accuracy_pairs as accuracy_pairs,
     effective_robustness as effective_robustness,
 )
+from .decisions.lesions import lesion_accuracy as lesion_accuracy, lesion_cost as lesion_cost
 from .decisions.robustness import (
     WORST_CASE as WORST_CASE,
     accuracy_at as accuracy_at,
@@ -70,6 +71,11 @@ from .decisions.transfer import (
     at_equal_smoothness as at_equal_smoothness,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
+)
+from .geometry.curvature import (
+    mean_curvature as mean_curvature,
+    step_angles as step_angles,
+    tangent_angles as tangent_angles,
 )
 from .geometry.dimension import (
     category_dimensions as category_dimensions,

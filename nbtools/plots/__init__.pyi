@@ -19,6 +19,10 @@ from .geometry.manifolds import (
     manifolds_by_condition as manifolds_by_condition,
     manifolds_by_readout as manifolds_by_readout,
 )
+from .geometry.readouts import (
+    curvature_by_readout as curvature_by_readout,
+    dimensions_by_readout as dimensions_by_readout,
+)
 from .images import image_grid as image_grid, perturbations as perturbations
 from .report import report as report
 from .robustness.attacks import (
@@ -40,6 +44,7 @@ from .robustness.gradients import (
     smoothness_curves as smoothness_curves,
     transfer_heatmap as transfer_heatmap,
 )
+from .robustness.lesions import lesion_accuracies as lesion_accuracies, lesion_costs as lesion_costs
 from .robustness.networks import (
     hierarchy as hierarchy,
     robustness_curves as robustness_curves,

@@ -6,6 +6,7 @@ from .comparison import (
     region_similarity as region_similarity,
 )
 from .corruptions import decide_corrupted as decide_corrupted
+from .curvature import measure_curvature as measure_curvature
 from .others import decide_others as decide_others
 from .style_transfer import (
     make_cue_conflict as make_cue_conflict,

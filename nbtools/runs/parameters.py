@@ -28,7 +28,7 @@ RANGES: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths", "blurs"), (float, 0, inf)),
     **dict.fromkeys(("epsilon", "epsilons"), (float, 0, 255)),
     **dict.fromkeys(("epochs", "start_epochs", "batch_size", "devices", "accumulate", "steps"), (int, 1, inf)),
-    **dict.fromkeys(("n_points", "n_samples", "n_draws", "n_boot", "passes"), (int, 1, inf)),
+    **dict.fromkeys(("n_points", "n_samples", "n_draws", "n_boot", "passes", "k"), (int, 1, inf)),
     "sigmas": (float, 0.001, 1),
     "severity": (int, 1, 5),
     "n_images": (int, 0, inf),  # notebook 08 takes 0 for all; the others need one, as `data.load_test_images` says

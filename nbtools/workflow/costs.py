@@ -170,6 +170,8 @@ KINDS = {
     "20_frequency": Kind(attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
     # clean, filtered three ways, drawn, corrupted twice; one more for the images that heads are fitted on
     "22_other_images": Kind(looks=8 * ("val",), attacks="LinfPGD", seconds=30, gpu=True),
+    # lesions with three draws, each attacked; before, nine steps along each of four transformations
+    "21_mechanism": Kind(looks=6 * ("val",), attacks=13 * "LinfPGD ", seconds=20, gpu=True),
 }
 
 

@@ -238,6 +238,7 @@ class _Planner:
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
             *self._hardened(),
             *self._filtered(),
+            self._job("21_mechanism", self._all(self._network, self.conditions), **self._same(self.conditions)),
         ]
         return made
 

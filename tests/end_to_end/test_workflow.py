@@ -73,6 +73,7 @@ EXPECTED = {
     "20_frequency": (1, {"differences": {"control", "p_holm"}, "robust": {"accuracy"}, "masked": {"band", "sd"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
     "22_other_images": (1, {"effective": {"images", "condition", "effective"}, "attacked": DECISIONS}),
+    "21_mechanism": (1, {"dimensions": {"readout", "value"}, "lesions": DECISIONS | {"lesion", "attacked"}}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine
 
