@@ -212,6 +212,11 @@ class AdoptedNet(GuidedNet):
         """Map pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes)."""
         return together(super().forward(resized(x, self.side)), self.members)
 
+    def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return logits (n, n_classes), and the read-out (n, width) that a guide would match: it has none."""
+        logits, values = super().matched(resized(x, self.side))
+        return together(logits, self.members), values
+
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out, and ``logits``: each (n, width)."""
         found = super().features(resized(x, self.side))
@@ -336,9 +341,8 @@ def _foldable(model: nn.Module) -> list[tuple[nn.Module, Sequence[tuple[str, str
 
 def save_model(model: Network, folder: Path) -> None:
     """Write ``weights.safetensors`` and ``model.json`` into a folder; each appears whole or not at all."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with written(folder / "weights.safetensors") as beside:
-        save_file(state, beside)
+        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, beside)
     write_text(folder / "model.json", json.dumps({"model": type(model).__name__, **model.config}, indent=2) + "\n")
 
 

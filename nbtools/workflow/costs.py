@@ -72,6 +72,7 @@ CLIMBED = 0.45
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),
     "TargetedPGD": (GRADIENT + PASSED, True),
+    "AdaptivePGD": (GRADIENT + 2 * PASSED, True),
     "FGSM": (2 * GRADIENT + PASSED, True),
     "FGM": (2 * GRADIENT + PASSED, True),
     "FMN": (GRADIENT + PASSED, False),
