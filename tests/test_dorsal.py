@@ -137,5 +137,5 @@ BAD = {
 def test_a_second_hierarchy_has_regions_of_its_own(plain: Path, tmp_path: Path, case: str) -> None:
     file = tmp_path / "study.toml"
     file.write_text(f"{(plain / 'study.toml').read_text()}dorsal = {BAD[case]}\n")
-    with pytest.raises(InputError, match="dorsal cannot be|IPS9"):
+    with pytest.raises(InputError, match=r"dorsal cannot be|IPS9"):
         open_study(file)
