@@ -94,7 +94,7 @@ def sweep(
     device, kind = best_device(), ATTACKS[attack]
     model = Classifier(model.to(device))
     check_classes(model, images)
-    stood = None if after is None else _stood(after, images, radii).to(device)
+    stood = None if after is None else stood_before(after, images, radii).to(device)
     tables = []
     with Bar(total=len(images) * len(radii), desc=attack, unit="decision", leave=False, miniters=0) as bar:
         model.register_forward_pre_hook(_counting(bar))
@@ -220,7 +220,7 @@ def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tenso
     return table
 
 
-def _stood(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
+def stood_before(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
     """Return where images stood, (n_epsilons, n); raise `InputError` unless they are these images at these ε."""
     check_decisions(after, by=())
     right = after.assign(right=after["prediction"] == after["label"])

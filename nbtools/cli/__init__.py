@@ -72,6 +72,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     truths += "late regions are only measured better (quality); default: beyond"
     world.add_argument("--truth", choices=get_args(Truth), default="beyond", help=truths)
     world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
+    world.add_argument("--dorsal", action="store_true", help="with V3A, V3B and IPS0, which code position and size")
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
     kinds = fetch.add_subparsers(required=True, metavar="what", dest="what")
@@ -123,8 +124,8 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _world(chosen: argparse.Namespace) -> None:
-    name = data.study_name(chosen.name or data.usual_name(chosen.profile, chosen.truth, chosen.subject))
-    made = {key: getattr(chosen, key) for key in ("seed", "profile", "truth", "subject")}
+    name = data.study_name(chosen.name or data.usual_name(chosen.profile, chosen.truth, chosen.subject, chosen.dorsal))
+    made = {key: getattr(chosen, key) for key in ("seed", "profile", "truth", "subject", "dorsal")}
     file = data.make_study(home() / "data" / "derived" / name, **made, name=name)
     print(f"simulated study: {file}")
 

@@ -118,6 +118,11 @@ from .samples.power import (
     smallest_effect as smallest_effect,
     spread as spread,
 )
+from .samples.streams import (
+    slope_difference as slope_difference,
+    streams as streams,
+    streams_verdict as streams_verdict,
+)
 from .samples.tables import as_scores as as_scores, stacked as stacked
 from .samples.verdicts import in_order as in_order, verdict as verdict, verdicts as verdicts
 from .stats import bootstrap_ci as bootstrap_ci, holm as holm

@@ -91,7 +91,7 @@ def gaussian(asked: Asked, level: float) -> Shown:
 
 
 def through(asked: Asked, level: float, passes: str) -> Shown:
-    """Pictures that a filter has passed (`data.images.bands.pass_gain`), cut at the level in cycles/image; not clipped."""
+    """Pictures that a filter has passed (`data.images.bands.pass_gain`), at the level, cycles/image; not clipped."""
     gain = pass_gain(passes, level, check_square(asked.x)).to(asked.x.device)
     return _of(asked, filtered(asked.x, gain))
 

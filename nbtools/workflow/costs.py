@@ -82,6 +82,7 @@ OCTAVES, FILTERS = 6, 3  # in which notebook 20 has noise, and what it passes or
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),
     "TargetedPGD": (GRADIENT + PASSED, True),
+    "AdaptivePGD": (GRADIENT + 2 * PASSED, True),
     "FGSM": (2 * GRADIENT + PASSED, True),
     "FGM": (2 * GRADIENT + PASSED, True),
     "FMN": (GRADIENT + PASSED, False),

@@ -27,6 +27,7 @@ def make_study(
     truth: Truth = "beyond",
     image_size: int = 32,
     subject: int = 1,
+    dorsal: bool = False,
     name: str | None = None,
     progress: bool = True,
 ) -> Path:
@@ -47,6 +48,9 @@ def make_study(
         Side length of all images, pixels; 16 to 256.
     subject : int
         1 to 8: another subject has other voxels and another scanner noise, and sees the same scenes.
+    dorsal : bool
+        Whether the subject has dorsal regions too (V3A, V3B, IPS0), which code where objects lie and how large they
+        are. All that the ventral ones do is the same, bit by bit.
     name : str, optional
         The study's name; by default `usual_name`.
     progress : bool
@@ -62,8 +66,8 @@ def make_study(
     InputError
         If an argument is out of range, or the folder holds a study made with other settings.
     """
-    name = name or usual_name(profile, truth, subject)
-    world = World(Path(folder), Settings(name, seed, profile, truth, image_size, subject))
+    name = name or usual_name(profile, truth, subject, dorsal)
+    world = World(Path(folder), Settings(name, seed, profile, truth, image_size, subject, dorsal))
     _claim(world)
     sweep(world.folder)
     with Bar(world.steps(), desc=f"simulated study {name}", disable=not progress) as bar:
@@ -110,9 +114,9 @@ def draw_others(study: Study) -> Path:
     return world.folder / OTHERS
 
 
-def usual_name(profile: str, truth: str, subject: int = 1) -> str:
+def usual_name(profile: str, truth: str, subject: int = 1, dorsal: bool = False) -> str:
     """Return the name of a simulated study that is given none: ``demo``, ``demo-null``, ``demo-subj02`` …"""
-    return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1)
+    return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1) + "-dorsal" * dorsal
 
 
 def check_made(study: Study, **wanted: object) -> None:

@@ -17,9 +17,10 @@ from nbtools.conditions import HIERARCHY
 from nbtools.data.study import STIMULI as IN_NSD, as_toml
 from nbtools.data.synthetic.anatomy import Anatomy, build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
+from nbtools.data.synthetic.dorsal import Dorsal, plant_dorsal
 from nbtools.data.synthetic.features import Matrix, feature_blocks
 from nbtools.data.synthetic.files import as_hdf5, as_json, as_mat, as_nifti, as_parquet, as_png, as_tensors, write_bytes
-from nbtools.data.synthetic.recipe import NOTE, RECIPE, Settings, regions
+from nbtools.data.synthetic.recipe import DORSAL_REGIONS, NOTE, RECIPE, Settings, dorsal_regions, regions
 from nbtools.data.synthetic.scenes import (
     CLASSES,
     FURTHER,
@@ -99,10 +100,11 @@ class World:
             "truth/scanner.parquet": lambda: as_parquet(self.scanner_truth()),
             "scanner_labels.parquet": lambda: as_parquet(self.scanner_labels()),
             "nsd/nsddata/experiments/nsd/nsd_expdesign.mat": lambda: as_mat(vars(self.design)),
-            f"nsd/nsddata/{space}/roi/Kastner2015.nii.gz": lambda: as_nifti(self.anatomy.kastner),
-            f"nsd/nsddata/{space}/roi/nsdgeneral.nii.gz": lambda: as_nifti(self.anatomy.nsdgeneral),
+            f"nsd/nsddata/{space}/roi/Kastner2015.nii.gz": lambda: as_nifti(self.labelled("kastner")),
+            f"nsd/nsddata/{space}/roi/nsdgeneral.nii.gz": lambda: as_nifti(self.labelled("nsdgeneral")),
             "truth/features.safetensors": lambda: as_tensors(self.features),
             **{f"truth/{name}.safetensors": partial(self.region_truth, name) for name in HIERARCHY},
+            **self.dorsal_files(),
             "truth/subject.json": lambda: as_json(self.subject_facts()),
             VERDICTS: lambda: as_json(verdicts_in(self.settings.truth)),
             **{f"{betas}{number:02d}.nii.gz": partial(self.volume, number) for number in range(1, n_sessions)},
@@ -111,6 +113,13 @@ class World:
             "README.txt": README.encode,
             "study.toml": self.description,
         }
+
+    def dorsal_files(self) -> dict[str, Content]:
+        """What the files of the dorsal regions' truth hold, where there are such regions."""
+        if not self.settings.dorsal:
+            return {}
+        regions = {f"truth/{name}.safetensors": partial(self.region_truth, name) for name in DORSAL_REGIONS}
+        return {"truth/features_dorsal.safetensors": lambda: as_tensors(self.dorsal.features), **regions}
 
     # Pictures in folders
 
@@ -258,17 +267,31 @@ class World:
             }
 
     @cached_property
+    def dorsal(self) -> Dorsal:
+        """The dorsal regions."""
+        return plant_dorsal(self.anatomy, self.features, self.scanner, self.settings)
+
+    def labelled(self, volume: str) -> NDArray[np.int16]:
+        """Return a label volume, by its name in `Anatomy`, with all regions there are."""
+        labels: NDArray[np.int16] = getattr(self.anatomy, volume)
+        if not self.settings.dorsal:
+            return labels
+        more: NDArray[np.int16] = getattr(self.dorsal.anatomy, volume)
+        return np.where(more > 0, more, labels)
+
+    @cached_property
     def responses(self) -> Responses:
         """What all scanned voxels do."""
         return gather_responses(self.anatomy, self.regions, self.settings)
 
     def region_truth(self, name: str) -> bytes:
         """What is planted in a region, as safetensors."""
-        truth = self.regions[name]
+        part = self.dorsal if name in DORSAL_REGIONS else self
+        truth = part.regions[name]
         return as_tensors(
             {
-                "ijk": self.anatomy.live[name],
-                "dead_ijk": self.anatomy.dead[name],
+                "ijk": part.anatomy.live[name],
+                "dead_ijk": part.anatomy.dead[name],
                 "noise_ceiling": truth.noise_ceiling,
                 "signal": truth.signal,
                 "image_id": np.arange(len(truth.signal)),
@@ -279,6 +302,8 @@ class World:
     def subject_facts(self) -> dict[str, object]:
         """What is planted, in words and small numbers."""
         planted = regions(self.settings.truth)
+        if self.settings.dorsal:
+            planted |= dorsal_regions(self.settings.truth)
         return {
             "note": NOTE,
             "truth": self.settings.truth,
@@ -289,7 +314,8 @@ class World:
 
     def betas(self, session: int) -> NDArray[np.int16]:
         """One session's betas: (750, z, y, x)."""
-        return session_betas(session, self.anatomy, self.responses, self.design, self.settings)
+        betas = session_betas(session, self.anatomy, self.responses, self.design, self.settings)
+        return betas + self.dorsal.betas(session, self.design) if self.settings.dorsal else betas
 
     def volume(self, session: int) -> bytes:
         """One session's betas as NIfTI."""
@@ -313,8 +339,13 @@ class World:
             "profile": settings.profile,
             "truth": settings.truth,
         }
+        if settings.dorsal:
+            entries["dorsal"] = list(DORSAL_REGIONS)
         return as_toml(entries).encode()
 
     def identity(self) -> bytes:
         """The contents of settings.json, which tells whether a folder holds this study."""
-        return as_json({"recipe": RECIPE, **asdict(self.settings)})
+        settings = asdict(self.settings)
+        if not self.settings.dorsal:  # as it was before there were such regions
+            del settings["dorsal"]
+        return as_json({"recipe": RECIPE, **settings})

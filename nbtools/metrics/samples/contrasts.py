@@ -390,8 +390,8 @@ def _margin(column: str, margin: float | None) -> float:
 
 
 def corrected(p: pd.Series) -> np.ndarray:
-    """Correct for how many tests were made; missing stays missing."""
-    made, corrected = p.notna().to_numpy(), np.full(len(p), np.nan)
+    """Correct p (Holm) for how many tests were made; missing stays missing."""
+    made, after = p.notna().to_numpy(), np.full(len(p), np.nan)
     if made.any():
-        corrected[made] = holm(p[made])
-    return corrected
+        after[made] = holm(p[made])
+    return after
