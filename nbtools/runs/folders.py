@@ -25,7 +25,8 @@ from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, make_folder, read_table, write_text, written
 from nbtools.processes import place
-from nbtools.runs.figures import page
+from nbtools.runs.asked import check_asked
+from nbtools.runs.figures import page, shared_library
 from nbtools.runs.lineage import Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
 from nbtools.runs.provenance import PROJECT, ran_stamp, registered_names, short, sources, stamp, surroundings
@@ -137,12 +138,8 @@ class Run:
 
     def save_figure(self, name: str, figure: Any) -> None:
         """Write a plotly figure as ``<name>.html``; all share one plotly.min.js in the runs folder."""
-        library = home() / "runs" / "plotly.min.js"
-        if not library.exists():
-            from plotly.offline import get_plotlyjs
-
-            write_text(library, get_plotlyjs())
-        self.save_text(f"{name}.html", page(figure, name, Path(os.path.relpath(library, self.folder)).as_posix()))
+        library = os.path.relpath(shared_library(), self.folder)
+        self.save_text(f"{name}.html", page(figure, name, Path(library).as_posix()))
 
     def finish(self) -> None:
         """Record what the results came from; from here on the run counts as finished. A finished run stays."""
@@ -200,8 +197,8 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     Raises
     ------
     InputError
-        If a parameter cannot have its value, the network is adopted and not trained, or another process is still at
-        work on this run after `PATIENCE`.
+        If a parameter cannot have its value or names what is not there, the network is adopted and not trained, or
+        another process is still at work on this run after `PATIENCE`.
     """
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     values.update(parameters)
@@ -209,6 +206,7 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     folder = run_folder(notebook, parameters)
     changed = stale(folder)
     if changed != []:
+        check_asked(notebook, parameters)
         _hold(folder)
         make_folder(folder)
         changed = stale(folder)  # another process may have finished it meanwhile
