@@ -485,7 +485,7 @@ folders.NOTEBOOKS = Path({str(folders.NOTEBOOKS)!r})
 folders.start("train", {DEFAULTS!r}).upstream("attack")
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "attack has no finished runs" in ended.stderr
+    assert "no finished runs of attack" in ended.stderr
     assert [path.name for path in (home / "runs/tiny").rglob("*")] == ["train"]
 
 
