@@ -24,6 +24,7 @@ from numpy import format_float_positional
 
 LABELS_GUIDE, RANDOM = "labels-guide", "random"
 OTHERS = (RANDOM, LABELS_GUIDE)  # sources that are no regions
+STAGES = ("layer1", "layer2", "layer3", "layer4")  # with `pooled`, the read-outs that every network has
 
 Target = Literal["responses", "rdm", "cka"]
 Words = tuple[tuple[str, float | None], ...]
