@@ -218,7 +218,7 @@ def test_a_ridge_predictor_waits_for_the_network_whose_features_it_takes() -> No
     assert planned["predictor_V1_seed0"].after == ()
     drawn = {"settings": {"02_neural_predictors": {"predictor": "ridge", "features_of": "scratch"}}}
     assert all(not job.after for job in make_graph(drawn).jobs if job.notebook == "02_neural_predictors")
-    with pytest.raises(InputError, match="a guided or adopted network has no features"):
+    with pytest.raises(InputError, match="a guided network has no features"):
         make_graph({"settings": {"02_neural_predictors": {"predictor": "ridge", "features_of": "V1"}}})
 
 

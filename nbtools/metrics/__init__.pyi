@@ -24,7 +24,19 @@ from .brain.similarity import (
     over_runs as over_runs,
     own_region as own_region,
 )
-from .decisions.consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
+from .decisions.channels import (
+    CHANNEL as CHANNEL,
+    HUMAN_CHANNEL as HUMAN_CHANNEL,
+    filtered_accuracy as filtered_accuracy,
+    masked_accuracy as masked_accuracy,
+    noise_channel as noise_channel,
+    noise_thresholds as noise_thresholds,
+)
+from .decisions.consistency import (
+    consistency_matrix as consistency_matrix,
+    error_consistency as error_consistency,
+    on_same_images as on_same_images,
+)
 from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,
@@ -48,6 +60,12 @@ from .decisions.transfer import (
     at_equal_smoothness as at_equal_smoothness,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
+)
+from .geometry.dimension import (
+    category_dimensions as category_dimensions,
+    dimensions as dimensions,
+    participation_ratio as participation_ratio,
+    two_nn as two_nn,
 )
 from .geometry.embedding import manifold_tables as manifold_tables, rdm_tables as rdm_tables
 from .geometry.manifolds import (

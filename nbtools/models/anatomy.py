@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from math import ceil, isqrt, prod
 from typing import Any
 
@@ -56,7 +57,7 @@ class Anatomy:
     graphs : mapping of bool → mapping
         In training and in use, as `graphs_of` gives them.
     nodes : mapping
-        Every node that can be read, in the order they are computed, and its layout.
+        Every node before its last linear layer that can be read, in the order they are computed, and its layout.
     readouts : mapping
         ``layer1`` … ``layer4``, ``pooled`` → node.
     last : str
@@ -70,6 +71,11 @@ class Anatomy:
     nodes: Mapping[str, Layout]
     readouts: Mapping[str, str]
     last: str
+
+    @property
+    def biased(self) -> bool:
+        """Whether its last linear layer has a bias."""
+        return self.blueprint.get_submodule(self.last).bias is not None
 
     def node(self, name: str) -> str:
         """Return the node of a read-out: one of the five, any node, or a module, whose last node is meant.
@@ -141,13 +147,14 @@ def anatomy_of(architecture: str, image_size: int | None = None) -> Anatomy:
     narrows = _narrows(graphs[False], values)
     layouts = _layouts(shared, values, narrows)
     last, pooled = _last_linear(architecture, network, graphs[False], layouts)
+    before = {name for name, _ in takewhile(lambda item: item[1].target != last, graphs[False].items())}
     stages = _stages(architecture, network, narrows, layouts)
     return Anatomy(
         architecture=architecture,
         image_size=side if is_sized(architecture) else None,
         blueprint=network,
         graphs=graphs,
-        nodes=layouts,
+        nodes={name: layout for name, layout in layouts.items() if name in before},  # a trunk ends there
         readouts={**dict(zip(STAGES, stages, strict=True)), "pooled": pooled},
         last=last,
     )

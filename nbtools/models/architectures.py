@@ -20,9 +20,10 @@ OWN: dict[str, Callable[[], nn.Module]] = {each.__name__: each for each in (smal
 TIMM = "timm."
 _SIDE = 224  # pixels, where a library does not say otherwise
 _SIZED = {"vit": "image_size", "maxvit": "input_size"}  # torchvision's that are built for one size, by their first word
-# Without the second classifier, which serves training alone; with the change of scale their weights were trained with.
+# Without second classifiers, which serve training alone; with the change of scale their weights were trained with.
 _INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": True}
 _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}
+SECOND: dict[str, tuple[str, ...]] = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 _MOST_LISTED = 120
 
 

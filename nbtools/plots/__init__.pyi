@@ -26,6 +26,7 @@ from .robustness.attacks import (
     audit_grid as audit_grid,
     visibility_curves as visibility_curves,
 )
+from .robustness.channels import noise_channels as noise_channels
 from .robustness.corruptions import corruption_curves as corruption_curves
 from .robustness.decisions import class_bars as class_bars, decision_path as decision_path
 from .robustness.gradients import (

@@ -1,4 +1,10 @@
-from .comparison import decide_conflicts as decide_conflicts, region_similarity as region_similarity
+from .bands import decide_filtered as decide_filtered, decide_masked as decide_masked
+from .comparison import (
+    askable_conflicts as askable_conflicts,
+    decide_conflicts as decide_conflicts,
+    describe_conflicts as describe_conflicts,
+    region_similarity as region_similarity,
+)
 from .corruptions import decide_corrupted as decide_corrupted
 from .style_transfer import (
     make_cue_conflict as make_cue_conflict,
