@@ -29,7 +29,7 @@ from nbtools.training.guided import GuidedObjective, labelled_views
 from nbtools.training.hardening import HARDENINGS, Asked
 from nbtools.training.loop import TrainConfig, fit
 from nbtools.training.targets import Match
-from nbtools.workflow.costs import HARDENED
+from nbtools.workflow.work import HARDENED
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

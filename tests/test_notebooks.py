@@ -129,7 +129,8 @@ def test_figures_and_trends_take_the_studys_order() -> None:
             if isinstance(call, ast.Assign) and ast.unparse(call.targets) == "order":
                 assert ast.unparse(call.value) == "source.hierarchy", f"{file.stem}: {ast.unparse(call)}"
             if isinstance(call, ast.Call) and ast.unparse(call.func) in takes:
-                assert re.search(r"\border\b|\.hierarchy\b", ast.unparse(call)), f"{file.stem}: {ast.unparse(call)}"
+                said = ast.unparse(call)
+                assert re.search(r"\border\b|\.hierarchy\b|\.dorsal\b", said), f"{file.stem}: {said}"
 
 
 def ordered_by(room: Any, name: str) -> bool:

@@ -37,29 +37,26 @@ from nbtools.workflow.calibration import (
 )
 from nbtools.workflow.config import read_config
 from nbtools.workflow.costs import (
-    GRADIENT,
     GUESS,
-    KINDS,
     MEMORY_LIMIT,
     MODEL,
-    OWN_STEPS,
-    PASSED,
     RUNNER_MB,
     RUNS,
     SAFETY,
     STARTUP,
     estimates,
     growing,
-    images_of,
     parameters_of,
     past_runs,
     steps_of,
     time_limit,
 )
-from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, Graph, Job
 from nbtools.workflow.plan import finished_jobs, plan, wall_seconds
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.sizes import ASSUMED, Sizes, sizes_of
+from nbtools.workflow.work import GRADIENT, KINDS, OWN_STEPS, PASSED, images_of
 
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
 NSD = read_config(folders.PROJECT / "config/nsd.yaml")
