@@ -144,6 +144,7 @@ def networks_of(values: Values) -> list[str]:
 
 
 def n_networks(values: Values) -> int:
+    """Count them: of every condition one a seed."""
     return len(networks_of(values)) * max(len(values.get("seeds", "").split()), 1)
 
 
