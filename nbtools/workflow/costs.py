@@ -70,13 +70,8 @@ _FULL_BATCH = 256
 CLIMBED = 0.45
 CERTIFIED = 0.3  # an image is left alone once its certificate is decided: share of all passes
 # What a step of training against perturbations takes beside its own: nbtools.training.hardening, which loads torch.
-HARDENED = {
-    "at": 7 * GRADIENT,
-    "atboth": 7 * GRADIENT,
-    "fast": GRADIENT,
-    "trades": PASSED + 10 * GRADIENT + 1,
-    "gauss": 0.0,
-}
+HARDENED = {"at": 7 * GRADIENT, "fast": GRADIENT, "trades": PASSED + 10 * GRADIENT + 1, "gauss": 0.0}
+HARDENED["atboth"] = HARDENED["at"]
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -84,7 +85,7 @@ def certified_and_attacked(
 def _panels(heads: Sequence[str], title: str) -> tuple[go.Figure, list[Panel]]:
     """Return panels of accuracy against an L2 radius, with their heads, on common axes."""
     columns = min(len(heads), _COLUMNS)
-    common = {"shared_xaxes": "all", "shared_yaxes": "all", "horizontal_spacing": 0.04}
+    common: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": "all", "horizontal_spacing": 0.04}
     fig, places = panels(title, len(heads), columns, gap=0.4, subplot_titles=heads, **common)
     fig.update_xaxes(title_text="L2 radius (pixel units)", rangemode="tozero", showticklabels=True)
     fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
