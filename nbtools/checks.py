@@ -141,7 +141,8 @@ def check_same_classes(classes: Sequence[str], *models: object) -> None:
             "the images are not of the network's classes",
             classes,
             getattr(model, "classes", classes),
-            fix="name the images' folders as those of the images it was trained on, or train it on these",
+            fix="name the images' folders as those of the images it was trained on, or train it on these; a "
+            "network from outside: adopt it with --table FILE, which says what its classes are here",
         )
 
 

@@ -1,8 +1,10 @@
-"""Errors: input that cannot be trusted, which says what to do next; work that was told to stop, and goes on later."""
+"""Errors: input that cannot be trusted, which says what to do next; notes; work that was told to stop."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 
 class InputError(ValueError):
@@ -37,6 +39,20 @@ def _again(kind: type[InputError], text: str) -> InputError:
 
 class FileInUse(InputError):
     """A file that another program has open: it is sound, and can be read once it is closed there."""
+
+
+class Note(UserWarning):
+    """What a reader should know of the input, though numbers can be had: shown as a sentence, without any code."""
+
+
+_formatted = warnings.formatwarning
+
+
+def _as_sentence(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+    return f"note: {message}\n" if issubclass(category, Note) else _formatted(message, category, *place, **line)
+
+
+warnings.formatwarning = _as_sentence
 
 
 class Interrupted(Exception):

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import math
 import os
+import re
 import shutil
 import socket
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import h5py
     import pandas as pd
     import pyarrow
+    from torch import Tensor
 
 # What h5py raises where a file's bytes are damaged.
 HDF5_ERRORS = OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError
@@ -55,6 +57,26 @@ def write_text(file: Path, text: str) -> Path:
     with written(file) as beside:
         beside.write_text(text, encoding="utf-8")
     return file
+
+
+def write_tensors(file: Path, tensors: dict[str, Tensor], said: dict[str, str] | None = None) -> None:
+    """Write tensors of the CPU, each contiguous and with memory of its own, as safetensors: whole or not at all.
+
+    Raises
+    ------
+    InputError
+        As `written`.
+    """
+    from safetensors import SafetensorError  # with torch: help should not wait for it
+    from safetensors.torch import save_file
+
+    with written(file) as beside:
+        try:
+            save_file(tensors, beside, said)
+        except SafetensorError as error:  # holds the system's refusal in words alone
+            if not (number := re.search(r"\(os error (\d+)\)", str(error))):
+                raise
+            raise OSError(int(number[1]), str(error)) from error
 
 
 def sha256_of(file: Path) -> str:

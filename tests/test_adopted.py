@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from typing import Any
 
 import foolbox
 import numpy as np
+import pandas as pd
 import pyautoattack
 import pytest
 import torch
 from pyautoattack import AutoAttack
 from safetensors.torch import save_file
+from scipy.stats import binomtest
 from torch import Tensor, nn
 from torchvision.models import get_model
 
@@ -46,7 +49,7 @@ from nbtools.models.sources import source_of
 from nbtools.runs import folders
 from nbtools.runs.adopted import _made, adopt
 from nbtools.runs.exported import export, network_run
-from nbtools.runs.lineage import NETWORKS
+from nbtools.runs.lineage import ATTACKED, NETWORKS
 from nbtools.runs.several import chosen
 from nbtools.widgets.study_state import all_runs
 from nbtools.workflow.calibration import Calibration
@@ -128,6 +131,33 @@ def test_an_adopted_network_is_the_librarys(tmp_path: Path, name: str) -> None:
     again = load_model(tmp_path)
     assert torch.equal(again(x), adopted(x))
     assert (again.config, again.classes) == (adopted.config, OWN)
+
+
+UNUSUAL = {  # in what a file of theirs holds: places in windows, a second classifier, none but the library's own widths
+    "swin_t": (64, {}),
+    "googlenet": (64, {"aux_logits": True, "init_weights": False}),
+    "regnet_y_400mf": (64, {}),
+    "maxvit_t": (224, {"input_size": (224, 224)}),  # its last layer has no bias
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_networks_whose_files_hold_more_than_weights_are_the_librarys_too(tmp_path: Path, name: str) -> None:
+    side, options = UNUSUAL[name]
+    own, x = library(name, **options), pictures(1, side)
+    with torch.no_grad():
+        found = source(tmp_path, own, as_safetensors, architecture=name, size=side)
+        torch.testing.assert_close(filled(found)(x), own(normalised(x)), rtol=0, atol=1e-5)
+
+
+def test_places_that_there_are_not_are_refused(home: Path, tmp_path: Path) -> None:
+    """A network's whole numbers say where it looks: a hostile file's lead out of the table."""
+    own = library("swin_t")
+    own.features[1][0].attn.relative_position_index.fill_(10**6)
+    with pytest.raises(InputError, match="gives no answer"):
+        adopt("astray", source(tmp_path, own, architecture="swin_t"), "tiny")
+    assert not list((home / "runs").rglob("*.json"))
 
 
 def test_batch_normalisation_folds(tmp_path: Path) -> None:
@@ -263,7 +293,7 @@ def test_a_table_says_which_class_is_which(tmp_path: Path, sign: str) -> None:
         [1, 2],
         [0],
     ]
-    for wrong in (["a"], [f"a{sign}b", f"a{sign}c"], [f"a{sign}"]):
+    for wrong in (["a"], [f"a{sign}b", f"a{sign}c"], [f"a b{sign}c", f"a_b{sign}d"], [f"a{sign}"]):
         with pytest.raises(InputError, match="table"):
             read_class_table(written_lines(file, wrong))
     for table in ({"lion": "cat"}, {"beagle": "wolf"}):
@@ -354,12 +384,15 @@ def test_an_adopted_network_is_a_finished_run(home: Path, tmp_path: Path, capsys
     assert chosen(table, NETWORKS, alpha=0.35, roi="none").empty
 
 
-def test_without_the_studys_classes_it_serves_where_none_are_needed(home: Path, tmp_path: Path) -> None:
+def test_without_the_studys_classes_it_serves_where_none_are_needed(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = adopt("other", source(tmp_path, library("shufflenet_v2_x0_5")), "tiny")
+    assert "--table FILE" in capsys.readouterr().out
     network, images = load_model(folder), data.load_test_images(open_study("tiny"), 4)
     assert network.classes == OWN
     assert network.features(data.to_float(images.pixels))["pooled"].shape == (4, 1024)
-    with pytest.raises(InputError, match="not of the network's classes"):
+    with pytest.raises(InputError, match=r"not of the network's classes[\s\S]*--table FILE"):
         sweep(network, images, [0.1], steps=1)
     table = written_lines(tmp_path / "table.csv", [f"cat,{images.classes[0]}"])
     found = source(tmp_path, library("shufflenet_v2_x0_5"))
@@ -401,6 +434,9 @@ def test_what_cannot_be_adopted_is_refused_and_leaves_nothing(home: Path, tmp_pa
         ({"timm": "resnet18", "weights": None}, "too much: --architecture"),
         ({"mean": (123.7, 116.3, 103.5)}, r"the mean of pixels in \[0, 1\] cannot be 123.7"),
         ({"sd": (0.0, 1.0, 1.0)}, "the sd of pixels"),
+        ({"mean": (0.5,)}, "number of channels of the mean cannot be 1"),
+        ({"mean": (0.5,) * 4, "sd": (0.5,) * 4}, "number of channels of the mean cannot be 4"),
+        ({"sd": (0.5,) * 2}, "number of channels of the sd cannot be 2"),
         ({"architecture": "resnet81"}, "unknown architecture"),
         ({"weights": Path("nowhere.pt")}, "these weights cannot be read"),
     ],
@@ -494,6 +530,32 @@ def test_what_is_exported_loads_without_this_package(home: Path, tmp_path: Path)
         torch.testing.assert_close(logits, load_model(folder)(x), rtol=0, atol=1e-5)
         assert tuple(classes) == load_model(folder).classes
     card = (places[0] / "README.md").read_text(encoding="utf-8")
-    assert all(word in card for word in ("TO, α = 0.9, seed 0", "simulated", "MIT", "load.py"))
+    assert all(word in card for word in ("TO, α = 0.9, seed 0", "simulated", "MIT", "load.py", "like a brain is not"))
     with pytest.raises(InputError, match="not empty"):
         export(network_run("net-mapped", "tiny"), places[0])
+
+
+def test_a_card_of_an_adopted_network_says_what_is_known_of_it(home: Path, tmp_path: Path) -> None:
+    """Nothing guided it; no fact stands twice; none of 40 right is no proof that none ever is."""
+    folder = adopt("mine", source(tmp_path, library("shufflenet_v2_x0_5")), "tiny")
+    ids = [f"i{k}" for k in range(40)]
+    said = {"image_id": ids, "label": 0, "condition": "net-mine", "seed": 0, "attack": "LinfPGD"}
+    right = {0.0: np.arange(40) < 30, 4 / 255: np.zeros(40, bool)}
+    parts = [pd.DataFrame({**said, "epsilon": e, "prediction": (~stands).astype(int)}) for e, stands in right.items()]
+    full = {**folders.defaults(ATTACKED), "study": "tiny", "roi": "net-mine"}
+    attacked = folders.run_folder(ATTACKED, full)
+    attacked.mkdir(parents=True)
+    pd.concat(parts).to_parquet(attacked / "decisions.parquet")
+    record = {"notebook": ATTACKED, "parameters": full, "inputs": {folders.short(folder / "weights.safetensors"): {}}}
+    record |= {"seconds": 1.0, "finished": "2026-11-01T10:00:00+0000"}
+    (attacked / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    export(network_run("net-mine", "tiny"), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for n, interval in ((30, binomtest(30, 40)), (0, binomtest(0, 40))):
+        low, high = interval.proportion_ci()
+        assert f"accuracy {n / 40:.3f} (95 % interval {low:.3f} to {high:.3f})" in card
+    assert "no brain guided it" in card
+    assert "torchvision's `shufflenet_v2_x0_5`" in card
+    assert "like a brain" not in card
+    assert not re.search(r"its own *\|", card), "its notes say that, and which it lacks"
+    assert len(re.findall(r"\| (?:adopted: )?architecture \|", card)) == 1

@@ -77,3 +77,5 @@ def test_doses_go_by_the_attack_that_is_asked_for(attack: str, worse: int, dose:
     at = found["dosed_networks"].set_index(["condition", "dose"])["accuracy"]
     assert at["TO", level].unique() == pytest.approx((12 - worse) / 20)
     assert found["equal"].groupby("condition")["accuracy"].mean()[list(REGIONS)].is_monotonic_increasing
+    saved = found["run"].table("equal")
+    assert saved["kind"].unique().tolist() == [dose], "tables of two kinds can be put together"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from nbtools.checks import (
     plain,
     reading,
 )
-from nbtools.errors import InputError
+from nbtools.errors import InputError, Note
 
 
 def test_a_choice_is_refused_with_the_list_of_what_there_is() -> None:
@@ -124,3 +125,10 @@ def test_categories_come_back_as_what_they_are() -> None:
     assert plain(categorical[:0]).columns.tolist() == list(table)
     missing = pd.DataFrame({"id": pd.Categorical([3, None])})
     assert plain(missing)["id"].isna().tolist() == [False, True]
+
+
+def test_a_note_is_a_sentence_and_other_warnings_stay_as_they_are() -> None:
+    assert (
+        warnings.formatwarning("TO: 2 voxels were dropped", Note, "cell.py", 3) == "note: TO: 2 voxels were dropped\n"
+    )
+    assert "cell.py:3: UserWarning: of a library" in warnings.formatwarning("of a library", UserWarning, "cell.py", 3)

@@ -312,6 +312,7 @@ def test_the_table_is_sorted_and_says_what_is_missing(table: pd.DataFrame) -> No
     assert any("noise ceiling 0.300 – 0.400" in head for head in rows[0])
     assert "1 seed" in rows[-1][0]
     assert color("TO") in shown
+    assert shown.count("nowrap") == 1, "names alone: numbers wrap, so that twelve columns fit into a page"
     hostile = plots.score_table(table.replace("net-x", "net-x <img>"), Y)
     assert "<img>" not in hostile
 
@@ -329,11 +330,22 @@ def test_the_scatter_has_each_conditions_look_and_bars_both_ways(table: pd.DataF
             assert bars.array[0] == pytest.approx(row["ci_high"] - row["score"])
             assert bars.arrayminus[0] == pytest.approx(row["score"] - row["ci_low"])
     assert fig.layout.xaxis.title.text == f"{X} (Spearman ρ of RDMs)"
-    assert fig.layout.yaxis.title.text == f"{Y} (share of images)"
+    assert fig.layout.yaxis.title.text == f"{Y}<br>(share of images)"
     (band,) = fig.layout.shapes
     assert (band.x0, band.x1) == (0.3, 0.4)
-    assert fig.layout.xaxis.range[1] > 0.3, "the ceiling is in sight"
+    assert fig.layout.xaxis.range[1] > 0.4, "the whole ceiling is in sight"
     assert {note.text for note in fig.layout.annotations} == {"noise<br>ceiling", "none", "TO"}
+
+
+def test_no_axis_goes_where_no_score_can_be(table: pd.DataFrame) -> None:
+    for value, (low, high) in {0.0: (0, 0.05), 1.0: (0.95, 1)}.items():
+        alike = table.assign(score=table["score"].where(table["measure"] != Y, value))
+        alike = alike.assign(ci_low=alike["score"], ci_high=alike["score"])
+        fig = plots.score_scatter(alike, X, Y, title=TITLE)
+        start, end = fig.layout.yaxis.range
+        assert low <= start < end <= high
+        assert not any(trace.cliponaxis for trace in fig.data), "markers on the axis are whole"
+        assert fig.layout.xaxis.range[0] < 0, "a correlation can be negative"
 
 
 def test_gradients_are_on_a_logarithmic_axis_and_labels_beside_their_points(table: pd.DataFrame) -> None:
@@ -345,6 +357,9 @@ def test_gradients_are_on_a_logarithmic_axis_and_labels_beside_their_points(tabl
     assert places == pytest.approx({name: np.log10(rows[name]) for name in ("none", "TO")}), "as plotly takes them"
     low, high = fig.layout.xaxis.range
     assert low < min(places.values()) < max(places.values()) < high
+    near = wide.assign(score=wide["score"].where(wide["measure"] != "gradient, clean", 0.65))
+    near = near.assign(ci_low=near["score"], ci_high=near["score"])
+    assert plots.score_scatter(near, "gradient, clean", Y, title=TITLE).layout.xaxis.tickvals is None, "plotly's own"
 
 
 def test_a_pair_that_no_network_has_is_said_in_the_figure(table: pd.DataFrame) -> None:
@@ -395,7 +410,7 @@ def test_lists_choose_the_axes_and_the_order(table: pd.DataFrame) -> None:
     assert figure.drawn.layout.yaxis.type == "log"
     assert f"{X} and gradient, clean" in view.words.value
     view.axes["x"].value = "gradient, clean"
-    assert figure.drawn.layout.xaxis.title.text == figure.drawn.layout.yaxis.title.text
+    assert figure.drawn.layout.xaxis.title.text == figure.drawn.layout.yaxis.title.text.replace("<br>", " ")
     before = view.table.value
     view.sorting["by"].value = "gradient, clean"
     assert view.table.value != before

@@ -108,6 +108,24 @@ def test_every_kind_of_guide_trains_resumes_bit_for_bit_and_repeats(
     assert digest(load_model(tmp_path)) == digest(whole)
 
 
+@pytest.mark.parametrize(
+    "other", ["V1~2+TO", "V1+TO-shuffle", "V1+TO-scrambled", "another α", "other predictors", "raw"]
+)
+def test_a_checkpoint_is_of_one_guide(other: str, tmp_path: Path) -> None:
+    """The same file for another guide is no training that is done: its network would be taken for the other's."""
+    config, file = replace(CONFIG, epochs=1), tmp_path / "checkpoint"
+    changes: dict[str, dict[str, Any]] = {"another α": {"alpha": 0.5}, "raw": {"target_scale": "raw"}}
+
+    def train(condition: str, first: int, **options: Any) -> GuidedNet:
+        guiding = [a_predictor(first, 3), a_predictor(first + 1, 4)]
+        return training.train_network(some_images(), condition, guiding, config, checkpoint=file, **options)[0]
+
+    once = train("V1+TO", 1)
+    assert digest(train("V1+TO", 1)) == digest(once), "done"
+    with pytest.raises(InputError, match="made with another configuration"):
+        train(other if "TO" in other else "V1+TO", 1 + 5 * (other == "other predictors"), **changes.get(other, {}))
+
+
 def test_two_regions_are_both_matched() -> None:
     """Each part is matched by a head of its own; r is the weighted mean of theirs."""
     network, history = trained("V1+TO", replace(CONFIG, epochs=12), alpha=0.9)

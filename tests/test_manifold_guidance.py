@@ -282,6 +282,21 @@ def test_training_brings_the_clouds_nearer_and_into_the_basis() -> None:
     assert np.isfinite(history.select_dtypes("number").to_numpy()).all()
 
 
+def test_a_checkpoint_is_of_one_guides_clouds(tmp_path: Path) -> None:
+    config, file = replace(CONFIG, epochs=1), tmp_path / "checkpoint"
+    manifolds = some_manifolds()
+    of = {"as it was": manifolds, "others": replace(manifolds, centres=manifolds.centres.roll(1, 0))}
+
+    def train(which: str, weights: Any = PAPER_WEIGHTS) -> None:
+        train_manifold_guided(a_network(), some_images(), of[which], weights, SPLITS, config, file, SIDE)
+
+    train("as it was")
+    train("as it was")
+    for changes in (("others",), ("as it was", (0.1, 0.3, 0.6))):
+        with pytest.raises(InputError, match="made with another configuration"):
+            train(*changes)
+
+
 def test_weights_of_0_train_on_labels_alone() -> None:
     bare, alone = a_network(), a_network(0)
     train_manifold_guided(bare, some_images(), some_manifolds(), (1.0, 0.0, 0.0), SPLITS, CONFIG)

@@ -36,6 +36,7 @@ from nbtools.models.networks import (
     load_model,
     save_model,
 )
+from nbtools.models.read_outs import read_each
 from nbtools.training import TrainConfig, train_guided
 from nbtools.training.clouds import CategoryManifolds
 
@@ -276,6 +277,42 @@ def test_nothing_written_is_a_pickle(tmp_path: Path) -> None:
     assert max(entry["data_offsets"][1] for entry in tensors.values() if "dtype" in entry) == len(raw) - 8 - header
 
 
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:
+    """The system's own refusal, as safetensors tells it."""
+    save_model(freeze(build(GuidedNet, 0, "small_resnet", ["a", "b"], 0)), tmp_path)
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    code = f"""
+import resource, signal
+from pathlib import Path
+from nbtools.errors import InputError
+from nbtools.models.networks import GuidedNet, save_model
+from nbtools.training.checkpoints import save_checkpoint
+network, folder = GuidedNet("small_resnet", ["a", "b"], 7), Path({str(tmp_path)!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+for save in (
+    lambda: save_model(network, folder),
+    lambda: save_checkpoint(folder / "checkpoint.safetensors", {{"last": network.state_dict()}}, {{}}),
+):
+    try:
+        save()
+    except InputError as error:
+        print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.count("a file cannot be written") == told.count("make room") == 2
+    assert (tmp_path / "weights.safetensors").read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_networks_without_the_head_that_is_asked_for_are_named() -> None:
+    networks = {n: freeze(build(GuidedNet, 0, "small_resnet", ["a", "b"], n)) for n in (0, 3)}
+    pixels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    assert read_each({3: networks[3]}, pixels, "neural")[3].shape == (2, 3)
+    with pytest.raises(InputError, match=r"no neural head(.|\n)*none in 0"):
+        read_each(networks, pixels, "neural")
+
+
 def test_saving_again_replaces(tmp_path: Path) -> None:
     first, second = models()[1:]
     save_model(first, tmp_path)
@@ -377,6 +414,8 @@ DOORS: dict[str, Callable[[ImageSet], object]] = {
     "attacks.examine": lambda images: attacks.examine({("a", 0): a_network()}, images, [0.01]),
     "attacks.attacked_gradients": lambda images: attacks.attacked_gradients({("a", 0): a_network()}, images, [0.01]),
     "probes.decide_corrupted": corrupted,
+    "probes.decide_filtered": lambda images: probes.decide_filtered({("a", 0): a_network()}, images),
+    "probes.decide_masked": lambda images: probes.decide_masked({("a", 0): a_network()}, images),
     "widgets.attack_path": lambda images: widgets.attack_path(a_network(), images[:1]),
     "widgets.AttackExplorer": lambda images: widgets.AttackExplorer(
         {"none": a_network()}, images, origin=widgets.Origin("demo", 0.65, 0), title="t"

@@ -35,7 +35,7 @@ from nbtools.data.brains.responses import (
 )
 from nbtools.data.brains.volumes import read_labels, same_grid
 from nbtools.data.study import Study
-from nbtools.errors import InputError
+from nbtools.errors import InputError, Note
 
 SHAPE = (6, 7, 5)
 N = nsd.TRIALS_PER_SESSION
@@ -218,7 +218,7 @@ def test_voxels_constant_in_a_session_are_dropped_and_reported(tree: Path, sessi
     betas[tuple(whole.voxels[1])] = 77
     write_nifti(betas_file(tree, session), betas)
     for zscore in (True, False):
-        with pytest.warns(UserWarning, match="V4: 1 of"):
+        with pytest.warns(Note, match="V4: 1 of"):
             trials = load(tree, zscore=zscore)["V4"]
         np.testing.assert_array_equal(trials.dropped, whole.voxels[[1]])
         np.testing.assert_array_equal(trials.voxels, np.delete(whole.voxels, 1, axis=0))

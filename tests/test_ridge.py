@@ -30,9 +30,12 @@ from nbtools.data import (
     split_images,
 )
 from nbtools.data.brains.responses import RoiTrials
+from nbtools.data.images.sets import to_float
 from nbtools.errors import InputError
 from nbtools.metrics import pattern_r
 from nbtools.models import GuidedNet, RoiPredictor, build, freeze, load_model, predict, read_out, save_model
+from nbtools.models.networks import AdoptedNet
+from nbtools.runs import trunk_of
 from nbtools.training import fit_ridge, make_guide, new_predictor
 from nbtools.training.ridge import ALPHAS
 
@@ -178,6 +181,35 @@ def test_a_predictor_is_built_on_the_network_that_is_asked_for(tmp_path: Path) -
         new_predictor({**asked, "predictor": "lasso"}, components)
     with pytest.raises(InputError, match="torchvision has no weights"):
         new_predictor({**asked, "features_of": "imagenet"}, components)
+
+
+def test_features_of_an_adopted_network_are_those_it_has_itself(images: ImageSet, tmp_path: Path) -> None:
+    """At its own side and by its own normalisation; a linear function of them is found, kept, and guides."""
+    adopted = freeze(build(AdoptedNet, 5, "small_resnet", ("a", "b"), ("a", "b"), None, 48))
+    adopted.backbone.pixel_mean.fill_(0.2)
+    save_model(adopted, tmp_path)
+    asked = {"seed": 3, "architecture": "resnet50", "readouts": "layer2 pooled", "features_of": "net-x"}
+    model = new_predictor({**asked, "predictor": "ridge"}, np.eye(2, 6, dtype=np.float32), tmp_path, 32)
+    x = to_float(images.pixels[:20])
+    own = freeze(model).features(x)
+    for name, values in adopted.features(x).items():
+        assert name == "logits" or torch.equal(own[name], values)
+    pooled = read_out(adopted, images.pixels, ["pooled"])["pooled"]
+    scores = pooled @ torch.pca_lowrank(pooled, 2, niter=8)[2]
+    fit_ridge(model, images, scores, SPLITS, EACH)
+    said = predict(model, images.pixels)[SPLITS["test"]]
+    assert pattern_r(said.T, scores[SPLITS["test"]].T).min() > 0.9, "a linear function of its features"
+    save_model(model, tmp_path / "predictor")
+    assert torch.equal(load_model(tmp_path / "predictor")(x), model(x))
+    guide = make_guide(parse_condition("TO"), load_model(tmp_path / "predictor"), images, "raw", 0)
+    torch.testing.assert_close(guide.targets(x, torch.arange(20))[0].cpu(), model(x), rtol=1e-3, atol=1e-3)
+
+
+def test_features_are_taken_of_networks_that_are_not_guided() -> None:
+    asked = {"predictor": "ridge", "study": "tiny", "seed": 2}
+    assert trunk_of({**asked, "features_of": "net-x"}) == {"roi": "net-x", "study": "tiny", "seed": 2}
+    with pytest.raises(InputError, match="guided network has no features"):
+        trunk_of({**asked, "features_of": "V1"})
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:

@@ -9,7 +9,7 @@ import os
 import random
 import time
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from nbtools.metrics.brain.prediction import pattern_r, shuffled_pattern_r
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
 from nbtools.models.read_outs import predict
 from nbtools.training import checkpoints, guided as training, loop
-from nbtools.training.checkpoints import load_checkpoint, made_with, save_checkpoint
+from nbtools.training.checkpoints import fingerprint, load_checkpoint, made_with, save_checkpoint
 from nbtools.training.guided import (
     GuidedObjective,
     PredictorObjective,
@@ -486,8 +486,11 @@ def epochs_in(file: Path, case: str) -> int:
     return len(load_checkpoint(file, agreed(case))[1]["history"]) // 2 if file.exists() else 0
 
 
+@cache
 def agreed(case: str) -> dict[str, Any]:
-    return made_with(a_network() if case == "sgd" else a_predictor(), CASES[case])
+    if case == "sgd":
+        return made_with(a_network(), CASES[case], {"alpha": 0.5, "guide": a_guide("TO-shuffle").told})
+    return made_with(a_predictor(), CASES[case], {"scores": fingerprint(scores_of(case))})
 
 
 @pytest.mark.slow
@@ -580,7 +583,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
             os.truncate(beside, 1000)
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(InputError, match="make room"):
         train_case("adam", file)
     monkeypatch.undo()
@@ -658,9 +661,8 @@ def test_processes_that_a_cluster_started_train_one_model(tmp_path: Path, proces
     pd.testing.assert_frame_equal(
         losses(pd.read_json(tmp_path / "history0.json")), losses(single), rtol=2e-3, atol=2e-3
     )
-    assert_one_model(
-        load_checkpoint(tmp_path / "checkpoint", made_with(model, SHARED))[0]["last"], model, a_predictor()
-    )
+    agreed_on = made_with(model, SHARED, {"scores": fingerprint(some_scores(some_images()))})
+    assert_one_model(load_checkpoint(tmp_path / "checkpoint", agreed_on)[0]["last"], model, a_predictor())
 
 
 def train_on_node(folder: Path, rank: int, port: int) -> None:
@@ -787,6 +789,15 @@ def silent_guide() -> Guide:
     return make_guide(parse_condition("TO"), predictor, some_images(), "raw", 0)
 
 
+def test_a_checkpoint_is_of_one_regions_scores(tmp_path: Path) -> None:
+    images = some_images()
+    scores, config, file = some_scores(images), replace(CONFIG, epochs=1), tmp_path / "checkpoint"
+    fit_predictor(a_predictor(), images, scores, SPLITS, config, file)
+    fit_predictor(a_predictor(), images, scores * (1 + 1e-12), SPLITS, config, file)
+    with pytest.raises(InputError, match="made with another configuration"):
+        fit_predictor(a_predictor(), images, scores.roll(1, 0), SPLITS, config, file)
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "fewer scores than images": (lambda: fitted(torch.zeros(N - 1, K)), "do not fit"),
     "scores of another basis": (lambda: fitted(torch.zeros(N, 1)), "do not fit"),
@@ -795,6 +806,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "no training image": (lambda: fitted(splits={**SPLITS, "train": SPLITS["train"][:0]}), "split is empty"),
     "no validation image": (lambda: fitted(splits={**SPLITS, "validation": SPLITS["train"][:0]}), "split is empty"),
     "a batch in more parts than images": (lambda: fitted(accumulate=11), "cannot be cut"),
+    "a batch in parts of one image": (lambda: fitted(accumulate=10), r"no statistics of one value(.|\n)*batch_size"),
     "unknown augmentation": (lambda: fitted(augmentation="flip"), "unknown augmentation"),
     "alpha of 1": (lambda: guided(alpha=1.0), r"α in \[0, 1\)"),
     "alpha below 0": (lambda: guided(alpha=-0.1), r"α in \[0, 1\)"),

@@ -27,7 +27,7 @@ from nbtools.metrics.brain.drive import drive, extremes
 from nbtools.metrics.geometry.embedding import image_map, manifold_tables, pairs, rdm_tables, square, top_components
 from nbtools.plots.brain.spaces import ranked
 from nbtools.plots.studies.curves import compared_curves
-from nbtools.runs import folders
+from nbtools.runs import folders, several
 from nbtools.widgets import brain_state, geometry_state, study_state
 from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.brain_view import BrainView
@@ -585,6 +585,13 @@ def test_a_study_without_runs_says_so(study, tmp_path):
 def test_what_was_never_measured_is_not_drawn():
     unguided = pd.DataFrame({"accuracy": [0.5, 0.6], "neural_r": [np.nan, np.nan]})
     assert study_state.measured(unguided, ["accuracy", "neural_r", "pattern_r"]) == ["accuracy"]
+
+
+def test_runs_are_told_apart_by_what_differs_within_a_condition():
+    values = pd.DataFrame({"alpha": [0.9, 0.35, 0.9, np.nan], "seed": [0.0, 0.0, 0.0, 1.0]}).convert_dtypes()
+    named = several.told_apart(["TO", "TO", "V1", "TO predictor"], values)
+    assert named == ["TO alpha=0.9", "TO alpha=0.35", "V1", "TO predictor"]
+    assert several.told_apart(["TO", "TO"], values.loc[2:3, ["seed"]]) == ["TO seed=0", "TO seed=1"]
 
 
 def test_curves_have_the_conditions_look(study):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -47,10 +48,12 @@ LAYOUTS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "robust": lambda state: {
         "net": {
             **prefixed(state, "module.model."),
-            **prefixed({name: value + 1 for name, value in state.items()}, "module.attacker.model."),
+            **prefixed(state, "module.attacker.model."),
             "module.normalizer.new_mean": torch.zeros(3),
         }
     },
+    "of any name": lambda state: {"best": {"weights": prefixed(state, "encoder.")}, "optimizer": {"state": {0: state}}},
+    "averaged": lambda state: {"ema": {**prefixed(state, "module."), "n_averaged": torch.tensor(3)}},
     "renamed": lambda state: prefixed(renamed(state), "backbone."),
     "old": lambda state: {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")},
 }
@@ -65,9 +68,38 @@ def test_every_layout_is_the_network(tmp_path: Path, layout: str, old: bool) -> 
     said = " ".join(load_weights(target, file))
     assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
     assert torch.equal(source.layer1.bn1.running_var, target.layer1.bn1.running_var)
-    words = {"renamed": ["backbone.", "fc", "downsample"], "robust": ["module.model.", "left aside"], "plain": []}
+    words = {
+        "renamed": ["backbone.", "fc", "downsample"],
+        "robust": ["net.module.model.", "left aside"],
+        "averaged": ["ema.module.", "ema.n_averaged"],
+    }
     assert all(word in said for word in words.get(layout, []))
     assert layout != "plain" or not said
+
+
+TWO: dict[str, Callable[..., Any]] = {
+    "and its average": lambda one, other: {"state_dict": one, "state_dict_ema": other},
+    "and its average inside": lambda one, other: {**one, **prefixed(other, "ema.")},
+    "and its teacher": lambda one, other: {**prefixed(one, "student."), **prefixed(other, "teacher.")},
+    "and a half of it": lambda one, other: {"model": one, "net": {name: value.half() for name, value in one.items()}},
+    "and one with a hole": lambda one, other: {"model": one, "net": {**one, "fc.bias": one["fc.bias"] / 0}},
+}
+
+
+@pytest.mark.parametrize("which", TWO)
+def test_two_networks_in_one_file_are_not_one(tmp_path: Path, which: str) -> None:
+    """Whichever came first would be taken for the other, and nobody would see it."""
+    torch.save(TWO[which](network(1).state_dict(), network(2).state_dict()), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"weights are of several networks(.|\n)*the one you mean"):
+        load_weights(network(), tmp_path / "w.pt")
+
+
+def test_what_serves_training_alone_is_left_aside(tmp_path: Path) -> None:
+    state = {**network(1).state_dict(), "aux1.fc.weight": torch.zeros(3)}
+    torch.save(prefixed(state, "module."), tmp_path / "w.pt")
+    assert "aux1.fc.weight" in " ".join(load_weights(network(), tmp_path / "w.pt", ("aux1.",)))
+    with pytest.raises(InputError, match=r"unexpected: aux1\.fc\.weight"):
+        load_weights(network(), tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
@@ -153,6 +185,13 @@ def looped() -> dict[str, Any]:
     return state
 
 
+def crowded() -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for place in range(1000):
+        state[f"m{place}"] = {"again": state}
+    return state
+
+
 def boxed(header: dict[str, Any], data: bytes = b"") -> bytes:
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data
@@ -173,6 +212,10 @@ HOSTILE: dict[str, Callable[[Path], bytes]] = {
     "a list": lambda planted: saved([1, 2]),
     "no tensors": lambda planted: saved({"epoch": 3}),
     "numbered": lambda planted: saved({1: torch.zeros(2)}),
+    "itself, a thousand times": lambda planted: saved(crowded()),
+    "two of more numbers than it has": lambda planted: saved(
+        {place: {**network().state_dict(), "fc.weight": huge()} for place in ("model", "net")}
+    ),
     "boxes out of bounds": lambda planted: boxed(
         {"fc.weight": {"dtype": "F32", "shape": [5, 8], "data_offsets": [0, 160]}}
     ),
@@ -185,6 +228,12 @@ HOSTILE: dict[str, Callable[[Path], bytes]] = {
 }  # fmt: skip
 
 
+def test_of_a_whole_network_it_is_said_what_to_save(tmp_path: Path) -> None:
+    torch.save(network(), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"objects, such as torch\.nn[\s\S]*save its state dict alone: torch\.save\("):
+        load_weights(network(), tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_files_are_refused_and_not_run(tmp_path: Path, kind: str) -> None:
     planted, file, target = tmp_path / "planted", tmp_path / "weights", network()
@@ -194,6 +243,7 @@ def test_hostile_files_are_refused_and_not_run(tmp_path: Path, kind: str) -> Non
         load_weights(target, file)
     assert str(file) in str(raised.value)
     assert len(str(raised.value)) < 4000
+    assert not re.search("safe_globals|allowlist|weights_only", str(raised.value)), "torch's advice is to run it"
     assert not planted.exists()
     assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
 

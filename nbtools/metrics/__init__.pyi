@@ -32,7 +32,11 @@ from .decisions.channels import (
     noise_channel as noise_channel,
     noise_thresholds as noise_thresholds,
 )
-from .decisions.consistency import consistency_matrix as consistency_matrix, error_consistency as error_consistency
+from .decisions.consistency import (
+    consistency_matrix as consistency_matrix,
+    error_consistency as error_consistency,
+    on_same_images as on_same_images,
+)
 from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+from copy import deepcopy
+
 from torch import Tensor, nn
 
-from nbtools.models.architectures import assembled
 from nbtools.models.networks import GuidedNet
 
 
@@ -19,9 +19,9 @@ def as_library(network: GuidedNet) -> dict[str, Tensor]:
 def whole(network: GuidedNet) -> nn.Module:
     """Return a network as its library builds it, with as many classes; without weights, on the meta device."""
     anatomy, head = network.backbone.anatomy, network.class_head
-    with torch.device("meta"):
-        found = assembled(anatomy.architecture, anatomy.image_size)
-        found.set_submodule(anatomy.last, nn.Linear(head.in_features, head.out_features))
+    found = deepcopy(anatomy.blueprint)
+    last = nn.Linear(head.in_features, head.out_features, bias=anatomy.biased, device="meta")
+    found.set_submodule(anatomy.last, last)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from math import ceil, isqrt, prod
 from typing import Any
 
@@ -13,10 +14,10 @@ from torch import Tensor, fx, nn
 
 from nbtools.checks import reading
 from nbtools.errors import InputError
+from nbtools.guides import STAGES
 from nbtools.models.architectures import assembled, check_architecture, is_sized, left_whole, own_side, unknown
 from nbtools.models.graphs import Named, Weightless, graphs_of, values_of
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 _MOST_TOKENS = 16  # beside those of the image's places: class, distillation, registers
 _TAKEN = {"expected": "an architecture and images that go together", "fix": "take another architecture or image size"}
 
@@ -56,7 +57,7 @@ class Anatomy:
     graphs : mapping of bool → mapping
         In training and in use, as `graphs_of` gives them.
     nodes : mapping
-        Every node that can be read, in the order they are computed, and its layout.
+        Every node before its last linear layer that can be read, in the order they are computed, and its layout.
     readouts : mapping
         ``layer1`` … ``layer4``, ``pooled`` → node.
     last : str
@@ -71,6 +72,11 @@ class Anatomy:
     readouts: Mapping[str, str]
     last: str
 
+    @property
+    def biased(self) -> bool:
+        """Whether its last linear layer has a bias."""
+        return self.blueprint.get_submodule(self.last).bias is not None
+
     def node(self, name: str) -> str:
         """Return the node of a read-out: one of the five, any node, or a module, whose last node is meant.
 
@@ -81,7 +87,7 @@ class Anatomy:
         """
         within = _within(name, self.nodes)
         if name not in self.readouts and not within:
-            raise unknown(f"unknown read-out of {self.architecture}", name, [*self.readouts, *self.nodes])
+            raise unknown(f"unknown read-out of {self.architecture}", name, self.nodes, self.readouts)
         return self.readouts.get(name) or within[-1]
 
     def trunk(self) -> nn.Module:
@@ -141,13 +147,14 @@ def anatomy_of(architecture: str, image_size: int | None = None) -> Anatomy:
     narrows = _narrows(graphs[False], values)
     layouts = _layouts(shared, values, narrows)
     last, pooled = _last_linear(architecture, network, graphs[False], layouts)
+    before = {name for name, _ in takewhile(lambda item: item[1].target != last, graphs[False].items())}
     stages = _stages(architecture, network, narrows, layouts)
     return Anatomy(
         architecture=architecture,
         image_size=side if is_sized(architecture) else None,
         blueprint=network,
         graphs=graphs,
-        nodes=layouts,
+        nodes={name: layout for name, layout in layouts.items() if name in before},  # a trunk ends there
         readouts={**dict(zip(STAGES, stages, strict=True)), "pooled": pooled},
         last=last,
     )

@@ -143,9 +143,9 @@ def check_readouts(names: Sequence[str]) -> None:
         )
 
 
-def resized(x: Tensor, side: int) -> Tensor:
-    """Bring pixels (n, 3, h, w) to a side, bilinear and antialiased; pixels of that side are left as they are."""
-    if x.shape[-2:] == (side, side):
+def resized(x: Tensor, side: int | None) -> Tensor:
+    """Bring pixels (n, 3, h, w) to a side, bilinear and antialiased; of that side, or without one, they stay."""
+    if side is None or x.shape[-2:] == (side, side):
         return x
     return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 import torchvision
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import VisionTransformer, WeightsEnum
@@ -22,7 +22,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from nbtools.checks import as_names, check_choice, check_same_classes, reading
 from nbtools.errors import InputError
-from nbtools.files import write_text, written
+from nbtools.files import write_tensors, write_text
 from nbtools.models.backbones import Backbone, check_readouts, named, readout, resized, together
 from nbtools.models.passes import conv_norm_pairs
 from nbtools.models.weights import put
@@ -44,6 +44,8 @@ class RoiPredictor(nn.Module):
         As `Backbone`.
     readouts : sequence of str
         Read-outs the linear head sits on, side by side; ``pooled`` alone in the paper. Any nodes, as `Backbone`.
+    side : int, optional
+        To which images are resized within, in pixels, as in `AdoptedNet`; left out, they are taken as they are.
 
     Raises
     ------
@@ -60,19 +62,20 @@ class RoiPredictor(nn.Module):
         n_voxels: int,
         image_size: int | None = None,
         readouts: Sequence[str] = ("pooled",),
+        side: int | None = None,
     ):
         super().__init__()
         check_readouts(readouts)
         self.backbone = Backbone(architecture, image_size, readouts)
         size = {"n_components": n_components, "n_voxels": n_voxels}
-        self.config = {**self.backbone.config, **size, "readouts": list(readouts)}
-        self.readouts = tuple(readouts)
+        self.config = {**self.backbone.config, **size, "readouts": list(readouts), **({"side": side} if side else {})}
+        self.readouts, self.side = tuple(readouts), side
         self.head = nn.Linear(sum(map(self.backbone.readout_width, readouts)), n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) in [0, 1] to component scores (n, n_components)."""
-        maps = self.backbone(x)
+        maps = self.backbone(resized(x, self.side))
         return self.head(torch.cat([readout(maps, name) for name in self.readouts], dim=1))
 
     def voxels(self, scores: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ class RoiPredictor(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out and the predicted scores under ``neural``: each (n, width)."""
-        maps = self.backbone(x)
+        maps = self.backbone(resized(x, self.side))
         pooled = {name: readout(maps, name) for name in maps}
         return {**pooled, "neural": self.head(torch.cat([pooled[name] for name in self.readouts], dim=1))}
 
@@ -129,7 +132,7 @@ class GuidedNet(nn.Module):
             "n_components": n_components if isinstance(n_components, int) else list(n_components),
             "guided_readout": guided_readout if isinstance(guided_readout, str) else list(guided_readout),
         }
-        self.class_head = nn.Linear(self.backbone.width, len(self.classes))
+        self.class_head = nn.Linear(self.backbone.width, len(self.classes), bias=self.backbone.anatomy.biased)
         self.neural_head, *further = (
             nn.Linear(self.backbone.readout_width(name), n) if n else nn.Identity()
             for n, name in zip(self.n_components, self.guided_readouts, strict=True)
@@ -337,8 +340,7 @@ def _foldable(model: nn.Module) -> list[tuple[nn.Module, Sequence[tuple[str, str
 def save_model(model: Network, folder: Path) -> None:
     """Write ``weights.safetensors`` and ``model.json`` into a folder; each appears whole or not at all."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with written(folder / "weights.safetensors") as beside:
-        save_file(state, beside)
+    write_tensors(folder / "weights.safetensors", state)
     write_text(folder / "model.json", json.dumps({"model": type(model).__name__, **model.config}, indent=2) + "\n")
 
 

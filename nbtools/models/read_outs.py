@@ -94,9 +94,17 @@ def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pool
     Raises
     ------
     InputError
-        As `read_out`.
+        As `read_out`, or if one has no such head.
     """
-    return {key: read_out(network, pixels, [name])[name].numpy() for key, network in networks.items()}
+    read = {key: read_out(network, pixels, [name]) for key, network in networks.items()}
+    if without := [key for key, found in read.items() if name not in found]:
+        raise InputError(
+            f"these networks have no {name} head",
+            expected="a read-out that all of them have, such as pooled",
+            got=f"none in {', '.join(map(str, without))}",
+            fix="take another read-out, or leave them out",
+        )
+    return {key: found[name].numpy() for key, found in read.items()}
 
 
 def decided(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -15,11 +15,15 @@ from nbtools.data.images.counterparts import as_synsets, read_class_names
 from nbtools.data.images.ilsvrc import ILSVRC
 from nbtools.errors import InputError
 from nbtools.files import sha256_of
-from nbtools.models.architectures import TIMM, check_architecture, unknown
+from nbtools.models.architectures import SECOND, TIMM, check_architecture, unknown
 from nbtools.models.networks import downloaded
 from nbtools.models.weights import load_weights, put
 
 Channels = tuple[float, ...]
+_RESCALED = (
+    "{} turns pixels that are normalised as ImageNet's into [-1, 1], as with torchvision's weights "
+    "(transform_input=True): if its training did not, this gives other answers"
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Source:
         check_architecture(self.architecture)
         check_range("the side of images", self.side, 1, whole=True)
         for name, values, least in (("mean", self.mean, 0.0), ("sd", self.sd, 1e-3)):
+            check_range(f"the number of channels of the {name}", len(values), 3, 3)
             for value in values:
                 check_range(f"the {name} of pixels in [0, 1]", value, least, 1.0)
 
@@ -128,9 +133,14 @@ def from_file(
         If a file cannot be read, there is no such architecture, or a number cannot be.
     """
     names = read_class_names(classes)
+    told = [_RESCALED.format(architecture)] if architecture in SECOND else []
     with reading("these weights cannot be read", OSError, file=weights, expected="a file", fix="correct the path"):
         place = {"file": weights.name, "sha256": sha256_of(weights)}  # records are shared: no user's folders
-    return Source(architecture, names, tuple(mean), tuple(sd), size, place, lambda net: load_weights(net, weights))
+
+    def fill(network: nn.Module) -> list[str]:
+        return [*told, *load_weights(network, weights, SECOND.get(architecture, ()))]
+
+    return Source(architecture, names, tuple(mean), tuple(sd), size, place, fill)
 
 
 def from_torchvision(architecture: str, name: str) -> Source:

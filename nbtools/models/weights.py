@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,20 @@ from nbtools.errors import InputError
 Shapes = Mapping[str, torch.Size]
 State = dict[str, Tensor]
 
-_INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where a checkpoint keeps its network
-_DEPTH = 3  # of such, one in the other; and words of a prefix: a hostile file may go on for ever
+_DEPTH, _WORDS = 3, 6  # of dicts in dicts, and of a prefix: a hostile file may go on for ever
 _NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _COUNTS = "num_batches_tracked"  # of batch normalisation: old files lack it, and an answer takes no notice of it
 _EXPECTED = "safetensors, or a PyTorch file of tensors: a state dict, alone or in a checkpoint of plain values"
 _SHOWN = 5
 
 
-def load_weights(network: nn.Module, file: Path) -> list[str]:
+def load_weights(network: nn.Module, file: Path, spare: Sequence[str] = ()) -> list[str]:
     """Give a network the weights in a file.
 
-    The file's names may have a prefix (``module.``, ``model.``, ``backbone.``, ``_orig_mod.``, several): the one that
-    leaves the most of the network's own names is taken off, and tensors without it are left aside. Words that still
-    differ, such as ``linear`` for ``fc``, are read as the network's where that is the one way in which all names and
-    shapes fit.
+    The file's names may have a prefix, of dicts that they lie in (``state_dict.``, ``model.``) and of wrappers
+    (``module.``, ``backbone.``, ``_orig_mod.``), several too: the one that leaves the most of the network's own names
+    is taken off, and tensors without it are left aside. Words that still differ, such as ``linear`` for ``fc``, are
+    read as the network's where that is the one way in which all names and shapes fit.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ def load_weights(network: nn.Module, file: Path) -> list[str]:
         Of the same layers; it may be on the meta device.
     file : Path
         safetensors, or what ``torch.save`` wrote of tensors and plain values: nothing else in a file is run.
+    spare : sequence of str
+        With which names begin, behind the prefix, of what the network does without; it is left aside.
 
     Returns
     -------
@@ -49,15 +51,17 @@ def load_weights(network: nn.Module, file: Path) -> list[str]:
     Raises
     ------
     InputError
-        If the file cannot be read, holds anything else, claims more than it has, does not fit, or a weight is no
-        finite number.
+        If the file cannot be read, holds anything else, several such networks that differ, claims more than it has,
+        does not fit, or a weight is no finite number.
     """
     found = _read(file)
     own = network.state_dict()
     wanted = {name: value.shape for name, value in own.items()}
-    state, said = _named_as(wanted, found)
+    prefixes = _prefixes(wanted, found)
+    _check_one(prefixes, wanted, found, file)
+    state, said = _named_as(wanted, found, prefixes[0], tuple(spare))
     _check_fit(state, wanted, file)
-    _check_values(state, file)
+    _check_values(state, own, file)
     other = sorted({str(value.dtype) for value in state.values() if value.is_floating_point()} - {"torch.float32"})
     said += [f"converted to float32 from {', '.join(other)}"] if other else []
     counts = {name: torch.tensor(0) for name in wanted if name.endswith(_COUNTS)}
@@ -75,17 +79,16 @@ def put(network: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False
 
 def _read(file: Path) -> State:
     """Read the named tensors of a file, whatever else a checkpoint holds."""
-    fix = "save the state dict alone: torch.save(network.state_dict(), file), or with safetensors"
+    fix = (
+        "where it was made, load it and save its state dict alone: torch.save(network.state_dict(), file), "
+        "or with safetensors"
+    )
     # torch's reader raises errors of many kinds
     with reading("these weights cannot be read", Exception, file=file, expected=_EXPECTED, fix=fix):
         if _is_safetensors(file):
             return load_file(file)
         _check_honest(file)
-        found = _inside(_unpickled(file))
-        state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-        if not state:
-            raise ValueError(f"no tensors, but {', '.join(map(str, list(found)[:_SHOWN])) or 'nothing'}")
-        return state
+        return _inside(_unpickled(file))
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -96,8 +99,10 @@ def _is_safetensors(file: Path) -> bool:
 def _unpickled(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch goes on to advise to run what is in the file
+    except Exception as error:  # torch would advise to run what is in the file
         said = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+        if named := re.search(r"GLOBAL ([\w.]{1,80})|safe_globals", said):
+            said = f"pickled objects, such as {named[1] or 'a network'}, that only running code in the file would make"
         raise ValueError(said.strip().partition("\n")[0]) from error
 
 
@@ -110,38 +115,77 @@ def _check_honest(file: Path) -> None:
             raise ValueError(f"{size} bytes that claim to be {claimed}")
 
 
-def _inside(found: Any) -> Mapping[Any, Any]:
-    """Return the state dict of a checkpoint."""
-    for _ in range(_DEPTH):
-        if not isinstance(found, Mapping):
-            raise TypeError(f"a {type(found).__name__}")
-        inner = [found[name] for name in _INSIDE if isinstance(found.get(name), Mapping)]
-        found = inner[0] if inner else found
-    return found
+def _inside(found: Any) -> State:
+    """Return the tensors of a checkpoint, each named by the dicts that it lies in and its own name."""
+    if not isinstance(found, Mapping):
+        raise TypeError(f"a {type(found).__name__}")
+    state: State = {}
+    waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), found)]
+    seen = {id(found)}  # one may lie in itself, or in many
+    for places, inner in waiting:
+        for name, value in inner.items():
+            here = (*places, str(name))
+            if isinstance(value, Tensor):
+                state[".".join(here)] = value
+            elif isinstance(value, Mapping) and len(here) <= _DEPTH and id(value) not in seen:
+                seen.add(id(value))
+                waiting.append((here, value))
+    if not state:
+        raise ValueError(f"no tensors, but {', '.join(map(str, list(found)[:_SHOWN])) or 'nothing'}")
+    return state
 
 
-def _named_as(wanted: Shapes, found: State) -> tuple[State, list[str]]:
+def _named_as(wanted: Shapes, found: State, prefix: str, spare: tuple[str, ...]) -> tuple[State, list[str]]:
     """Return the tensors under the network's names, as far as these are found, and what was done for it."""
-    prefix = _prefix(wanted, found)
     state = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
     aside = [name for name in found if not name.startswith(prefix)]
+    unused = [name for name in state if name.startswith(spare)]
+    state = {name: value for name, value in state.items() if not name.startswith(spare)}
     words = _other_words(wanted, state)
     state = {".".join(words.get(word, word) for word in name.split(".")): value for name, value in state.items()}
     said = [f"the prefix {prefix} taken off"] if prefix else []
     said += [f"left aside, without that prefix: {_some(aside)}"] if aside else []
+    said += [f"left aside, of what serves training alone: {_some(unused)}"] if unused else []
     said += ["read as: " + ", ".join(f"{theirs} → {ours}" for theirs, ours in words.items())] if words else []
     return state, said
 
 
-def _prefix(wanted: Shapes, found: State) -> str:
-    """Return what stands before most of the network's names; of several, the shortest."""
+def _prefixes(wanted: Shapes, found: State) -> list[str]:
+    """Return what stands before most of the network's names; where there are several, the shortest first."""
     counts = Counter({"": 0})
     for name in found:
-        words = name.split(".", _DEPTH)
+        words = name.split(".", _WORDS)
         counts.update(
             "".join(f"{word}." for word in words[:n]) for n in range(len(words)) if ".".join(words[n:]) in wanted
         )
-    return min(counts, key=lambda prefix: (-counts[prefix], len(prefix)))
+    most = max(counts.values())
+    return sorted((prefix for prefix, count in counts.items() if count == most), key=len)
+
+
+def _check_one(prefixes: list[str], wanted: Shapes, found: State, file: Path) -> None:
+    """Raise `InputError` if a file has several networks of these names that differ, such as one and its average."""
+
+    def under(prefix: str) -> State:
+        named = {name: found[prefix + name] for name in wanted if prefix + name in found}
+        return {name: value for name, value in named.items() if value.shape == wanted[name]}
+
+    first = under(prefixes[0])
+    others = [prefix for prefix in prefixes[1:] if not _are_same(first, under(prefix))]
+    if others and 2 * len(first) > len(wanted):
+        raise InputError(
+            "these weights are of several networks",
+            file=file,
+            expected="one network, or the same one twice",
+            got=", ".join(f"{prefix[:80] or 'no prefix, '}…" for prefix in [prefixes[0], *others[:_SHOWN]]),
+            fix="save the one you mean alone: torch.save(network.state_dict(), file), or with safetensors",
+        )
+
+
+def _are_same(ours: State, theirs: State) -> bool:
+    if ours.keys() != theirs.keys():
+        return False
+    pairs = [(ours[name], theirs[name]) for name in ours]
+    return all(_is_plain(a, b.dtype) and _is_plain(b, a.dtype) and torch.equal(a.to(b), b) for a, b in pairs)
 
 
 def _other_words(wanted: Shapes, state: State) -> dict[str, str]:
@@ -183,18 +227,20 @@ def _check_fit(state: State, wanted: Shapes, file: Path) -> None:
         )
 
 
-def _check_values(state: State, file: Path) -> None:
-    """Raise `InputError` unless weights are finite numbers in a format that float32 holds."""
+def _check_values(state: State, own: State, file: Path) -> None:
+    """Raise `InputError` unless weights are finite numbers in a format that float32 holds, and places whole ones."""
     weights = {name: value for name, value in state.items() if not name.endswith(_COUNTS)}
-    strange = [f"{name} {value.dtype}" for name, value in weights.items() if not _is_plain(value)]
-    endless = [name for name, value in weights.items() if _is_plain(value) and not value.float().isfinite().all()]
+    plain = [name for name, value in weights.items() if _is_plain(value, own[name].dtype)]
+    strange = [f"{name} {weights[name].dtype}" for name in weights.keys() - set(plain)]
+    endless = [name for name in plain if not weights[name].float().isfinite().all()]
     wrong = {f"of another kind: {_some(strange)}": len(strange), f"not finite: {_some(endless)}": len(endless)}
     expected = "finite numbers in " + ", ".join(map(str, _NUMBERS))
     check_counts(f"these weights cannot be used: {file}", wrong, expected=expected, fix="save them anew as float32")
 
 
-def _is_plain(value: Tensor) -> bool:
-    return value.dtype in _NUMBERS and value.layout is torch.strided and value.device.type == "cpu"
+def _is_plain(value: Tensor, wanted: torch.dtype) -> bool:
+    kinds = _NUMBERS if wanted.is_floating_point else (wanted,)  # such as where attention finds its biases
+    return value.dtype in kinds and value.layout is torch.strided and value.device.type == "cpu"
 
 
 def _some(names: list[str]) -> str:

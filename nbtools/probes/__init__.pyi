@@ -1,5 +1,10 @@
 from .bands import decide_filtered as decide_filtered, decide_masked as decide_masked
-from .comparison import decide_conflicts as decide_conflicts, region_similarity as region_similarity
+from .comparison import (
+    askable_conflicts as askable_conflicts,
+    decide_conflicts as decide_conflicts,
+    describe_conflicts as describe_conflicts,
+    region_similarity as region_similarity,
+)
 from .corruptions import decide_corrupted as decide_corrupted
 from .curvature import measure_curvature as measure_curvature
 from .style_transfer import (

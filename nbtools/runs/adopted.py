@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from nbtools.checks import reading
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.conditions import ADOPTED, is_adopted
 from nbtools.data.images.counterparts import counterparts, read_class_table
@@ -112,7 +113,7 @@ def _made(source: Source, wanted: tuple[str, ...], table: Path | None) -> tuple[
     """Build the network, with its weights and normalisation inside, and say what was done."""
     members, what = _members(source.classes, wanted, table)
     classes = source.classes if members is None else wanted
-    network = AdoptedNet(source.architecture, source.classes, classes, members, source.side)
+    network = AdoptedNet(source.architecture, source.classes, classes, members, int(source.side))
     built = whole(network)
     said = [*source.fill(built), what]
     take_over(network, built)
@@ -136,6 +137,7 @@ def _members(own: Sequence[str], wanted: Sequence[str], table: Path | None) -> t
         )
     if without or not wanted:
         missing = f"no class of its is {', '.join(without[:5])}" if without else "the study has no classes"
+        missing += "; which are, a table can say: --table FILE" * bool(without)
         return None, f"it keeps its own {len(own)} classes ({missing}): it serves where no classes are needed"
     if list(own) == list(wanted):
         return None, "its classes are the study's"
@@ -153,12 +155,16 @@ def _classes_of(study: Study) -> tuple[str, ...]:
 
 def _check_answers(network: AdoptedNet, side: int) -> None:
     """Raise `InputError` unless the network says something finite to a picture of the study's size."""
-    logits_of(Classifier(network), torch.full((1, 3, side, side), 0.5))
+    fix = "see that the weights and the size are those of its training"
+    with reading("the network gives no answer", LookupError, RuntimeError, expected="logits of a picture", fix=fix):
+        logits_of(Classifier(network), torch.full((1, 3, side, side), 0.5))
 
 
 def _told(source: Source, network: AdoptedNet) -> dict[str, Any]:
-    """Return what a record says of where a network comes from, and how it is asked."""
-    own, members = source.classes, network.members
-    mapped = {name: [own[i] for i in each] for name, each in zip(network.classes, members or [], strict=False)}
-    normalised = {"mean": source.mean, "sd": source.sd, "side": source.side}
-    return {**source.place, "architecture": source.architecture, **normalised, "classes": mapped or "its own"}
+    """Return what a record says of where a network comes from, how it is asked, and what its classes became."""
+    told = {**source.place, "architecture": source.architecture}
+    told |= {"mean": [*map(float, source.mean)], "sd": [*map(float, source.sd)], "side": int(source.side)}
+    if network.members is None:
+        return told
+    mapped = zip(network.classes, network.members, strict=True)
+    return {**told, "classes": {name: [source.classes[i] for i in members] for name, members in mapped}}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import save_file
-
-from nbtools.conditions import parse_condition
+from nbtools.conditions import is_adopted, parse_condition
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
-from nbtools.files import make_folder, read_table, write_text
+from nbtools.files import make_folder, read_table, write_tensors, write_text
 from nbtools.metrics.decisions.robustness import epsilon_label, robust_accuracy, worst_case
+from nbtools.metrics.studies.operating import share
 from nbtools.models import own
 from nbtools.models.adopted import as_library
 from nbtools.models.architectures import OWN, TIMM, options_of
@@ -46,7 +44,7 @@ class Network(nn.Module):
     def __init__(self):
         super().__init__()
         self.network = {call}
-        self.network.set_submodule({last!r}, nn.Linear({width}, {n_outputs}))
+        self.network.set_submodule({last!r}, nn.Linear({width}, {n_outputs}, bias={biased}))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("sd", torch.tensor(SD).view(3, 1, 1))
 
@@ -79,7 +77,7 @@ network = load()
 logits = network(x)  # pixels (n, 3, height, width) in [0, 1]: normalisation is inside; ({n_classes} classes)
 ```
 
-`weights.safetensors` has the names of {names}. A head that was trained to answer like a brain is not among them.
+`weights.safetensors` has the names of {names}.{without}
 
 | what | |
 |---|---|
@@ -91,9 +89,12 @@ logits = network(x)  # pixels (n, 3, height, width) in [0, 1]: normalisation is 
 
 ## Before you share it
 
-The code that made it is under the MIT licence. Weights come from the images and responses that they were trained on,
-and whoever gave you these decides: NSD's and ImageNet's terms allow research, and no passing on of the data. {origin}
+The code that made this folder is under the MIT licence. {owners}
 """
+_NO_HEAD = " The head that was trained to answer like a brain is not among them."
+_OF_DATA = """Weights come from the images and responses that they were trained on,
+and whoever gave you these decides: NSD's and ImageNet's terms allow research, and no passing on of the data."""
+_OF_MAKERS = "Its weights are their makers': see where they were published, and under which terms."
 
 
 def network_run(named: str, study: str = "demo", seed: int = 0) -> Run:
@@ -151,11 +152,12 @@ def export(run: Run, to: Path) -> Path:
     make_folder(to)
     if any(to.iterdir()):
         raise InputError("the folder is not empty", file=to, expected="a new one", got="files", fix="name another")
-    save_file({name: value.contiguous() for name, value in as_library(network).items()}, to / "weights.safetensors")
+    state = {name: value.contiguous() for name, value in as_library(network).items()}
+    write_tensors(to / "weights.safetensors", state)
+    if network.backbone.architecture in OWN:
+        write_text(to / "networks.py", Path(own.__file__).read_text(encoding="utf-8"))
     write_text(to / "load.py", _loader(run, network))
     write_text(to / "README.md", _card(run, network))
-    if network.backbone.architecture in OWN:
-        shutil.copyfile(own.__file__, to / "networks.py")
     print(f"exported {run.folder.name}: {to}")
     return to
 
@@ -182,6 +184,7 @@ def _loader(run: Run, network: GuidedNet) -> str:
         last=backbone.anatomy.last,
         width=head.in_features,
         n_outputs=head.out_features,
+        biased=head.bias is not None,
     )
 
 
@@ -201,28 +204,35 @@ def _built(architecture: str, image_size: int | None) -> _Built:
     )
     name = architecture.removeprefix(TIMM)
     options = "".join(f", {key}={value!r}" for key, value in options_of(architecture, image_size).items())
-    return _Built(f"from {library} import {function}", f"{function}({name!r}{options})", f"{library}'s `{name}`")
+    names = f"{library.partition('.')[0]}'s `{name}`"
+    return _Built(f"from {library} import {function}", f"{function}({name!r}{options})", names)
 
 
 def _card(run: Run, network: GuidedNet) -> str:
     given = telling(run.parameters)
-    adopted = finished_record(run.folder).get("adopted", {})
-    backbone, source = network.backbone, open_study(given["study"])
-    simulated = " The study is simulated: no brain was measured." if source.simulated else ""
-    facts = {
-        **given,
-        "architecture": backbone.architecture,
-        **{f"adopted: {name}": value for name, value in adopted.items()},
-    }
+    adopted, backbone = finished_record(run.folder).get("adopted", {}), network.backbone
+    told = {f"adopted: {name}": value for name, value in adopted.items() if name != "architecture"}
+    facts = {**given, "architecture": backbone.architecture, **told}
     return _CARD.format(
         title=_title(run),
-        about=f"Condition `{given['roi']}`: {parse_condition(given['roi']).meaning}.{simulated}",
+        about=_about(given),
         n_classes=len(network.classes),
         names=_built(backbone.architecture, backbone.image_size).names,
+        without=_NO_HEAD if any(network.n_components) else "",
         facts="\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items()),
         scores="\n".join(f"- {line}" for line in _scores(run, given)) or "Nothing was measured yet.",
-        origin="Those of an adopted network are their makers': see where they were published." if adopted else "",
+        owners=_OF_MAKERS if adopted else _OF_DATA,
     )
+
+
+def _about(given: dict[str, Any]) -> str:
+    """Say what guided a network: nothing here, where it is from outside."""
+    simulated, name = open_study(given["study"]).simulated, given["roi"]
+    if is_adopted(name):
+        study = f" The study {given['study']}, by which it was asked, is simulated." * simulated
+        return f"A network from outside, here `{name}`: it was trained elsewhere, and no brain guided it.{study}"
+    guide = f"Condition `{name}`: {parse_condition(name).meaning}."
+    return guide + " The study is simulated: no brain was measured." * simulated
 
 
 def _cell(value: Any) -> str:
@@ -249,5 +259,5 @@ def _scores(run: Run, given: dict[str, Any]) -> list[str]:
 
 def _attacked(row: dict[str, Any], point: dict[str, Any]) -> str:
     under = f"worst case of {row['attacks']} at ε = {epsilon_label(point['epsilon'])}" if point["epsilon"] else "clean"
-    interval = f"95 % interval {point['ci_low']:.3f} to {point['ci_high']:.3f}"
-    return f"{point['n']} test images, {under}: accuracy {point['accuracy']:.3f} ({interval})"
+    value, low, high = share(point["accuracy"] * point["n"], point["n"], point["n"])
+    return f"{point['n']} test images, {under}: accuracy {value:.3f} (95 % interval {low:.3f} to {high:.3f})"

@@ -74,16 +74,15 @@ def trunk_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it would be a guided network: each might wait for the other; or an adopted one, which has its own size of
-        images.
+        If it would be a guided network: each might wait for the other.
     """
     features_of = parameters["features_of"]
     if parameters["predictor"] != "ridge" or features_of in DRAWN:
         return {}
-    if is_adopted(features_of) or parse_condition(features_of).parts:
+    if parse_condition(features_of).parts:
         raise InputError(
-            "a guided or adopted network has no features to predict guides from",
-            expected=f"{' or '.join(DRAWN)}, or a condition without a guide, such as {START}",
+            "a guided network has no features to predict guides from",
+            expected=f"{' or '.join(DRAWN)}, or a condition without a guide, such as {START} or {ADOPTED}<name>",
             got=f"features_of = {features_of!r}",
             fix="choose one of these",
         )

@@ -137,7 +137,9 @@ def compared(
     rows = rows.sort_values("seed")
     places = {name: [Path(folder) for folder in rows.loc[rows["roi"] == name, "folder"]] for name in conditions}
     found = [_network(folder) for name in names for folder in places.get(name, [home() / name])]
-    keys = pd.DataFrame({"network": _told_apart(found), "seed": [one.parameters["seed"] for one in found]})
+    names = [one.parameters["roi"] + "-manifold" * (one.notebook == CLOUDS) for one in found]
+    values = pd.DataFrame([one.parameters for one in found]).drop(columns=["seed", "predictor_seed"], errors="ignore")
+    keys = pd.DataFrame({"network": told_apart(names, values), "seed": [one.parameters["seed"] for one in found]})
     check_once("a network is named twice", keys, ("network", "seed"), fix="name each once")
     named = zip(keys.itertuples(index=False, name=None), found, strict=True)
     return {key: one for key, one in named if _is_part(one, run)}
@@ -149,12 +151,18 @@ def _network(folder: Path) -> Run:
     return Run(record["notebook"], record["parameters"], folder, finished=True)
 
 
-def _told_apart(found: list[Run]) -> list[str]:
-    """Name the runs' conditions, each with the parameters in which runs of that condition differ, but for the seed."""
-    names = [one.parameters["roi"] + "-manifold" * (one.notebook == CLOUDS) for one in found]
-    values = pd.DataFrame([one.parameters for one in found]).drop(columns=["seed", "predictor_seed"], errors="ignore")
-    values = values.astype(str)
-    telling = values.groupby(names).transform("nunique") > 1
+def told_apart(names: Sequence[str], values: pd.DataFrame) -> list[str]:
+    """Return runs' names (n_runs,), each with those of its values in which runs of that name differ.
+
+    Parameters
+    ----------
+    names : sequence of str (n_runs,)
+        Conditions.
+    values : DataFrame
+        Parameters, a row per run: ``"TO"`` becomes ``"TO alpha=0.35"`` where there is a ``TO`` of another ``alpha``.
+    """
+    values = values.reset_index(drop=True).astype(str)
+    telling = values.groupby(list(names)).transform("nunique") > 1
     return [
         " ".join([name, *(f"{key}={values.at[row, key]}" for key in values if telling.at[row, key])])
         for row, name in enumerate(names)

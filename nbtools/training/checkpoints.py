@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nbtools.checks import reading
 from nbtools.errors import InputError, Interrupted
-from nbtools.files import written
+from nbtools.files import write_tensors
 
 State = dict[str, dict[str, Tensor]]  # group → name → tensor
 MINUTES = 5  # between two checkpoints in the middle of an epoch
@@ -30,8 +30,7 @@ def save_checkpoint(file: Path, state: State, note: dict[str, Any]) -> None:
         for group, named in state.items()
         for name, value in named.items()
     }
-    with written(file) as beside:
-        save_file(tensors, beside, {"note": json.dumps(note)})
+    write_tensors(file, tensors, {"note": json.dumps(note)})
 
 
 def load_checkpoint(file: Path, config: dict[str, Any]) -> tuple[State, dict[str, Any]]:
@@ -73,9 +72,28 @@ def load_checkpoint(file: Path, config: dict[str, Any]) -> tuple[State, dict[str
     return state, note
 
 
-def made_with(model: nn.Module, config: Any) -> dict[str, Any]:
-    """Return what a checkpoint and a training must agree on: settings, and what the network is, its classes too."""
-    return {**getattr(model, "config", {}), **asdict(config)}
+class Objective(nn.Module):
+    """A network, ``.model``, and the loss it is trained on.
+
+    Attributes
+    ----------
+    told : dict
+        What tells the loss from others of such a network, in JSON's terms: a checkpoint knows it again.
+    """
+
+    model: nn.Module
+    told: Mapping[str, Any] = {}
+
+
+def made_with(model: nn.Module, config: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint and a training must agree on: settings, the loss, the network and its classes."""
+    return {**getattr(model, "config", {}), **told, **asdict(config)}
+
+
+def fingerprint(x: Tensor) -> str:
+    """Return three digits that tell numbers from others and from their own order, rarely from their rounding."""
+    flat = x.detach().cpu().double().flatten()
+    return f"{float(flat @ torch.arange(1.0, len(flat) + 1, dtype=torch.float64).cos()):.3g}"
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -163,8 +181,8 @@ class Keeper:
     ----------
     file : Path
         The checkpoint.
-    model : nn.Module
-        Being trained.
+    objective : Objective
+        Whose model is being trained.
     optimizer : Optimizer
         Of its parameters.
     fabric : Fabric
@@ -173,9 +191,9 @@ class Keeper:
         Of the training; a checkpoint of another one is refused.
     """
 
-    def __init__(self, file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fabric: Any, config: Any):
-        self.file, self.model, self.optimizer, self.fabric = file, model, optimizer, fabric
-        self.config = made_with(model, config)
+    def __init__(self, file: Path, objective: Objective, optimizer: torch.optim.Optimizer, fabric: Any, config: Any):
+        self.file, self.model, self.optimizer, self.fabric = file, objective.model, optimizer, fabric
+        self.config = made_with(objective.model, config, objective.told)
         self.asked, self.saved = False, time.monotonic()
 
     def ask(self) -> None:

@@ -23,7 +23,7 @@ from nbtools.devices import launch, make_fabric, memory_advice, share_statistics
 from nbtools.errors import Helped, InputError
 from nbtools.models.networks import freeze
 from nbtools.processes import Bar, on_sigterm, place
-from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoint, made_with
+from nbtools.training.checkpoints import Keeper, Meter, Objective, Progress, load_checkpoint, made_with
 
 Batch = tuple[Tensor, ...]
 MakeBatch = Callable[[Tensor, Tensor], Batch]  # (rows, boxes) of the views → what the objective takes
@@ -90,12 +90,6 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - start) / (1 - start)))
 
 
-class Objective(nn.Module):
-    """A network, ``.model``, and the loss it is trained on."""
-
-    model: nn.Module
-
-
 def fit(
     objective: Objective,
     batches: Batches,
@@ -127,7 +121,7 @@ def fit(
     Raises
     ------
     InputError
-        If a split has no rows, a batch has fewer images than there are parts of it,
+        If a split has no rows, a batch has fewer images than there are parts of it, or too few to be normalised,
         the loss is not finite, memory runs out, or the checkpoint is not one of this training.
     Interrupted
         If the system asked the process to end; the last step is kept.
@@ -151,7 +145,7 @@ def fit(
             _loop({}, *work)
         if here.rank > 0:
             raise Helped
-        state, note = load_checkpoint(file, made_with(objective.model, config))
+        state, note = load_checkpoint(file, made_with(objective.model, config, objective.told))
     objective.model.load_state_dict(state["kept"] if config.keep == "best" else state["last"])
     freeze(objective.model.cpu())
     return pd.DataFrame(note["history"])
@@ -172,6 +166,23 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+@contextmanager
+def _too_few_told() -> Iterator[None]:
+    """Turn what batch normalisation says of a single value of each channel into an `InputError`."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            "batch normalisation has no statistics of one value",
+            expected="two images or more in each part of a batch on each device",
+            got=str(error),
+            fix="raise batch_size, or lower accumulate or devices",
+        ) from error
+
+
+@_too_few_told()
 @_flushed_denormals()  # here, not around the call: processes of their own flush them too
 def _loop(
     fabric_options: dict[str, Any],
@@ -188,7 +199,7 @@ def _loop(
     if fabric.world_size > 1:
         share_statistics(objective)
     optimizer = _optimizer(objective, config)
-    keeper = Keeper(file, objective.model, optimizer, fabric, config)
+    keeper = Keeper(file, objective, optimizer, fabric, config)
     state = keeper.resume()
     module, stepper = fabric.setup(_compiled(objective) if config.compile else objective, optimizer)
     make_batch, train = batches(fabric.device), torch.from_numpy(splits["train"])

@@ -18,6 +18,7 @@ from nbtools.data.images.views import augment, draw_boxes, take
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet
+from nbtools.training.checkpoints import Objective, fingerprint
 from nbtools.training.clouds import (
     FEWEST,
     CategoryManifolds,
@@ -27,7 +28,7 @@ from nbtools.training.clouds import (
     variance_outside,
 )
 from nbtools.training.guided import labelled_views
-from nbtools.training.loop import Objective, TrainConfig, fit
+from nbtools.training.loop import TrainConfig, fit
 from nbtools.training.targets import Guide, derangement
 
 Weights = tuple[float, float, float]  # a₁ of the cross-entropy, a₂ of the distance, a₃ of the variance outside
@@ -183,6 +184,8 @@ def train_manifold_guided(
     """
     _check_training(model, images, manifolds, weights, config, form)
     objective = ManifoldObjective(model, manifolds, weights, form)
+    clouds = [fingerprint(manifolds.centres), fingerprint(manifolds.radii)]
+    objective.told = {"weights": list(weights), "form": form, "clouds": clouds}
     views = partial(labelled_views, images, size or images.pixels.shape[-1])
     return fit(objective, views, splits, config, checkpoint)
 

@@ -153,8 +153,9 @@ def new_predictor(
     components : array (n_components, n_voxels)
         Of the response basis.
     trunk : Path, optional
-        Folder of the network whose backbone, and architecture, it has; left out, weights drawn from the seed, or
-        torchvision's where a ridge predictor's ``features_of`` is ``imagenet``.
+        Folder of the network whose backbone, and architecture, it has, and of an adopted one the side of its images;
+        left out, weights drawn from the seed, or torchvision's where a ridge predictor's ``features_of`` is
+        ``imagenet``.
     image_size : int, optional
         Side in pixels of the images it is to see.
 
@@ -165,13 +166,15 @@ def new_predictor(
         cannot take such images; or as `load_model`.
     """
     check_choice("no such predictor", parameters["predictor"], PREDICTORS)
-    backbone = load_model(trunk).backbone if trunk else None
-    known = backbone.config if backbone else {"architecture": parameters["architecture"], "image_size": image_size}
+    network = load_model(trunk) if trunk else None
+    known = {"architecture": parameters["architecture"], "image_size": image_size}
+    if network:
+        known = {**network.backbone.config, "side": getattr(network, "side", None)}
     size = dict(zip(("n_components", "n_voxels"), components.shape, strict=True))
     predictor = build(RoiPredictor, parameters["seed"], readouts=parameters["readouts"].split(), **known, **size)
     predictor.components.copy_(torch.from_numpy(components))
-    if backbone:
-        predictor.backbone.load_state_dict(backbone.state_dict())
+    if network:
+        predictor.backbone.load_state_dict(network.backbone.state_dict())
     elif parameters["predictor"] == "ridge" and parameters["features_of"] == "imagenet":
         load_imagenet_weights(predictor.backbone)
     return predictor

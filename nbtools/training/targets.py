@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from nbtools.errors import InputError
 from nbtools.guides import Target
 from nbtools.models.networks import RoiPredictor, fold_batchnorm, freeze
 from nbtools.models.read_outs import predict
+from nbtools.training.checkpoints import fingerprint
 
 TargetScale = Literal["raw", "global"]
 
@@ -90,6 +91,15 @@ class Guide:
     def readouts(self) -> list[str | None]:
         """Where each part is matched; None: where the run says."""
         return [aim.asked.readout for aim in self.aims]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What tells it from other guides, in JSON's terms; predictors are known by their heads."""
+        heads = [fingerprint(each) for aim in self.aims for each in aim.predictor.head.parameters()]
+        partner = None if self.partner is None else fingerprint(self.partner)
+        centred = any(bool(aim.mean.any()) for aim in self.aims)
+        asked = [list(aim.asked) for aim in self.aims]
+        return {"asked": asked, "predictors": heads, "centred": centred, "partner": partner, "phases": self.phases}
 
     def to(self, device: torch.device) -> Guide:
         """Return the guide on a device."""

@@ -115,7 +115,9 @@ def histories(table: pd.DataFrame, order: Sequence[str] = HIERARCHY) -> pd.DataF
         )
     rank = {name: place for place, name in enumerate(conditions_of(order))}
     trainings = trainings.sort_values("roi", key=lambda names: names.map(rank), kind="stable")
-    named = trainings.assign(condition=trainings["roi"], run=_names(trainings))
+    names = trainings["roi"] + np.where(trainings["notebook"] == PREDICTORS, " predictor", "")
+    said = several.told_apart(names, trainings.filter(["alpha", "seed"]).convert_dtypes())
+    named = trainings.assign(condition=trainings["roi"], run=said)
     return several.tables(named, "history", columns=("condition", "run", "folder"))
 
 
@@ -175,19 +177,6 @@ def hierarchy_of(
     networks = robust_accuracy(under_attack(several.tables(found, "decisions"), chosen.attack))
     accuracy = over_networks(networks, "accuracy", by=("condition", "epsilon"))
     return accuracy, verdicts(networks[networks["epsilon"].isin([0.0, chosen.epsilon])], order)
-
-
-def _names(trainings: pd.DataFrame) -> list[str]:
-    """Name each run by its condition, and by whatever else differs between the runs."""
-    own = {
-        "notebook": ["predictor" if name == PREDICTORS else "network" for name in trainings["notebook"]],
-        "alpha": [
-            f"α {value:g}" if value == value else "" for value in trainings.get("alpha", [np.nan] * len(trainings))
-        ],
-        "seed": [f"seed {value:.0f}" for value in trainings["seed"]],
-    }
-    telling = [texts for texts in own.values() if len(set(texts) - {""}) > 1]
-    return [", ".join(filter(None, words)) for words in zip(trainings["roi"], *telling, strict=True)]
 
 
 def describe_curves(curves: pd.DataFrame, metrics: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from nbtools.data.brains.sessions import (
 )
 from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.study import Study
-from nbtools.errors import InputError
+from nbtools.errors import InputError, Note
 
 
 def sessions_of(
@@ -94,6 +94,7 @@ def _check_image_ids(study: Study, image_ids: NDArray[np.int64]) -> None:
         warnings.warn(
             f"image ids go from 1 to {last}, image 0 is never shown: are they counted from 1? Then "
             f"every image has its neighbour's responses: subtract 1 from image_id in the session files",
+            Note,
             stacklevel=4,
         )
 

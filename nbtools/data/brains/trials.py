@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nbtools.data.brains.responses import RoiTrials, count_repeats
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.volumes import check_grid
-from nbtools.errors import InputError
+from nbtools.errors import InputError, Note
 from nbtools.processes import Bar
 
 
@@ -126,6 +126,7 @@ def _check_alive(roi: str, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if n_dead:
         warnings.warn(
             f"{roi}: {n_dead} of {len(alive)} voxels do not vary in a session, or are not finite, and were dropped",
+            Note,
             stacklevel=4,
         )
     return alive

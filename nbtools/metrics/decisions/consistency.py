@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -115,6 +116,26 @@ def consistency_matrix(decisions: pd.DataFrame, label: str = "label", seed: int 
         found = {**alone, "n_seeds": len(seeds)}
         rows += [{"a": a, "b": b, **found}] + ([{"a": b, "b": a, **found}] if a != b else [])
     return pd.DataFrame(rows)
+
+
+def on_same_images(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Keep the networks that decided on the images that most networks decided on, for `consistency_matrix`.
+
+    Parameters
+    ----------
+    decisions : DataFrame
+        One row per network × image: ``condition``, ``seed``, ``image_id``.
+
+    Returns
+    -------
+    DataFrame
+        Their rows; of two sets that as many networks decided on, that of the first network.
+    """
+    network = ["condition", "seed"]
+    met = decisions.groupby(network, sort=False)["image_id"].agg(frozenset)
+    ((common, _),) = Counter(met).most_common(1)
+    kept = met.index[met.map(common.__eq__)]
+    return decisions[pd.MultiIndex.from_frame(decisions[network]).isin(kept)]
 
 
 def _across(first: np.ndarray, second: np.ndarray) -> dict[str, float]:

@@ -130,7 +130,8 @@ def decidable_conflicts(conflicts: pd.DataFrame, classes: Sequence[str]) -> pd.D
             "these cue-conflict images ask nothing of the networks",
             expected="images of two categories or more that are classes of the networks, or have synsets among them",
             got=f"{', '.join(decidable(classes, categories)) or 'none'} of {len(categories)} categories",
-            fix="paint images of the study's own classes: python -m nbtools prepare cue-conflict",
+            fix="paint images of the study's own classes: python -m nbtools prepare cue-conflict; of an adopted "
+            "network say which of its classes are these: python -m nbtools adopt … --table",
         )
     return kept
 

@@ -21,12 +21,12 @@ _COLUMNS = ("measure", "condition", "score", "ci_low", "ci_high")
 _TICKS = [digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)]  # of a logarithmic axis
 _STYLE = (
     ".nbtools-scores{overflow-x:auto}"
-    ".nbtools-scores table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}"
-    ".nbtools-scores td,.nbtools-scores th{padding:3px 9px;text-align:right;vertical-align:top;line-height:1.25;"
+    ".nbtools-scores table{border-collapse:collapse;font-size:12px;font-variant-numeric:tabular-nums}"
+    ".nbtools-scores td,.nbtools-scores th{padding:3px 5px;text-align:right;vertical-align:top;line-height:1.25;"
     "border-bottom:1px solid #8884;font-weight:normal}"
     ".nbtools-scores th:first-child{text-align:left;white-space:nowrap}"
     ".nbtools-scores thead th{vertical-align:bottom;max-width:9em}"
-    ".nbtools-scores small{opacity:.75;white-space:nowrap}.nbtools-scores thead small{white-space:normal}"
+    ".nbtools-scores small{opacity:.75}"
 )
 
 
@@ -76,7 +76,7 @@ def _cell(row: Mapping[str, float | str]) -> str:
 def _head(name: str, n_seeds: int, order: Sequence[str]) -> str:
     ink = color(base_condition(name), order)
     seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
-    return f'<span style="color:{ink}">●</span> {html.escape(name)} <small>{seeds}</small>'
+    return f'<span style="color:{ink}">●</span> {html.escape(name)}<br><small>{seeds}</small>'
 
 
 def _title(measure: str, band: tuple[float, float] | None) -> str:
@@ -116,14 +116,14 @@ def score_scatter(
     """
     check_drawable(table, _COLUMNS)
     check_points(table, ("measure", "condition"), fix="average seeds first: metrics.score_conditions")
-    fig = new_figure(title, *(f"{measure} ({scale_of(measure).unit})" for measure in (x, y)))
+    fig = new_figure(title, f"{x} ({scale_of(x).unit})", f"{y}<br>({scale_of(y).unit})").update_layout(margin={"l": 95})
     along, up = (table[table["measure"] == measure].set_index("condition").dropna(subset="score") for measure in (x, y))
     names = ordered(along.index[along.index.isin(up.index)].to_series(), order)
     for name in names:
         look, rows = marker(base_condition(name), order), (along.loc[name], up.loc[name])
         bars = [error_bars(row, "score", look["color"], "cross") for row in rows]
         said = "<br>".join([f"<b>{name}</b>", *(f"{row['measure']}: {_said(row)}" for row in rows)])
-        how = {"error_x": bars[0], "error_y": bars[1], "hovertemplate": said + "<extra></extra>"}
+        how = {"error_x": bars[0], "error_y": bars[1], "hovertemplate": said + "<extra></extra>", "cliponaxis": False}
         add_point(fig, name, *(row["score"] for row in rows), marker=look, **how)
     if not names:
         fig.add_annotation(text="no network has both", xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
@@ -147,10 +147,13 @@ def _axis(fig: go.Figure, axis: str, part: pd.DataFrame, bands: Bands) -> np.nda
     bounds = part[["ci_low", "score", "ci_high"]].T.fillna(part["score"]).T
     if scale.log:  # a bar that begins below 0 has no end there
         bounds = np.log10(bounds.where(bounds > 0, part["score"], axis=0))
-    reach = pd.concat([bounds, pd.DataFrame({"ceiling": [band[0]]})]) if band else bounds
-    look = {"range": padded(reach.fillna(bounds["score"].iloc[0])), "tickformat": ".3~p" if "%" in scale.form else ""}
-    logarithmic = {"type": "log", "tickvals": _TICKS, "tickformat": ",~r"} if scale.log else {}
-    fig.update_layout({f"{axis}axis": {**look, **logarithmic}})
+    reach = pd.concat([bounds.stack(), pd.Series(band or (), dtype=float)]).to_frame()
+    ends = np.clip(padded(reach), -np.inf if scale.log else scale.low, scale.high)  # no tick where no score can be
+    look = {"range": ends.tolist(), "tickformat": ".3~p" if "%" in scale.form else ""}
+    if scale.log:
+        ticks = [tick for tick in _TICKS if ends[0] <= np.log10(tick) <= ends[1]]
+        look |= {"type": "log", "tickformat": ",~r", **({"tickvals": ticks} if len(ticks) > 1 else {})}
+    fig.update_layout({f"{axis}axis": look})
     if band:
         draw = fig.add_vrect if axis == "x" else fig.add_hrect
         words = {"annotation_text": "noise<br>ceiling", "annotation_position": "bottom left"}
