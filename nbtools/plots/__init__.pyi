@@ -66,3 +66,4 @@ from .studies.comparisons import (
     trends as trends,
 )
 from .studies.curves import compared_curves as compared_curves
+from .studies.rivals import rivals as rivals

@@ -121,9 +121,11 @@ class _Planner:
         doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], map(float, worse["doses"].split()))))
         shown = {"alphas": " ".join(map(str, alphas)), "regions": " ".join(self.rois), **worse, **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
+        others = [f"none-{word}" for key in ("filtered", "hardened") for word in self._ways(key)]
+        tried, joined = self._all(self._attack, others), {"analyses": " ".join(claims), "others": " ".join(others)}
         made += [
             self._responses(),
-            self._job(SUMMARY, attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
+            self._job(SUMMARY, attacks + made + tried, name="summary_of_all", **joined, **compared),
             self._alone("08_rsa", plain),
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
@@ -138,7 +140,7 @@ class _Planner:
 
     def _hardened(self) -> list[Path]:
         """No guide and the last region's, each trained plainly and in every way against perturbations, if in any."""
-        ways = self._words("hardened", HARDENED)
+        ways = self._ways("hardened")
         crossed = [f"{guide}{way}" for way in ("", *(f"-{word}" for word in ways)) for guide in ("none", self.ends[-1])]
         if not ways:
             return []
@@ -146,7 +148,7 @@ class _Planner:
 
     def _filtered(self) -> list[Path]:
         """The regions beside networks without a guide that were trained on filtered images, if any were."""
-        controls = ["none", *(f"none-{word}" for word in self._words("filtered", FILTERED))]
+        controls = ["none", *(f"none-{word}" for word in self._ways("filtered"))]
         if len(controls) == 1:
             return []
         after = self._all(self._network, [*controls, *self.rois])
@@ -304,6 +306,10 @@ class _Planner:
 
     def _words(self, key: str, default: Iterable[object]) -> list[str]:
         return words(self.config[key], key) if key in self.config else list(map(str, default))
+
+    def _ways(self, key: str) -> list[str]:
+        """In which ways networks are trained on other images, beside plainly."""
+        return self._words(key, {"hardened": HARDENED, "filtered": FILTERED}[key])
 
     def _setting(self, notebook: str, name: str) -> Any:
         return (self.settings.get(notebook) or {}).get(name, folders.defaults(notebook)[name])
