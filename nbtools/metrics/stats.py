@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images, and p-values corrected for how many there are."""
+"""Intervals of shares and over images, and p-values corrected for how many there are."""
 
 from __future__ import annotations
 
@@ -159,6 +159,25 @@ def jackknife_interval(value: float, left_out: ArrayLike) -> np.ndarray:
         return np.full(2, np.nan)
     half = t.ppf(0.975, n - 1) * pseudo.std(ddof=1) / np.sqrt(n)
     return pseudo.mean() + half * np.array([-1, 1])
+
+
+def share(n: float, of: int, independent: int) -> tuple[float, float, float]:
+    """Return a share with the bounds of its 95 % interval (Clopper & Pearson 1934).
+
+    Parameters
+    ----------
+    n, of : int
+        So many of so many.
+    independent : int
+        To how many independent ones these amount: the interval is as wide as theirs.
+    """
+    from scipy.stats import beta  # imports slowly
+
+    value = n / of
+    yes, no = value * independent, (1 - value) * independent
+    low = beta.ppf(0.025, yes, no + 1) if yes > 0 else 0.0
+    high = beta.ppf(0.975, yes + 1, no) if no > 0 else 1.0
+    return value, float(low), float(high)
 
 
 def ci(interval: np.ndarray) -> dict[str, Any]:
