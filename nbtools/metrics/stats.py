@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images, and p-values corrected for how many there are."""
+"""Intervals of shares and over images, and p-values corrected for how many there are."""
 
 from __future__ import annotations
 
@@ -187,6 +187,21 @@ def clopper_pearson(n: ArrayLike, of: int, alpha: float) -> tuple[np.ndarray, np
     yes, no = np.asarray(n), of - np.asarray(n)
     low = np.where(yes > 0, betaincinv(yes, no + 1, alpha), 0.0)
     return low, np.where(no > 0, betaincinv(yes + 1, no, 1 - alpha), 1.0)
+
+
+def share(n: float, of: int, independent: int) -> tuple[float, float, float]:
+    """Return a share with the bounds of its 95 % interval (`clopper_pearson`).
+
+    Parameters
+    ----------
+    n, of : int
+        So many of so many.
+    independent : int
+        To how many independent ones these amount: the interval is as wide as theirs.
+    """
+    value = n / of
+    low, high = clopper_pearson(value * independent, independent, 0.025)
+    return value, float(low), float(high)
 
 
 def ci(interval: np.ndarray) -> dict[str, Any]:

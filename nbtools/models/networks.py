@@ -68,7 +68,7 @@ class RoiPredictor(nn.Module):
         check_readouts(readouts)
         self.backbone = Backbone(architecture, image_size, readouts)
         size = {"n_components": n_components, "n_voxels": n_voxels}
-        self.config = {**self.backbone.config, **size, "readouts": list(readouts), **({"side": side} if side else {})}
+        self.config = {**self.backbone.config, **size, "readouts": list(readouts), "side": side}
         self.readouts, self.side = tuple(readouts), side
         self.head = nn.Linear(sum(map(self.backbone.readout_width, readouts)), n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))

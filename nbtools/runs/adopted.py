@@ -136,8 +136,8 @@ def _members(own: Sequence[str], wanted: Sequence[str], table: Path | None) -> t
             fix="add them, or leave out --table: the network then serves where no classes are needed",
         )
     if without or not wanted:
-        missing = f"no class of its is {', '.join(without[:5])}" if without else "the study has no classes"
-        missing += "; which are, a table can say: --table FILE" * bool(without)
+        unmet = f"no class of its is {', '.join(without[:5])}; which are, a table can say: --table FILE"
+        missing = unmet if without else "the study has no classes"
         return None, f"it keeps its own {len(own)} classes ({missing}): it serves where no classes are needed"
     if list(own) == list(wanted):
         return None, "its classes are the study's"

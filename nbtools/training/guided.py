@@ -17,9 +17,9 @@ from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, take
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, RoiPredictor
-from nbtools.training.checkpoints import Objective, fingerprint
+from nbtools.training.checkpoints import fingerprint
 from nbtools.training.hardening import Asked, Hardened, Shown, as_they_are, hardening
-from nbtools.training.loop import Batch, Batches, MakeBatch, TrainConfig, fit
+from nbtools.training.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
 from nbtools.training.matching import MATCHED, row_r
 from nbtools.training.targets import Guide, Match, share_of
 
@@ -130,9 +130,8 @@ def fit_predictor(
         configuration.
     """
     check_scores(model, images, scores)
-    objective = PredictorObjective(model)
-    objective.told = {"scores": fingerprint(scores)}
-    return fit(objective, partial(_scored_views, images, scores), splits, config, checkpoint)
+    batches, told = partial(_scored_views, images, scores), {"scores": fingerprint(scores)}
+    return fit(PredictorObjective(model), batches, splits, config, checkpoint, told)
 
 
 def check_scores(model: RoiPredictor, images: ImageSet, scores: Tensor) -> None:
@@ -215,15 +214,12 @@ def train_guided(
     views = partial(labelled_views, images, size or images.pixels.shape[-1])
     told: dict[str, Any] = {"alpha": alpha} | ({"hardened": list(hardened)} if hardened else {})
     if guide is None:
-        unguided = GuidedObjective(model, alpha, hardened=hardened)
-        unguided.told = told
-        return fit(unguided, views, splits, config, checkpoint)
+        return fit(GuidedObjective(model, alpha, hardened=hardened), views, splits, config, checkpoint, told)
     _check_heads(model, guide)
     objective = GuidedObjective(model, alpha, [aim.asked for aim in guide.aims], hardened)
-    objective.told = {**told, "guide": guide.told}
     # on the CPU, so that it can be sent to processes of other GPUs
     batches = partial(_guided_views, views, guide.to(torch.device("cpu")))
-    return fit(objective, batches, splits, config, checkpoint)
+    return fit(objective, batches, splits, config, checkpoint, {**told, "guide": guide.told})
 
 
 def _check_heads(model: GuidedNet, guide: Guide) -> None:

@@ -21,7 +21,7 @@ import pandas as pd
 from nbtools.conditions import is_adopted
 from nbtools.guides import is_region
 from nbtools.runs import folders
-from nbtools.runs.lineage import CLOUDS, NETWORKS, PREDICTORS, START
+from nbtools.runs.lineage import CLOUDS, NETWORKS, PREDICTORS, START, trunk_of
 from nbtools.runs.records import finished_record
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
@@ -181,15 +181,13 @@ def _of_job(job: Job, architecture: str, values: Values, side: int) -> Network:
     own = network_of(architecture, side)
     seeds = str(values.get("seeds", values.get("seed", ""))).split()
     each = []
-    for name, seed in product(filter(is_adopted, networks_of(values)), seeds):
+    names = [*networks_of(values), trunk_of(values).get("roi", "") if job.notebook == PREDICTORS else ""]
+    for name, seed in product(filter(is_adopted, names), seeds):
         told = finished_record(folders.find(NETWORKS, job.study, roi=name, seed=int(seed)).folder)["adopted"]
-        each.append(_enlarged(network_of(told["architecture"], told["side"]), (told["side"] / side) ** 2))
+        network, larger = network_of(told["architecture"], told["side"]), (told["side"] / side) ** 2
+        each.append(network._replace(slow=network.slow * larger, values=network.values * larger))
     each += [own] * (n_networks(values) - len(each))
     return own._replace(slow=fmean(one.slow for one in each), values=max(one.values for one in each))
-
-
-def _enlarged(network: Network, by: float) -> Network:
-    return network._replace(slow=network.slow * by, values=network.values * by)
 
 
 def memory_of(notebook: str, values: Values, sizes: Sizes, network: Network, gpu: bool) -> int:

@@ -75,7 +75,7 @@ def read_class_table(file: Path) -> dict[str, str]:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter) if row]
         wrong = {
             "lines without two columns": sum(len(row) != 2 or not all(row) for row in rows),
-            "classes of the network repeat": len(rows) - len({_plain(row[0]) for row in rows if row}),
+            "classes of the network repeat": len(rows) - len({_plain(row[0]) for row in rows}),
         }
         check_counts(f"this is no table of classes: {file}", wrong, expected=expected, fix=fix)
         return dict(rows)

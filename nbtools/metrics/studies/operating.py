@@ -18,7 +18,6 @@ from nbtools.metrics.decisions.robustness import accuracy_at, epsilon_label
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, claims, compare
 from nbtools.metrics.samples.tables import as_scores
 from nbtools.metrics.samples.verdicts import in_order, verdicts
-from nbtools.metrics.stats import clopper_pearson
 
 FINDINGS = ("rises", "falls", "none", "unclear")
 # How the sentences of `verdicts` say it; any other cannot tell.
@@ -226,18 +225,3 @@ def rates(
         counts = pd.DataFrame({finding: (said == finding).sum() for finding in FINDINGS}).rename_axis("claim")
         parts.append(counts.reset_index().assign(sets=name, n_sets=len(sets), n_apart=independent[name]))
     return pd.concat(parts, ignore_index=True)
-
-
-def share(n: float, of: int, independent: int) -> tuple[float, float, float]:
-    """Return a share with the bounds of its 95 % interval (Clopper & Pearson 1934).
-
-    Parameters
-    ----------
-    n, of : int
-        So many of so many sets.
-    independent : int
-        To how many independent sets these amount: the interval is as wide as theirs.
-    """
-    value = n / of
-    low, high = clopper_pearson(value * independent, independent, 0.025)
-    return value, float(low), float(high)

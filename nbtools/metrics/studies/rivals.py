@@ -1,4 +1,4 @@
-"""Which explanations of a guide's gain survive: the guided network beside controls that have what each of them names."""
+"""Which explanations of a guide's gain survive: the guided network beside controls that have what each names."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def manifolds_and_gain(
         One row per condition × measure: ``condition``, ``measure`` (of `PANELS`), ``value``, ``ci_low``, ``ci_high``,
         ``gain``, ``gain_low``, ``gain_high`` (fractions).
     statistics : DataFrame
-        From `metrics.gain.correlate_with_gain`: ``measure``, ``rho``, ``ci_low``, ``ci_high``, ``p_holm``.
+        From `metrics.correlate_with_gain`: ``measure``, ``rho``, ``ci_low``, ``ci_high``, ``p_holm``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str

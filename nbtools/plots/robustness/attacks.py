@@ -72,7 +72,7 @@ def visibility_curves(summary: pd.DataFrame, *, title: str) -> go.Figure:
     Parameters
     ----------
     summary : DataFrame
-        From `metrics.visibility.mean_visibility`: ``attack``, ``epsilon``, ``measure``, ``mean``, ``ci_low``,
+        From `metrics.mean_visibility`: ``attack``, ``epsilon``, ``measure``, ``mean``, ``ci_low``,
         ``ci_high``.
     title : str
         Title, with `Study.title`.

@@ -117,9 +117,11 @@ def _add_points(fig: go.Figure, rows: pd.DataFrame, name: str, look: Look) -> No
     where = {"x": rows["band"], "mode": "markers", "name": name, "legendgroup": name}
     fig.add_scatter(**where, y=rows["sensitivity"], error_y=bars, marker=marks)
     beyond = rows["sensitivity"].isna()
-    for bound, other, symbol in (("ci_high", 0, "triangle-down-open"), ("ci_low", np.inf, "triangle-up-open")):
-        opposite = "ci_low" if bound == "ci_high" else "ci_high"
-        y = rows[bound].where(beyond & (rows[opposite] == other))
+    for known, open_end, at, symbol in (
+        ("ci_high", "ci_low", 0, "triangle-down-open"),
+        ("ci_low", "ci_high", np.inf, "triangle-up-open"),
+    ):
+        y = rows[known].where(beyond & (rows[open_end] == at))
         fig.add_scatter(**where, y=y, marker={**marks, "symbol": symbol}, showlegend=False)
 
 
