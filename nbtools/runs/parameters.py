@@ -36,7 +36,7 @@ RANGES: dict[str, tuple[type, float, float]] = {
 BUDGETS = ("epsilons", "lengths", "sigmas", "blurs")  # texts of numbers that ascend: the last one is the largest
 NAMES = (
     *("rois", "regions", "conditions", "controls", "others", "networks", "subjects"),
-    *("attacks", "kinds", "folders", "readouts", "analyses", "changes"),
+    *("attacks", "kinds", "folders", "readouts", "analyses", "questions", "changes"),
 )
 SEVERAL = {"seeds", "alphas", "doses", *BUDGETS, *NAMES}  # texts of several words
 

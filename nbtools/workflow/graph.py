@@ -121,20 +121,25 @@ class _Planner:
         doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], map(float, worse["doses"].split()))))
         shown = {"alphas": " ".join(map(str, alphas)), "regions": " ".join(self.rois), **worse, **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
+        answering = [
+            self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
+            *self._hardened(),
+            self._job("21_mechanism", self._all(self._network, self.conditions), **self._same(self.conditions)),
+            self._job("22_other_images", networks, **compared),
+        ]
+        made += [*answering, *self._filtered()]
         others = [f"none-{word}" for key in ("filtered", "hardened") for word in self._ways(key)]
-        tried, joined = self._all(self._attack, others), {"analyses": " ".join(claims), "others": " ".join(others)}
+        asking = {"analyses": claims, "others": others, "questions": [record.parts[-3] for record in answering]}
+        joined = {name: " ".join(values) for name, values in asking.items()}
+        waiting = attacks + made + self._all(self._attack, others)
         made += [
             self._responses(),
-            self._job(SUMMARY, attacks + made + tried, name="summary_of_all", **joined, **compared),
+            self._job(SUMMARY, waiting, name="summary_of_all", **joined, **compared),
             self._alone("08_rsa", plain),
-            self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._audit(["none", last]),
-            *(self._job(name, networks, **compared) for name in ("17_natural_corruptions", "22_other_images")),
+            self._job("17_natural_corruptions", networks, **compared),
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
-            *self._hardened(),
-            *self._filtered(),
-            self._job("21_mechanism", self._all(self._network, self.conditions), **self._same(self.conditions)),
         ]
         return made
 
