@@ -14,7 +14,7 @@ from torch import nn
 from nbtools.attacks.flags import flags
 from nbtools.attacks.interface import perturb, stood_before, sweep
 from nbtools.checks import check_choice, check_same_classes
-from nbtools.classifiers import Classifier, logits_of
+from nbtools.classifiers import Classifier, differentiating, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
@@ -164,6 +164,7 @@ def _accuracies(
     }
 
 
+@differentiating
 def _raised(model: nn.Module, images: ImageSet) -> dict[str, float]:
     """Share of the images that raise each flag."""
     images, parts = images.to(best_device()), []

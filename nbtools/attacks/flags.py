@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from nbtools.attacks.gradient import ClassLoss, Said
-from nbtools.classifiers import differentiating, logits_of
+from nbtools.classifiers import logits_of
 
 _PASSES, _SAME, _SUM = 5, 1e-4, 1e-5  # AutoAttack's: how often it asks, and its tolerances
 
 
-@differentiating
 def flags(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Say of which images a network answers in a way that no attack here is made for.
 
@@ -59,7 +58,7 @@ def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     here = x.clone().requires_grad_()
     said = Said(model(here))
     rivals = torch.ones_like(said.logits, dtype=torch.bool).scatter(1, labels[:, None], False)
-    return ClassLoss(labels, rivals).uphill(said, here, 1.0)
+    return ClassLoss(labels.clone(), rivals).uphill(said, here, 1.0)
 
 
 def _differentiates(model: nn.Module, x: Tensor) -> bool:
