@@ -86,8 +86,7 @@ _WORD = re.compile(r"-([a-z]+)(?:-([\d.]+))?")
 _BARE = re.compile(rf"-({'|'.join(word for word in MODIFIERS if MODIFIERS[word].below)})(?!-\d+(\.\d+)?(-|$))")
 GRAMMAR = (
     "a guide: SOURCE[-noise-0.5, -images-0.25, -voxels-0.25, -ridge][-rdm or -cka][@READOUT][~WEIGHT], several joined "
-    "by +, then [-shuffle or -scrambled][-manifold][-at-4, -atboth-4, -fast-4, -trades-4, -gauss-0.1, -lowpass-8 or"
-    " -channel-8]"
+    "by +, then [-shuffle or -scrambled][-manifold][-at-4, -gauss-0.1, -lowpass-8 …]"
 )
 _LISTED = 20  # regions, in an error
 

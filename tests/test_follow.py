@@ -114,7 +114,7 @@ def test_a_run_is_a_line_with_its_number_name_time_and_what_is_left(
 def test_all_runs_are_counted_and_the_report_grows(
     progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summaries = [job for job in progress.jobs.values() if job.notebook == graph.SUMMARY]
+    summaries = [job for job in progress.jobs.values() if job.notebook == jobs.SUMMARY]
     for job in sorted(summaries, key=lambda job: len(job.after)):
         plant_summary(job)
     for name in progress.jobs:
