@@ -20,7 +20,8 @@ from nbtools.runs import folders
 from nbtools.workflow import follow, graph
 from nbtools.workflow.config import read_config
 from nbtools.workflow.follow import SILENCE, Progress, about, label
-from nbtools.workflow.graph import Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import Job
 
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
 

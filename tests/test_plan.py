@@ -56,7 +56,8 @@ from nbtools.workflow.costs import (
     steps_of,
     time_limit,
 )
-from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, Graph, Job
 from nbtools.workflow.plan import finished_jobs, plan, wall_seconds
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.sizes import ASSUMED, Sizes, sizes_of

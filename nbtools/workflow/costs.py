@@ -26,7 +26,7 @@ from nbtools.runs.lineage import CLOUDS, NETWORKS, PREDICTORS, START
 from nbtools.runs.records import finished_record
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
-from nbtools.workflow.graph import Graph, Job
+from nbtools.workflow.jobs import Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
 

@@ -27,7 +27,7 @@ from nbtools.data.study import open_study
 from nbtools.runs.provenance import PROJECT
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.costs import estimates, past_runs
-from nbtools.workflow.graph import SUMMARY, TARGETS, Graph, Job
+from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job
 from nbtools.workflow.plan import finished_jobs, wall_seconds
 from nbtools.workflow.summary import publish, report_file, summary
 
