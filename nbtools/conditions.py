@@ -17,13 +17,13 @@ import numpy as np
 from nbtools.checks import check_choice
 from nbtools.errors import InputError
 from nbtools.guides import (
-    GRAMMAR,
     LABELS_GUIDE,
     MODIFIERS,
     NAMING,
     OTHERS,
     Misspelled,
     Parts,
+    helpful,
     is_region,
     read_guide,
     spelled,
@@ -240,8 +240,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     except ValueError as wrong:
         raise InputError(
             f"unknown condition {name!r}",
-            expected=f"{', '.join(_PLAIN)}, decay-<number>, {ADOPTED}<name>, or {GRAMMAR}; a SOURCE is a region "
-            f"({', '.join(regions) or NAMING}), {' or '.join(OTHERS)}",
+            expected=f"{', '.join(_PLAIN)}, decay-<number>, {ADOPTED}<name>, or {helpful(wrong, regions)}",
             got=repr(name),
             fix=str(wrong) if isinstance(wrong, Misspelled) else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None

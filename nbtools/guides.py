@@ -25,6 +25,7 @@ from numpy import format_float_positional
 
 LABELS_GUIDE, RANDOM = "labels-guide", "random"
 OTHERS = (RANDOM, LABELS_GUIDE)  # sources that are no regions
+STAGES = ("layer1", "layer2", "layer3", "layer4")  # with `pooled`, the read-outs that every network has
 
 Target = Literal["responses", "rdm", "cka"]
 Words = tuple[tuple[str, float | None], ...]
@@ -42,7 +43,9 @@ class Modifier(NamedTuple):
 
 
 MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
-    "noise": Modifier("predictor", "its predictor learnt from noisier responses", "2px 2px", (), "noise", inf),
+    "noise": Modifier(
+        "predictor", "its predictor learnt from responses plus noise (in SD)", "2px 2px", (), "noise", inf
+    ),
     "images": Modifier("predictor", "its predictor learnt from a share of the images", "2px 4px", (), "share", 1.0),
     "voxels": Modifier("predictor", "its predictor learnt from a share of the voxels", "2px 8px", (), "voxels", 1.0),
     "ridge": Modifier("predictor", "its predictor is a ridge regression on features", "8px 2px", (), "predictor"),
@@ -76,10 +79,12 @@ _PART = re.compile(rf"(.+?)((?:{_words('predictor', 'target')})*)(?:@([\w.]+))?(
 _GUIDE = re.compile(rf"(.+?)((?:{_words('images', 'goal')})*)", re.ASCII)
 _TRAINED = re.compile(rf"(.+?)((?:{_words('training')})+)", re.ASCII)
 _WORD = re.compile(r"-([a-z]+)(?:-([\d.]+))?")
+_BARE = re.compile(rf"-({'|'.join(word for word in MODIFIERS if MODIFIERS[word].below)})(?!-\d+(\.\d+)?(-|$))")
 GRAMMAR = (
     "a guide: SOURCE[-noise-0.5, -images-0.25, -voxels-0.25, -ridge][-rdm or -cka][@READOUT][~WEIGHT], several joined "
     "by +, then [-shuffle or -scrambled][-manifold][-at-4, -atboth-4, -fast-4, -trades-4 or -gauss-0.1]"
 )
+_LISTED = 20  # regions, in an error
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,10 @@ Parts = tuple[tuple[Part, int], ...]  # each with its weight
 
 class Misspelled(ValueError):
     """A guide's name has a meaning, and another spelling than this one."""
+
+
+class Absent(ValueError):
+    """A guide's name has a meaning, but names regions that are not there."""
 
 
 def is_region(name: str) -> bool:
@@ -189,7 +198,7 @@ def read_guide(
     if "manifold" in endings and (len(weights) > 1 or any(p.readout or p.target != "responses" for p in weights)):
         raise ValueError("clouds are those of one predictor's responses: leave -manifold out")
     if absent := [part.source for part in weights if regions and part.source not in (*regions, *OTHERS)]:
-        raise ValueError(f"choose regions that are there, not {', '.join(absent)}; names are case-sensitive")
+        raise Absent(f"choose regions that are there, not {', '.join(absent)}; names are case-sensitive")
     rank = {source: place for place, source in enumerate((*order, *OTHERS))}
     ordered = sorted(weights, key=lambda part: (rank.get(part.source, len(order) - 0.5), str(part)))
     common = gcd(*weights.values())
@@ -197,6 +206,16 @@ def read_guide(
     if name != (one := _spell(parts, endings)):
         raise Misspelled(f"write {one}")
     return parts, endings
+
+
+def helpful(wrong: ValueError, regions: Sequence[str]) -> str:
+    """Say of what guides can be what helps to correct a name: of regions that are not there, which are."""
+    if isinstance(wrong, Misspelled):
+        return "the one spelling of a guide"
+    if not isinstance(wrong, Absent):
+        return f"{GRAMMAR}; SOURCE is a region, {' or '.join(OTHERS)}"
+    more = len(regions) - _LISTED
+    return f"a guide of {', '.join(regions[:_LISTED])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _match(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
@@ -207,6 +226,8 @@ def _match(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
 
 def _part(source: str, words: Words, readout: str | None, largest: str) -> Part:
     if not (source in OTHERS or is_region(source)):
+        if bare := _BARE.search(source):
+            raise ValueError(_takes(bare[1]))
         raise ValueError(f"{source!r} is no source: names are case-sensitive, and controls stand at the end, for all")
     if source == RANDOM and any(MODIFIERS[word].sets == "predictor" for word, _ in words):
         raise ValueError("a predictor that was never trained learnt from nothing")
@@ -221,8 +242,15 @@ def _in_order(text: str) -> Words:
         raise ValueError(f"{text[1:]} says one thing twice")
     for word, number in words:
         if number is not None and not 0 < number < MODIFIERS[word].below:
-            raise ValueError(f"the number after {word} is above 0 and below {MODIFIERS[word].below:g}")
+            raise ValueError(_takes(word))
     return tuple(sorted(words, key=lambda word: list(MODIFIERS).index(word[0])))
+
+
+def _takes(word: str) -> str:
+    """Say which number follows a word."""
+    changed = MODIFIERS[word]
+    below = f" and below {changed.below:g}" if changed.below < inf else ""
+    return f"after {word} comes a number above 0{below}, such as {word}-0.5: {changed.meaning}"
 
 
 def _spell(parts: Parts, endings: Sequence[str]) -> str:

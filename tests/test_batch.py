@@ -112,7 +112,7 @@ def test_input_that_a_notebook_refuses_is_told_in_words(home: Path, capfd: pytes
     write_notebook(START, "run.upstream('train', roi='V4')", "run.finish()")
     assert main(["run", "train"]) == 1
     folder, error = folders.run_folder("train", {}), capfd.readouterr().err
-    assert error.startswith("error: train has no finished runs with these parameters\n  file: ")
+    assert error.startswith("error: no finished runs of train with these parameters\n  file: ")
     assert f"python -m nbtools run train -p study tiny -p roi V4\nthe notebook as far as it went: {folder}" in error
     assert "Traceback" in (folder / "notebook.ipynb").read_text()
     assert list(home.rglob(".tmp-*")) == [], "no lock is left"

@@ -98,8 +98,33 @@ def test_regions_that_are_not_there_are_refused_where_it_is_known(name: str) -> 
     assert parse_condition(name).predictors == [
         {**WHOLE, "roi": name.removesuffix("-shuffle").removesuffix("-manifold")}
     ]
-    with pytest.raises(InputError, match=r"unknown condition.*\n.*\(V1, 7a, PIT\)"):
+    with pytest.raises(InputError, match=r"unknown condition.*\n.* or a guide of V1, 7a, PIT\n"):
         parse_condition(name, regions=("V1", "7a", "PIT"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("TO-noise", "after noise comes a number above 0, such as noise-0.5: its predictor .* noise .in SD."),
+        (
+            "V1+TO-images-rdm@layer1",
+            "after images comes a number above 0 and below 1, such as images-0.5: .* a share of",
+        ),
+        ("TO-voxels-shuffle", "after voxels comes a number"),
+        ("TO-noise-1e-3", "after noise comes a number"),
+        ("TO-noise-0", "after noise comes a number above 0, such"),
+    ],
+)
+def test_a_word_without_its_number_is_answered_with_which_it_is(typed: str, says: str) -> None:
+    with pytest.raises(InputError, match=f"to do: +{says}"):
+        parse_condition(typed)
+
+
+@pytest.mark.parametrize("name", ["V9", "v1", "TO-noise", "TO-shufle", "TO+V1", "V1 TO", *OTHERS.split()])
+def test_what_a_refused_name_is_told_can_be_read_at_a_glance(name: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse_condition(name, regions=[*nsd_regions(), *(f"area{n}" for n in range(180))])
+    assert max(map(len, str(raised.value).splitlines())) < 320
 
 
 def test_names_are_checked() -> None:

@@ -27,6 +27,7 @@ from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.anatomy import load_volume
 from nbtools.data.brains.betas import read_betas
 from nbtools.data.brains.measured import load_design, load_responses, load_trials
+from nbtools.data.brains.nsd import roi_folder
 from nbtools.data.brains.prepare_nsd import prepare_nsd
 from nbtools.data.brains.responses import split_images
 from nbtools.data.brains.sessions import Session, read_session, regions_of, write_session
@@ -145,6 +146,37 @@ def test_damage_is_found_and_told(study: Study, case: str, capsys: pytest.Captur
     assert main(["doctor", "tiny"]) == (state == DAMAGED)
     told = capsys.readouterr().out
     assert re.search(rf"^{part} +{state} ", told, re.MULTILINE)
+
+
+def test_a_study_is_named_in_the_same_ways_by_all_that_tell_of_it(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its file in ``config/`` and that one's name; by its own name and its study.toml."""
+    monkeypatch.chdir(folders.PROJECT)
+    told = []
+    for named in ("tiny", "config/tiny.yaml", str(study_file("tiny"))):
+        assert main(["doctor", named]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] == told[2]
+    for named in ("tiny", "config/tiny.yaml"):
+        assert main(["preregister", named, "--rois", "V1 V4 TO", "--seeds", "0 1"]) == 0
+    assert "fixed already" in capsys.readouterr().out
+    for command in ("doctor", "plan", "preregister", "study"):
+        assert main([command, "mine"]) == 1
+        assert capsys.readouterr().err.startswith("error: there is no study 'mine'")
+
+
+@pytest.mark.parametrize("regions", [["FFA", "OPA"], ["OPA"]])
+def test_a_study_of_other_regions_is_good(study: Study, regions: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with study_file("tiny").open("a") as file:
+        file.write(f"regions = {json.dumps(regions)}\n")
+    folder = roi_folder(study.need("nsd"), study.subject)
+    general = nib.load(folder / "nsdgeneral.nii.gz")
+    labels = np.arange(general.shape[0])[:, None, None] % 4 * (general.get_fdata() > 0)  # as those of faces and places
+    for name in ("floc-faces", "floc-places"):
+        nib.save(nib.Nifti1Image(labels.astype(np.int16), general.affine), folder / f"{name}.nii.gz")
+    assert main(["doctor", "tiny"]) == 0
+    assert re.search(r"^regions +good +(FFA|OPA) \d+", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_images_are_counted_as_they_are_loaded(study: Study) -> None:

@@ -318,6 +318,31 @@ def test_an_unknown_target_is_refused(clock: Clock, capsys: pytest.CaptureFixtur
     assert "expected: all, attacks, study, explorers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("named", "given"),
+    [
+        ("tiny", ["--configfile", str(folders.PROJECT / "config/tiny.yaml")]),
+        ("config/tiny.yaml", ["--configfile", "config/tiny.yaml"]),
+        ("tiny-2", ["--config", "study=tiny-2"]),
+        ("tiny-2 --seeds 1", ["--config", "study=tiny-2", "seeds=1"]),
+        ("config/null.yaml --rois TO", ["--configfile", "config/null.yaml", "--config", "rois=TO"]),
+        ("--rois TO", ["--config", "study=demo", "rois=TO"]),
+    ],
+)
+def test_snakemake_plans_from_what_the_study_is_named_by(
+    named: str, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders.PROJECT)
+    asked: list[Any] = []
+    monkeypatch.setattr("nbtools.workflow.follow", lambda *all_of_it: asked.append(all_of_it))
+    main(["study", *named.split(), "--cores", "1"])
+    ((planned, _, arguments),) = asked
+    assert arguments == ["--cores", "1", *given]
+    config = dict(word.split("=") for word in given if "=" in word)
+    file = [read_config(Path(word)) for word in given if word.endswith(".yaml")]
+    assert planned == make_graph({**(file[0] if file else {}), **config})
+
+
 @pytest.mark.parametrize("study", ["mine", "nsd"])
 def test_a_study_that_is_neither_there_nor_simulated_is_refused_in_words(
     study: str, clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -342,11 +342,20 @@ def test_rows_that_overlap_share_their_jobs() -> None:
         ({"doses": "much"}, "doses cannot be 'much'"),
         ({"dose": "voxel", "doses": "0.5"}, "not made worse by that"),
         ({"table": [{"subjects": "demo-9"}]}, "no study 'demo-9'"),
+        ({"rois": "V1 TO@layer9"}, "unknown read-out of small_resnet\n.*layer1, layer2, layer3, layer4, pooled, "),
+        ({"table": [{"rois": "V1@layer9+TO"}]}, "unknown read-out of small_resnet"),
+        ({"rois": "TO@layer4.add", "settings": {"03_guided_training": {"architecture": "resnet18"}}}, "of resnet18"),
+        ({"settings": {"03_guided_training": {"guided_readout": "layer9"}}}, "unknown read-out of small_resnet"),
+        ({"settings": {"02_neural_predictors": {"readouts": "layer1 layer9"}}}, "unknown read-out of small_resnet"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(config: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         make_graph(config)
+
+
+def test_any_node_of_the_network_can_be_matched() -> None:
+    assert "network_TO@layer4.add_seed0" in {job.name for job in make_graph({"rois": "V1@layer2 TO@layer4.add"}).jobs}
 
 
 @pytest.mark.parametrize("text", ["- V1", "{", "\xff"])

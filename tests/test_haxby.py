@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from nbtools.cli import main
 from nbtools.data.brains.haxby import CATEGORIES, DELAY, SHEET, prepare_haxby
 from nbtools.data.brains.measured import load_design, load_trials, region_volume
 from nbtools.data.images.sets import load_folder
@@ -92,6 +94,18 @@ def test_planted_patterns_come_out(made: tuple[Path, np.ndarray]) -> None:
     r = [np.corrcoef(*pair)[0, 1] for pair in zip(measured, planted, strict=True)]
     assert min(r) > 0.8, "labels were shifted by the haemodynamic delay"
     np.testing.assert_array_equal(load_design(study).shared_ids, np.arange(len(CATEGORIES)))
+
+
+def test_the_doctor_knows_what_it_is_for(
+    made: tuple[Path, np.ndarray], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    assert main(["doctor", str(made[0]), "--deep"]) == 0
+    told = capsys.readouterr().out
+    assert "VT, VT-face, VT-house" in told
+    can_run = re.findall(r"^(\d\d_\w+) +yes", told, re.MULTILINE)
+    assert "16_haxby" in can_run
+    assert "02_neural_predictors" not in can_run
 
 
 def test_regions_have_their_place(made: tuple[Path, np.ndarray]) -> None:

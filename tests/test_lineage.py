@@ -29,7 +29,7 @@ def finish(notebook: str, **parameters: object) -> None:
 
 
 def commands(notebook: str, **parameters: object) -> list[str]:
-    with pytest.raises(InputError, match=f"{notebook} has no finished runs") as raised:
+    with pytest.raises(InputError, match=f"no finished runs of {notebook} with") as raised:
         folders.find(notebook, "of mine", **parameters)
     said = str(raised.value).partition("to do:")[2]
     return [" ".join(command.split()[4:]) for command in said.split("&&")]
@@ -86,6 +86,32 @@ def test_a_ridge_predictor_takes_the_network_whose_features_it_is_fitted_on() ->
 def test_a_missing_comparison_takes_all_that_it_compares() -> None:
     found = commands("07_shape_bias", rois="none V1", seeds="0 1")
     assert [line.split()[0][:2] for line in found] == ["03", "03", "03", "03", "02", "03", "03", "07"]
+
+
+def test_a_network_is_told_of_all_that_it_lacks_at_once() -> None:
+    """Its notebook asks for predictors first, and for the network it begins with later."""
+    parameters = {**folders.defaults("03_guided_training"), "study": "of mine", "roi": "V1+TO-shuffle", "seed": 1}
+    run = folders.Run("03_guided_training", parameters, folders.run_folder("03_guided_training", parameters), False)
+
+    def told() -> list[str]:
+        with pytest.raises(InputError) as raised:
+            run.upstream("02_neural_predictors", seed=0, roi="V1")
+        return str(raised.value).splitlines()
+
+    problem, *rest = told()
+    assert problem == "no finished runs of 02_neural_predictors and 03_guided_training with these parameters"
+    said = [line.removeprefix("  expected:").strip() for line in rest[1:4]]
+    alike = "start_epochs 8, start_learning_rate 0.003, architecture small_resnet"
+    assert said == [
+        "02_neural_predictors: study of mine, seed 0, roi V1",
+        "02_neural_predictors: study of mine, roi TO, seed 0",
+        f"03_guided_training: roi start, study of mine, seed 1, {alike}",
+    ]
+    finish("03_guided_training", roi="start", seed=1)
+    finish("02_neural_predictors", roi="TO", seed=0)
+    problem, *rest = told()
+    assert problem == "no finished runs of 02_neural_predictors with these parameters"
+    assert not any("TO" in line for line in rest), "what is there is not asked for"
 
 
 def test_make_study_is_named_where_it_makes_the_runs() -> None:

@@ -431,6 +431,25 @@ def test_the_command_counts_what_snakemake_would_run(tmp_path: Path, capsys: pyt
     assert "all:       20 runs" in capsys.readouterr().out
 
 
+def test_why_runs_are_not_finished_any_more_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    keep_rate(device_name())
+    file = str(folders.PROJECT / "config/tiny.yaml")
+    main(["plan", file])
+    assert "were finished" not in (shown := capsys.readouterr().out)
+    assert "not asked for" not in shown
+    gone = {f"gone{n}": {"sha256": "0", "size": 1, "modified": 1} for n in range(7)}
+    for job in make_graph({**TINY, "seeds": "0 1"}).of("all"):
+        finish(job, 10.0, inputs=gone if job.name in ("predictor_TO_seed0", "network_none_seed1") else {})
+    assert main(["plan", file]) == 0
+    shown = capsys.readouterr().out
+    told = "old: 7 runs were finished and are to be made again; of 1 what they came from has changed since "
+    assert f"{told}(gone0, gone1, gone2, gone3, gone4 and 2 more), 6 build on runs that are old or missing" in shown
+    assert re.search(r"^03_guided_training +8 +3 +2 +5 ", shown, re.MULTILINE)
+    assert "other parameters than the plan's: 5 of 03_guided_training, 4 of 04_adversarial_attacks, 1 of 10_" in shown
+    main(["plan", file, "--seeds", "0 1"])
+    assert "not asked for" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("device", "cpu", "gpu"), [("CPU: 2 cores", 3, 0), ("GPU: some", 2, 1)])
 def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, device: str, cpu: int, gpu: int) -> None:
     monkeypatch.setattr(sys.modules[plan.__module__], "device_name", lambda: device)
@@ -440,8 +459,8 @@ def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, dev
     calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
     told = plan(TINY)
     assert f"all:       14 runs, 3 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 3 MB" in told, "and the summaries"
-    assert re.search(r"^04_adversarial_attacks +9 +3 +6 ", told, re.MULTILINE)
-    assert re.search(r"^10_summary +3 +0 +3 ", told, re.MULTILINE)
+    assert re.search(r"^04_adversarial_attacks +9 +3 +0 +6 ", told, re.MULTILINE)
+    assert re.search(r"^10_summary +3 +0 +2 +3 ", told, re.MULTILINE)
 
 
 # --- what can be found --------------------------------------------------------------------------------------

@@ -147,10 +147,11 @@ def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
 
 
 def test_a_notebook_goes_on_with_its_parameters_as_they_were_read() -> None:
-    """papermill wrote ``roi = 7`` and ``alpha = 1``: the cells that follow split the text and divide the number."""
-    values = {**DEFAULTS, "roi": 7, "alpha": 1, "other": 3}
+    """papermill wrote ``seeds = 7`` and ``alpha = 1``: the cells that follow split the text and divide the number."""
+    write_notebook("train", PARAMETERS + '\nseeds: str = "0 1"')
+    values = {**DEFAULTS, "seeds": 7, "alpha": 1, "other": 3}
     run = folders.start("train", values)
-    assert values == {**run.parameters, "other": 3} == {**DEFAULTS, "roi": "7", "alpha": 1.0, "other": 3}
+    assert values == {**run.parameters, "other": 3} == {**DEFAULTS, "seeds": "7", "alpha": 1.0, "other": 3}
 
 
 # --- defaults -----------------------------------------------------------------------------------------------
@@ -484,7 +485,7 @@ folders.NOTEBOOKS = Path({str(folders.NOTEBOOKS)!r})
 folders.start("train", {DEFAULTS!r}).upstream("attack")
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "attack has no finished runs" in ended.stderr
+    assert "no finished runs of attack" in ended.stderr
     assert [path.name for path in (home / "runs/tiny").rglob("*")] == ["train"]
 
 

@@ -322,7 +322,7 @@ def test_a_state_of_the_explorer_is_values(own: bytes) -> None:
 # --- parameters ---------------------------------------------------------------------------------------------
 
 TEXT = (
-    "it's \"\"\" ''' \\ \\n {roi} %s ../../x $(touch planted) `touch planted`\n\r\t\u2028\x0c"
+    "it's \"\"\" ''' \\ \\n {label} %s ../../x $(touch planted) `touch planted`\n\r\t\u2028\x0c"
     " __import__('os').system('touch planted') #"
 )
 
@@ -335,17 +335,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for part in ("nsd", "pictures"):
         (tmp_path / "home/data/derived/tiny" / part).mkdir(parents=True)
     (tmp_path / "home/data/derived/tiny/study.toml").write_text(STUDY.replace('"x"', '"tiny"'))
-    write_notebook(START + "\nrun.save_text('roi.txt', repr(roi))\nrun.finish()")
+    parameters = f'{PARAMETERS}\nlabel: str = "none"'
+    write_notebook(START + "\nrun.save_text('label.txt', repr(label))\nrun.finish()", parameters=parameters)
     return tmp_path
 
 
 @pytest.mark.notebook
 def test_a_parameter_is_text_whatever_it_holds(home: Path, planted: Path) -> None:
     """Through the command line, papermill and the kernel, and back from the record."""
-    assert main(["run", "train", "-p", "roi", TEXT]) == 0
+    assert main(["run", "train", "-p", "label", TEXT]) == 0
     run = folders.find("train", "tiny")
-    assert run.parameters["roi"] == TEXT
-    assert (run.folder / "roi.txt").read_text() == repr(TEXT)
+    assert run.parameters["label"] == TEXT
+    assert (run.folder / "label.txt").read_text() == repr(TEXT)
     assert run.folder.parent == home / "home/runs/tiny/train"
     assert not list(home.rglob("planted"))
     assert not planted.exists()

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 # Of numbers in any command.
 _RANGES = {"subject": (1, 8), "size": (1, inf), "jobs": (1, inf), "cores": (1, inf), "port": (1, 65535)}
+# What the commands take that are about a study as a whole.
+_STUDY: dict[str, Any] = {
+    "nargs": "?",
+    "default": "demo",
+    "help": "config/nsd.yaml, or nsd for short; or a study's name or path of its study.toml (default: demo)",
+}
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 
 
@@ -118,7 +124,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     haxby.add_argument("--subject", type=int, default=2, help="1 to 6 (default: 2)")
 
     doctor = _add(commands, "doctor", _doctor, "say what data a study has, what is damaged, what it can run")
-    doctor.add_argument("study", nargs="?", default="demo", help="name, or path of a study.toml (default: demo)")
+    doctor.add_argument("study", **_STUDY)
     doctor.add_argument("--deep", action="store_true", help="read every byte and compare checksums")
 
 
@@ -226,7 +232,7 @@ def _prepare_haxby(chosen: argparse.Namespace) -> None:
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
-    return workflow.examine(chosen.study, deep=chosen.deep)
+    return workflow.examine(str(workflow.config_named(chosen.study).get("study", "demo")), deep=chosen.deep)
 
 
 # --- notebooks ----------------------------------------------------------------------------------------------
@@ -250,7 +256,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     )
     study = _add(commands, "study", _study, "make a study's runs, and say what is finished and how long the rest takes")
     for parser in (plan, fix, study):
-        parser.add_argument("file", nargs="?", type=Path, help="such as config/nsd.yaml (default: the demo)")
+        parser.add_argument("study", **_STUDY)
         parser.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
         parser.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
     fix.add_argument("--endpoint", default="", help='the primary one, such as "accuracy at 4/255" (default: largest ε)')
@@ -329,7 +335,7 @@ def _preregister(chosen: argparse.Namespace) -> None:
 
 
 def _config(chosen: argparse.Namespace) -> dict[str, Any]:
-    return {**(workflow.read_config(chosen.file) if chosen.file else {}), **_given(chosen)}
+    return {**workflow.config_named(chosen.study), **_given(chosen)}
 
 
 def _given(chosen: argparse.Namespace) -> dict[str, str]:
@@ -338,9 +344,10 @@ def _given(chosen: argparse.Namespace) -> dict[str, str]:
 
 def _study(chosen: argparse.Namespace) -> int:
     place = ["--profile", chosen.profile] if chosen.profile else ["--cores", str(chosen.cores)]
-    file = ["--configfile", str(chosen.file)] if chosen.file else []
-    given = [f"{key}={value}" for key, value in _given(chosen).items()]
-    planned_from = [*file, *(["--config", *given] if given else [])]
+    file = workflow.file_named(chosen.study)
+    given = {**({} if file else {"study": chosen.study}), **_given(chosen)}
+    values = ["--config", *(f"{key}={value}" for key, value in given.items())] if given else []
+    planned_from = [*(["--configfile", str(file)] if file else []), *values]
     return workflow.follow(workflow.make_graph(_config(chosen)), chosen.targets, [*place, *planned_from])
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, fx, nn
 
 from nbtools.checks import reading
 from nbtools.errors import InputError
+from nbtools.guides import STAGES
 from nbtools.models.architectures import assembled, check_architecture, is_sized, left_whole, own_side, unknown
 from nbtools.models.graphs import Named, Weightless, graphs_of, values_of
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 _MOST_TOKENS = 16  # beside those of the image's places: class, distillation, registers
 _TAKEN = {"expected": "an architecture and images that go together", "fix": "take another architecture or image size"}
 
@@ -87,7 +87,7 @@ class Anatomy:
         """
         within = _within(name, self.nodes)
         if name not in self.readouts and not within:
-            raise unknown(f"unknown read-out of {self.architecture}", name, [*self.readouts, *self.nodes])
+            raise unknown(f"unknown read-out of {self.architecture}", name, self.nodes, self.readouts)
         return self.readouts.get(name) or within[-1]
 
     def trunk(self) -> nn.Module:

@@ -50,14 +50,13 @@ def check_architecture(name: str) -> None:
         raise unknown("unknown architecture", name, list_architectures())
 
 
-def unknown(problem: str, got: str, known: Iterable[str]) -> InputError:
-    """Return the error that lists what there is, the nearest names first."""
+def unknown(problem: str, got: str, known: Iterable[str], first: Iterable[str] = ()) -> InputError:
+    """Return the error that lists what there is: what is to stand first, the nearest of the other names, the rest."""
     known = list(known)
-    near = get_close_matches(str(got), known, 8, 0.4)
-    listed = near + [name for name in known if name not in near]
+    listed = list(dict.fromkeys([*first, *get_close_matches(str(got), known, 8, 0.4), *known]))
     more = len(listed) - _MOST_LISTED
     expected = ", ".join(listed[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-    return InputError(problem, expected=expected, got=repr(got), fix="use one of these; the nearest stand first")
+    return InputError(problem, expected=expected, got=repr(got), fix="use one of these")
 
 
 def is_sized(architecture: str) -> bool:

@@ -10,6 +10,8 @@ from nbtools.errors import Helped, InputError, Interrupted
 from nbtools.files import locked, make_folder
 from nbtools.processes import on_sigterm, place
 from nbtools.runs import folders
+from nbtools.runs.asked import check_asked
+from nbtools.runs.lineage import check_trained
 
 EXECUTED = "notebook.ipynb"  # in the run's folder
 _TOLD = (InputError.__name__, Interrupted.__name__)  # their words are enough; the executed notebook keeps the rest
@@ -36,12 +38,15 @@ def run_notebook(notebook: str, texts: dict[str, str], *, quiet: bool = False) -
     Raises
     ------
     InputError
-        If a parameter does not exist or has a value of another type than its default.
+        If a parameter does not exist, has a value of another type than its default, or names what is not there.
     """
     parameters = folders.typed(notebook, texts)
+    full = {**folders.defaults(notebook), **parameters}
+    check_trained(notebook, full)
     folder = folders.run_folder(notebook, parameters)
     if _finished_before(folder, quiet):
         return 0
+    check_asked(notebook, full)
     if place().rank > 0:  # it trains beside the first process, whose notebook is kept
         return _execute(notebook, parameters, None)
     make_folder(folder)

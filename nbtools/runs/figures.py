@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from nbtools.data.study import home
+from nbtools.files import write_text
 
 # What runs where plotly.js is not at its place, because the page was copied: it may have been copied along.
 _ELSEWHERE = """<script>window.Plotly || document.write('<script src="plotly.min.js"></' + 'script>')</script>
@@ -10,6 +14,16 @@ _ELSEWHERE = """<script>window.Plotly || document.write('<script src="plotly.min
 '<p>This page draws its figure with <b>plotly.min.js</b> of the runs folder: copy that file beside this one. ' +
 'For a picture to take along, open the page in its run folder and click the camera (SVG).</p>'}</script>
 """
+
+
+def shared_library() -> Path:
+    """Return where plotly.js lies for all pages, written there the first time."""
+    library = home() / "runs" / "plotly.min.js"
+    if not library.exists():
+        from plotly.offline import get_plotlyjs
+
+        write_text(library, get_plotlyjs())
+    return library
 
 
 def page(figure: Any, name: str, library: str) -> str:

@@ -25,7 +25,8 @@ from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, make_folder, read_table, write_text, written
 from nbtools.processes import place
-from nbtools.runs.figures import page
+from nbtools.runs.asked import check_asked
+from nbtools.runs.figures import page, shared_library
 from nbtools.runs.lineage import Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
 from nbtools.runs.provenance import PROJECT, ran_stamp, registered_names, short, sources, stamp, surroundings
@@ -77,7 +78,7 @@ class Run:
 
     def upstream(self, notebook: str, **parameters: Any) -> Run:
         """Find the finished run this one builds on, in the same study unless another is named; note it as input."""
-        return self.use(find(notebook, **{"study": self.parameters["study"], **parameters}))
+        return self.use(*self._finished(notebook, [{"study": self.parameters["study"], **parameters}]))
 
     def use(self, found: Run) -> Run:
         """Build on a finished run: note it as input."""
@@ -96,12 +97,16 @@ class Run:
         listed = [name for name, value in asked.items() if isinstance(value, list)]
         combined = product(*(asked[name] for name in listed))
         every = [{**asked, **dict(zip(listed, values, strict=True))} for values in combined]
-        found = [_found(notebook, each) for each in every]
-        if absent := [(notebook, each) for each, run in zip(every, found, strict=True) if run is None]:
-            raise _missing(absent)
-        runs = [self.use(run) for run in found if run]
+        runs = [self.use(run) for run in self._finished(notebook, every)]
         keys = [tuple(typed(notebook, each)[name] for name in listed) for each in every]
         return {key[0] if len(key) == 1 else key: run for key, run in zip(keys, runs, strict=True)}
+
+    def _finished(self, notebook: str, every: list[Parameters]) -> list[Run]:
+        """Find finished runs; where one is missing, say so of all that this run builds on."""
+        found = [_found(notebook, each) for each in every]
+        if None in found:
+            raise _missing([*((notebook, each) for each in every), *before(self.notebook, self.parameters)])
+        return [run for run in found if run]
 
     def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
         """Write tables and figures by their names, but for None; a finished run keeps those it has."""
@@ -137,12 +142,8 @@ class Run:
 
     def save_figure(self, name: str, figure: Any) -> None:
         """Write a plotly figure as ``<name>.html``; all share one plotly.min.js in the runs folder."""
-        library = home() / "runs" / "plotly.min.js"
-        if not library.exists():
-            from plotly.offline import get_plotlyjs
-
-            write_text(library, get_plotlyjs())
-        self.save_text(f"{name}.html", page(figure, name, Path(os.path.relpath(library, self.folder)).as_posix()))
+        library = os.path.relpath(shared_library(), self.folder)
+        self.save_text(f"{name}.html", page(figure, name, Path(library).as_posix()))
 
     def finish(self) -> None:
         """Record what the results came from; from here on the run counts as finished. A finished run stays."""
@@ -200,8 +201,8 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     Raises
     ------
     InputError
-        If a parameter cannot have its value, the network is adopted and not trained, or another process is still at
-        work on this run after `PATIENCE`.
+        If a parameter cannot have its value or names what is not there, the network is adopted and not trained, or
+        another process is still at work on this run after `PATIENCE`.
     """
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     values.update(parameters)
@@ -209,6 +210,7 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     folder = run_folder(notebook, parameters)
     changed = stale(folder)
     if changed != []:
+        check_asked(notebook, parameters)
         _hold(folder)
         make_folder(folder)
         changed = stale(folder)  # another process may have finished it meanwhile
@@ -231,17 +233,13 @@ def _hold(folder: Path) -> None:
         lock = ExitStack()
         atexit.register(lock.close)
         lock.enter_context(locked(folder, PATIENCE))
-        lock.callback(_remove_if_empty, folder)  # a run that was refused before it had saved anything leaves nothing
+        lock.enter_context(suppress(OSError))  # of the next line: a folder that is not empty stays
+        lock.callback(folder.rmdir)  # a run that was refused before it had saved anything leaves nothing
         _HELD[folder] = lock
 
 
 def _release(folder: Path) -> None:
     _HELD.pop(folder, ExitStack()).close()
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def notebooks() -> list[str]:
@@ -372,16 +370,18 @@ def _found(notebook: str, parameters: Parameters) -> Run | None:
     return Run(notebook, finished_record(folder)["parameters"], folder, finished=True)
 
 
-def _missing(wanted: list[Asked]) -> InputError:
-    """Say which runs are missing, with the command that makes them and what they build on."""
-    notebook, study = wanted[0][0], wanted[0][1]["study"]
-    names = [", ".join(f"{name} {value}" for name, value in asked.items()) for _, asked in wanted]
+def _missing(asked: list[Asked]) -> InputError:
+    """Say which runs are missing, with the commands that make them and what they build on."""
+    each = [(notebook, typed(notebook, values)) for notebook, values in asked]
+    absent = [one for n, one in enumerate(each) if one not in each[:n] and _found(*one) is None]
+    study = absent[0][1]["study"]
+    lines = [f"{notebook}: " + ", ".join(f"{k} {v}" for k, v in values.items()) for notebook, values in absent]
     return InputError(
-        f"{notebook} has no finished runs with these parameters",
-        file=home() / "runs" / study_name(study) / notebook,
-        expected="\n            ".join(names),
+        f"no finished runs of {' and '.join(dict.fromkeys(notebook for notebook, _ in absent))} with these parameters",
+        file=home() / "runs" / study_name(study),
+        expected="\n            ".join(lines),
         got="none",
-        fix=" &&\n            ".join(_commands(wanted)) + _DEMO * (study == "demo"),
+        fix=" &&\n            ".join(_commands(absent)) + _DEMO * (study == "demo"),
     )
 
 
@@ -389,8 +389,7 @@ def _commands(wanted: list[Asked]) -> list[str]:
     """Return the commands that make missing runs, in their order: first what they build on and is missing, too."""
     commands: dict[str, None] = {}
     for notebook, asked in wanted:
-        upstream = before(notebook, {**defaults(notebook), **asked})
-        absent = [(name, values) for name, values in upstream if _found(name, values) is None]
+        absent = [one for one in before(notebook, {**defaults(notebook), **asked}) if _found(*one) is None]
         commands |= dict.fromkeys([*_commands(absent), command(notebook, asked)])
     return list(commands)
 

@@ -1,6 +1,6 @@
 from .answers import check_number as check_number, check_word as check_word
 from .beforehand import beforehand as beforehand
-from .config import read_config as read_config
+from .config import config_named as config_named, file_named as file_named, read_config as read_config
 from .doctor import examine as examine
 from .follow import follow as follow
 from .graph import make_graph as make_graph

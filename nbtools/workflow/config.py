@@ -16,7 +16,7 @@ from nbtools.data.study import ProfileName, Study, Truth, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.runs.parameters import words_of
-from nbtools.runs.provenance import PACKAGE
+from nbtools.runs.provenance import PACKAGE, PROJECT
 
 Config = Mapping[str, Any]
 
@@ -29,7 +29,37 @@ KEYS = (
 PREDICTORS = ("shared", "own")
 # Notebooks that read the decisions of 04.
 OF_DECISIONS = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer", "19_training_and_certificates")
+_FILES, _SUFFIXES = PROJECT / "config", (".yaml", ".yml", ".json")
 COLUMNS = ("rois", "seeds", "subjects", "alphas", "attacks")
+
+
+def file_named(named: str) -> Path | None:
+    """Return the study's file that is meant, by its path or, of those in ``config/``, by its name; None: a study is."""
+    if Path(named).suffix in _SUFFIXES:
+        return Path(named)
+    file = _FILES / f"{named}.yaml"
+    return file if file.is_file() else None
+
+
+def config_named(named: str) -> Config:
+    """Read the study's file that is meant (`file_named`); a study that is meant itself has everything at its default.
+
+    Parameters
+    ----------
+    named : str
+        Such as ``config/nsd.yaml``, ``nsd`` (that file) or, where there is no such file, a study as `open_study` takes
+        it; a simulated one need not be there yet.
+
+    Raises
+    ------
+    InputError
+        As `read_config` and `open_study`.
+    """
+    if file := file_named(named):
+        return read_config(file)
+    if not is_simulated(named):
+        open_study(named)
+    return {"study": named}
 
 
 def read_config(file: Path) -> Config:

@@ -12,6 +12,7 @@ from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines,
 from nbtools.data.study import open_study, study_name
 from nbtools.guides import is_region
 from nbtools.runs import folders
+from nbtools.runs.asked import check_readouts
 from nbtools.runs.lineage import ATTACKED, CLOUDS, COMPARED, NETWORKS, PREDICTORS, START, trunk_of
 from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.jobs import SUMMARY, Graph, Job
@@ -34,7 +35,8 @@ def make_graph(config: Config) -> Graph:
     Raises
     ------
     InputError
-        If a key, a condition, an attack, a parameter or a further study does not exist, or a value cannot be read.
+        If a key, a condition, a read-out, an attack, a parameter or a further study does not exist, or a value cannot
+        be read.
     """
     return _Planner(config).graph()
 
@@ -67,7 +69,11 @@ class _Planner:
         check_attacked(planned, self.attacks, words(self._setting(ATTACKED, "epsilons"), "epsilons"))
         targets = {target: self._with_upstream(records) & self.jobs.keys() for target, records in wanted.items()}
         networks = [str(job.parameters["roi"]) for job in self.jobs.values() if job.notebook == NETWORKS]
-        guides = once(each["roi"] for name in [*self.every, *networks] for each in self._condition(name).predictors)
+        conditions = [self._condition(name) for name in once([*self.every, *networks])]
+        guides = once(each["roi"] for condition in conditions for each in condition.predictors)
+        for notebook, name, guided in ((NETWORKS, "guided_readout", conditions), (PREDICTORS, "readouts", [])):
+            read = words(self._setting(notebook, name), name)
+            check_readouts(self._setting(notebook, "architecture"), guided, read)
         return Graph(
             study=self.study,
             jobs=tuple(self.jobs.values()),
@@ -152,7 +158,7 @@ class _Planner:
         for row in self.config.get("table") or []:
             asked = {**own, **read_row(row, self.study)}
             for roi, seed, alpha, study in product(*(asked[name] for name in ("rois", "seeds", "alphas", "subjects"))):
-                records.append(self._attack(roi, seed, alpha, study, asked["attacks"]))
+                records.append(self._attack(roi, seed, alpha, study, *asked["attacks"]))
         return records
 
     # --- jobs ---
@@ -196,17 +202,12 @@ class _Planner:
         return self._job(NETWORKS, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha)
 
     def _attack(
-        self,
-        condition: str,
-        seed: int,
-        alpha: float | None = None,
-        study: str | None = None,
-        attacks: list[str] | None = None,
+        self, condition: str, seed: int, alpha: float | None = None, study: str | None = None, *attacks: str
     ) -> Path:
         alpha = self.alpha if alpha is None else alpha
         after, own = [self._network(condition, seed, alpha, study)], {}
         name = f"attack_{self._label(condition, seed, alpha, study)}"
-        if attacks and attacks != self.attacks:
+        if attacks and list(attacks) != self.attacks:
             name, own = f"{name}_{'-'.join(attacks)}", {"attacks": " ".join(attacks)}
         return self._job(ATTACKED, after, name=name, study=study, roi=condition, seed=seed, alpha=alpha, **own)
 

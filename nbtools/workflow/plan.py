@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from nbtools.workflow.graph import make_graph
 from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.tables import aligned
+
+_SHOWN = 5  # names of files
 
 
 def plan(config: Config) -> str:
@@ -39,9 +42,10 @@ def plan(config: Config) -> str:
     known = all(job.record in past for job in graph.jobs)
     calibration = read_calibration(graph.study) if known else measured_rates(graph.study, steps_of(graph))
     table = estimates(graph, calibration, past)
-    table["finished"] = table.index.isin(list(done))
+    old = old_jobs(graph, done)
+    table["finished"], table["old"] = (table.index.isin(list(records)) for records in (done, old))
     table["hours"] = table.seconds * table.threads.clip(upper=os.cpu_count()).where(table.gpus == 0, 1) / 3600
-    notes = [*_notes(device, table, asked), *graph.notes]
+    notes = [*_old(old), *_others(graph), *_notes(device, table, asked), *graph.notes]
     return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *power_lines(graph, done), *notes])
 
 
@@ -53,6 +57,16 @@ def finished_jobs(graph: Graph) -> set[Path]:
         if set(job.after) <= done and folders.stale(job.record.parent, known) == [] and _knows_what_was_fixed(job):
             done.add(job.record)
     return done
+
+
+def old_jobs(graph: Graph, done: set[Path]) -> dict[Path, list[str]]:
+    """Return the records of runs that were finished and would be run again, and what each came from that has changed.
+
+    Nothing has where it builds on such runs, or has not read all that is fixed of its study by now.
+    """
+    known: dict[tuple[str, str], bool] = {}
+    looked_at = {job.record: folders.stale(job.record.parent, known) for job in graph.jobs if job.record not in done}
+    return {record: changed for record, changed in looked_at.items() if changed is not None}
 
 
 def _knows_what_was_fixed(job: Job) -> bool:
@@ -83,7 +97,7 @@ def _by_notebook(table: pd.DataFrame) -> str:
     groups = [(str(notebook), group) for notebook, group in table.groupby("notebook")]
     rows = [[name, *_cells(group), ", ".join(sorted(set(group.source)))] for name, group in groups]
     rows.append(["together", *_cells(table), ""])
-    numbers = ["runs", "finished", "to do", "CPU h", "GPU h", "memory MB", "disk MB"]
+    numbers = ["runs", "finished", "old", "to do", "CPU h", "GPU h", "memory MB", "disk MB"]
     return aligned(["notebook", *numbers, "from"], rows, right=numbers)
 
 
@@ -91,7 +105,7 @@ def _cells(group: pd.DataFrame) -> list[str]:
     todo = group[~group.finished]
     hours = [f"{spent:.2f}" if spent else "–" for spent in _hours(todo)]
     memory, disk = (f"{todo.memory.max():.0f}", f"{todo.disk.sum():.0f}") if len(todo) else ("–", "–")
-    return [str(len(group)), str(int(group.finished.sum())), str(len(todo)), *hours, memory, disk]
+    return [str(n) for n in (len(group), group.finished.sum(), group.old.sum(), len(todo))] + [*hours, memory, disk]
 
 
 def _hours(todo: pd.DataFrame) -> tuple[float, float]:
@@ -113,6 +127,25 @@ def _totals(table: pd.DataFrame, graph: Graph) -> list[str]:
             f"{todo.disk.sum():.0f} MB; here, on {cores} cores, {told} at least"
         )
     return lines
+
+
+def _old(old: dict[Path, list[str]]) -> list[str]:
+    """Say why runs do not count as finished that once were."""
+    changed = list(dict.fromkeys(name for names in old.values() for name in names))
+    more = f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else ""
+    n = sum(map(bool, old.values()))
+    why = [f"of {n} what they came from has changed since ({', '.join(changed[:_SHOWN])}{more})"] * bool(n)
+    why += [f"{len(old) - n} build on runs that are old or missing"] * (n < len(old))
+    return [f"old: {len(old)} runs were finished and are to be made again; {', '.join(why)}"] * bool(old)
+
+
+def _others(graph: Graph) -> list[str]:
+    """Say of which planned notebooks there are finished runs that the plan does not ask for."""
+    asked, n = {job.record for job in graph.jobs}, Counter[str]()
+    for folder in {job.record.parents[1] for job in graph.jobs}:
+        n[folder.name] += len(set(folder.glob(f"*/{folders.RECORD}")) - asked)
+    told = ", ".join(f"{n[name]} of {name}" for name in sorted(+n))
+    return [f"not asked for: finished runs with other parameters than the plan's: {told}"] * bool(told)
 
 
 def _notes(device: str, table: pd.DataFrame, gpus: int) -> list[str]:

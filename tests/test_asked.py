@@ -1,0 +1,67 @@
+"""What is not there is refused before a run makes anything on disk, by the command and in the notebook itself."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbtools.cli import main
+from nbtools.errors import InputError
+from nbtools.runs import folders
+from nbtools.runs.asked import check_asked
+
+STUDY = 'name = "tiny"\nsimulated = true\nnsd = "nsd"\nsubject = 1\nimage_size = 32\n'
+WRONG = {
+    "03_guided_training -p roi WRONG": "unknown condition 'WRONG'",
+    "03_guided_training -p study tini": "no study 'tini'",
+    "03_guided_training -p roi net-mine": "net-mine is not trained",
+    "02_neural_predictors -p roi none": "no regions' names",
+    "02_neural_predictors -p predictor ridge -p features_of V1": "has no features to predict guides from",
+    "04_adversarial_attacks -p roi V1-shufle": "did you mean V1-shuffle",
+    "03_guided_training -p roi V1@layer9+TO": r"expected: layer1, layer2, layer3, layer4, pooled, layer4\.",
+    "03_guided_training -p guided_readout layer9": "unknown read-out of small_resnet",
+    "02_neural_predictors -p readouts pooled,layer9": "unknown read-out of small_resnet",
+    "07_shape_bias -p rois none,V1,TI": "not TI",
+    "10_summary -p subjects demo-9": "no study 'demo-9'",
+    "12_alpha -p regions V0": "not V0",
+    "14_brain_and_geometry -p controls some": "not some",
+    "16_haxby -p networks_of haxbi": "no study 'haxbi'",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "papermill", None)  # importing it would fail
+    file = tmp_path / "data/derived/tiny/study.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(STUDY)
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_what_is_not_there_is_refused_and_leaves_nothing(
+    arguments: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook, *words = arguments.split()
+    given = {"study": "tiny", **dict(zip(words[1::3], words[2::3], strict=True))}
+    assert main(["run", notebook, *(word for pair in given.items() for word in ("-p", *pair))]) == 1
+    assert re.search(WRONG[arguments], capsys.readouterr().err)
+    with pytest.raises(InputError, match=WRONG[arguments]):
+        folders.start(notebook, {**folders.defaults(notebook), **given})
+    assert not (home / "runs").exists()
+
+
+def test_what_notebooks_ask_for_as_they_stand_is_accepted(tmp_path: Path) -> None:
+    """The first of them makes the demo, which is not there yet."""
+    check_asked("00_start_here", folders.defaults("00_start_here"))
+    for name in ("demo", "haxby"):
+        (tmp_path / "data/derived" / name).mkdir()
+        (tmp_path / "data/derived" / name / "study.toml").write_text(STUDY.replace("tiny", name))
+    own = 'regions = ["VT", "VT-face", "VT-house"]\nresponses = "sessions"\nstimuli = "stimuli.hdf5"\n'
+    (tmp_path / "data/derived/haxby/study.toml").write_text(STUDY.replace('nsd = "nsd"\n', own))
+    for notebook in folders.notebooks():
+        check_asked(notebook, folders.defaults(notebook))
