@@ -20,8 +20,8 @@ from functools import cache
 from nbtools.data import study_file
 from nbtools.runs import folders, provenance
 from nbtools.workflow import calibration, costs, graph, sizes
-from nbtools.workflow.jobs import SUMMARY, TARGETS
 from nbtools.workflow.config import world_arguments
+from nbtools.workflow.jobs import SUMMARY, TARGETS
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
