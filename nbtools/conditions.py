@@ -175,8 +175,8 @@ class Condition:
     @property
     def meaning(self) -> str:
         """What it is, for readers."""
-        said = self.kinds[1:] if self.kinds[0] == "roi" else ()
-        return "; ".join(MEANING[kind] for kind in said or self.kinds)
+        varied = self.kinds[0] == "roi" and len(self.kinds) > 1 + bool(self.hardened)  # whose words name the predictor
+        return "; ".join(MEANING[kind] for kind in self.kinds[int(varied) :])
 
     @property
     def predictors(self) -> list[dict[str, Any]]:
