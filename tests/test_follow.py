@@ -17,7 +17,7 @@ from nbtools.cli import main
 from nbtools.data.study import home, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
-from nbtools.workflow import follow, graph
+from nbtools.workflow import follow
 from nbtools.workflow.config import read_config
 from nbtools.workflow.follow import SILENCE, Progress, about, label
 from nbtools.workflow.graph import make_graph
