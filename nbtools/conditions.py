@@ -57,17 +57,13 @@ RETINOTOPY: dict[str, dict[str, tuple[int, ...]]] = {
     "Kastner2015": ROI_LABELS,
     "prf-visualrois": {"V1": (1, 2), "V2": (3, 4), "V3": (5, 6), "V4": (7,)},
 }
+_STREAMS = "early midventral midlateral midparietal ventral lateral parietal"
 FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
     "floc-faces": {"OFA": (1,), "FFA": (2, 3)},
     "floc-bodies": {"EBA": (1,), "FBA": (2, 3)},
     "floc-places": {"OPA": (1,), "PPA": (2,), "RSC": (3,)},
     "floc-words": {"OWFA": (1,), "VWFA": (2, 3)},
-    "streams": {
-        name: (label,)
-        for label, name in enumerate(
-            ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"], 1
-        )
-    },
+    "streams": {name: (label,) for label, name in enumerate(_STREAMS.split(), 1)},
 }
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
 # Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
