@@ -107,8 +107,8 @@ def draw_others(study: Study) -> Path:
             fix="give folders of such images: data/README.md says how they are laid out",
         )
     check_made(study)
-    made = _settings_in(path)
-    world = World(path.parent, Settings(**{each.name: made[each.name] for each in fields(Settings)}))
+    own = {each.name for each in fields(Settings)}
+    world = World(path.parent, Settings(**{name: value for name, value in _settings_in(path).items() if name in own}))
     for _, step in Bar(list(world.other_steps()), "other images", disable=None):
         step()
     return world.folder / OTHERS

@@ -46,8 +46,8 @@ def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.Da
     guided : str
         The condition whose gain is to be explained, such as ``"TO"``.
     gradients : DataFrame, optional
-        How smooth networks are, one row each: ``condition``, ``seed`` (and ``subject``), ``score`` (smaller: smoother),
-        of `guided`, ``none`` and the weight-decay family.
+        How smooth networks are, one row each: ``condition``, ``seed`` (and ``subject`` where there are several),
+        ``score`` (smaller: smoother), of `guided`, ``none`` and the weight-decay family.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def _names(name: str, guided: str) -> str | None:
 def _smooth(networks: pd.DataFrame, gradients: pd.DataFrame | None) -> pd.DataFrame:
     if gradients is None:
         return networks.head(0).assign(score=np.nan)
-    keys = [name for name in ("condition", "subject", "seed") if name in networks]
+    keys = [name for name in ("condition", "subject", "seed") if name in networks and name in gradients]
     check_table(_PROBLEM, gradients, (*keys, "score"), fix="take notebook 06's scores of the gradient")
     return networks.merge(gradients[[*keys, "score"]], on=keys)
 
