@@ -182,7 +182,7 @@ def _told(row: Mapping[str, Any] | pd.Series, column: str, words: str) -> Answer
     value, low, high = (float(row[name]) for name in (column, "ci_low", "ci_high"))
     p = float(row.get("p_holm", row["p"]))
     if np.isnan([value, p]).any():
-        return UNTOLD, f"{words}: no test of so few networks"
+        return UNTOLD, f"{'' if np.isnan(value) else signed(value) + ' '}{words}: no test of so few networks"
     number = f"{signed(value)} {words} (95 % CI {signed(low)} to {signed(high)}, {p_text(p)})"
     if p > SIGNIFICANT:
         return (NOT_SUPPORTED if bool(row.get("equivalent", False)) else UNTOLD), number
