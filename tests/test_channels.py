@@ -28,6 +28,7 @@ from nbtools.metrics.decisions import channels
 from nbtools.metrics.decisions.channels import (
     filtered_accuracy,
     masked_accuracy,
+    mean_sensitivity,
     noise_channel,
     noise_thresholds,
 )
@@ -332,3 +333,12 @@ def test_questions_that_cannot_be_asked() -> None:
         pass_gain("notch", 4, 16)
     with pytest.raises(InputError, match="does not fit"):
         filtered(torch.rand(1, 3, 16, 16), pass_gain("low", 4, 32))
+
+
+def test_sensitivities_are_averaged_by_their_logarithms() -> None:
+    each = pd.DataFrame({"condition": "a", "seed": [0, 1], "band": 4.0, "sensitivity": [2.0, 32.0]})
+    mean = mean_sensitivity(each.assign(ci_low=[0.0, 1.0], ci_high=[np.inf, 64.0]))
+    assert mean["sensitivity"].item() == pytest.approx(8.0)
+    assert mean["ci_low"].item() * mean["ci_high"].item() == pytest.approx(64.0)
+    alone = mean_sensitivity(each.head(1).assign(ci_low=0.0, ci_high=np.inf))
+    assert alone[["ci_low", "ci_high"]].to_numpy().tolist() == [[0.0, np.inf]]

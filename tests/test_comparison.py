@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from nbtools import metrics, models, plots, probes
 from nbtools.attacks import attacked_gradients, examine, sweep
 from nbtools.checks import has_classes
-from nbtools.conditions import color, symbol
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 from nbtools.metrics.studies.comparison import SCALES, scale_of
+from nbtools.plots.looks import color, symbol
 from nbtools.runs import compared, folders
 from nbtools.widgets import NetworkComparison, describe_missing, describe_pair, first_axes
 

@@ -22,6 +22,7 @@ from nbtools.conditions import (
 )
 from nbtools.errors import InputError
 from nbtools.guides import MODIFIERS, Part, Parts
+from nbtools.plots import looks as look
 
 
 def test_atlas_labels_are_those_of_the_paper() -> None:
@@ -147,23 +148,23 @@ def test_the_hierarchy_decides_controls_order_and_marks(n: int) -> None:
     assert conditions.baselines(own) == ("none", "random", *ends, *conditions.MATCHED)
     names = conditions.conditions_of(own)
     assert names == (*conditions.baselines(own), *conditions.DECAYS, *own)
-    looks = {(conditions.color(name, own), conditions.dash(name), conditions.symbol(name, own)) for name in names}
+    looks = {(look.color(name, own), look.dash(name), look.symbol(name, own)) for name in names}
     assert len(looks) == len(names)
-    shades = [sum(bytes.fromhex(conditions.color(roi, own)[1:])) for roi in own]
+    shades = [sum(bytes.fromhex(look.color(roi, own)[1:])) for roi in own]
     assert shades == sorted(shades)
     assert len(set(shades)) == n
-    assert conditions.color(own[0], own) == conditions.color("V1")  # both ends are the paper's
-    assert n == 1 or conditions.color(own[-1], own) == conditions.color("TO")
-    assert conditions.color("elsewhere", own) == conditions.color("V3A")
+    assert look.color(own[0], own) == look.color("V1")  # both ends are the paper's
+    assert n == 1 or look.color(own[-1], own) == look.color("TO")
+    assert look.color("elsewhere", own) == look.color("V3A")
 
 
 def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
     names = [*CONDITIONS, *(f"{guide}-manifold" for guide in ("random", "TO-shuffle", *HIERARCHY))]
-    looks = {name: (conditions.color(name), conditions.dash(name), conditions.symbol(name)) for name in names}
+    looks = {name: (look.color(name), look.dash(name), look.symbol(name)) for name in names}
     assert len(set(looks.values())) == len(names)
     assert looks["TO-shuffle"][0] == looks["TO"][0] == looks["TO-manifold"][0] == looks["TO-shuffle-manifold"][0]
     assert looks["random-manifold"][0] == looks["random"][0]
-    assert {conditions.color(roi) for roi in DORSAL}.isdisjoint(conditions.color(name) for name in CONDITIONS)
+    assert {look.color(roi) for roi in DORSAL}.isdisjoint(look.color(name) for name in CONDITIONS)
 
 
 def test_regions_stand_in_nsds_volumes() -> None:
@@ -215,7 +216,7 @@ def test_a_guide_has_one_name_in_any_order_of_its_parts(text: tuple[list[str], s
         assert condition.name == name
         assert sum(condition.weights) == pytest.approx(1)
         assert re.fullmatch(r"[\w.+~@-]+", name, re.ASCII), "safe in folders, shells, YAML and rules"
-        assert len({conditions.color(name), conditions.dash(name), conditions.symbol(name)}) == 3
+        assert len({look.color(name), look.dash(name), look.symbol(name)}) == 3
         random.shuffle(parts)
         assert spelled("+".join(parts) + end) == name
         assert spelled("+".join([*parts, *parts]) + end) == name
@@ -288,22 +289,22 @@ def test_parts_say_which_predictor_they_take_and_what_is_matched() -> None:
 
 
 def test_several_regions_have_the_colour_of_their_mean_place() -> None:
-    assert conditions.color("V1+V4+VO") == conditions._shade((0 + 2 + 3) / 3 / 6)
-    assert conditions.color("V1~2+VO") == conditions._shade(1 / 6) == conditions.color("V2")
-    assert conditions.symbol("V1~2+VO") not in {conditions.symbol(name) for name in CONDITIONS}
-    assert conditions.color("V1+V3A") == conditions.color("V1")
-    assert conditions.color("V3+V3A") == conditions.color("V3A")
+    assert look.color("V1+V4+VO") == look._shade((0 + 2 + 3) / 3 / 6)
+    assert look.color("V1~2+VO") == look._shade(1 / 6) == look.color("V2")
+    assert look.symbol("V1~2+VO") not in {look.symbol(name) for name in CONDITIONS}
+    assert look.color("V1+V3A") == look.color("V1")
+    assert look.color("V3+V3A") == look.color("V3A")
 
 
 def test_an_adopted_network_is_no_region_and_looks_like_no_other() -> None:
     names = [f"net-{name}" for name in ("robust50", "v2", "clip-RN50", "cifar", "a", "b")]
     assert {parse_condition(name).kind for name in names} == {"adopted"}
     assert not any(parse_condition(name).weighted for name in names), "α says nothing of them"
-    looks = {name: (conditions.color(name), conditions.symbol(name)) for name in names}
+    looks = {name: (look.color(name), look.symbol(name)) for name in names}
     assert len(set(looks.values())) == len(names)
-    others = {conditions.color(name) for name in (*CONDITIONS, *DORSAL)}
+    others = {look.color(name) for name in (*CONDITIONS, *DORSAL)}
     assert others.isdisjoint(color for color, _ in looks.values())
-    assert conditions.dash("net-v2") not in {conditions.dash(name) for name in CONDITIONS}
+    assert look.dash("net-v2") not in {look.dash(name) for name in CONDITIONS}
     for wrong in ("net", "net-", "net-TO-shuffle", "net-none", "net-a b", "net-x-manifold", "TO-net"):
         with pytest.raises(InputError, match="unknown condition"):
             parse_condition(wrong)

@@ -19,11 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from nbtools import attacks, training
-from nbtools.conditions import MEANING, dash, parse_condition
+from nbtools.conditions import MEANING, parse_condition
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 from nbtools.guides import MODIFIERS
 from nbtools.models.networks import GuidedNet, RoiPredictor, build
+from nbtools.plots.looks import dash
 from nbtools.training import collapsed, hardening
 from nbtools.training.guided import GuidedObjective, labelled_views
 from nbtools.training.hardening import HARDENINGS, Asked

@@ -15,9 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from nbtools import plots
-from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY, color, dash, symbol
+from nbtools.conditions import BASELINES, CONDITIONS, DORSAL, HIERARCHY
 from nbtools.errors import InputError
 from nbtools.plots.labels import place_labels, spread, thinned
+from nbtools.plots.looks import color, dash, symbol
 from nbtools.plots.marks import interval_text
 from nbtools.plots.style import panels
 

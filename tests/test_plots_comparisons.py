@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from nbtools import plots
-from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
+from nbtools.plots.looks import color, symbol
 
 EPSILON = 4 / 255
 TITLE = "t (demo study, simulated)"

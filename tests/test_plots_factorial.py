@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from nbtools import metrics, plots
-from nbtools.conditions import color
 from nbtools.errors import InputError
+from nbtools.plots.looks import color
 
 NAMES = ("none", "TO-at-4", "TO", "none-gauss-0.1", "none-at-4", "none-at-2", "TO-gauss-0.1", "V1", "V1-at-4")
 EPSILON, TITLE = 4 / 255, "Training and guidance: demo study, simulated"

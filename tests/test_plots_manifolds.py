@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from nbtools import plots
-from nbtools.conditions import color, symbol
 from nbtools.errors import InputError
 from nbtools.plots.geometry.manifolds import PANELS
+from nbtools.plots.looks import color, symbol
 
 TITLE = "t (demo study, simulated)"
 STATISTICS = pd.DataFrame({"measure": list(PANELS), "rho": -0.5, "ci_low": -0.9, "ci_high": 0.4, "p_holm": 0.2})

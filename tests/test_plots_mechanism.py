@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from nbtools import plots
-from nbtools.conditions import color
 from nbtools.errors import InputError
 from nbtools.metrics.decisions.lesions import INTACT, LESIONS
+from nbtools.plots.looks import color
 
 NAMES, READOUTS = ("TO", "none", "random"), ("pooled", "fc1", "pixels", "layer2")
 

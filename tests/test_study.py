@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 
 from nbtools import data, metrics, plots
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.sessions import Session, read_session, write_session
 from nbtools.data.study import Study, as_toml, home, open_study, study_file
 from nbtools.errors import InputError
+from nbtools.plots.looks import color
 from nbtools.workflow.doctor import findings
 from nbtools.workflow.graph import make_graph
 

@@ -17,7 +17,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 from traitlets import TraitError
 
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.data.brains import anatomy
 from nbtools.data.brains.anatomy import RegionVolume, Surface
 from nbtools.data.images.sets import ImageSet
@@ -26,6 +26,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.brain.drive import drive, extremes
 from nbtools.metrics.geometry.embedding import image_map, manifold_tables, pairs, rdm_tables, square, top_components
 from nbtools.plots.brain.spaces import ranked
+from nbtools.plots.looks import color
 from nbtools.plots.studies.curves import compared_curves
 from nbtools.runs import folders, several
 from nbtools.widgets import brain_state, geometry_state, study_state

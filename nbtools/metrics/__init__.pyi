@@ -34,6 +34,7 @@ from .decisions.channels import (
     HUMAN_CHANNEL as HUMAN_CHANNEL,
     filtered_accuracy as filtered_accuracy,
     masked_accuracy as masked_accuracy,
+    mean_sensitivity as mean_sensitivity,
     noise_channel as noise_channel,
     noise_thresholds as noise_thresholds,
 )

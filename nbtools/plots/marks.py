@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import color, dash, symbol
+from nbtools.plots.looks import color, dash, symbol
 from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure, plot_width
 from nbtools.plots.tables import ordered
 

@@ -11,6 +11,7 @@ import pandas as pd
 from nbtools.checks import check_counts, check_enough, check_numbers
 from nbtools.metrics.decisions.accuracy import accuracy_by, answered
 from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.samples.contrasts import over_networks
 from nbtools.metrics.stats import ci, percentile_interval, resampled_means
 
 CHANNEL: tuple[str, ...] = ("centre", "bandwidth", "peak")
@@ -20,6 +21,7 @@ HUMAN_CHANNEL: dict[str, float] = {"centre": 39.6, "bandwidth": 1.0}
 _NETWORK = ("condition", "seed")
 _MASKED = ("image_id", *_NETWORK, "band", "sd")
 _FILTERED = ("image_id", *_NETWORK, "passes", "cut")
+_SENSITIVITY = ["sensitivity", "ci_low", "ci_high"]
 _ROUNDS = 5000  # of projections: of simulated thresholds, the slowest came within 1e-5 of scipy's fit
 
 
@@ -126,6 +128,31 @@ def noise_thresholds(decisions: pd.DataFrame, n_boot: int = 2000, seed: int = 0)
         columns = {"band": network.bands, "threshold": sensitivity**-0.5, "sensitivity": sensitivity, "found": found}
         parts.append(pd.DataFrame({**network.name, **columns, "ci_low": least, "ci_high": most}))
     return pd.concat(parts, ignore_index=True)
+
+
+def mean_sensitivity(thresholds: pd.DataFrame) -> pd.DataFrame:
+    """Average sensitivity to each octave's noise over networks: its logarithm, as figures and channels have it.
+
+    Parameters
+    ----------
+    thresholds : DataFrame
+        From `noise_thresholds`.
+
+    Returns
+    -------
+    DataFrame
+        One row per condition × band, as `over_networks` gives them: ``sensitivity`` (geometric mean; missing where a
+        network has no threshold), ``ci_low``, ``ci_high``.
+
+    Raises
+    ------
+    InputError
+        As `over_networks`.
+    """
+    with np.errstate(divide="ignore"):  # an interval may begin at 0
+        logs = thresholds.assign(**np.log2(thresholds[_SENSITIVITY]))
+    table = over_networks(logs, "sensitivity", by=("condition", "band"))
+    return table.assign(**2 ** table[_SENSITIVITY])
 
 
 def noise_channel(decisions: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:

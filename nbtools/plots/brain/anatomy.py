@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
 from nbtools.checks import as_names
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
 from nbtools.plots.brain.responses import add_control, add_voxels
+from nbtools.plots.looks import color
 from nbtools.plots.style import BARE, DOTTED, TEMPLATE, Panel, faded, panels
 from nbtools.plots.tables import check_drawable
 

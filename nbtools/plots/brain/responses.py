@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.checks import as_names
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
+from nbtools.plots.looks import color
 from nbtools.plots.marks import add_key
 from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels, plot_width
 from nbtools.plots.tables import check_drawable, check_names, ordered

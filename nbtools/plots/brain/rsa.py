@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color, symbol
+from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.plots.labels import place_labels, plot_size
+from nbtools.plots.looks import color, symbol
 from nbtools.plots.marks import add_key, add_point, error_bars, interval_text
 from nbtools.plots.style import (
     BARE,

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.metrics.samples.verdicts import p_text
 from nbtools.plots.geometry.readouts import add_readouts, in_readout_order
+from nbtools.plots.looks import color
 from nbtools.plots.marks import add_key, add_point, error_bars, interval_text, ring
 from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, legend_beside, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
+from nbtools.plots.looks import color
 from nbtools.plots.marks import Look, add_curve, look_of
 from nbtools.plots.style import BOTTOM, HEIGHT, INK, TOP, WIDTH, Panel, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import DECAYS, HIERARCHY, color, symbol
+from nbtools.conditions import DECAYS, HIERARCHY
 from nbtools.plots.labels import epsilon_axis
+from nbtools.plots.looks import color, symbol
 from nbtools.plots.marks import add_curve, add_point, error_bars, interval_text, look_of, marker, matrix_figure
 from nbtools.plots.style import INK, SEQUENTIAL, TOP, legend_beside, new_figure, panels
 from nbtools.plots.tables import check_drawable, ordered

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.metrics.decisions.lesions import INTACT, LESIONS
 from nbtools.metrics.decisions.robustness import epsilon_label
+from nbtools.plots.looks import color
 from nbtools.plots.marks import add_conditions, add_key, add_point, error_bars
 from nbtools.plots.style import DOTTED, INK, Panel, axis_places, condition_axis, legend_beside, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import DECAYS, HIERARCHY, baselines, color
+from nbtools.conditions import DECAYS, HIERARCHY, baselines
 from nbtools.errors import InputError
 from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.plots.labels import epsilon_axis, place_labels, spread
+from nbtools.plots.looks import color
 from nbtools.plots.marks import Look, add_band, add_conditions, add_curve, add_point, error_bars, look_of, marker
 from nbtools.plots.style import (
     BOTTOM,

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color, symbol
+from nbtools.conditions import HIERARCHY
+from nbtools.plots.looks import color, symbol
 from nbtools.plots.marks import error_bars, interval_text, matrix_figure
 from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_figure
 from nbtools.plots.tables import check_drawable, ordered

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.metrics.studies.comparison import scale_of
 from nbtools.plots.labels import place_labels
+from nbtools.plots.looks import color
 from nbtools.plots.marks import Look, add_band, add_curve, add_point, error_bars, look_of, marker
 from nbtools.plots.style import INK, legend_beside, new_figure, padded, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered

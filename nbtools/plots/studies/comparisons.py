@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.metrics.samples.contrasts import SIGNIFICANT
 from nbtools.metrics.samples.verdicts import p_text
+from nbtools.plots.looks import color
 from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
 from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_points, drawn_at, ordered

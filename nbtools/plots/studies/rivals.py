@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.conditions import HIERARCHY, color
+from nbtools.conditions import HIERARCHY
 from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT
 from nbtools.metrics.studies.rivals import GAIN
+from nbtools.plots.looks import color
 from nbtools.plots.marks import add_point, error_bars, ring
 from nbtools.plots.style import BOTTOM, DOTTED, PALE, TOP, new_figure
 from nbtools.plots.tables import check_drawable
