@@ -95,7 +95,7 @@ def history_of(word: str) -> pd.DataFrame:
     images, splits = world(600, 4, 0.8, 8 / 255), {"train": np.arange(400), "validation": np.arange(400, 600)}
     objective = GuidedObjective(build(Small, 0), 0.0, hardened=(word, 16.0))
     config = TrainConfig(24, 50, 1e-2, schedule="constant", augmentation="none")
-    return fit(objective, partial(labelled_views, images, 4), splits, config, None)
+    return fit(objective, partial(labelled_views, images, 4), splits, config, None, {})
 
 
 def test_a_large_step_collapses_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
