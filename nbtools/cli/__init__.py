@@ -15,7 +15,8 @@ from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_choice, check_range, reading
 from nbtools.cli.networks import add_networks
 from nbtools.conditions import HIERARCHY, RETINOTOPY, check_rois
-from nbtools.data.study import BETAS, ProfileName, Truth, home, open_study
+from nbtools.data.names import USUAL, ProfileName, Truth
+from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.workflow.config import number, words
@@ -73,11 +74,12 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     world = _add(commands, "world", _world, "make the simulated study")
     world.add_argument("name", nargs="?", help="its folder under data/derived (default: demo, demo-null …)")
     world.add_argument("--seed", type=int, default=0)
-    world.add_argument("--profile", choices=get_args(ProfileName), default="demo")
+    world.add_argument("--profile", choices=get_args(ProfileName), help="(default: what a usual name says, or demo)")
     truths = "what is true of it: late regions help (beyond), by labels alone (labels), no region differs (null), "
-    truths += "late regions are only measured better (quality); default: beyond"
-    world.add_argument("--truth", choices=get_args(Truth), default="beyond", help=truths)
-    world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
+    truths += "late regions are only measured better (quality); default: what a usual name says, or beyond"
+    world.add_argument("--truth", choices=get_args(Truth), help=truths)
+    subjects = "1 to 8: other voxels, the same scenes; default: what a usual name says, or 1"
+    world.add_argument("--subject", type=int, help=subjects)
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
     kinds = fetch.add_subparsers(required=True, metavar="what", dest="what")
@@ -129,9 +131,10 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _world(chosen: argparse.Namespace) -> None:
-    name = data.study_name(chosen.name or data.usual_name(chosen.profile, chosen.truth, chosen.subject))
-    made = {key: getattr(chosen, key) for key in ("seed", "profile", "truth", "subject")}
-    file = data.make_study(home() / "data" / "derived" / name, **made, name=name)
+    usual = USUAL.get(chosen.name, USUAL["demo"])
+    world = {key: value if (value := getattr(chosen, key)) is not None else usual[key] for key in usual}
+    name = data.study_name(chosen.name or data.usual_name(**world))
+    file = data.make_study(home() / "data" / "derived" / name, seed=chosen.seed, **world, name=name)
     print(f"simulated study: {file}")
 
 

@@ -51,6 +51,7 @@ from .images.sets import (
     to_float as to_float,
     to_pictures as to_pictures,
 )
+from .names import usual_name as usual_name
 from .study import (
     Study as Study,
     VoxelChoices as VoxelChoices,
@@ -62,5 +63,4 @@ from .study import (
 from .synthetic import (
     expected_verdicts as expected_verdicts,
     make_study as make_study,
-    usual_name as usual_name,
 )

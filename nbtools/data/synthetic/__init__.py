@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from nbtools.checks import reading
-from nbtools.data.study import ProfileName, Study, Truth
+from nbtools.data.names import ProfileName, Truth, usual_name
+from nbtools.data.study import Study
 from nbtools.data.synthetic.files import sweep, write_bytes
 from nbtools.data.synthetic.recipe import RECIPE, Settings
 from nbtools.data.synthetic.verdicts import expected_verdicts
@@ -14,7 +15,7 @@ from nbtools.data.synthetic.world import World
 from nbtools.errors import InputError
 from nbtools.processes import Bar
 
-__all__ = ["check_made", "expected_verdicts", "make_study", "usual_name"]
+__all__ = ["check_made", "expected_verdicts", "make_study"]
 
 
 def make_study(
@@ -69,11 +70,6 @@ def make_study(
             bar.set_postfix_str(label)
             step()
     return world.folder / "study.toml"
-
-
-def usual_name(profile: str, truth: str, subject: int = 1) -> str:
-    """Return the name of a simulated study that is given none: ``demo``, ``demo-null``, ``demo-subj02`` …"""
-    return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1)
 
 
 def check_made(study: Study, **wanted: object) -> None:
