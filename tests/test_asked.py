@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -53,6 +54,28 @@ def test_what_is_not_there_is_refused_and_leaves_nothing(
     with pytest.raises(InputError, match=WRONG[arguments]):
         folders.start(notebook, {**folders.defaults(notebook), **given})
     assert not (home / "runs").exists()
+
+
+RUN = "runs/tiny/03_guided_training/net-{}_seed=0_0123abcd/run.json"
+
+
+def test_an_adopted_networks_name_without_its_net_is_answered_with_the_whole(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("r18", "V1"):  # and one that has a region's name
+        file = home / RUN.format(name)
+        file.parent.mkdir(parents=True)
+        parameters = {"study": "tiny", "roi": f"net-{name}", "seed": 0, "architecture": "resnet18"}
+        record = {"notebook": "03_guided_training", "parameters": parameters, "inputs": {}, "seconds": 1.0}
+        file.write_text(json.dumps({**record, "finished": "2026-11-01T10:00:00+0000"}))
+    asked = "run 04_adversarial_attacks -p roi r18", "run 07_shape_bias -p rois none,r18", "export r18 --to out"
+    for words in asked:
+        study = ["--study", "tiny"] if words.startswith("export") else ["-p", "study", "tiny"]
+        assert main([*words.split(), *study]) == 1
+        assert re.search(r"unknown condition 'r18'[\s\S]*to do: +did you mean net-r18\?$", capsys.readouterr().err)
+    for roi, says in {"r19": "roi r19", "V1": "roi V1"}.items():
+        with pytest.raises(InputError, match=f"no finished runs of 03(.|\n)*{says}"):
+            folders.find("03_guided_training", "tiny", roi=roi, seed=0)
 
 
 def test_what_notebooks_ask_for_as_they_stand_is_accepted(tmp_path: Path) -> None:
