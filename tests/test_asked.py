@@ -88,3 +88,35 @@ def test_what_notebooks_ask_for_as_they_stand_is_accepted(tmp_path: Path) -> Non
     (tmp_path / "data/derived/haxby/study.toml").write_text(STUDY.replace('nsd = "nsd"\n', own))
     for notebook in folders.notebooks():
         check_asked(notebook, folders.defaults(notebook))
+
+
+@pytest.mark.parametrize("named", ["04", "04_adversarial_attacks", "notebooks/04_adversarial_attacks.ipynb"])
+def test_a_notebook_is_named_by_its_file_its_name_or_its_number(
+    named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("nbtools.runs.run_notebook", lambda notebook, *_, **__: asked.append(notebook))
+    assert main(["run", named]) == 0
+    assert asked == ["04_adversarial_attacks"]
+    numbers = [name.partition("_")[0] for name in folders.notebooks()]
+    assert len(numbers) == len(set(numbers))
+    monkeypatch.undo()
+    assert main(["run", "99"]) == 1
+    assert "04_adversarial_attacks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run 04 -p roi=V1", True),
+        ("run 04 -p roi=V1 -p study tiny", True),
+        ("run 04 roi=V1", True),
+        ("plan a b", False),
+    ],
+)
+def test_a_parameter_written_otherwise_is_answered_with_how_it_is_written(
+    words: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert capsys.readouterr().err.endswith("a parameter is two words, such as: -p roi V1\n") is said

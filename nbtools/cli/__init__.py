@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_choice, check_range, reading
 from nbtools.cli.networks import add_networks
+from nbtools.cli.parser import Parser
 from nbtools.conditions import HIERARCHY, RETINOTOPY, check_rois
 from nbtools.data.names import USUAL, ProfileName, Truth
 from nbtools.data.study import BETAS, home, open_study
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nbtools", description=__doc__)
+    parser = Parser(prog="python -m nbtools", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_data(commands)
     _add_notebooks(commands)
@@ -243,7 +244,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
 
 def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run = _add(commands, "run", _run, "execute a notebook into its run folder, unless it is finished there")
-    run.add_argument("notebook", help="e.g. notebooks/03_guided_training.ipynb")
+    run.add_argument("notebook", help="its file, name or number: 03_guided_training, 03")
     run.add_argument("--quiet", action="store_true", help="say nothing but what fails")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
 
@@ -317,7 +318,13 @@ def _run(chosen: argparse.Namespace) -> int:
             got=f"one in {file.resolve().parent}",
             fix="put it beside the others, under a name of its own",
         )
-    return runs.run_notebook(file.stem, dict(chosen.p), quiet=chosen.quiet)
+    return runs.run_notebook(_notebook(chosen.notebook), dict(chosen.p), quiet=chosen.quiet)
+
+
+def _notebook(given: str) -> str:
+    """Return the name of a notebook that is given by its file, its name or its number."""
+    stem = Path(given).stem
+    return next((name for name in folders.notebooks() if name.partition("_")[0] == stem), stem)
 
 
 def _repeat(chosen: argparse.Namespace) -> int:
@@ -379,7 +386,7 @@ def _summary(chosen: argparse.Namespace) -> None:
 def _explore(chosen: argparse.Namespace) -> int:
     from nbtools.widgets.serve import serve
 
-    return serve(Path(chosen.notebook).stem, chosen.port, open_browser=not chosen.no_browser)
+    return serve(_notebook(chosen.notebook), chosen.port, open_browser=not chosen.no_browser)
 
 
 def _student(chosen: argparse.Namespace) -> None:
