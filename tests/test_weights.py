@@ -272,5 +272,5 @@ def test_of_a_trunk_it_is_said_that_its_classifier_lacks(tmp_path: Path) -> None
         load_weights(network(), tmp_path / "w.pt")
     del state["conv1.bias"]
     torch.save(state, tmp_path / "w.pt")
-    with pytest.raises(InputError, match="to do: +name the architecture that they are of"):
+    with pytest.raises(InputError, match=r"to do: +name the architecture that they are of"):
         load_weights(network(), tmp_path / "w.pt")

@@ -55,3 +55,4 @@ from .studies.comparisons import (
     trends as trends,
 )
 from .studies.curves import compared_curves as compared_curves
+from .style import whose as whose
