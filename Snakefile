@@ -21,6 +21,7 @@ from nbtools.data import study_file
 from nbtools.runs import folders, provenance
 from nbtools.workflow import calibration, costs, graph, sizes
 from nbtools.workflow.config import world_arguments
+from nbtools.workflow.jobs import SUMMARY, TARGETS
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
 
@@ -51,7 +52,7 @@ def code(notebook):
 
 def fixed(job):
     """What was fixed of the study beforehand (`python -m nbtools preregister`): a report is old when there is more."""
-    return list(map(str, provenance.registered(job.study))) if job.notebook == graph.SUMMARY else []
+    return list(map(str, provenance.registered(job.study))) if job.notebook == SUMMARY else []
 
 
 if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH.study.endswith(".toml")):
@@ -85,7 +86,7 @@ for study, source in SOURCES.items():
                 "{sys.executable:q} -m nbtools prepare nsd --study {params.study:q} --rois {params.rois:q} --jobs {threads}"
 
 
-for target in graph.TARGETS:
+for target in TARGETS:
 
     rule:
         name:

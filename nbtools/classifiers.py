@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,16 +47,39 @@ class Classifier(nn.Module):
         InputError
             If the network returns anything else, or a logit is not finite.
         """
-        logits = self.model(x.to(home_of(self.model, x)))
-        if not isinstance(logits, Tensor) or logits.shape[:1] != x.shape[:1] or logits.ndim != 2:
+        return _checked(self.model(x.to(home_of(self.model, x))), x)
+
+    def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the logits (n, n_classes) and what each guide matches (n, width), as `GuidedNet.matched` does.
+
+        Raises
+        ------
+        InputError
+            As `forward`, or if the network has no such method.
+        """
+        matched: Any = getattr(self.model, "matched", None)
+        if matched is None:
             raise InputError(
-                "the model returns no logits",
-                expected=f"one tensor ({len(x)}, n_classes)",
-                got=_described(logits),
-                fix="wrap it in a torch.nn.Module whose forward returns the logits alone, such as model(x)['logits']",
+                "this network has no neural output to know of",
+                expected="a method matched: pixels → the logits, and a list of what guides match (n, width)",
+                got=f"a {type(self.model).__name__} without",
+                fix="take a network that was trained or adopted here, or leave the adaptive attack out",
             )
-        check_finite(logits)
-        return logits.to(x, copy=True)
+        logits, values = matched(x.to(home_of(self.model, x)))
+        return _checked(logits, x), [value.to(x) for value in values]
+
+
+def _checked(logits: Tensor, x: Tensor) -> Tensor:
+    """Return a network's answer to x where the pixels are, in their precision, to be written to."""
+    if not isinstance(logits, Tensor) or logits.shape[:1] != x.shape[:1] or logits.ndim != 2:
+        raise InputError(
+            "the model returns no logits",
+            expected=f"one tensor ({len(x)}, n_classes)",
+            got=_described(logits),
+            fix="wrap it in a torch.nn.Module whose forward returns the logits alone, such as model(x)['logits']",
+        )
+    check_finite(logits)
+    return logits.to(x, copy=True)
 
 
 def home_of(model: nn.Module, x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from nbtools.guides import (
     is_region,
     read_guide,
     spelled,
+    split_training,
 )
 
 # Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
@@ -56,20 +57,13 @@ RETINOTOPY: dict[str, dict[str, tuple[int, ...]]] = {
     "Kastner2015": ROI_LABELS,
     "prf-visualrois": {"V1": (1, 2), "V2": (3, 4), "V3": (5, 6), "V4": (7,)},
 }
+_STREAMS = "early midventral midlateral midparietal ventral lateral parietal"
 FUNCTIONAL: dict[str, dict[str, tuple[int, ...]]] = {
     "floc-faces": {"OFA": (1,), "FFA": (2, 3)},
     "floc-bodies": {"EBA": (1,), "FBA": (2, 3)},
     "floc-places": {"OPA": (1,), "PPA": (2,), "RSC": (3,)},
     "floc-words": {"OWFA": (1,), "VWFA": (2, 3)},
-    "streams": {
-        "early": (1,),
-        "midventral": (2,),
-        "midlateral": (3,),
-        "midparietal": (4,),
-        "ventral": (5,),
-        "lateral": (6,),
-        "parietal": (7,),
-    },
+    "streams": {name: (label,) for label, name in enumerate(_STREAMS.split(), 1)},
 }
 HIERARCHY: tuple[str, ...] = tuple(VENTRAL)  # early to late, the paper's order
 # Unguided networks that weight decay alone makes smooth. docs/log.md says how the five were chosen.
@@ -159,12 +153,15 @@ class Condition:
         The predictors that guide, each with its weight; empty without a guide.
     weight_decay : float
         Of the optimiser, for ``decay``.
+    hardened : (str, float) or None
+        How it is trained against perturbations (`nbtools.training.hardening`): a word, and its number.
     """
 
     name: str
     kinds: tuple[str, ...]
     parts: Parts = ()
     weight_decay: float = 0.0
+    hardened: tuple[str, float] | None = None
 
     @property
     def kind(self) -> str:
@@ -174,8 +171,8 @@ class Condition:
     @property
     def meaning(self) -> str:
         """What it is, for readers."""
-        said = self.kinds[1:] if self.kinds[0] == "roi" else ()
-        return "; ".join(MEANING[kind] for kind in said or self.kinds)
+        varied = self.kinds[0] == "roi" and len(self.kinds) > 1 + bool(self.hardened)  # whose words name the predictor
+        return "; ".join(MEANING[kind] for kind in self.kinds[int(varied) :])
 
     @property
     def predictors(self) -> list[dict[str, Any]]:
@@ -196,6 +193,11 @@ class Condition:
         return self.kind == "labels" or any(part.roi == LABELS_GUIDE for part, _ in self.parts)
 
     @property
+    def plain(self) -> bool:
+        """Whether it learns the classes from their images, and nothing else from anywhere."""
+        return self.kind in ("none", "start", CE_WEIGHT, "decay")
+
+    @property
     def weighted(self) -> bool:
         """Whether α says anything of the network: the class term then weighs 1 − α."""
         return bool(self.parts) or self.kind == CE_WEIGHT
@@ -213,7 +215,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     ----------
     name : str
         ``"none"``, ``"start"``, ``"labels"``, ``"ce-weight"``, ``"decay-<weight decay>"``, ``"net-<name>"``, an adopted
-        network's, or a guide's (`nbtools.guides`): ``"TO"``, ``"V1+V4+TO"``, ``"random"``, ``"TO-noise-0.5-shuffle"``.
+        network's, or a guide's (`nbtools.guides`): ``"TO"``, ``"V1+V4+TO"``, ``"random"``, ``"TO-noise-0.5-shuffle"``;
+        ``none`` and guides also with a word of training: ``"none-at-4"``, ``"TO-gauss-0.1"``.
     hierarchy : sequence of str
         Regions, early to late; ``"random"`` has the size of the last one's predictor.
     regions : sequence of str
@@ -231,7 +234,10 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     if is_adopted(name):
         return Condition(name, ("adopted",))
     try:
-        parts, endings = read_guide(name, hierarchy[-1], _ORDER, regions)
+        base, hardened = split_training(name)
+        parts, endings = ((), ()) if hardened and base == "none" else read_guide(base, hierarchy[-1], _ORDER, regions)
+        if hardened and "manifold" in endings:
+            raise ValueError("clouds and perturbed pictures are not learnt together: leave one out")
     except ValueError as wrong:
         raise InputError(
             f"unknown condition {name!r}",
@@ -239,7 +245,8 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
             got=repr(name),
             fix=str(wrong) if isinstance(wrong, Misspelled) else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None
-    return Condition(name, (*_kinds(parts), *endings), parts)
+    kinds = _kinds(parts) if parts else (base,)
+    return Condition(name, (*kinds, *endings, *(hardened or ())[:1]), parts, hardened=hardened)
 
 
 def _meant(name: str, regions: Sequence[str]) -> str:

@@ -220,6 +220,13 @@ def share_statistics(module: nn.Module) -> None:
 
 
 @contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolve in float32 on GPUs too, not in TF32: a training is known again by numbers that no device changes."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+@contextmanager
 def memory_advice(advice: str) -> Iterator[None]:
     """Turn running out of memory into an `InputError` that says what to do."""
     try:

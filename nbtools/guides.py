@@ -1,5 +1,6 @@
 """The language of guides: what a network is to match, put together from parts. Spoken here and nowhere else.
 
+    name    guide or none, then a word of training: -at-4
     guide   part+part+…, then -shuffle or -scrambled, then -manifold: these hold for all parts
     part    source, then words of `MODIFIERS` (some with a number), then @read-out, then ~weight
     source  a region, random or labels-guide
@@ -33,7 +34,7 @@ Words = tuple[tuple[str, float | None], ...]
 class Modifier(NamedTuple):
     """What a word changes."""
 
-    sets: str  # "predictor" or "target" of a part; "images" or "goal" of the whole guide
+    sets: str  # "predictor" or "target" of a part; "images" or "goal" of the whole guide; "training" of the network
     meaning: str  # in a table for readers
     dash: str  # plotly's, of a guide's curve
     marks: tuple[str, ...] = ()  # what its marker's name ends with: open, dot
@@ -53,6 +54,19 @@ MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     "shuffle": Modifier("images", "guide: the trained predictor, looking at another image", "dash", ("open",)),
     "scrambled": Modifier("images", "guide: the predictor, looking at phase noise", "5px 10px", ("open", "dot")),
     "manifold": Modifier("goal", "guide: the places and shapes of its categories' clouds", "longdashdot", ("dot",)),
+    "at": Modifier("training", "trained on PGD's pictures, ε in 1/255", "3px 3px", ("dot",), "", 255.0),
+    "atboth": Modifier(
+        "training", "trained on PGD's pictures, up both terms of the loss", "3px 6px", ("dot",), "", 255.0
+    ),
+    "fast": Modifier("training", "trained on pictures of one step from a random start", "3px 9px", ("dot",), "", 255.0),
+    "trades": Modifier("training", "trained so that PGD moves no answer (TRADES)", "6px 3px", ("dot",), "", 255.0),
+    "gauss": Modifier(
+        "training", "trained on pictures with white noise, its SD in [0, 1]", "6px 6px", ("dot",), "", inf
+    ),
+    "lowpass": Modifier(
+        "training", "trained on pictures of frequencies below, in cycles/image", "9px 3px", ("dot",), "", inf
+    ),
+    "channel": Modifier("training", "trained on one octave around, in cycles/image", "9px 6px", ("dot",), "", inf),
 }
 # Words that no region's name holds.
 RESERVED = {"none", "start", "random", "labels", "weight", "decay", "net", *MODIFIERS}
@@ -67,11 +81,12 @@ def _words(*sets: str) -> str:
 
 _PART = re.compile(rf"(.+?)((?:{_words('predictor', 'target')})*)(?:@([\w.]+))?(?:~([1-9]\d*))?", re.ASCII)
 _GUIDE = re.compile(rf"(.+?)((?:{_words('images', 'goal')})*)", re.ASCII)
+_TRAINED = re.compile(rf"(.+?)((?:{_words('training')})+)", re.ASCII)
 _WORD = re.compile(r"-([a-z]+)(?:-([\d.]+))?")
 _BARE = re.compile(rf"-({'|'.join(word for word in MODIFIERS if MODIFIERS[word].below)})(?!-\d+(\.\d+)?(-|$))")
 GRAMMAR = (
     "a guide: SOURCE[-noise-0.5, -images-0.25, -voxels-0.25, -ridge][-rdm or -cka][@READOUT][~WEIGHT], several joined "
-    "by +, then [-shuffle or -scrambled][-manifold]"
+    "by +, then [-shuffle or -scrambled][-manifold][-at-4, -gauss-0.1, -lowpass-8 …]"
 )
 _LISTED = 20  # regions, in an error
 
@@ -132,6 +147,24 @@ class Absent(ValueError):
 def is_region(name: str) -> bool:
     """Say whether a name can be a region's (`NAMING`)."""
     return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and RESERVED.isdisjoint(name.split("-"))
+
+
+def split_training(name: str) -> tuple[str, tuple[str, float] | None]:
+    """Split a condition's name into its guide, or ``none``, and how the network is trained against perturbations.
+
+    Raises
+    ------
+    ValueError
+        If it is trained in two ways, or its number cannot be or is written otherwise.
+    """
+    if not (found := _TRAINED.fullmatch(name)):
+        return name, None
+    base, ((word, number),) = found[1], _in_order(found[2])
+    assert number is not None  # all these words have one
+    word = "at" if (base, word) == ("none", "atboth") else word  # without a guide there is but one term
+    if name != (one := f"{base}-{word}-{spelled(number)}"):
+        raise Misspelled(f"write {one}")
+    return base, (word, number)
 
 
 def read_guide(

@@ -49,7 +49,7 @@ from nbtools.models.sources import source_of
 from nbtools.runs import folders
 from nbtools.runs.adopted import _made, adopt
 from nbtools.runs.exported import export, network_run
-from nbtools.runs.lineage import ATTACKED, NETWORKS
+from nbtools.runs.lineage import ATTACKED, NETWORKS, PREDICTORS
 from nbtools.runs.several import chosen
 from nbtools.widgets.study_state import all_runs
 from nbtools.workflow.calibration import Calibration
@@ -518,8 +518,9 @@ def test_a_missing_one_is_adopted_and_not_trained(home: Path, tmp_path: Path) ->
 def test_a_plan_counts_an_adopted_network_as_what_it_is(home: Path, tmp_path: Path) -> None:
     """At its own size and of its own operations; a run of several takes as long as one of each."""
 
-    def seconds(controls: str, name: str) -> float:
-        graph = make_graph({"study": "tiny", "rois": "V1", "controls": controls, "seeds": 0, "further": ""})
+    def seconds(controls: str, name: str, **settings: Any) -> float:
+        asked = {"study": "tiny", "rois": "V1", "controls": controls, "seeds": 0, "further": ""}
+        graph = make_graph({**asked, "settings": {PREDICTORS: {"predictor": "ridge", **settings}}})
         table = estimates(graph, Calibration("", {})).loc[[job.record for job in graph.jobs if job.name == name]]
         return float(table.seconds.iloc[0])
 
@@ -531,6 +532,8 @@ def test_a_plan_counts_an_adopted_network_as_what_it_is(home: Path, tmp_path: Pa
     assert large > 3 * small
     together = "06_smoothness_and_transfer"
     assert seconds("none net-at128", together) > 3 * seconds("none", together)
+    on_start, on_large = (seconds("none", "predictor_V1_seed0", features_of=of) for of in ("start", "net-at128"))
+    assert on_large > on_start, "a ridge predictor takes what its network takes"
 
 
 # --- and out again ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import foolbox as fb
@@ -41,6 +42,9 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.flatten(1) - 0.5) @ self.weight.T
+
+    def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self(x), [x.flatten(1)]
 
     def radii(self, images: ImageSet, attack: str = "LinfPGD") -> np.ndarray:
         """The exact distance of each image to the boundary, negative for one that is on the wrong side."""
@@ -182,7 +186,7 @@ def test_towards_a_class_a_difference_of_logits_is_climbed(
     x, labels, epsilon, steps = to_float(images.pixels[:40]), images.labels[:40], 3 / 255, 6
     monkeypatch.setattr(gradient, "_start", lambda method, x, epsilon, seed: x)
     task, make = Task(model, x, labels, [epsilon], steps, 0), ATTACKS["LinfTargetedPGD"].run.args[0]
-    ours = gradient.descend(make, 1, task, rank=0)
+    ours = gradient.descend(make, 1, task, aim=partial(gradient.one_class, 0))
     clean = model(x).detach()
     target = clean.scatter(1, labels[:, None], -torch.inf).argmax(1)
     rows, point = torch.arange(len(x)), x.clone()
@@ -395,7 +399,9 @@ def test_restarts_are_never_weaker(trained: tuple[GuidedNet, ImageSet], attack: 
     assert not (np.diff(often.astype(int), axis=1) > 0).any()
 
 
-@pytest.mark.parametrize("attack", ["L2PGD", "L2BrendelBethge", "LinfAutoAttack", "LinfNoise", "L2FMN"])
+@pytest.mark.parametrize(
+    "attack", ["L2PGD", "LinfAdaptivePGD", "L2BrendelBethge", "LinfAutoAttack", "LinfNoise", "L2FMN"]
+)
 def test_a_seed_gives_the_same_points(trained: tuple[GuidedNet, ImageSet], attack: str) -> None:
     network, images = trained[0], trained[1][:3]
     x, epsilons = to_float(images.pixels), [0.01, 0.02]

@@ -38,6 +38,9 @@ class Plain(nn.Module):
     def forward(self, x: Tensor) -> Any:
         return (x.flatten(1) - 0.5) @ self.weight.T
 
+    def matched(self, x: Tensor) -> tuple[Any, list[Tensor]]:
+        return self.forward(x), [x.flatten(1)]
+
 
 class Weightless(Plain):
     """The same, and nothing in it is a parameter or a buffer."""

@@ -17,10 +17,11 @@ from nbtools.cli import main
 from nbtools.data.study import home, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
-from nbtools.workflow import follow, graph
+from nbtools.workflow import follow
 from nbtools.workflow.config import read_config
 from nbtools.workflow.follow import SILENCE, Progress, about, label
-from nbtools.workflow.graph import Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, Job
 
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
 
@@ -113,7 +114,7 @@ def test_a_run_is_a_line_with_its_number_name_time_and_what_is_left(
 def test_all_runs_are_counted_and_the_report_grows(
     progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summaries = [job for job in progress.jobs.values() if job.notebook == graph.SUMMARY]
+    summaries = [job for job in progress.jobs.values() if job.notebook == SUMMARY]
     for job in sorted(summaries, key=lambda job: len(job.after)):
         plant_summary(job)
     for name in progress.jobs:

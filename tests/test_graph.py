@@ -18,9 +18,9 @@ from nbtools.conditions import HIERARCHY
 from nbtools.data.study import home, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
-from nbtools.workflow import graph
 from nbtools.workflow.config import KEYS, attack_names, read_config, world_arguments
 from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job
 from nbtools.workflow.sizes import source_of
 
 SNAKEFILE = folders.PROJECT / "Snakefile"
@@ -121,7 +121,7 @@ def test_a_job_comes_after_those_it_waits_for(config: dict[str, Any]) -> None:
         assert any(job.record in records for records in planned.targets.values())
         seen.add(job.record)
     assert len({job.name for job in planned.jobs}) == len(planned.jobs) == len(seen)
-    for target in graph.TARGETS:
+    for target in TARGETS:
         closed = {job.record for job in planned.of(target)}
         assert all(set(job.after) <= closed for job in planned.of(target))
 
@@ -146,7 +146,7 @@ def test_a_first_look_comes_first_and_then_seed_after_seed() -> None:
     assert priorities[jobs["first_look"].record] >= max(priorities.values())
 
 
-def upstream(planned: graph.Graph, job: graph.Job) -> set[Path]:
+def upstream(planned: Graph, job: Job) -> set[Path]:
     after = {job.record: job.after for job in planned.jobs}
     found, waiting = set[Path](), [*job.after]
     while waiting:
@@ -165,7 +165,7 @@ def upstream(planned: graph.Graph, job: graph.Job) -> set[Path]:
     ],
 )
 def test_no_report_is_made_twice(config: dict[str, Any], summaries: set[str]) -> None:
-    assert {job.name for job in make_graph(config).of("all") if job.notebook == graph.SUMMARY} == summaries
+    assert {job.name for job in make_graph(config).of("all") if job.notebook == SUMMARY} == summaries
 
 
 def test_what_a_study_lacks_data_for_is_not_planned() -> None:
@@ -185,7 +185,7 @@ def test_networks_are_planned_where_there_are_images_to_train_and_test_them(fold
     for part in {"train", "val"} - set(folders_there.split()):
         (study_file("tiny").parent / part).rmdir()
     planned = make_graph(TINY)
-    made = {job.notebook for target in graph.TARGETS for job in planned.of(target)}
+    made = {job.notebook for target in TARGETS for job in planned.of(target)}
     trained = {"03_guided_training", "04_adversarial_attacks", "10_summary", "14_brain_and_geometry"}
     assert made & trained == (trained if folders_there == "train val" else set())
     assert "01_brain_responses" in made
@@ -193,7 +193,7 @@ def test_networks_are_planned_where_there_are_images_to_train_and_test_them(fold
 
 
 def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() -> None:
-    assert not any(dose in name for name in names({}) for dose in ("images", "noise", "voxels"))
+    assert not any(f"-{dose}-" in name for name in names({}) for dose in ("images", "noise", "voxels"))
     config = {"rois": "V1 LO TO", "seeds": "0 1", "dose": "noise", "doses": "0.5 4"}
     planned = {job.name: job for job in make_graph(config).jobs}
     of = [(roi, level) for roi in ("V1", "LO", "TO") for level in (0.5, 4.0)]
@@ -208,6 +208,20 @@ def test_worse_guides_are_planned_for_every_region_where_they_are_asked_for() ->
     assert (compared["dose"], compared["doses"], compared["regions"]) == ("noise", "0.5 4", "V1 LO TO")
     for roi, noise in product(("V1", "LO", "TO"), ("", "-noise-0.5", "-noise-4")):
         assert planned[f"attack_{roi}{noise}_seed1"].record in planned["12_alpha"].after
+
+
+def test_networks_are_trained_against_perturbations_with_a_guide_and_without() -> None:
+    config = {"rois": "V1 LO", "controls": "random", "seeds": "0 1", "hardened": "fast-4 gauss-0.25"}
+    planned = {job.name: job for job in make_graph(config).jobs}
+    compared = planned["19_training_and_certificates"]
+    crossed = "none LO none-fast-4 LO-fast-4 none-gauss-0.25 LO-gauss-0.25"
+    assert (compared.parameters["rois"], compared.parameters["seeds"]) == (crossed, "0 1")
+    attacks = {planned[f"attack_{name}_seed{seed}"].record for name in crossed.split() for seed in (0, 1)}
+    assert set(compared.after) == attacks
+    assert planned["predictor_LO_seed0"].record in planned["network_LO-fast-4_seed1"].after
+    assert not any("fast" in name or name.startswith("19") for name in names({**config, "hardened": ""}))
+    with pytest.raises(InputError, match="unknown condition 'none-fats-4'"):
+        make_graph({**config, "hardened": "fats-4"})
 
 
 def test_a_ridge_predictor_waits_for_the_network_whose_features_it_takes() -> None:

@@ -10,7 +10,8 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.runs.lineage import before
-from nbtools.workflow.graph import Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import Job
 
 ATTACK = {"roi": "V1-shuffle", "alpha": 0.35, "seed": 1}
 

@@ -131,6 +131,15 @@ def test_a_guides_manifolds_are_those_of_its_scaled_responses() -> None:
     torch.testing.assert_close(manifolds.radii, raw.radii / aim.scale)
 
 
+def test_clouds_are_measured_in_the_same_precision_everywhere() -> None:
+    """In TF32 a GPU's would be .05 % off: a training of these clouds would not know its checkpoint elsewhere."""
+    seen, predictor = [], build(RoiPredictor, 1, "small_resnet", D, 20)
+    predictor.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    neural_manifolds(a_guide(predictor=predictor), some_images(), SIDE, 0)
+    assert seen == [True, False, False], "one look that is not measured, the scale, the clouds"
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_a_shuffled_guide_gives_every_category_the_manifold_of_another() -> None:
     own, shuffled = some_manifolds(), some_manifolds("TO-shuffle")
     order = derangement(K, 0)

@@ -129,7 +129,8 @@ def test_figures_and_trends_take_the_studys_order() -> None:
             if isinstance(call, ast.Assign) and ast.unparse(call.targets) == "order":
                 assert ast.unparse(call.value) == "source.hierarchy", f"{file.stem}: {ast.unparse(call)}"
             if isinstance(call, ast.Call) and ast.unparse(call.func) in takes:
-                assert re.search(r"\border\b|\.hierarchy\b", ast.unparse(call)), f"{file.stem}: {ast.unparse(call)}"
+                said = ast.unparse(call)
+                assert re.search(r"\border\b|\.hierarchy\b|\.dorsal\b", said), f"{file.stem}: {said}"
 
 
 def ordered_by(room: Any, name: str) -> bool:
@@ -190,6 +191,11 @@ ALPHAS = pd.DataFrame({"epsilon": [0.0, 4 / 255, 4 / 255], "alpha": [0.0, 0.0, 0
 SPECTRAL = pd.DataFrame(
     {"measure": "frequency of the gradient", "condition": ["none", "TO", "net-x"], "score": [9.0, 5.0, np.nan]}
 )
+CERTIFIED = pd.DataFrame({0.0: [0.9, 0.8], 0.2: [0.1, 0.3]}, index=["none", "TO-at-4"])
+BEYOND = pd.DataFrame({"V1": [0.0, 0.1], "TO": [0.2, -0.1]}, index=["low pass", "contrast"])
+HELD_BY_HEADS = pd.DataFrame(
+    {"lesion": ["neural directions", "neural directions", "random units"], "condition": ["TO", "V1", "random"]}
+).assign(variance=[0.2, 0.4, 0.9])
 KEPT = pd.DataFrame({"kept": [0.5, 0.7]}, index=["none", "TO"])
 PATH = pd.DataFrame({"condition": ["none", "none", "TO"], "level": [1.0, 2.0, 4.0], "reached": [False, True, True]})
 
@@ -236,6 +242,10 @@ def potency(_: None, role: str) -> pd.DataFrame:
             ["none"],
         ),
         ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
+        ("20_frequency", {"table": CERTIFIED.set_axis(["clean", "robust"], axis=1)}, ["TO-at-4"], ["none"]),
+        ("19_training_and_certificates", {"table": CERTIFIED, "radii": [0.0, 0.2]}, ["TO-at-4"], ["none"]),
+        ("22_other_images", {"table": BEYOND}, ["low pass"], ["contrast"]),
+        ("21_mechanism", {"accuracy": HELD_BY_HEADS}, ["V1", "v1"], ["TO", "random"]),
     ],
 )
 def test_an_exercise_knows_right_from_wrong(

@@ -13,7 +13,8 @@ from scipy.stats import binomtest
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.metrics.samples.verdicts import verdict
-from nbtools.metrics.studies.operating import FINDINGS, Size, draws, findings, rates, share
+from nbtools.metrics.stats import share
+from nbtools.metrics.studies.operating import FINDINGS, Size, draws, findings, rates
 
 BUDGET = 4 / 255
 FIVE = HIERARCHY[:5]

@@ -37,29 +37,26 @@ from nbtools.workflow.calibration import (
 )
 from nbtools.workflow.config import read_config
 from nbtools.workflow.costs import (
-    GRADIENT,
     GUESS,
-    KINDS,
     MEMORY_LIMIT,
     MODEL,
-    OWN_STEPS,
-    PASSED,
     RUNNER_MB,
     RUNS,
     SAFETY,
     STARTUP,
     estimates,
     growing,
-    images_of,
     parameters_of,
     past_runs,
     steps_of,
     time_limit,
 )
-from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, Graph, Job
 from nbtools.workflow.plan import finished_jobs, plan, wall_seconds
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.sizes import ASSUMED, Sizes, sizes_of
+from nbtools.workflow.work import GRADIENT, KINDS, OWN_STEPS, PASSED, images_of
 
 TINY = read_config(folders.PROJECT / "config/tiny.yaml")
 NSD = read_config(folders.PROJECT / "config/nsd.yaml")
@@ -257,7 +254,8 @@ def test_every_attack_and_notebook_is_counted() -> None:
 
 def test_what_compares_networks_grows_with_them() -> None:
     seeds = {**TINY, "seeds": "0 1"}
-    compared = "06_smoothness_and_transfer 07_shape_bias 09_manifolds 17_natural_corruptions 18_compare_networks"
+    compared = "06_smoothness_and_transfer 07_shape_bias 09_manifolds 17_natural_corruptions 18_compare_networks "
+    compared += "19_training_and_certificates 20_frequency 22_other_images 21_mechanism"
     for name in compared.split():
         assert counted(seeds, name) == pytest.approx(2 * counted(TINY, name))
     small, large = (by_name(with_settings("08_rsa", n_boot=n)).seconds["08_rsa"] for n in (20, 20_000))
@@ -442,7 +440,7 @@ def test_why_runs_are_not_finished_any_more_is_told(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     told = "old: 7 runs were finished and are to be made again; of 1 what they came from has changed since "
     assert f"{told}(gone0, gone1, gone2, gone3, gone4 and 2 more), 6 build on runs that are old or missing" in shown
-    assert re.search(r"^03_guided_training +8 +3 +2 +5 ", shown, re.MULTILINE)
+    assert re.search(r"^03_guided_training +11 +3 +2 +8 ", shown, re.MULTILINE)
     assert "other parameters than the plan's: 5 of 03_guided_training, 4 of 04_adversarial_attacks, 1 of 10_" in shown
     main(["plan", file, "--seeds", "0 1"])
     assert "not asked for" not in capsys.readouterr().out
@@ -457,7 +455,7 @@ def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, dev
     calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
     told = plan(TINY)
     assert f"all:       14 runs, 3 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 3 MB" in told, "and the summaries"
-    assert re.search(r"^04_adversarial_attacks +7 +3 +0 +4 ", told, re.MULTILINE)
+    assert re.search(r"^04_adversarial_attacks +9 +3 +0 +6 ", told, re.MULTILINE)
     assert re.search(r"^10_summary +3 +0 +2 +3 ", told, re.MULTILINE)
 
 

@@ -19,6 +19,7 @@ from nbtools.workflow.graph import make_graph
 FILES = {name: folders.PROJECT / f"config/{name}.yaml" for name in ("nsd", "nsd-paper")}
 NETWORKS, CLOUDS = "03_guided_training", "13_manifold_guidance"
 ATTACKED, TRANSFERRED, ALL_ATTACKS = "04_adversarial_attacks", "06_smoothness_and_transfer", "11_attacks_and_audit"
+CERTIFIED = "19_training_and_certificates"
 
 # What the paper and its authors' code say: arXiv 2405.02564, methods; repository shaox192/NeuralGuidance.
 PAPER = yaml.safe_load("""
@@ -48,12 +49,13 @@ EPSILONS = {
 ATTACKS = {"LinfPGD", "LinfFGSM", "L2CarliniWagner", "L2DeepFool", "L2FGM", "L2BrendelBethge", "LinfAutoAttack"}
 # Where ours differs, and nowhere else.
 OURS = {
-    *("controls", "seeds", "alphas", "table"),
+    *("controls", "seeds", "alphas", "hardened", "filtered", "table"),
     f"{NETWORKS} target_scale",
-    *(f"{name} epsilons" for name in (ATTACKED, TRANSFERRED, ALL_ATTACKS, CLOUDS, "10_summary", "18_compare_networks")),
-    *(f"{name} epsilon" for name in (TRANSFERRED, "09_manifolds", "12_alpha", "15_study_explorer")),
+    *(f"{name} epsilons" for name in (ATTACKED, TRANSFERRED, ALL_ATTACKS, CLOUDS, "10_summary")),
+    *(f"{name} epsilons" for name in ("18_compare_networks", "20_frequency", "22_other_images")),
+    *(f"{name} epsilon" for name in (TRANSFERRED, "09_manifolds", "12_alpha", "15_study_explorer", CERTIFIED)),
     *(f"{name} attacks" for name in (ATTACKED, ALL_ATTACKS)),
-    f"{ALL_ATTACKS} lengths",
+    *(f"{name} lengths" for name in (ALL_ATTACKS, CERTIFIED)),
     *(f"{name} n_images" for name in (TRANSFERRED, ALL_ATTACKS, CLOUDS)),
 }
 
@@ -76,7 +78,7 @@ def test_both_plan(name: str) -> None:
     assert graph.source is None, "before any data are there"
     assert graph.of("study")
     of_networks = config["settings"][ATTACKED]["epsilons"].split()
-    readers = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer")
+    readers = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer", CERTIFIED)
     read = [config["settings"][book].get(key, "") for book in readers for key in ("epsilon", "epsilons")]
     assert set(" ".join(read).split()) <= set(of_networks), (
         "who reads attacked networks reads budgets that were attacked"

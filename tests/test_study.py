@@ -470,13 +470,15 @@ def test_of_a_study_that_is_not_there_the_command_that_makes_it_is_said(
 @pytest.mark.parametrize(
     ("words", "made"),
     [
-        ("tiny", "tiny tiny beyond 1"),
-        ("demo-null", "demo-null demo null 1"),
-        ("tiny-labels-subj03 --seed 4", "tiny-labels-subj03 tiny labels 3"),
-        ("tiny --truth null", "tiny tiny null 1"),
-        ("demo-2 --subject 2", "demo-2 demo beyond 2"),
-        ("--profile tiny --subject 2", "tiny-subj02 tiny beyond 2"),
-        ("", "demo demo beyond 1"),
+        ("tiny", "tiny tiny beyond 1 False"),
+        ("demo-null", "demo-null demo null 1 False"),
+        ("tiny-labels-subj03 --seed 4", "tiny-labels-subj03 tiny labels 3 False"),
+        ("tiny --truth null", "tiny tiny null 1 False"),
+        ("demo-2 --subject 2", "demo-2 demo beyond 2 False"),
+        ("--profile tiny --subject 2", "tiny-subj02 tiny beyond 2 False"),
+        ("--dorsal", "demo-dorsal demo beyond 1 True"),
+        ("tiny-dorsal", "tiny-dorsal tiny beyond 1 True"),
+        ("", "demo demo beyond 1 False"),
     ],
 )
 def test_a_world_with_a_usual_name_is_the_world_that_it_says(
@@ -485,5 +487,5 @@ def test_a_world_with_a_usual_name_is_the_world_that_it_says(
     asked: dict[str, Any] = {}
     monkeypatch.setattr("nbtools.data.make_study", lambda folder, **settings: asked.update(settings, folder=folder))
     assert main(["world", *words.split()]) == 0
-    assert " ".join(str(asked[key]) for key in ("name", "profile", "truth", "subject")) == made
+    assert " ".join(str(asked[key]) for key in ("name", "profile", "truth", "subject", "dorsal")) == made
     assert asked["folder"].name == asked["name"]

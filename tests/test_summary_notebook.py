@@ -61,6 +61,22 @@ def test_it_reports_whatever_is_compared(rois: str) -> None:
     assert ("Against the controls" in (folder / "report.html").read_text(encoding="utf-8")) == has_pairs
 
 
+def test_a_dorsal_hierarchy_stands_beside_the_ventral_one() -> None:
+    with (home() / "data/derived/tiny/study.toml").open("a") as file:
+        file.write('dorsal = ["V3A", "V3B", "IPS0"]\n')
+    ventral = {"V1": 0.4, "V2": 0.5, "V4": 0.6, "LO": 0.7, "TO": 0.8}
+    for roi, right in {**ventral, "V3A": 0.5, "V3B": 0.5, "IPS0": 0.5}.items():
+        for seed in range(3):
+            attacked(roi, seed, right + 0.05 * seed + 0.025 * (len(roi) % 2 == seed % 2))
+    left = summarised(rois=" ".join(ventral) + " V3A V3B IPS0", seeds="0 1 2")
+    found = left["streams"].set_index("along")["slope"]
+    assert found["ventral"].gt(0.1).all()
+    assert found["dorsal"].abs().lt(0.1).all()
+    assert "steeper along the ventral hierarchy" in left["parallel"][0]
+    assert "Beside the dorsal hierarchy" in (left["run"].folder / "report.html").read_text(encoding="utf-8")
+    assert list(left["regions"]) == list(ventral), "the verdict is the ventral hierarchy's, as without the other"
+
+
 def test_excluded_seeds_count_nowhere_and_stop_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preregistration, "sources", lambda _: [])  # digesting all code takes half a second
     config = {"study": "tiny", "rois": "V1 V2 TO", "controls": "none random", "seeds": "0 1 2", "alphas": ""}

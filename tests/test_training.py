@@ -641,7 +641,7 @@ class Small(PredictorObjective):
 def test_denormals_are_flushed_in_every_process(n_devices: int) -> None:
     images, model = some_images(), a_predictor()
     batches = partial(training._scored_views, images, some_scores(images))
-    history = loop.fit(Small(model), batches, SPLITS, replace(SHARED, devices=n_devices), None)
+    history = loop.fit(Small(model), batches, SPLITS, replace(SHARED, devices=n_devices), None, {})
     assert history["small"].tolist() == [0, 0]
 
 

@@ -11,15 +11,18 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nbtools.attacks.interface import perturb, sweep
+from nbtools.attacks.flags import flags
+from nbtools.attacks.interface import perturb, stood_before, sweep
 from nbtools.checks import check_choice, check_same_classes
-from nbtools.classifiers import Classifier, logits_of
+from nbtools.classifiers import Classifier, differentiating, logits_of
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.devices import best_device
 from nbtools.errors import InputError
 
 _MORE = 4  # times as many steps, and as many restarts: enough to show what the given number missed
 TOLERANCE = 0.02
+_BATCH = 256
+_NEVER = ("unbounded attack", "random outputs", "probabilities", "gradients inside")  # not of one image
 _EXPLANATIONS = {
     "unbounded attack": "accuracy when every pixel may change at will",
     "falls with ε": "largest rise of accuracy from one ε to the next",
@@ -29,6 +32,11 @@ _EXPLANATIONS = {
     "black box": "largest lead of Square, which sees no gradient, with {queries} queries",
     "random noise": "largest lead of the best of {steps} random draws",
     "transfer": "largest lead of another network's adversarial images",
+    "decisions handed in": "largest lead over them: a weaker attack, or ε in units other than pixels",
+    "random outputs": "images whose logits change from pass to pass",
+    "probabilities": "images whose logits are probabilities",
+    "no gradient": "images whose class loss has a gradient of exactly 0",
+    "gradients inside": "the network differentiates while it decides (100 %) or not",
 }
 
 
@@ -41,6 +49,7 @@ def audit(
     steps: int = 40,
     seed: int = 0,
     surrogate: nn.Module | None = None,
+    decisions: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Check what holds for every attack that follows true gradients.
 
@@ -60,6 +69,8 @@ def audit(
         Of all random numbers.
     surrogate : nn.Module, optional
         Another network of the same classes, whose adversarial images are tried as a second black box.
+    decisions : DataFrame, optional
+        What this network decided on these images at these ε under an attack from elsewhere: is it as strong?
 
     Returns
     -------
@@ -70,14 +81,16 @@ def audit(
     Raises
     ------
     InputError
-        As `attacks.sweep`; if the attack is another, there are fewer than two ε, or no image is classified correctly.
+        As `attacks.sweep`; if the attack is another, there are fewer than two ε, no image is classified
+        correctly, or the decisions are of other images or ε.
 
     Notes
     -----
     The signs of masked gradients of Athalye, Carlini and Wagner (2018, section 3.1) and Carlini et al. (2019, arXiv
-    1902.06705). The limit is 2 points of accuracy, or one image where that is more: the same images are compared, so
-    that only the attack's own random numbers count, and a curve that moves by less says the same. A network can pass
-    every check and still fall to an attack made for it.
+    1902.06705), and the `flags` of AutoAttack. The limit is 2 points of accuracy, or one image where that is more: the
+    same images are compared, so that only the attack's own random numbers count, and a curve that moves by less says
+    the same; of the flags, none but a gradient of 0 may be raised at all. A network can pass every check and still fall
+    to an attack made for it.
     """
     _check(attack, epsilons)
     check_same_classes(images.classes, model, surrogate)
@@ -87,16 +100,18 @@ def audit(
         found["transfer"] = _transferred(model, surrogate, images, radii, attack, steps, seed)
     white = found.pop("white box")
     _check_clean(white[0], len(images))
-    limit = max(TOLERANCE, 1 / len(images))
-    rows = [
-        ("unbounded attack", found.pop("unbounded attack")[-1], 0.0),
-        ("falls with ε", float(np.diff(white).max()), limit),
-        *((name, float((white - other)[1:].max()), limit) for name, other in found.items()),
-    ]
-    table = pd.DataFrame(rows, columns=["check", "value", "limit"])
+    values = {"unbounded attack": found.pop("unbounded attack")[-1], "falls with ε": np.diff(white).max()}
+    values |= {name: (white - other)[1:].max() for name, other in found.items()}
+    if decisions is not None:
+        values["decisions handed in"] = (
+            stood_before(decisions, images, radii).float().mean(1).numpy() - white[1:]
+        ).max()
+    table = pd.DataFrame((values | _raised(model, images)).items(), columns=["check", "value"]).astype({"value": float})
+    limits = dict.fromkeys(table["check"], max(TOLERANCE, 1 / len(images))) | dict.fromkeys(_NEVER, 0.0)
+    table["limit"] = table["check"].map(limits)
     numbers = {"more": _MORE, "steps": steps, "targeted": _MORE * steps, "queries": 50 * steps}
-    told = [_EXPLANATIONS[name].format(**numbers) for name in table["check"]]
-    return table.assign(passed=table["value"] <= table["limit"] + 1e-9, n=len(images), explanation=told)
+    words = [_EXPLANATIONS[name].format(**numbers) for name in table["check"]]
+    return table.assign(passed=table["value"] <= table["limit"] + 1e-9, n=len(images), explanation=words)
 
 
 def describe_audit(table: pd.DataFrame) -> str:
@@ -147,6 +162,17 @@ def _accuracies(
         "black box": swept(f"{norm}Square"),
         "random noise": swept(f"{norm}Noise"),
     }
+
+
+@differentiating
+def _raised(model: nn.Module, images: ImageSet) -> dict[str, float]:
+    """Share of the images that raise each flag."""
+    images, parts = images.to(best_device()), []
+    judge = Classifier(model.to(images.pixels.device))
+    for start in range(0, len(images), _BATCH):
+        part = images[slice(start, start + _BATCH)]
+        parts.append(flags(judge, to_float(part.pixels), part.labels))
+    return {name: torch.cat([part[name] for part in parts]).float().mean().item() for name in parts[0]}
 
 
 def _transferred(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import eagerpy as ep
 import torch
@@ -19,7 +19,85 @@ from nbtools.errors import InputError
 from nbtools.models.networks import fold_batchnorm
 
 
-def descend(make: Callable[[int], Any], patience: float, task: Task, rank: int | None = None) -> Attacked:
+class Said(NamedTuple):
+    """What a network says to images: logits (n, n_classes), and, where asked, what each guide matches (n, width)."""
+
+    logits: Tensor
+    matched: Sequence[Tensor] = ()
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """What is climbed: how far the label's logit lags behind its rivals'.
+
+    Attributes
+    ----------
+    labels : Tensor
+        Shape (n,).
+    rivals : Tensor of bool
+        The classes that each image is pushed towards, shape (n, n_classes).
+    """
+
+    labels: Tensor
+    rivals: Tensor
+
+    def of(self, rows: Tensor) -> ClassLoss:
+        """Return that of some images alone."""
+        return replace(self, labels=self.labels[rows], rivals=self.rivals[rows])
+
+    def ask(self, model: nn.Module, x: Tensor) -> Said:
+        """Ask a network about its images (n, 3, h, w)."""
+        return Said(model(x))
+
+    def uphill(self, said: Said, x: Tensor, left: float) -> Tensor:
+        """Return the direction (n, 3, h, w) in which it rises at x; `left`: the share of the steps still to be taken.
+
+        Raises
+        ------
+        InputError
+            If no gradient passes through the network.
+        """
+        return gradient_at(x, _lag(said.logits, self.labels, self.rivals))
+
+
+Aim = Callable[[Task], ClassLoss]
+
+
+def any_class(task: Task) -> ClassLoss:
+    """Push each image towards all other classes."""
+    return ClassLoss(task.labels, _others(task) > -torch.inf)
+
+
+def one_class(rank: int, task: Task) -> ClassLoss:
+    """Push each image towards one of its other classes alone: the most probable (rank 0), the second, …"""
+    target = _others(task).argsort(1, descending=True)[:, rank]
+    return ClassLoss(task.labels, one_hot(target, task.clean.shape[1]).bool())
+
+
+def _others(task: Task) -> Tensor:
+    """Return the logits of the images themselves, −∞ the label's."""
+    return task.clean.scatter(1, task.labels[:, None], -torch.inf)
+
+
+def gradient_at(x: Tensor, values: Tensor, *, again: bool = False) -> Tensor:
+    """Return the gradient (n, 3, h, w) of each image's value (n,); `again`: another one will be asked for.
+
+    Raises
+    ------
+    InputError
+        If the values do not depend on x in a way that can be differentiated.
+    """
+    if not values.requires_grad:
+        raise InputError(
+            "no gradient passes through this network",
+            expected="logits that were computed from the pixels by differentiable steps",
+            got="logits without a gradient",
+            fix="look for detach, numpy or no_grad in its forward, or take LinfSquare or L2Square, which need none",
+        )
+    return torch.autograd.grad(values.sum(), x, retain_graph=again)[0]
+
+
+def descend(make: Callable[[int], Any], patience: float, task: Task, aim: Aim | None = None) -> Attacked:
     """Attack at the largest ε, then at ever smaller ones.
 
     Parameters
@@ -32,27 +110,29 @@ def descend(make: Callable[[int], Any], patience: float, task: Task, rank: int |
         given two tries. One-step attacks fail more in larger balls, so they are run at every ε.
     task : Task
         Model, images, labels, ε, steps, seed.
-    rank : int, optional
-        Push each image towards this one of its other classes alone, 0 being the most probable; else towards any.
+    aim : callable, optional
+        Task → what is climbed; by default `any_class`. With one of its own an attack is a part of a larger one
+        (`in_turn`): only what it found itself is kept.
 
     Raises
     ------
     InputError
-        If the attack takes its steps by an optimiser of its own (momentum, Adam), or of an absolute size.
+        If the attack takes its steps by an optimiser of its own (momentum, Adam), or of an absolute size, or no
+        gradient passes through the network.
 
     Notes
     -----
     An attack stops once it succeeds, unless the task says otherwise. Where it starts at random, an image that fell
     starts, at the next smaller ε, from the point that was found, moved into the smaller ball.
     """
-    model, x, labels, epsilons = task.model, task.x, task.labels, task.epsilons
-    method, fast, rivals = make(task.steps), fold_batchnorm(model), _rivals(task, rank)
+    model, x, epsilons = task.model, task.x, task.epsilons
+    method, fast, climbed = make(task.steps), fold_batchnorm(model), (aim or any_class)(task)
     _check_steps(method)
     if not task.stops:
-        return _climbed(method, fast, task, rivals)
+        return _climbed(method, fast, task, climbed)
     points, stands = task.unchanged(), task.standing()
     attacked = torch.zeros((len(epsilons), len(x)), dtype=torch.bool, device=x.device)
-    failures = torch.zeros_like(labels)
+    failures = torch.zeros_like(task.labels)
     for index in reversed(range(len(epsilons))):
         attacked[index] = stands[index] & (failures < patience)
         active = attacked[index].nonzero().flatten()
@@ -62,51 +142,48 @@ def descend(make: Callable[[int], Any], patience: float, task: Task, rank: int |
         if method.random_start and index + 1 < len(epsilons):
             found = attacked[index + 1] & (failures == 0)
             start[found] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[found]
-        near, own, other, start = x[active], labels[active], rivals[active], start[active]
-        points[index, active], fell = _climb(method, model, fast, near, own, other, epsilons[index], start)
+        near, start = x[active], start[active]
+        points[index, active], fell = _climb(method, model, fast, near, climbed.of(active), epsilons[index], start)
         failures[active] = torch.where(fell, 0, failures[active] + 1)
     for index in reversed(range(len(epsilons) - 1)):  # a failed try is shrunk into smaller balls
         skipped = ~attacked[index]
         points[index, skipped] = shrunk(x, points[index + 1], epsilons[index] / epsilons[index + 1])[skipped]
-    return carried_up(task, points, None if rank is None else attacked)  # of one class's attack falls alone are kept
+    return carried_up(task, points, None if aim is None else attacked)
+
+
+def in_turn(make: Callable[[int], Any], aims: Sequence[Aim], task: Task) -> Attacked:
+    """Pursue several aims in turn, which share the steps, each on what those before left standing.
+
+    Returns, where an image fell, the point that fools the model, elsewhere the image. Each aim starts at random, at the
+    largest ε that an image stands at, and is given up where it fails first.
+    """
+    found = Attacked(task.unchanged(), task.clean.repeat(len(task.epsilons), 1, 1), torch.ones_like(task.labels) > 0)
+    for turn, aim in enumerate(aims):
+        part = replace(task, steps=task.steps // len(aims), seed=task.seed + turn * len(task.epsilons))
+        found = tried_again(partial(descend, make, 1, aim=aim), part, found)
+    return found
 
 
 def towards(make: Callable[[int], Any], n_targets: int, task: Task) -> Attacked:
-    """Push each image towards its most probable other classes in turn, which share the steps, until it falls.
-
-    Returns, where it fell, the point that fools the model, elsewhere the image.
+    """Push each image towards its most probable other classes `in_turn`.
 
     Notes
     -----
     What is climbed is a difference of logits, z_t − z_y, the numerator of the targeted loss of APGD-T (Croce and Hein
-    2020, arXiv 2003.01690, eq. 7), whose denominator does not change the direction of a step much. Each target starts
-    at random, at the largest ε that an image stands at, and is given up where it fails first.
+    2020, arXiv 2003.01690, eq. 7), whose denominator does not change the direction of a step much.
     """
     n_targets = min(n_targets, task.clean.shape[1] - 1, task.steps)
-    found = Attacked(task.unchanged(), task.clean.repeat(len(task.epsilons), 1, 1), torch.ones_like(task.labels) > 0)
-    for rank in range(n_targets):
-        turn = replace(task, steps=task.steps // n_targets, seed=task.seed + rank * len(task.epsilons))
-        found = tried_again(partial(descend, make, 1, rank=rank), turn, found)
-    return found
+    return in_turn(make, [partial(one_class, rank) for rank in range(n_targets)], task)
 
 
-def _rivals(task: Task, rank: int | None) -> Tensor:
-    """Return the classes each image is pushed towards: all others, or the rank-th most probable, (n, n_classes)."""
-    others = task.clean.scatter(1, task.labels[:, None], -torch.inf)
-    if rank is None:
-        return others > -torch.inf
-    target = others.argsort(1, descending=True)[:, rank]
-    return one_hot(target, others.shape[1]).bool()
-
-
-def _climbed(method: Any, fast: nn.Module, task: Task, rivals: Tensor) -> Attacked:
+def _climbed(method: Any, fast: nn.Module, task: Task, climbed: ClassLoss) -> Attacked:
     """Take every step from a random start, at each ε apart, as Foolbox and the paper's code do."""
     points = task.unchanged()
     for index, epsilon in enumerate(task.epsilons):
         point = _start(method, task.x, epsilon, task.seed + index)
-        for _ in range(method.steps):
+        for step in range(method.steps):
             here = point.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(_lag(fast(here), task.labels, rivals).sum(), here)
+            gradient = climbed.uphill(climbed.ask(fast, here), here, 1 - step / method.steps)
             point = _step(method, here.detach(), gradient, task.x, epsilon)
         points[index] = point
     logits = torch.stack([logits_of(task.model, point) for point in points])
@@ -138,22 +215,22 @@ def _climb(
     model: nn.Module,
     fast: nn.Module,
     x: Tensor,
-    labels: Tensor,
-    rivals: Tensor,
+    climbed: ClassLoss,
     epsilon: float,
     start: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Climb the loss until each image falls or the steps are used up; `model` itself confirms every fall."""
+    """Climb until each image falls or the steps are used up; `model` itself confirms every fall."""
     point = start.contiguous(memory_format=torch.channels_last)
     fell = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for step in range(method.steps + 1):
         active = (~fell).nonzero().flatten()
         here = point[active].requires_grad_(step < method.steps)
-        logits = fast(here)
-        fell[active] = _confirmed(model, here.detach(), logits.detach(), labels[active])
+        aim = climbed.of(active)
+        said = aim.ask(fast, here)
+        fell[active] = _confirmed(model, here.detach(), said.logits.detach(), aim.labels)
         if step == method.steps or fell.all():
             break
-        (gradient,) = torch.autograd.grad(_lag(logits, labels[active], rivals[active]).sum(), here)
+        gradient = aim.uphill(said, here, 1 - step / method.steps)
         moved = _step(method, here.detach(), gradient, x[active], epsilon)
         point[active] = torch.where(fell[active, None, None, None], here.detach(), moved)
     return point, fell

@@ -93,8 +93,8 @@ def sweep(
     radii = _radii(epsilons, attack, sort=True)
     device, kind = best_device(), ATTACKS[attack]
     model = Classifier(model.to(device))
-    _check_classes(model, images)
-    stood = None if after is None else _stood(after, images, radii).to(device)
+    check_classes(model, images)
+    stood = None if after is None else stood_before(after, images, radii).to(device)
     tables = []
     with Bar(total=len(images) * len(radii), desc=attack, unit="decision", leave=False, miniters=0) as bar:
         model.register_forward_pre_hook(_counting(bar))
@@ -220,7 +220,7 @@ def _decisions(images: ImageSet, epsilon: float, logits: Tensor, distance: Tenso
     return table
 
 
-def _stood(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
+def stood_before(after: pd.DataFrame, images: ImageSet, radii: list[float]) -> Tensor:
     """Return where images stood, (n_epsilons, n); raise `InputError` unless they are these images at these ε."""
     check_decisions(after, by=())
     right = after.assign(right=after["prediction"] == after["label"])
@@ -290,7 +290,8 @@ def check_several(n_classes: int) -> None:
         )
 
 
-def _check_classes(model: nn.Module, images: ImageSet) -> None:
+def check_classes(model: nn.Module, images: ImageSet) -> None:
+    """Raise `InputError` unless images have labels, and of as many classes as the model has: two or more."""
     n_classes = logits_of(model, to_float(images.pixels[:1])).shape[1]
     if n_classes != len(images.classes) or (images.labels < 0).any():
         raise InputError(

@@ -2,7 +2,7 @@
 
 A new attack goes into one of three frames, each a function of a `Task`:
 
-- `gradient.descend`: plain gradient steps of Foolbox's, one sweep down over all ε;
+- `gradient.descend`: plain gradient steps of Foolbox's, one sweep down over all ε; several aims share them `in_turn`;
 - `minimum_norm.nearest`: a Foolbox attack that looks for the nearest adversarial point, which gives the whole curve;
 - `ascending.survivors`: anything else. A function (`Task` of one ε → a point for each image) is run at each ε in turn.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 import foolbox.attacks as fa
 
+from nbtools.attacks.adaptive import adaptive
 from nbtools.attacks.ascending import STANDARD, autoattack, noise, survivors
 from nbtools.attacks.gradient import descend, towards
 from nbtools.attacks.minimum_norm import L2FMN, LinfFMN, nearest
@@ -49,7 +50,7 @@ class Attack:
 
     def steps_for(self, steps: int) -> int:
         """Return a run's steps for gradient ascent, whose number is a choice; for others, the one they are known by."""
-        return steps if self.run.func in (descend, towards) else self.steps
+        return steps if self.run.func in (descend, towards, adaptive) else self.steps
 
 
 def _crossing(method: Callable[..., Any], steps: int) -> Any:
@@ -61,6 +62,8 @@ _LINF_PGD = partial(descend, partial(_crossing, fa.LinfPGD), 2)
 _L2_PGD = partial(descend, partial(_crossing, fa.L2PGD), 2)
 _LINF_TARGETED = partial(towards, partial(_crossing, fa.LinfPGD), 3)
 _L2_TARGETED = partial(towards, partial(_crossing, fa.L2PGD), 3)
+_LINF_ADAPTIVE = partial(adaptive, partial(_crossing, fa.LinfPGD))
+_L2_ADAPTIVE = partial(adaptive, partial(_crossing, fa.L2PGD))
 _FGSM = partial(descend, lambda steps: fa.LinfFastGradientAttack(), inf)
 _FGM = partial(descend, lambda steps: fa.L2FastGradientAttack(), inf)
 
@@ -77,6 +80,7 @@ _L2_NOISE = partial(noise, lambda steps: fa.L2ClippingAwareRepeatedAdditiveGauss
 ATTACKS: dict[str, Attack] = {
     "LinfPGD": Attack(_LINF_PGD, inf, 40, 10, random=True),
     "LinfTargetedPGD": Attack(_LINF_TARGETED, inf, 60, 15, random=True),
+    "LinfAdaptivePGD": Attack(_LINF_ADAPTIVE, inf, 40, 10, random=True),
     "LinfFGSM": Attack(_FGSM, inf, 1, 1, random=False),
     "LinfFMN": Attack(_LINF_FMN, inf, 100, 10, random=False),
     "LinfAutoAttack": Attack(partial(survivors, partial(autoattack, "Linf", STANDARD), inf), inf, 100, 10, random=True),
@@ -84,6 +88,7 @@ ATTACKS: dict[str, Attack] = {
     "LinfNoise": Attack(partial(survivors, _LINF_NOISE, inf), inf, 100, 1, random=True),
     "L2PGD": Attack(_L2_PGD, 2, 40, 10, random=True),
     "L2TargetedPGD": Attack(_L2_TARGETED, 2, 60, 15, random=True),
+    "L2AdaptivePGD": Attack(_L2_ADAPTIVE, 2, 40, 10, random=True),
     "L2FGM": Attack(_FGM, 2, 1, 1, random=False),
     "L2CarliniWagner": Attack(_CARLINI_WAGNER, 2, 200, 10, random=False),
     "L2DeepFool": Attack(_DEEPFOOL, 2, 50, 10, random=False),

@@ -39,7 +39,14 @@ class Towards(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) to the two logits (n, 2)."""
-        logits = self.model(x)
+        return self._two(self.model(x))
+
+    def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the two logits (n, 2) and what each guide matches (n, width)."""
+        logits, values = self.model.matched(x)
+        return self._two(logits), values
+
+    def _two(self, logits: Tensor) -> Tensor:
         check_several(logits.shape[1])
         check_range("the target", self.target, 0, logits.shape[1] - 1, whole=True)
         others = torch.cat([logits[:, : self.target], logits[:, self.target + 1 :]], dim=1)

@@ -18,6 +18,7 @@ COMPARISONS: dict[str, Callable[[], Row]] = {
     "packed": images.compare_packed,
     "training64": partial(networks.compare_training, size=64, n_images=480),
     "training224": partial(networks.compare_training, size=224, n_images=96),
+    "hardening": partial(networks.compare_hardening, size=64, n_images=256),
     "attacks": networks.compare_attacks,
     "collect": study.compare_collect,
     "workflow": study.compare_workflow,

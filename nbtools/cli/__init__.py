@@ -81,6 +81,8 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     world.add_argument("--truth", choices=get_args(Truth), help=truths)
     subjects = "1 to 8: other voxels, the same scenes; default: what a usual name says, or 1"
     world.add_argument("--subject", type=int, help=subjects)
+    also = "with V3A, V3B and IPS0, which code position and size"
+    world.add_argument("--dorsal", action="store_true", default=None, help=also)
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
     kinds = fetch.add_subparsers(required=True, metavar="what", dest="what")

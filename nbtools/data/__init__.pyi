@@ -39,6 +39,7 @@ from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.decisions import read_decisions as read_decisions
 from .images.imagenet import prepare_imagenet as prepare_imagenet
 from .images.labels import label_stimuli as label_stimuli, load_labels as load_labels
+from .images.others import load_categories as load_categories, load_other_images as load_other_images
 from .images.own import photographs as photographs, read_image as read_image, with_photographs as with_photographs
 from .images.prepare import prepare_folder as prepare_folder
 from .images.sets import (
@@ -51,6 +52,8 @@ from .images.sets import (
     to_float as to_float,
     to_pictures as to_pictures,
 )
+from .images.statistics import other_statistics as other_statistics
+from .images.transformations import PATHS as PATHS, transformed as transformed
 from .names import usual_name as usual_name
 from .study import (
     Study as Study,
@@ -61,6 +64,7 @@ from .study import (
     study_name as study_name,
 )
 from .synthetic import (
+    draw_others as draw_others,
     expected_verdicts as expected_verdicts,
     make_study as make_study,
 )

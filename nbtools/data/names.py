@@ -11,15 +11,15 @@ ProfileName = Literal["demo", "tiny"]  # of a simulated study: how much of every
 Truth = Literal["beyond", "labels", "null", "quality"]  # what is true of its world (`synthetic.recipe.regions`)
 
 
-def usual_name(profile: str, truth: str, subject: int = 1) -> str:
+def usual_name(profile: str, truth: str, subject: int = 1, dorsal: bool = False) -> str:
     """Return the name of a simulated study that is given none: ``demo``, ``demo-null``, ``demo-subj02`` …"""
-    return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1)
+    return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1) + "-dorsal" * dorsal
 
 
 # Of each usual name the world that has it.
 USUAL: dict[str, dict[str, Any]] = {
-    usual_name(*world): dict(zip(("profile", "truth", "subject"), world, strict=True))
-    for world in product(get_args(ProfileName), get_args(Truth), range(1, 9))
+    usual_name(*world): dict(zip(("profile", "truth", "subject", "dorsal"), world, strict=True))
+    for world in product(get_args(ProfileName), get_args(Truth), range(1, 9), (False, True))
 }
 # How a study of this name comes.
 _WAYS = {

@@ -28,7 +28,7 @@ _KINDS: dict[str, type] = {
     "simulated": bool,
     "image_size": int,
     "subject": int,
-    "regions": list,
+    **dict.fromkeys(("regions", "dorsal"), list),
     "voxels": dict,
     **dict.fromkeys(_PATHS, str),
 }
@@ -97,6 +97,8 @@ class Study:
         Which responses are taken.
     regions : tuple of str
         Its regions in their order, early to late, where the study says it.
+    dorsal : tuple of str
+        Regions of a second hierarchy beside it, early to late; none where the study names none.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Study:
     scanner_labels: Path | None
     voxels: VoxelChoices = field(default_factory=VoxelChoices)
     regions: tuple[str, ...] = ()
+    dorsal: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -261,13 +264,13 @@ def open_study(study: str | Path) -> Study:
     places |= {key: _absolute(file.parent, entries[key]) for key in _PATHS if key in entries}
     places["responses"] = _responses(file, places["responses"], subject, voxels)
     places["stimuli"] = places["stimuli"] or (places["nsd"] or file.parent) / STIMULI
+    regions = _regions(file, entries, "regions", voxels)
     return Study(
-        name=entries["name"],
-        simulated=entries["simulated"],
+        **{key: entries[key] for key in ("name", "simulated", "image_size")},
         subject=subject,
-        image_size=entries["image_size"],
         voxels=voxels,
-        regions=_regions(file, entries, voxels),
+        regions=regions,
+        dorsal=_regions(file, entries, "dorsal", voxels, regions or HIERARCHY),
         **places,
     )
 
@@ -346,19 +349,19 @@ def _responses(file: Path, own: Path | None, subject: int, voxels: VoxelChoices)
     return folder
 
 
-def _regions(file: Path, entries: dict[str, Any], voxels: VoxelChoices) -> tuple[str, ...]:
-    names = entries.get("regions", [])
-    if not all(type(name) is str and is_region(name) for name in names) or len(set(names)) < len(names):
+def _regions(file: Path, entries: dict[str, Any], key: str, voxels: VoxelChoices, taken: Any = ()) -> tuple[str, ...]:
+    names = entries.get(key, [])
+    named = all(type(name) is str and is_region(name) for name in names)
+    if not named or len({*names, *taken}) < len(names) + len(taken):
         raise InputError(
-            "the study's regions cannot be",
+            f"the study's {key} cannot be",
             file=file,
-            expected=f"different names, early to late: {NAMING}",
+            expected=f"different names, early to late, none of {', '.join(taken) or 'them twice'}: {NAMING}",
             got=names,
-            fix='write them as regions = ["V1", "V4", "IT"]',
+            fix=f'write them as {key} = ["{"V3A" if taken else "V1"}", …]',
         )
-    if "nsd" in entries:
-        for roi in names:
-            region_labels(roi, voxels.retinotopy)
+    for roi in names if "nsd" in entries else ():
+        region_labels(roi, voxels.retinotopy)
     return tuple(names)
 
 

@@ -24,6 +24,11 @@ from .brain.similarity import (
     over_runs as over_runs,
     own_region as own_region,
 )
+from .decisions.certificates import (
+    ABSTAINED as ABSTAINED,
+    certified_accuracy as certified_accuracy,
+    certified_decisions as certified_decisions,
+)
 from .decisions.channels import (
     CHANNEL as CHANNEL,
     HUMAN_CHANNEL as HUMAN_CHANNEL,
@@ -41,6 +46,12 @@ from .decisions.corruptions import (
     corruption_accuracy as corruption_accuracy,
     mean_corruption_accuracy as mean_corruption_accuracy,
 )
+from .decisions.effective import (
+    accuracy_lines as accuracy_lines,
+    accuracy_pairs as accuracy_pairs,
+    effective_robustness as effective_robustness,
+)
+from .decisions.lesions import lesion_accuracy as lesion_accuracy, lesion_cost as lesion_cost
 from .decisions.robustness import (
     WORST_CASE as WORST_CASE,
     accuracy_at as accuracy_at,
@@ -60,6 +71,11 @@ from .decisions.transfer import (
     at_equal_smoothness as at_equal_smoothness,
     transfer_matrix as transfer_matrix,
     transfer_robustness as transfer_robustness,
+)
+from .geometry.curvature import (
+    mean_curvature as mean_curvature,
+    step_angles as step_angles,
+    tangent_angles as tangent_angles,
 )
 from .geometry.dimension import (
     category_dimensions as category_dimensions,
@@ -102,6 +118,11 @@ from .samples.power import (
     smallest_effect as smallest_effect,
     spread as spread,
 )
+from .samples.streams import (
+    slope_difference as slope_difference,
+    streams as streams,
+    streams_verdict as streams_verdict,
+)
 from .samples.tables import as_scores as as_scores, stacked as stacked
 from .samples.verdicts import in_order as in_order, verdict as verdict, verdicts as verdicts
 from .stats import bootstrap_ci as bootstrap_ci, holm as holm
@@ -112,10 +133,26 @@ from .studies.comparison import (
     score_networks as score_networks,
 )
 from .studies.dose import at_equal as at_equal, explained_r as explained_r
+from .studies.factorial import (
+    EQUAL as EQUAL,
+    OWN as OWN,
+    PUBLISHED as PUBLISHED,
+    factors_of as factors_of,
+    guidance_gains as guidance_gains,
+    interactions as interactions,
+    training_of as training_of,
+)
 from .studies.frontier import (
     alpha_within as alpha_within,
     frontier_area as frontier_area,
     robust_at_clean as robust_at_clean,
 )
+from .studies.fronts import (
+    compare_fronts as compare_fronts,
+    front_of as front_of,
+    fronts as fronts,
+    training_costs as training_costs,
+)
 from .studies.gain import correlate_with_gain as correlate_with_gain
 from .studies.operating import findings as findings, rates as rates
+from .studies.rivals import rivals as rivals

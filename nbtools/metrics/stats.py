@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images, and p-values corrected for how many there are."""
+"""Intervals of shares and over images, and p-values corrected for how many there are."""
 
 from __future__ import annotations
 
@@ -159,6 +159,49 @@ def jackknife_interval(value: float, left_out: ArrayLike) -> np.ndarray:
         return np.full(2, np.nan)
     half = t.ppf(0.975, n - 1) * pseudo.std(ddof=1) / np.sqrt(n)
     return pseudo.mean() + half * np.array([-1, 1])
+
+
+def clopper_pearson(n: ArrayLike, of: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bound the probability of what happened so often: from below and from above, each at its own level α.
+
+    Parameters
+    ----------
+    n : array-like (...)
+        How often.
+    of : int
+        Of so many independent trials.
+    alpha : float
+        Chance that the lower bound is above the probability, at most; likewise the upper one below it.
+
+    Returns
+    -------
+    (array (...), array (...))
+        Together an interval of coverage 1 − 2 α.
+
+    Notes
+    -----
+    Clopper & Pearson (1934): exact. Agrees with ``scipy.stats.binomtest(n, of).proportion_ci(1 - 2 * alpha)``.
+    """
+    from scipy.special import betaincinv  # imports slowly
+
+    yes, no = np.asarray(n), of - np.asarray(n)
+    low = np.where(yes > 0, betaincinv(yes, no + 1, alpha), 0.0)
+    return low, np.where(no > 0, betaincinv(yes + 1, no, 1 - alpha), 1.0)
+
+
+def share(n: float, of: int, independent: int) -> tuple[float, float, float]:
+    """Return a share with the bounds of its 95 % interval (`clopper_pearson`).
+
+    Parameters
+    ----------
+    n, of : int
+        So many of so many.
+    independent : int
+        To how many independent ones these amount: the interval is as wide as theirs.
+    """
+    value = n / of
+    low, high = clopper_pearson(value * independent, independent, 0.025)
+    return value, float(low), float(high)
 
 
 def ci(interval: np.ndarray) -> dict[str, Any]:

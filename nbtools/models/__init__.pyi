@@ -1,5 +1,6 @@
 from .architectures import list_architectures as list_architectures
 from .backbones import READOUTS as READOUTS
+from .lesions import lesioned as lesioned, neural_weights as neural_weights
 from .networks import (
     AdoptedNet as AdoptedNet,
     GuidedNet as GuidedNet,

@@ -68,7 +68,7 @@ class RoiPredictor(nn.Module):
         check_readouts(readouts)
         self.backbone = Backbone(architecture, image_size, readouts)
         size = {"n_components": n_components, "n_voxels": n_voxels}
-        self.config = {**self.backbone.config, **size, "readouts": list(readouts), **({"side": side} if side else {})}
+        self.config = {**self.backbone.config, **size, "readouts": list(readouts), "side": side}
         self.readouts, self.side = tuple(readouts), side
         self.head = nn.Linear(sum(map(self.backbone.readout_width, readouts)), n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))
@@ -203,17 +203,17 @@ class AdoptedNet(GuidedNet):
     ):
         super().__init__(architecture, own_classes, 0, image_size=side)
         self.classes, self.members, self.side = named(classes), members, side
-        self.config = {
-            "architecture": architecture,
-            "own_classes": list(own_classes),
-            "classes": list(classes),
-            "members": members,
-            "side": side,
-        }
+        self.config = {"architecture": architecture, "own_classes": list(own_classes)}
+        self.config |= {"classes": list(classes), "members": members, "side": side}
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pixels (n, 3, h, w) in [0, 1] to logits (n, n_classes)."""
         return together(super().forward(resized(x, self.side)), self.members)
+
+    def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return logits (n, n_classes), and the read-out (n, width) that a guide would match: it has none."""
+        logits, values = super().matched(resized(x, self.side))
+        return together(logits, self.members), values
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return every read-out, and ``logits``: each (n, width)."""

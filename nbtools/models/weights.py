@@ -240,9 +240,9 @@ def _check_fit(state: State, wanted: Shapes, file: Path) -> None:
 def _check_values(state: State, own: State, file: Path) -> None:
     """Raise `InputError` unless weights are finite numbers in a format that float32 holds, and places whole ones."""
     weights = {name: value for name, value in state.items() if not name.endswith(_COUNTS)}
-    plain = [name for name, value in weights.items() if _is_plain(value, own[name].dtype)]
-    strange = [f"{name} {weights[name].dtype}" for name in weights.keys() - set(plain)]
-    endless = [name for name in plain if not weights[name].float().isfinite().all()]
+    plain = {name: value for name, value in weights.items() if _is_plain(value, own[name].dtype)}
+    strange = [f"{name} {value.dtype}" for name, value in weights.items() if name not in plain]
+    endless = [name for name, value in plain.items() if not value.float().isfinite().all()]
     wrong = {f"of another kind: {_some(strange)}": len(strange), f"not finite: {_some(endless)}": len(endless)}
     expected = "finite numbers in " + ", ".join(map(str, _NUMBERS))
     check_counts(f"these weights cannot be used: {file}", wrong, expected=expected, fix="save them anew as float32")

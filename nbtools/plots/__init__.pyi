@@ -19,6 +19,10 @@ from .geometry.manifolds import (
     manifolds_by_condition as manifolds_by_condition,
     manifolds_by_readout as manifolds_by_readout,
 )
+from .geometry.readouts import (
+    curvature_by_readout as curvature_by_readout,
+    dimensions_by_readout as dimensions_by_readout,
+)
 from .images import image_grid as image_grid, perturbations as perturbations
 from .report import report as report
 from .robustness.attacks import (
@@ -26,21 +30,28 @@ from .robustness.attacks import (
     audit_grid as audit_grid,
     visibility_curves as visibility_curves,
 )
-from .robustness.channels import noise_channels as noise_channels
+from .robustness.certificates import (
+    certified_and_attacked as certified_and_attacked,
+    certified_curves as certified_curves,
+)
+from .robustness.channels import filter_curves as filter_curves, noise_channels as noise_channels
 from .robustness.corruptions import corruption_curves as corruption_curves
 from .robustness.decisions import class_bars as class_bars, decision_path as decision_path
+from .robustness.factorial import training_factorial as training_factorial
 from .robustness.gradients import (
     equal_smoothness as equal_smoothness,
     loss_surfaces as loss_surfaces,
     smoothness_curves as smoothness_curves,
     transfer_heatmap as transfer_heatmap,
 )
+from .robustness.lesions import lesion_accuracies as lesion_accuracies, lesion_costs as lesion_costs
 from .robustness.networks import (
     hierarchy as hierarchy,
     robustness_curves as robustness_curves,
     trade_off as trade_off,
     training_curves as training_curves,
 )
+from .robustness.others import accuracy_lines as accuracy_lines, effective_robustness as effective_robustness
 from .robustness.shape import (
     class_bias as class_bias,
     consistency_heatmap as consistency_heatmap,
@@ -55,4 +66,5 @@ from .studies.comparisons import (
     trends as trends,
 )
 from .studies.curves import compared_curves as compared_curves
+from .studies.rivals import rivals as rivals
 from .style import whose as whose

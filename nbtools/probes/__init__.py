@@ -1,4 +1,4 @@
-"""A finished network in, its answers to other questions out: natural corruptions, noise of an octave, cue conflict."""
+"""A finished network in, its answers to other questions out: other images, noise of an octave, cue conflict."""
 
 import lazy_loader
 

@@ -117,6 +117,49 @@ def decide_filtered(
     return _decided(networks, images, partial(_filtered, contrast=contrast), "filtered images", batch_size)
 
 
+class Blurred(nn.Module):
+    """A network that meets its images through a low pass, attacked ones too: blur at test time, and nothing learnt.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps square pixels (n, 3, h, w) in [0, 1] to logits.
+    cut : float
+        In cycles/image, as `data.images.bands.pass_gain` has it; what is left is not clipped.
+    """
+
+    def __init__(self, model: nn.Module, cut: float):
+        super().__init__()
+        self.model, self.cut, self.training = model, cut, model.training
+        if hasattr(model, "classes"):  # by which images are joined with it
+            self.classes = model.classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's logits of pixels (n, 3, side, side) that have lost their high frequencies."""
+        return self.model(filtered(x, pass_gain("low", self.cut, check_square(x)).to(x)))
+
+
+def blurred(networks: Networks, cuts: Sequence[float]) -> dict[tuple[str, int], nn.Module]:
+    """Put each network behind each low pass.
+
+    Parameters
+    ----------
+    networks : mapping of (condition, seed) → nn.Module
+        Of square images.
+    cuts : sequence of float
+        In cycles/image.
+
+    Returns
+    -------
+    dict of (``"<condition> blur <cut>"``, seed) → `Blurred`
+    """
+    return {
+        (f"{condition} blur {cut:g}", seed): Blurred(network, cut)
+        for (condition, seed), network in networks.items()
+        for cut in cuts
+    }
+
+
 def _masked(rows: ImageSet, *, sds: Sequence[float], contrast: float, seed: int) -> Stimuli:
     base, side = low_contrast(to_float(rows.pixels), contrast), rows.pixels.shape[-1]
     noise = band_noise(rows.ids, side, seed).to(base.device)

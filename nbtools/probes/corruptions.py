@@ -51,13 +51,14 @@ def decide_corrupted(
     for row in Bar(list(there.itertuples()), "corruptions", disable=None):
         images = load_corruption(folder, row.corruption, row.severity, size, classes)
         images = images[images.rows(clean.ids)]
-        parts.append(_decide(networks, images).assign(corruption=row.corruption, severity=row.severity))
-    plain = _decide(networks, clean)
+        parts.append(decide(networks, images).assign(corruption=row.corruption, severity=row.severity))
+    plain = decide(networks, clean)
     parts += [plain.assign(corruption=kind, severity=0) for kind in dict.fromkeys(there["corruption"])]
     return pd.concat(parts, ignore_index=True)
 
 
-def _decide(networks: Mapping[tuple[str, int], Network], images: ImageSet) -> pd.DataFrame:
+def decide(networks: Mapping[tuple[str, int], Network], images: ImageSet) -> pd.DataFrame:
+    """Let networks decide on images: a row per network × image, as `decide_corrupted` says."""
     parts = {}
     for key, network in networks.items():
         found = decided(predict(network, images.pixels), images.labels)

@@ -14,7 +14,7 @@ from nbtools.runs.parameters import SEVERAL, words_of
 from nbtools.runs.records import RECORD
 
 _STUDIES = ("study", "subjects", "networks_of")  # parameters that name studies
-_CONDITIONS = ("roi", "rois", "regions", "controls")  # and regions or other conditions of `study`
+_CONDITIONS = ("roi", "rois", "regions", "controls", "others")  # and regions or other conditions of `study`
 _READOUTS = ("guided_readout", "readouts")  # and where the network is read that the run trains
 _EVERYWHERE = {*STAGES, "pooled"}
 

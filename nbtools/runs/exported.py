@@ -11,7 +11,7 @@ from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.files import make_folder, read_table, write_tensors, write_text
 from nbtools.metrics.decisions.robustness import epsilon_label, robust_accuracy, worst_case
-from nbtools.metrics.studies.operating import share
+from nbtools.metrics.stats import share
 from nbtools.models import own
 from nbtools.models.adopted import as_library
 from nbtools.models.architectures import OWN, TIMM, options_of
@@ -94,7 +94,7 @@ The code that made this folder is under the MIT licence. {owners}
 _NO_HEAD = " The head that was trained to answer like a brain is not among them."
 _OF_DATA = """Weights come from the images and responses that they were trained on,
 and whoever gave you these decides: NSD's and ImageNet's terms allow research, and no passing on of the data."""
-_OF_MAKERS = "Its weights are their makers': see where they were published, and under which terms."
+_OF_MAKERS = "The weights are their makers': see where they were published, and under which terms."
 
 
 def network_run(named: str, study: str = "demo", seed: int = 0) -> Run:

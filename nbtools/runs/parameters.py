@@ -19,20 +19,24 @@ _SEED = int, 0, 2**31 - 1  # scikit-learn's generators take no larger one
 # Kind and range of the numbers in a parameter, by its name: the same in every notebook, as a number or in a text.
 RANGES: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("seed", "seeds", "other_seed", "predictor_seed", "world_seed"), _SEED),
-    **dict.fromkeys(("alpha", "alphas", "clean", "margin", "variance", "validation_fraction"), (float, 0, 1)),
+    **dict.fromkeys(
+        ("alpha", "alphas", "clean", "margin", "variance", "validation_fraction", "contrast"), (float, 0, 1)
+    ),
     **dict.fromkeys(("share", "voxels"), (float, 0.01, 1)),  # from no images, or voxels, nothing is learnt
     **dict.fromkeys(("noise", "doses"), (float, 0, inf)),
     **dict.fromkeys(("class_weight", "distance_weight", "variance_weight"), (float, 0, inf)),
-    **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths"), (float, 0, inf)),
+    **dict.fromkeys(("learning_rate", "start_learning_rate", "weight_decay", "lengths", "blurs"), (float, 0, inf)),
     **dict.fromkeys(("epsilon", "epsilons"), (float, 0, 255)),
     **dict.fromkeys(("epochs", "start_epochs", "batch_size", "devices", "accumulate", "steps"), (int, 1, inf)),
-    **dict.fromkeys(("n_points", "n_samples", "n_draws", "n_boot"), (int, 1, inf)),
+    **dict.fromkeys(("n_points", "n_samples", "n_draws", "n_boot", "passes", "k"), (int, 1, inf)),
+    "sigmas": (float, 0.001, 1),
+    "severity": (int, 1, 5),
     "n_images": (int, 0, inf),  # notebook 08 takes 0 for all; the others need one, as `data.load_test_images` says
 }
-BUDGETS = ("epsilons", "lengths")  # texts of numbers that ascend: the last one is the largest
+BUDGETS = ("epsilons", "lengths", "sigmas", "blurs")  # texts of numbers that ascend: the last one is the largest
 NAMES = (
-    *("rois", "regions", "conditions", "controls", "networks", "subjects"),
-    *("attacks", "kinds", "readouts", "analyses", "changes"),
+    *("rois", "regions", "conditions", "controls", "others", "networks", "subjects"),
+    *("attacks", "kinds", "folders", "readouts", "analyses", "questions", "changes"),
 )
 SEVERAL = {"seeds", "alphas", "doses", *BUDGETS, *NAMES}  # texts of several words
 

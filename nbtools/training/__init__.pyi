@@ -3,6 +3,8 @@ from .guided import (
     fit_predictor as fit_predictor,
     train_guided as train_guided,
 )
+from .hardening import collapsed as collapsed
+from .heads import NewHead as NewHead, fit_head as fit_head
 from .loop import TrainConfig as TrainConfig
 from .manifolds import (
     cloud_responses as cloud_responses,

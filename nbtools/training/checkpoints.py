@@ -72,19 +72,6 @@ def load_checkpoint(file: Path, config: dict[str, Any]) -> tuple[State, dict[str
     return state, note
 
 
-class Objective(nn.Module):
-    """A network, ``.model``, and the loss it is trained on.
-
-    Attributes
-    ----------
-    told : dict
-        What tells the loss from others of such a network, in JSON's terms: a checkpoint knows it again.
-    """
-
-    model: nn.Module
-    told: Mapping[str, Any] = {}
-
-
 def made_with(model: nn.Module, config: Any, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a checkpoint and a training must agree on: settings, the loss, the network and its classes."""
     return {**getattr(model, "config", {}), **told, **asdict(config)}
@@ -181,19 +168,20 @@ class Keeper:
     ----------
     file : Path
         The checkpoint.
-    objective : Objective
-        Whose model is being trained.
+    model : nn.Module
+        Being trained.
     optimizer : Optimizer
         Of its parameters.
     fabric : Fabric
         Launched; the first process writes.
-    config : dataclass
-        Of the training; a checkpoint of another one is refused.
+    config : dict
+        `made_with` of the training; a checkpoint of another one is refused.
     """
 
-    def __init__(self, file: Path, objective: Objective, optimizer: torch.optim.Optimizer, fabric: Any, config: Any):
-        self.file, self.model, self.optimizer, self.fabric = file, objective.model, optimizer, fabric
-        self.config = made_with(objective.model, config, objective.told)
+    def __init__(
+        self, file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fabric: Any, config: dict[str, Any]
+    ):
+        self.file, self.model, self.optimizer, self.fabric, self.config = file, model, optimizer, fabric, config
         self.asked, self.saved = False, time.monotonic()
 
     def ask(self) -> None:

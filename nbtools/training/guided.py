@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nbtools.checks import check_same_classes
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, take
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, RoiPredictor
-from nbtools.training.checkpoints import Objective, fingerprint
-from nbtools.training.loop import Batch, Batches, MakeBatch, TrainConfig, fit
+from nbtools.training.checkpoints import fingerprint
+from nbtools.training.hardening import Asked, Hardened, Shown, as_they_are, hardening
+from nbtools.training.loop import Batch, Batches, MakeBatch, Objective, TrainConfig, fit
 from nbtools.training.matching import MATCHED, row_r
 from nbtools.training.targets import Guide, Match, share_of
 
@@ -42,26 +43,39 @@ class PredictorObjective(Objective):
 class GuidedObjective(Objective):
     """(1 − α) · cross-entropy + α · the neural term (paper, eq. 1): the weighted mean of what the guide's parts ask.
 
-    Without a guide the second term is missing; α = 0 is then training on labels alone.
+    Without a guide the second term is missing; α = 0 is then training on labels alone. A network that is `hardened`
+    sees perturbed pictures while it learns, and is asked for what its guide says of them as they are.
     """
 
     model: GuidedNet
 
-    def __init__(self, model: GuidedNet, alpha: float, asked: Sequence[Match] = (Match(),)):
+    def __init__(
+        self, model: GuidedNet, alpha: float, asked: Sequence[Match] = (Match(),), hardened: Hardened | None = None
+    ):
         super().__init__()
         self.model, self.alpha, self.asked = model, alpha, tuple(asked)
+        self.show, self.attacked = hardening(hardened)
 
     def forward(self, x: Tensor, labels: Tensor, *targets: Tensor) -> dict[str, Tensor]:
         """Return the loss terms, accuracy and neural r for pixels (n, 3, h, w), labels (n,) and each part's targets."""
-        logits, matched = self.model.matched(x)
-        class_loss = F.cross_entropy(logits, labels)
+
+        def whole(other: Tensor) -> Tensor:
+            return self._of(as_they_are(asked._replace(x=other)), labels, targets)["loss"]
+
+        asked = Asked(self.model, x, labels, whole)
+        terms = self._of(self.show(asked) if self.training else as_they_are(asked), labels, targets)
+        if not self.training and self.attacked:
+            terms["robust_accuracy"] = self.attacked(asked)
+        return terms
+
+    def _of(self, shown: Shown, labels: Tensor, targets: Sequence[Tensor]) -> dict[str, Tensor]:
         terms = {
-            "loss": (1 - self.alpha) * class_loss,
-            "class_loss": class_loss,
-            "accuracy": (logits.argmax(1) == labels).float().mean(),
+            "loss": (1 - self.alpha) * shown.class_loss,
+            "class_loss": shown.class_loss,
+            "accuracy": (shown.logits.argmax(1) == labels).float().mean(),
         }
         if targets:
-            terms |= self._neural(matched, targets)
+            terms |= self._neural(shown.matched, targets)
             terms["loss"] = terms["loss"] + self.alpha * terms["neural_loss"]
         return terms
 
@@ -116,9 +130,8 @@ def fit_predictor(
         configuration.
     """
     check_scores(model, images, scores)
-    objective = PredictorObjective(model)
-    objective.told = {"scores": fingerprint(scores)}
-    return fit(objective, partial(_scored_views, images, scores), splits, config, checkpoint)
+    batches, told = partial(_scored_views, images, scores), {"scores": fingerprint(scores)}
+    return fit(PredictorObjective(model), batches, splits, config, checkpoint, told)
 
 
 def check_scores(model: RoiPredictor, images: ImageSet, scores: Tensor) -> None:
@@ -147,6 +160,7 @@ def train_guided(
     config: TrainConfig,
     checkpoint: Path | None = None,
     size: int | None = None,
+    hardened: Hardened | None = None,
 ) -> pd.DataFrame:
     """Train a network to classify and, with a guide, to match what its predictors say of each view.
 
@@ -165,11 +179,15 @@ def train_guided(
         As in `fit_predictor`.
     size : int, optional
         Side of the views in pixels; the images' own side if left out.
+    hardened : (str, float), optional
+        How it is trained against perturbations (`Condition.hardened`): its training rows are then of perturbed
+        pictures.
 
     Returns
     -------
     DataFrame
-        One row per epoch and split: loss, class_loss, accuracy, neural_loss, neural_r, lr, seconds.
+        One row per epoch and split: loss, class_loss, accuracy, neural_loss, neural_r, lr, seconds. Where a network is
+        trained on attacked pictures, validation rows have robust_accuracy, too: under PGD at that ε.
 
     Raises
     ------
@@ -194,16 +212,14 @@ def train_guided(
             fix="correct α, or load the images with load_folder",
         )
     views = partial(labelled_views, images, size or images.pixels.shape[-1])
+    told: dict[str, Any] = {"alpha": alpha} | ({"hardened": list(hardened)} if hardened else {})
     if guide is None:
-        unguided = GuidedObjective(model, alpha)
-        unguided.told = {"alpha": alpha}
-        return fit(unguided, views, splits, config, checkpoint)
+        return fit(GuidedObjective(model, alpha, hardened=hardened), views, splits, config, checkpoint, told)
     _check_heads(model, guide)
-    objective = GuidedObjective(model, alpha, [aim.asked for aim in guide.aims])
-    objective.told = {"alpha": alpha, "guide": guide.told}
+    objective = GuidedObjective(model, alpha, [aim.asked for aim in guide.aims], hardened)
     # on the CPU, so that it can be sent to processes of other GPUs
     batches = partial(_guided_views, views, guide.to(torch.device("cpu")))
-    return fit(objective, batches, splits, config, checkpoint)
+    return fit(objective, batches, splits, config, checkpoint, {**told, "guide": guide.told})
 
 
 def _check_heads(model: GuidedNet, guide: Guide) -> None:

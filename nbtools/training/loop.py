@@ -6,7 +6,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from nbtools.devices import launch, make_fabric, memory_advice, share_statistics
 from nbtools.errors import Helped, InputError
 from nbtools.models.networks import freeze
 from nbtools.processes import Bar, on_sigterm, place
-from nbtools.training.checkpoints import Keeper, Meter, Objective, Progress, load_checkpoint, made_with
+from nbtools.training.checkpoints import Keeper, Meter, Progress, load_checkpoint, made_with
 
 Batch = tuple[Tensor, ...]
 MakeBatch = Callable[[Tensor, Tensor], Batch]  # (rows, boxes) of the views → what the objective takes
@@ -90,12 +90,19 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (progress - start) / (1 - start)))
 
 
+class Objective(nn.Module):
+    """A network, ``.model``, and the loss it is trained on."""
+
+    model: nn.Module
+
+
 def fit(
     objective: Objective,
     batches: Batches,
     splits: dict[str, np.ndarray],
     config: TrainConfig,
     checkpoint: Path | None,
+    told: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Train an objective's model and leave it frozen on the CPU.
 
@@ -112,6 +119,8 @@ def fit(
     checkpoint : Path, optional
         Where each epoch, and every `MINUTES` what there is of one, is kept, and where an unfinished training is
         taken up.
+    told : mapping
+        What tells the loss from others of such a network, in JSON's terms: a checkpoint knows it again.
 
     Returns
     -------
@@ -135,17 +144,17 @@ def fit(
             got={name: len(rows) for name, rows in splits.items()},
             fix="split anew, with images on both sides",
         )
-    here = place()
+    here, agreed = place(), made_with(objective.model, config, told)
     with tempfile.TemporaryDirectory() as scratch, memory_advice(_smaller(config)):
         file = checkpoint or Path(scratch) / "checkpoint.safetensors"
-        work = (objective, batches, splits, config, file)
+        work = (objective, batches, splits, config, file, agreed)
         if max(config.devices, here.n_processes) > 1:  # in processes of their own; the file carries the result back
             launch(_loop, work, config.devices)
         else:
             _loop({}, *work)
         if here.rank > 0:
             raise Helped
-        state, note = load_checkpoint(file, made_with(objective.model, config, objective.told))
+        state, note = load_checkpoint(file, agreed)
     objective.model.load_state_dict(state["kept"] if config.keep == "best" else state["last"])
     freeze(objective.model.cpu())
     return pd.DataFrame(note["history"])
@@ -191,6 +200,7 @@ def _loop(
     splits: dict[str, np.ndarray],
     config: TrainConfig,
     file: Path,
+    agreed: dict[str, Any],
 ) -> None:
     fabric = make_fabric(config.precision, **fabric_options)
     fabric.launch()
@@ -199,7 +209,7 @@ def _loop(
     if fabric.world_size > 1:
         share_statistics(objective)
     optimizer = _optimizer(objective, config)
-    keeper = Keeper(file, objective, optimizer, fabric, config)
+    keeper = Keeper(file, objective.model, optimizer, fabric, agreed)
     state = keeper.resume()
     module, stepper = fabric.setup(_compiled(objective) if config.compile else objective, optimizer)
     make_batch, train = batches(fabric.device), torch.from_numpy(splits["train"])

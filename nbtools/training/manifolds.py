@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from nbtools.checks import check_choice, check_eval, check_range, check_same_classes
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import augment, draw_boxes, take
-from nbtools.devices import best_device
+from nbtools.devices import best_device, full_precision
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet
-from nbtools.training.checkpoints import Objective, fingerprint
+from nbtools.training.checkpoints import fingerprint
 from nbtools.training.clouds import (
     FEWEST,
     CategoryManifolds,
@@ -28,7 +28,7 @@ from nbtools.training.clouds import (
     variance_outside,
 )
 from nbtools.training.guided import labelled_views
-from nbtools.training.loop import TrainConfig, fit
+from nbtools.training.loop import Objective, TrainConfig, fit
 from nbtools.training.targets import Guide, derangement
 
 Weights = tuple[float, float, float]  # a₁ of the cross-entropy, a₂ of the distance, a₃ of the variance outside
@@ -62,6 +62,7 @@ def neural_manifolds(guide: Guide, images: ImageSet, size: int, seed: int) -> Ca
 
 
 @torch.no_grad()
+@full_precision()
 def cloud_responses(of: Guide | GuidedNet, images: ImageSet, size: int, batch_size: int = 256) -> Tensor:
     """Return a guide's scaled responses to whole images, or a frozen network's neural head's.
 
@@ -185,9 +186,9 @@ def train_manifold_guided(
     _check_training(model, images, manifolds, weights, config, form)
     objective = ManifoldObjective(model, manifolds, weights, form)
     clouds = [fingerprint(manifolds.centres), fingerprint(manifolds.radii)]
-    objective.told = {"weights": list(weights), "form": form, "clouds": clouds}
+    told = {"weights": list(weights), "form": form, "clouds": clouds}
     views = partial(labelled_views, images, size or images.pixels.shape[-1])
-    return fit(objective, views, splits, config, checkpoint)
+    return fit(objective, views, splits, config, checkpoint, told)
 
 
 def _check_training(

@@ -93,7 +93,7 @@ def train_network(
         Labelled images to train and validate on.
     condition : str
         ``none``, ``start``, ``ce-weight``, ``decay-<number>`` or a guide (`nbtools.guides`): a region, several
-        (``V1+V4@layer3+TO``), ``<guide>-shuffle``, ``random`` (an untrained predictor).
+        (``V1+V4@layer3+TO``), ``<guide>-shuffle``, ``random`` (an untrained predictor); ``none-at-4``, ``TO-at-4``.
     predictor : RoiPredictor, sequence of RoiPredictor, or None
         From `train_predictor`, one for each part of the guide; conditions without a guide take no notice of it.
     config : TrainConfig
@@ -146,4 +146,5 @@ def train_network(
         begin_with(network, start)
     splits = split_rows(len(images), validation_fraction)
     config = replace(config, weight_decay=chosen.weight_decay or config.weight_decay)
-    return network, train_guided(network, images, guide, alpha * chosen.weighted, splits, config, checkpoint)
+    weight = alpha * chosen.weighted
+    return network, train_guided(network, images, guide, weight, splits, config, checkpoint, size, chosen.hardened)

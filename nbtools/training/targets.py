@@ -12,7 +12,7 @@ from torch import Tensor
 from nbtools.conditions import Condition
 from nbtools.data.images.scrambled import scramble_phases
 from nbtools.data.images.sets import ImageSet
-from nbtools.devices import best_device
+from nbtools.devices import best_device, full_precision
 from nbtools.errors import InputError
 from nbtools.guides import Target
 from nbtools.models.networks import RoiPredictor, fold_batchnorm, freeze
@@ -195,6 +195,7 @@ def check_predictors(condition: Condition, predictors: Sequence[RoiPredictor]) -
         )
 
 
+@full_precision()
 def _scaled(predictor: RoiPredictor, images: ImageSet, target_scale: TargetScale) -> tuple[RoiPredictor, Tensor, float]:
     """Return a predictor folded, the mean and the scale of its targets."""
     freeze(predictor.to(best_device()))

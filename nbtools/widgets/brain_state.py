@@ -27,7 +27,7 @@ class BrainTables:
     pattern : DataFrame
         ``roi``, ``pattern_r``, ``control``, of notebook 02.
     drive : DataFrame
-        ``roi``, ``image_id``, ``repeat``, ``response``, from `metrics.drive.drive`.
+        ``roi``, ``image_id``, ``repeat``, ``response``, from `metrics.drive`.
     """
 
     ceilings: pd.DataFrame

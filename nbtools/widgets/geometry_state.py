@@ -27,13 +27,13 @@ class SpaceTables:
     Attributes
     ----------
     rdms : DataFrame
-        From `metrics.embedding.pairs`.
+        From `metrics.geometry.embedding.pairs`.
     maps : DataFrame
-        From `metrics.embedding.image_map`, images in the order to show them.
+        From `metrics.geometry.embedding.image_map`, images in the order to show them.
     components : DataFrame
-        From `metrics.embedding.top_components`; a space may be missing (images without classes).
+        From `metrics.geometry.embedding.top_components`; a space may be missing (images without classes).
     manifolds : DataFrame
-        From `metrics.manifolds.manifold_geometry`, of the same spaces as ``components``.
+        From `metrics.manifold_geometry`, of the same spaces as ``components``.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from nbtools.runs.parameters import SEVERAL, words_of
 from nbtools.runs.provenance import registrations, short, surroundings, unchanged
 from nbtools.runs.records import ancestry
 from nbtools.runs.repeat import differing
-from nbtools.workflow.graph import SUMMARY
+from nbtools.workflow.jobs import SUMMARY
 from nbtools.workflow.preregistration import Preregistration, in_force, read_all
 
 LATER = "looked at later"

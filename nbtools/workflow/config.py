@@ -24,11 +24,13 @@ Config = Mapping[str, Any]
 # What a study's file may say: README.md and config/nsd.yaml tell what it means.
 KEYS = (
     *("study", "profile", "world_seed", "subject", "truth"),  # which study, and how a simulated one is made
-    *("rois", "controls", "further", "seeds", "predictors", "alphas", "dose", "doses", "table", "settings", "gpus"),
+    *("rois", "controls", "further", "hardened", "filtered", "seeds", "predictors", "alphas", "dose", "doses"),
+    *("table", "settings", "gpus"),
 )
 PREDICTORS = ("shared", "own")
+# Notebooks that read the decisions of 04.
+OF_DECISIONS = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer", "19_training_and_certificates")
 _FILES, _SUFFIXES = PROJECT / "config", (".yaml", ".yml", ".json")
-OF_DECISIONS = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer")  # notebooks that read those of 04
 COLUMNS = ("rois", "seeds", "subjects", "alphas", "attacks")
 
 
@@ -102,6 +104,8 @@ def check_config(config: Config) -> Study | None:
         )
     for name in (word for key in ("rois", "controls", "further") for word in words(config.get(key), key)):
         parse_condition(name)
+    for word in (word for key in ("hardened", "filtered") for word in words(config.get(key), key)):
+        parse_condition(f"none-{word}")
     if empty := [key for key in ("rois", "seeds") if key in config and not words(config[key], key)]:
         raise _wrong(
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from math import ceil
@@ -18,17 +18,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from nbtools.checks import check_choice
-from nbtools.conditions import is_adopted, parse_condition
+from nbtools.conditions import is_adopted
 from nbtools.guides import is_region
 from nbtools.runs import folders
-from nbtools.runs.lineage import CLOUDS, NETWORKS, PREDICTORS, START
+from nbtools.runs.lineage import CLOUDS, NETWORKS, PREDICTORS, START, trunk_of
 from nbtools.runs.records import finished_record
 from nbtools.runs.several import taken_over
 from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
-from nbtools.workflow.graph import Graph, Job
+from nbtools.workflow.jobs import Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
+from nbtools.workflow.work import FULL_BATCH, KINDS, Values, images_of, n_networks, networks_of
 
 RUNS, MODEL, GUESS = "finished runs", "calibration", "a slow machine"  # where a time comes from
 STARTUP = 3.0  # seconds, measured: a run's kernel, its runner and their imports
@@ -60,144 +60,6 @@ class Network(NamedTuple):
 
 
 _MEASURED = {"resnet18": Network(3e-6, 46.0, 42.0), "small_resnet": Network(7.2e-7, 5.0, 42.0)}
-
-# --- work ---------------------------------------------------------------------------------------------------
-
-# Of a step of training, which goes forward, back to the weights and back to the maps: a look, and the pixels' gradient.
-PASSED, GRADIENT = 1 / 3, 2 / 3
-_FULL_BATCH = 256
-# A climb that succeeds ends, and who stands at a large ε is not attacked at a smaller one: share of all steps.
-CLIMBED = 0.45
-# What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
-_ATTACKS = {
-    "PGD": (GRADIENT + PASSED, True),
-    "TargetedPGD": (GRADIENT + PASSED, True),
-    "FGSM": (2 * GRADIENT + PASSED, True),
-    "FGM": (2 * GRADIENT + PASSED, True),
-    "FMN": (GRADIENT + PASSED, False),
-    "DeepFool": (10 * GRADIENT + PASSED, False),
-    "CarliniWagner": (9 * GRADIENT + 9 * PASSED, False),
-    "BrendelBethge": (GRADIENT + 20 * PASSED, False),
-    "AutoAttack": (20 * GRADIENT + 60 * PASSED, True),
-    "Square": (50 * PASSED, True),
-    "Noise": (PASSED, True),
-}
-# Steps of those that a run's `steps` is not for: `Attack.steps_for`.
-OWN_STEPS = {
-    **dict.fromkeys(("FGSM", "FGM"), 1),
-    **dict.fromkeys(("FMN", "AutoAttack", "Square", "Noise"), 100),
-    "DeepFool": 50,
-    "CarliniWagner": 200,
-    "BrendelBethge": 1000,
-}
-
-Values = Mapping[str, Any]
-
-
-def _rdms_compared(values: Values, sizes: Sizes) -> float:
-    n_rdms, n_images = 4 * _n_networks(values), min(values["n_images"] or sizes.shared, sizes.shared)
-    return 4e-9 * values["n_boot"] * n_rdms**2 * n_images**2 / 2
-
-
-def _manifolds_drawn(values: Values, sizes: Sizes) -> float:
-    n_spaces = _n_networks(values) * (1 + len(values["readouts"].split()))
-    return n_spaces * (1 + 1e-4 * values["n_draws"] * values["n_samples"] * values["n_points"])
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a notebook's runs do.
-
-    Attributes
-    ----------
-    trains : str
-        The images it trains a network of its own on, as `Sizes` names them.
-    looks : tuple of str
-        The images that each of its networks sees.
-    attacks : str
-        On each of its networks, beside those that its parameters name.
-    seconds : float
-        Beside networks.
-    more : callable, optional
-        Further such seconds, from the run's parameters and the study's sizes.
-    gpu : bool
-        Whether it is given a GPU.
-    shown_mb : float
-        Size of its tables and figures.
-    """
-
-    trains: str = ""
-    looks: tuple[str, ...] = ()
-    attacks: str = ""
-    seconds: float = 3.0
-    more: Callable[[Values, Sizes], float] = lambda values, sizes: 0.0
-    gpu: bool = False
-    shown_mb: float = 0.3
-
-
-KINDS = {
-    "01_brain_responses": Kind(),
-    PREDICTORS: Kind(trains="scanner", gpu=True),
-    NETWORKS: Kind(trains="train", gpu=True),
-    "04_adversarial_attacks": Kind(gpu=True),
-    "05_attack_explorer": Kind(),
-    "06_smoothness_and_transfer": Kind(attacks="LinfPGD LinfFGSM LinfNoise", looks=("val",), seconds=10, gpu=True),
-    "07_shape_bias": Kind(looks=("conflict",), seconds=10),
-    "08_rsa": Kind(looks=4 * ("shared",), seconds=15, more=_rdms_compared, shown_mb=5),
-    "09_manifolds": Kind(looks=4 * ("shared",), seconds=15, more=_manifolds_drawn),
-    "10_summary": Kind(shown_mb=5),
-    # nbtools.attacks.audit: each ε apart, without bound, four times the steps, those towards targets, four starts;
-    # Square; noise; another network's images
-    "11_attacks_and_audit": Kind(attacks=15 * "LinfPGD " + "LinfSquare LinfNoise", seconds=20, gpu=True),
-    "12_alpha": Kind(),
-    CLOUDS: Kind(trains="train", attacks=3 * "LinfPGD ", seconds=10, gpu=True),
-    "14_brain_and_geometry": Kind(looks=("shared", "val"), seconds=40, shown_mb=20),
-    "15_study_explorer": Kind(),
-    "17_natural_corruptions": Kind(looks=("corrupted", "val"), seconds=10),
-    # one climb for the spectra, gradients before and after it
-    "18_compare_networks": Kind(looks=("conflict", "shared"), attacks="LinfPGD LinfFGSM", seconds=10, gpu=True),
-}
-
-
-def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
-    """Count the images that a run works on, each as often as it costs a step of training; `values`: all parameters."""
-    kind = KINDS[notebook]
-    found = PASSED * sum(getattr(sizes, images) for images in kind.looks)
-    asked = [_climbed(attack, values, own=True) for attack in values.get("attacks", "").split()]
-    asked += [_climbed(attack, values) for attack in kind.attacks.split()]
-    found += sum(asked) * min(values.get("n_images", 2), sizes.val)
-    return found * _n_networks(values) + (_trained(values, sizes, kind.trains) if kind.trains else 0)
-
-
-def _named(values: Values) -> list[str]:
-    """Return the conditions of the networks that a run takes."""
-    several = [word for name in ("rois", "controls", "networks") for word in values.get(name, "").split()]
-    return several or [str(values.get("roi", ""))]
-
-
-def _n_networks(values: Values) -> int:
-    return len(_named(values)) * max(len(values.get("seeds", "").split()), 1)
-
-
-def _climbed(attack: str, values: Values, *, own: bool = False) -> float:
-    """Count an attack on one image, with the run's steps, or with its own where it has such."""
-    kind, n_epsilons = attack.removeprefix("Linf").removeprefix("L2"), len(values["epsilons"].split())
-    check_choice(f"what {attack} costs is not known", kind, _ATTACKS, fix="add a line to _ATTACKS in workflow/costs.py")
-    worth, anew = _ATTACKS[kind]
-    fixed = kind in OWN_STEPS and (own or OWN_STEPS[kind] == 1)
-    steps = OWN_STEPS[kind] if fixed else values["steps"]
-    return steps * worth * (n_epsilons * CLIMBED if anew else 1) + (n_epsilons + 1) * PASSED
-
-
-def _trained(values: Values, sizes: Sizes, images: str) -> float:
-    """Count validation as training; a guided network's images pass its guides too."""
-    condition, n_images = parse_condition(values["roi"]), getattr(sizes, images)
-    if values.get("predictor") == "ridge":  # what follows is a matter of matrices, not of networks
-        return PASSED * n_images
-    epochs = values["start_epochs"] if condition.kind == "start" else values["epochs"]
-    guided = images == "train" and bool(condition.parts)  # parts share the images
-    return epochs * n_images * (1 + PASSED * guided)
-
 
 # --- the table ----------------------------------------------------------------------------------------------
 
@@ -259,14 +121,14 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
 def steps_of(graph: Graph) -> tuple[Step, Step]:
     """Return what a step of training is in a study: of its networks, at its size; and the same in full precision.
 
-    What is looked at or attacked is in full precision, and in batches that are no larger than `_FULL_BATCH`. A study
+    What is looked at or attacked is in full precision, and in batches that are no larger than `FULL_BATCH`. A study
     without images to classify has no networks: its step is that of the notebook as it stands.
     """
     networks = [job for job in graph.jobs if job.notebook == NETWORKS]
     values = parameters_of(networks[0]) if networks else folders.defaults(NETWORKS)
     size = sizes_of(graph.source, graph.profile).image_size
     step = Step(values["architecture"], values["precision"], values["batch_size"], size)
-    return step, replace(step, precision="32-true", batch_size=min(step.batch_size, _FULL_BATCH))
+    return step, replace(step, precision="32-true", batch_size=min(step.batch_size, FULL_BATCH))
 
 
 def parameters_of(job: Job) -> dict[str, Any]:
@@ -319,15 +181,13 @@ def _of_job(job: Job, architecture: str, values: Values, side: int) -> Network:
     own = network_of(architecture, side)
     seeds = str(values.get("seeds", values.get("seed", ""))).split()
     each = []
-    for name, seed in product(filter(is_adopted, _named(values)), seeds):
+    names = [*networks_of(values), trunk_of(values).get("roi", "") if job.notebook == PREDICTORS else ""]
+    for name, seed in product(filter(is_adopted, names), seeds):
         told = finished_record(folders.find(NETWORKS, job.study, roi=name, seed=int(seed)).folder)["adopted"]
-        each.append(_enlarged(network_of(told["architecture"], told["side"]), (told["side"] / side) ** 2))
-    each += [own] * (_n_networks(values) - len(each))
+        network, larger = network_of(told["architecture"], told["side"]), (told["side"] / side) ** 2
+        each.append(network._replace(slow=network.slow * larger, values=network.values * larger))
+    each += [own] * (n_networks(values) - len(each))
     return own._replace(slow=fmean(one.slow for one in each), values=max(one.values for one in each))
-
-
-def _enlarged(network: Network, by: float) -> Network:
-    return network._replace(slow=network.slow * by, values=network.values * by)
 
 
 def memory_of(notebook: str, values: Values, sizes: Sizes, network: Network, gpu: bool) -> int:

@@ -27,7 +27,7 @@ from nbtools.data.study import open_study
 from nbtools.runs.provenance import PROJECT
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.costs import estimates, past_runs
-from nbtools.workflow.graph import SUMMARY, TARGETS, Graph, Job
+from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job
 from nbtools.workflow.plan import finished_jobs, wall_seconds
 from nbtools.workflow.summary import publish, report_file, summary
 
@@ -44,7 +44,7 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
     graph : Graph
         The study's runs.
     targets : sequence of str
-        Of `graph.TARGETS`.
+        Of `jobs.TARGETS`.
     arguments : iterable of str
         Of Snakemake: where it runs, and what it plans from, which gives the same graph.
 
@@ -108,7 +108,7 @@ class Progress:
     graph : Graph
         The study's runs.
     targets : sequence of str
-        Of `graph.TARGETS`: whose runs are made.
+        Of `jobs.TARGETS`: whose runs are made.
     """
 
     def __init__(self, graph: Graph, targets: Sequence[str]):

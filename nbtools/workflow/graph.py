@@ -3,136 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, dosed, nsd_regions, parse_condition
-from nbtools.data.study import Study, open_study, study_name
+from nbtools.data.study import open_study, study_name
 from nbtools.guides import is_region
 from nbtools.runs import folders
 from nbtools.runs.asked import check_readouts
-from nbtools.runs.lineage import ATTACKED, CLOUDS, COMPARED, NETWORKS, PREDICTORS, START, arguments, trunk_of
+from nbtools.runs.lineage import ATTACKED, CLOUDS, COMPARED, NETWORKS, PREDICTORS, START, trunk_of
 from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
+from nbtools.workflow.jobs import SUMMARY, Graph, Job
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
 
-TARGETS = ("all", "attacks", "study", "explorers")
-SUMMARY = "10_summary"
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
+HARDENED = ("at-4", "gauss-0.1")  # beside plain training: on attacked images, on noisy ones
+FILTERED = ("lowpass-8", "channel-8")  # on images without their high frequencies, of one octave alone
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
 _NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
-
-
-@dataclass(frozen=True)
-class Job:
-    """One notebook run of a study.
-
-    Attributes
-    ----------
-    name : str
-        Of its rule, such as ``"network_V1_seed0"``.
-    notebook : str
-        Without ``.ipynb``.
-    parameters : dict
-        Those that are not left at the notebook's defaults, and ``study``.
-    record : Path
-        The file that says it is finished: ``run.json`` in its run folder.
-    after : tuple of Path
-        Records of the runs it waits for.
-    trained_as : dict
-        For `CLOUDS`, parameters of the networks whose training it takes over.
-    """
-
-    name: str
-    notebook: str
-    parameters: Mapping[str, Any]
-    record: Path
-    after: tuple[Path, ...]
-    trained_as: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def study(self) -> str:
-        """Its study: a name, or the path of a ``.toml`` file."""
-        return str(self.parameters["study"])
-
-    @property
-    def log(self) -> Path:
-        """The executed notebook; after a failure, as far as it went."""
-        return self.record.with_name("notebook.ipynb")
-
-    @property
-    def arguments(self) -> str:
-        """What follows ``python -m nbtools run``.
-
-        In the order of the parameters' names: Snakemake runs a job again whose command changed.
-        """
-        return arguments(self.notebook, dict(sorted(self.parameters.items())))
-
-
-@dataclass(frozen=True)
-class Graph:
-    """All runs of a study.
-
-    Attributes
-    ----------
-    study : str
-        A name, or the path of a ``.toml`` file.
-    jobs : tuple of Job
-        Each after those it waits for.
-    targets : mapping
-        The records of each of `TARGETS`.
-    rois : tuple of str
-        Regions whose responses are read.
-    source : Study or None
-        The study's description, None where it is not there yet.
-    profile : str or None
-        With which a simulated study is made; None: the study is to be fetched.
-    gpus : int
-        That a run is given that gains from one.
-    left_out : mapping
-        Notebooks (and conditions) of which runs are not planned, and what there is not that these would need.
-    """
-
-    study: str
-    jobs: tuple[Job, ...]
-    targets: Mapping[str, set[Path]]
-    rois: tuple[str, ...]
-    source: Study | None
-    profile: str | None
-    gpus: int
-    left_out: Mapping[str, list[str]]
-
-    def of(self, target: str) -> list[Job]:
-        """Return the jobs of a target."""
-        return [job for job in self.jobs if job.record in self.targets[target]]
-
-    @property
-    def hierarchy(self) -> tuple[str, ...]:
-        """Regions, early to late: the study's, or the paper's where it is not there yet."""
-        return self.source.hierarchy if self.source else HIERARCHY
-
-    @property
-    def priorities(self) -> dict[Path, int]:
-        """How soon each run is made: the sooner, the more summaries wait for it; a summary as soon as it can be."""
-        waiting: dict[Path, set[Path]] = {job.record: set() for job in self.jobs}
-        for job in reversed(self.jobs):  # each after those it waits for
-            own = {job.record} if job.notebook == SUMMARY else set()
-            for record in job.after:
-                waiting[record] |= waiting[job.record] | own
-        n_summaries = sum(job.notebook == SUMMARY for job in self.jobs)
-        return {job.record: n_summaries if job.notebook == SUMMARY else len(waiting[job.record]) for job in self.jobs}
-
-    @property
-    def notes(self) -> list[str]:
-        """Of which notebooks no run is planned, and why, a line each."""
-        return [f"not planned: {notebook}, for want of {', '.join(parts)}" for notebook, parts in self.left_out.items()]
-
-    @property
-    def studies(self) -> list[str]:
-        """The study, and those of further subjects."""
-        return list(dict.fromkeys([self.study, *(job.study for job in self.jobs)]))
 
 
 def make_graph(config: Config) -> Graph:
@@ -231,17 +121,43 @@ class _Planner:
         doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], map(float, worse["doses"].split()))))
         shown = {"alphas": " ".join(map(str, alphas)), "regions": " ".join(self.rois), **worse, **self._same(self.ends)}
         clouds = [self._network("none", first), self._network(last, first)]
+        answering = [
+            self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
+            *self._hardened(),
+            self._job("21_mechanism", self._all(self._network, self.conditions), **self._same(self.conditions)),
+            self._job("22_other_images", networks, **compared),
+        ]
+        made += [*answering, *self._filtered()]
+        others = [f"none-{word}" for key in ("filtered", "hardened") for word in self._ways(key)]
+        asking = {"analyses": claims, "others": others, "questions": [record.parts[-3] for record in answering]}
+        joined = {name: " ".join(values) for name, values in asking.items()}
+        waiting = attacks + made + self._all(self._attack, others)
         made += [
             self._responses(),
-            self._job(SUMMARY, attacks + made, name="summary_of_all", analyses=" ".join(claims), **compared),
+            self._job(SUMMARY, waiting, name="summary_of_all", **joined, **compared),
             self._alone("08_rsa", plain),
-            self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
             self._job(CLOUDS, clouds, roi=last, alpha=self.alpha, seed=first),
             self._audit(["none", last]),
             self._job("17_natural_corruptions", networks, **compared),
             self._job("18_compare_networks", networks, roi=last, networks=compared.pop("rois"), **compared),
         ]
         return made
+
+    def _hardened(self) -> list[Path]:
+        """No guide and the last region's, each trained plainly and in every way against perturbations, if in any."""
+        ways = self._ways("hardened")
+        crossed = [f"{guide}{way}" for way in ("", *(f"-{word}" for word in ways)) for guide in ("none", self.ends[-1])]
+        if not ways:
+            return []
+        return [self._job("19_training_and_certificates", self._all(self._attack, crossed), **self._same(crossed))]
+
+    def _filtered(self) -> list[Path]:
+        """The regions beside networks without a guide that were trained on filtered images, if any were."""
+        controls = ["none", *(f"none-{word}" for word in self._ways("filtered"))]
+        if len(controls) == 1:
+            return []
+        after = self._all(self._network, [*controls, *self.rois])
+        return [self._job("20_frequency", after, controls=" ".join(controls), **self._same(self.rois))]
 
     def _explorers(self) -> list[Path]:
         shown = [self._demo()[0], *self._all(self._network, ["none", *self.rois])]
@@ -395,6 +311,10 @@ class _Planner:
 
     def _words(self, key: str, default: Iterable[object]) -> list[str]:
         return words(self.config[key], key) if key in self.config else list(map(str, default))
+
+    def _ways(self, key: str) -> list[str]:
+        """In which ways networks are trained on other images, beside plainly."""
+        return self._words(key, {"hardened": HARDENED, "filtered": FILTERED}[key])
 
     def _setting(self, notebook: str, name: str) -> Any:
         return (self.settings.get(notebook) or {}).get(name, folders.defaults(notebook)[name])

@@ -11,7 +11,8 @@ import pandas as pd
 
 from nbtools.checks import reading
 from nbtools.files import write_text
-from nbtools.metrics.studies.operating import FINDINGS, share
+from nbtools.metrics.stats import share
+from nbtools.metrics.studies.operating import FINDINGS
 from nbtools.workflow.tables import aligned
 
 FILE = Path(__file__).with_name("known.json")  # shipped: what `calibrate --save` wrote

@@ -15,7 +15,8 @@ from nbtools.runs.provenance import registered_names
 from nbtools.workflow.calibration import device_name, measured_rates, on_gpu, read_calibration
 from nbtools.workflow.config import Config
 from nbtools.workflow.costs import GUESS, MODEL, RUNS, estimates, past_runs, steps_of
-from nbtools.workflow.graph import SUMMARY, TARGETS, Graph, Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.tables import aligned
 

@@ -17,7 +17,7 @@ from nbtools.metrics.samples.power import USUAL, Spread, sample_needed, smallest
 from nbtools.metrics.samples.verdicts import in_order
 from nbtools.runs.lineage import ATTACKED
 from nbtools.workflow.costs import parameters_of
-from nbtools.workflow.graph import Graph
+from nbtools.workflow.jobs import Graph
 
 # Of accuracy at 4/255 in the simulated study (docs/log.md, Three seeds, by networks).
 SIMULATED = Spread(slope=0.0038, difference=0.042, n=3)

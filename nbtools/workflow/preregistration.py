@@ -29,7 +29,8 @@ from nbtools.runs.parameters import SEVERAL, words_of
 from nbtools.runs.provenance import registered, registrations, short, sources, stamp, surroundings
 from nbtools.runs.repeat import differing
 from nbtools.workflow.config import Config, world_arguments
-from nbtools.workflow.graph import SUMMARY, Graph, Job, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, Graph, Job
 
 CLAIMS = (
     "the primary endpoint rises over the regions, from early to late",

@@ -12,7 +12,7 @@ from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.runs import folders
 from nbtools.runs.lineage import command
 from nbtools.runs.records import finished_record
-from nbtools.workflow.graph import SUMMARY
+from nbtools.workflow.jobs import SUMMARY
 
 
 def newest_summary(study: str) -> Path:

@@ -31,7 +31,8 @@ from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.config import Config, read_config
 from nbtools.workflow.costs import estimates, parameters_of, past_runs
 from nbtools.workflow.follow import about
-from nbtools.workflow.graph import SUMMARY, Graph, make_graph
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.jobs import SUMMARY, Graph
 from nbtools.workflow.known import save_known
 from nbtools.workflow.plan import finished_jobs, wall_seconds
 

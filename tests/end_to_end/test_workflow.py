@@ -37,6 +37,8 @@ pytestmark = [
 CONFIG = yaml.safe_load((folders.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
 EVERY = [*CONFIG["further"].split(), *CONDITIONS]
+HARDENED = [f"{guide}-{word}" for guide in ("none", "TO") for word in CONFIG["hardened"].split()]
+FILTERED = [f"none-{word}" for word in CONFIG["filtered"].split()]
 TARGETS = ("all", "study", "explorers")
 DECISIONS = {"image_id", "label", "epsilon", "prediction", "margin", "condition", "seed"}
 SCORES = {"measure", "condition", "score", "direction"}
@@ -50,8 +52,11 @@ EXPECTED = {
             "voxels": {"roi", "voxel", "r", "noise_ceiling"},
         },
     ),
-    "03_guided_training": (len(EVERY) + 1, {"history": {"epoch", "split", "loss", "accuracy"}}),
-    "04_adversarial_attacks": (len(EVERY), {"decisions": {"attack", *DECISIONS}}),
+    "03_guided_training": (
+        len(EVERY) + len(HARDENED) + len(FILTERED) + 1,
+        {"history": {"epoch", "split", "loss", "accuracy"}},
+    ),
+    "04_adversarial_attacks": (len(EVERY) + len(HARDENED), {"decisions": {"attack", *DECISIONS}}),
     "05_attack_explorer": (1, {"path": {"condition", "epsilon"}}),
     "06_smoothness_and_transfer": (1, {"scores": SCORES, "matched": {"condition", "difference"}}),
     "07_shape_bias": (1, {"scores": SCORES, "consistency": {"a", "b", "kappa"}}),
@@ -64,7 +69,11 @@ EXPECTED = {
     "14_brain_and_geometry": (1, {"drive": {"roi"}, "rdms": set()}),
     "15_study_explorer": (1, {"runs": {"notebook"}}),
     "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
+    "19_training_and_certificates": (1, {"certificates": {"radius"}, "interactions": {"finding"}}),
+    "20_frequency": (1, {"differences": {"control", "p_holm"}, "robust": {"accuracy"}, "masked": {"band", "sd"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
+    "22_other_images": (1, {"effective": {"images", "condition", "effective"}, "attacked": DECISIONS}),
+    "21_mechanism": (1, {"dimensions": {"readout", "value"}, "lesions": DECISIONS | {"lesion", "attacked"}}),
 }
 LIMIT = 900  # seconds that any step may take on a busy machine
 

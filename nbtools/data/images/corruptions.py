@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
-from nbtools.data.images.files import check_side, fitted, on_all_cores, read_image
+from nbtools.data.images.files import check_side, fitted, read_image
 from nbtools.data.images.folders import images_below, subfolders
-from nbtools.data.images.sets import ImageSet
+from nbtools.data.images.sets import ImageSet, read_classes
 from nbtools.errors import InputError
 
 SEVERITIES = range(1, 6)
@@ -91,13 +89,10 @@ def load_corruption(folder: Path, corruption: str, severity: int, size: int, cla
             got=f"{corruption} at {severity}, none of {', '.join(missing)}",
             fix="choose a corruption that is there, made from the classes the network knows",
         )
-    every = [file for found in files.values() for file in found]
-    pixels = torch.stack(on_all_cores(lambda file: _whole(read_image(file), size), every, corruption))
-    labels = torch.repeat_interleave(torch.tensor([len(found) for found in files.values()]))
-    ids = np.array([file.relative_to(place).as_posix() for file in every])
-    return ImageSet(pixels, labels, ids, tuple(classes))
+    return read_classes(place, files, lambda file: whole(read_image(file), size), corruption)
 
 
-def _whole(pixels: Tensor, size: int) -> Tensor:
+def whole(pixels: Tensor, size: int) -> Tensor:
+    """Resize a square image (3, side, side), which was cropped already, as it is; fit any other as `fitted` does."""
     square = pixels.shape[1] == pixels.shape[2]
     return v2.resize(pixels, [size, size], antialias=True) if square else fitted(pixels, size)

@@ -93,7 +93,7 @@ def read_class_table(file: Path, own: Sequence[str], wanted: Sequence[str]) -> d
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter) if row]
         wrong = {
             "lines without two columns": sum(len(row) != 2 or not all(row) for row in rows),
-            "classes of the network repeat": len(rows) - len({_plain(row[0]) for row in rows if row}),
+            "classes of the network repeat": len(rows) - len({_plain(row[0]) for row in rows}),
         }
         check_counts("this is no table of classes", wrong, expected=_TABLE, fix=fix, file=file)
     table, known = dict(rows), set().union(*map(_aliases, own))

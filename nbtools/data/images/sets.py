@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -252,6 +252,28 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
     pixels = packed(source, size) if large else _in_memory(source, size)
     labels = torch.repeat_interleave(torch.tensor([len(found) for found in files.values()]))
     return ImageSet(pixels, labels, np.array(names), tuple(files))
+
+
+def read_classes(
+    folder: Path, files: Mapping[str, Sequence[Path]], read: Callable[[Path], Tensor], what: str
+) -> ImageSet:
+    """Read the files of each class.
+
+    Parameters
+    ----------
+    folder : Path
+        Ids are paths relative to it.
+    files : mapping of str → sequence of Path
+        Of each class, in the order of the labels; a class may have none.
+    read : callable
+        Gives the pixels (3, side, side), uint8, of a file.
+    what : str
+        What a progress bar says.
+    """
+    every = [file for found in files.values() for file in found]
+    labels = torch.repeat_interleave(torch.tensor([len(found) for found in files.values()]))
+    ids = np.array([file.relative_to(folder).as_posix() for file in every])
+    return ImageSet(torch.stack(on_all_cores(read, every, what)), labels, ids, tuple(files))
 
 
 def _in_memory(source: Source, size: int) -> Tensor:

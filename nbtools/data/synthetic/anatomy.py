@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
-from nbtools.data.synthetic.recipe import DEAD, VOXELS, Settings
+from nbtools.data.synthetic.recipe import DEAD, DORSAL_REGIONS, VOXELS, Settings
 
 SHAPE = (28, 34, 26)  # voxels along x (left to right), y (back to front), z (bottom to top)
 VOXEL = 1.8  # mm
@@ -33,6 +33,9 @@ SEEDS: dict[int, tuple[float, float, float]] = {
     15: (0.58, -0.58, 0.16),
     12: (0.80, 0.02, 0.02),
     13: (0.78, -0.18, 0.10),
+    17: (0.26, -0.50, 0.74),
+    16: (0.54, -0.38, 0.64),
+    18: (0.32, -0.16, 0.86),
 }
 
 
@@ -75,9 +78,7 @@ def build_anatomy(settings: Settings) -> Anatomy:
     kastner = np.where(brain, UNLABELLED, OUTSIDE).astype(np.int16)
     spilled = np.zeros(SHAPE, bool)
     for name in HIERARCHY:
-        blobs = [(label, side) for label in ROI_LABELS[name] for side in (-1, 1)]
-        counts = np.diff(np.linspace(0, VOXELS + DEAD.get(name, 0), len(blobs) + 1).round().astype(int))
-        for (label, side), count in zip(blobs, counts, strict=True):
+        for label, side, count in _blobs(name):
             voxels = _grow(kastner, label, side, int(np.ceil(count * (1 + SPILL))))
             kastner[tuple(voxels.T)] = label
             spilled[tuple(voxels[count:].T)] = True  # grown last: the rim farthest from the seed
@@ -89,6 +90,31 @@ def build_anatomy(settings: Settings) -> Anatomy:
         silent = settings.generator("dead voxels", name).permutation(len(voxels)) < DEAD.get(name, 0)
         live[name], dead[name] = voxels[~silent], voxels[silent]
     return Anatomy(kastner, nsdgeneral, live, dead)
+
+
+def build_dorsal(ventral: Anatomy) -> Anatomy:
+    """Grow the dorsal regions where nothing was scanned, so that no voxel of the others changes.
+
+    Returns
+    -------
+    Anatomy
+        Of these regions alone: labels and nsdgeneral are 0 in the rest of the brain.
+    """
+    outside = (ventral.kastner == OUTSIDE) | (ventral.kastner > 0) | (ventral.nsdgeneral == 1)
+    grown = np.where(outside, OUTSIDE, UNLABELLED).astype(np.int16)
+    for name in DORSAL_REGIONS:
+        for label, side, count in _blobs(name):
+            grown[tuple(_grow(grown, label, side, count).T)] = label
+    live = {name: np.argwhere(np.isin(grown, ROI_LABELS[name])) for name in DORSAL_REGIONS}
+    labels = np.maximum(grown, UNLABELLED)
+    return Anatomy(labels, (labels > 0).astype(np.int16), live, {name: voxels[:0] for name, voxels in live.items()})
+
+
+def _blobs(name: str) -> list[tuple[int, int, int]]:
+    """Label, side and number of voxels of each blob that a region is grown from."""
+    blobs = [(label, side) for label in ROI_LABELS[name] for side in (-1, 1)]
+    counts = np.diff(np.linspace(0, VOXELS + DEAD.get(name, 0), len(blobs) + 1).round().astype(int))
+    return [(label, side, int(count)) for (label, side), count in zip(blobs, counts, strict=True)]
 
 
 def affine() -> NDArray[np.float64]:

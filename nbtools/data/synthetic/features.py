@@ -15,7 +15,7 @@ PERIODS = (3.0, 5.0, 9.0)  # pixels at 32 px
 ORIENTATIONS = 4
 ENERGY_CELLS = 4  # a side of the grid on which V1's energy is pooled
 # Few enough for a small network to learn from 3,000 noisy images, and gabor about as well as curv.
-COMPONENTS = {"gabor": 50, "curv": 15, "scene": 11, "cat": 9}
+COMPONENTS = {"gabor": 50, "curv": 15, "scene": 11, "cat": 9, "position": 6, "size": 3}
 CLASS_KEPT = 0.4  # of the distances between curv's class means: the class then has as small a part in it as in gabor
 
 
@@ -43,6 +43,29 @@ def feature_blocks(images: NDArray[np.uint8], latents: pd.DataFrame) -> dict[str
     }
     blocks = {name: _components(_flat(block), COMPONENTS[name]) for name, block in raw.items()}
     return {**blocks, "curv": _muted(blocks["curv"], latents["shape"])}
+
+
+def spatial_blocks(latents: pd.DataFrame) -> dict[str, Matrix]:
+    """Compute what dorsal voxels respond to beside contrast, of the scenes' latents.
+
+    Returns
+    -------
+    dict of str to (n, n_components) array
+        As `feature_blocks`: ``position``, receptive fields on a 3×3 grid of where objects lie; ``size``, five fields
+        along their scale.
+    """
+    middles = np.linspace(-0.16, 0.16, 3)
+    across, down = (_fields(latents[name], middles, 0.1) for name in ("dx", "dy"))
+    raw = {
+        "position": across[:, :, None] * down[:, None],
+        "size": _fields(latents["scale"], np.linspace(0.5, 0.68, 5), 0.05),
+    }
+    return {name: _components(_flat(block), COMPONENTS[name]) for name, block in raw.items()}
+
+
+def _fields(values: pd.Series, middles: Matrix, width: float) -> Matrix:
+    """Response (n, n_fields) of Gaussian receptive fields."""
+    return np.exp(-(((values.to_numpy()[:, None] - middles) / width) ** 2) / 2)
 
 
 def _flat(block: NDArray[np.floating]) -> Matrix:

@@ -81,6 +81,20 @@ _PLANTED: dict[Truth, Callable[[float], Region]] = {
     "quality": lambda late: Region({"curv": 1.0}, ceiling=0.15 + 0.30 * late),
 }
 
+DORSAL_REGIONS = ("V3A", "V3B", "IPS0")
+
+
+def _spatial(late: float) -> Region:
+    return Region({"gabor": (1 - late) / 2, "position": 0.5, "size": late / 2})
+
+
+_DORSAL: dict[Truth, Callable[[float], Region]] = {
+    "beyond": _spatial,
+    "labels": _spatial,
+    "null": lambda _: Region({"gabor": 0.5, "position": 0.25, "size": 0.25}),
+    "quality": lambda late: Region({"position": 0.5, "size": 0.5}, ceiling=0.15 + 0.30 * late),
+}
+
 
 def regions(truth: Truth) -> dict[str, Region]:
     """Return what is planted in each region, early to late, where this is true.
@@ -90,8 +104,19 @@ def regions(truth: Truth) -> dict[str, Region]:
     ``null``: the code is the same everywhere.
     ``quality``: the code is the same everywhere, and measured the better the later.
     """
-    places = zip(HIERARCHY, np.linspace(0, 1, len(HIERARCHY)).tolist(), strict=True)
-    return {name: _PLANTED[truth](late) for name, late in places}
+    return _along(HIERARCHY, _PLANTED[truth])
+
+
+def dorsal_regions(truth: Truth) -> dict[str, Region]:
+    """Return what is planted in each dorsal region, early to late: where the object lies and how large it is.
+
+    Position is coded throughout, and local contrast gives way to size; ``null`` and ``quality`` as for `regions`.
+    """
+    return _along(DORSAL_REGIONS, _DORSAL[truth])
+
+
+def _along(names: tuple[str, ...], planted: Callable[[float], Region]) -> dict[str, Region]:
+    return {name: planted(late) for name, late in zip(names, np.linspace(0, 1, len(names)).tolist(), strict=True)}
 
 
 @dataclass(frozen=True)
@@ -104,6 +129,7 @@ class Settings:
     truth: Truth
     image_size: int
     subject: int = 1
+    dorsal: bool = False
 
     def __post_init__(self) -> None:
         fix = "use demo for the notebooks, tiny for a quick try"

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nbtools.data.synthetic.shapes import SHAPES, TEXTURES, Array, smooth_noise
+from nbtools.data.synthetic.shapes import FURTHER_SHAPES, SHAPES, TEXTURES, Array, smooth_noise
 
 CLASSES: tuple[str, ...] = tuple(SHAPES)
+FURTHER: tuple[str, ...] = tuple(FURTHER_SHAPES)
 FAMILIES: tuple[str, ...] = tuple(TEXTURES)
 LAYOUTS: tuple[str, ...] = ("horizon", "vertical", "diagonal", "disk")
 HARMONICS = (2, 3, 4)
@@ -25,7 +26,7 @@ def draw_latents(
     ----------
     rng : Generator
     shape, texture : (n,) int arrays
-        Indices into `CLASSES` and `FAMILIES`; the texture of class *k* is family *k*.
+        Indices into `CLASSES`, then `FURTHER`, and into `FAMILIES`; the texture of class *k* is family *k*.
     image_size : int
         Side length in pixels; texture periods grow with sqrt(image_size / 32).
 
@@ -98,6 +99,12 @@ def render(latents: pd.DataFrame, image_size: int, rng: np.random.Generator) -> 
     return np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
 
 
+def render_silhouettes(latents: pd.DataFrame, image_size: int) -> NDArray[np.uint8]:
+    """Render the objects of scenes where they are, black on white: (n, image_size, image_size, 3)."""
+    inside = _inside(latents, _grid(SUPERSAMPLING * image_size)).astype(np.float32)
+    return np.round(255 * (1 - _shrink(inside, image_size))).astype(np.uint8)[..., None].repeat(3, axis=-1)
+
+
 def silhouettes(latents: pd.DataFrame, side: int, *, extent: float = 1.3) -> Array:
     """Draw each object centred and at one size, white on black.
 
@@ -144,7 +151,7 @@ def _inside(latents: pd.DataFrame, grid: Array) -> NDArray[np.bool_]:
     stretch = _warp(latents, u, v)
     u, v = u * stretch, v * stretch
     inside = np.empty(u.shape, bool)
-    for index, shape in enumerate(SHAPES.values()):
+    for index, shape in enumerate((*SHAPES.values(), *FURTHER_SHAPES.values())):
         rows = np.flatnonzero(latents["shape"].to_numpy() == index)
         if len(rows):
             inside[rows] = shape(u[rows], v[rows], _column(latents, "proportion")[rows])

@@ -1,4 +1,4 @@
-"""Ten shapes as inside/outside functions, and ten texture families."""
+"""Ten shapes as inside/outside functions, six that the study does not show, and ten texture families."""
 
 from __future__ import annotations
 
@@ -68,8 +68,40 @@ def _heart(u: Array, v: Array, j: Array) -> Mask:
     return (x * x + y * y - 1) ** 3 < x * x * y**3
 
 
+def _dome(u: Array, v: Array, j: Array) -> Mask:
+    return (np.hypot(u, v - 0.4) < 0.98 * (1 + 0.08 * j)) & (v < 0.4)
+
+
+def _hourglass(u: Array, v: Array, j: Array) -> Mask:
+    return (np.abs(v) < 0.88) & (np.abs(u) < 0.14 + 0.72 * np.abs(v) * (1 + 0.15 * j))
+
+
+def _ell(u: Array, v: Array, j: Array) -> Mask:
+    width = 0.26 * (1 + 0.2 * j)
+    return (np.abs(v) < 0.92) & (np.abs(u) < 0.72) & ((u < 2 * width - 0.72) | (v > 0.92 - 2 * width))
+
+
+def _tee(u: Array, v: Array, j: Array) -> Mask:
+    width = 0.26 * (1 + 0.2 * j)
+    return (np.abs(v) < 0.92) & (np.abs(u) < 0.92) & ((np.abs(u) < width) | (v < 2 * width - 0.92))
+
+
+def _arrow(u: Array, v: Array, j: Array) -> Mask:
+    head = (v > -1.0) & (v < 0.0) & (np.abs(u) < 0.8 * (1 + 0.12 * j) * (v + 1.0))
+    return head | ((v >= 0.0) & (v < 1.0) & (np.abs(u) < 0.24))
+
+
+def _horseshoe(u: Array, v: Array, j: Array) -> Mask:
+    width = 0.21 * (1 + 0.2 * j)
+    bow = (v > 0) & (np.abs(np.hypot(u, v) - 0.7) < width)
+    return bow | ((v <= 0) & (v > -0.9) & (np.abs(np.abs(u) - 0.7) < width))
+
+
+Shapes = dict[str, Callable[[Array, Array, Array], Mask]]
 _ALL = (_disk, _bar, _triangle, _square, _star, _flower, _cross, _ring, _crescent, _heart)
-SHAPES: dict[str, Callable[[Array, Array, Array], Mask]] = {shape.__name__.lstrip("_"): shape for shape in _ALL}
+SHAPES: Shapes = {shape.__name__.lstrip("_"): shape for shape in _ALL}
+_FURTHER = (_dome, _hourglass, _ell, _tee, _arrow, _horseshoe)
+FURTHER_SHAPES: Shapes = {shape.__name__.lstrip("_"): shape for shape in _FURTHER}  # in no image of the study itself
 
 # Textures live in the image's frame: x and y in cycles of its period, phases included: (n, side, side).
 # `draw(sigma)` gives smooth noise, sigma in periods, for the two families that are random.

@@ -17,10 +17,19 @@ from nbtools.conditions import HIERARCHY
 from nbtools.data.study import STIMULI as IN_NSD, as_toml
 from nbtools.data.synthetic.anatomy import Anatomy, build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS, corrupt
+from nbtools.data.synthetic.dorsal import Dorsal, plant_dorsal
 from nbtools.data.synthetic.features import Matrix, feature_blocks
 from nbtools.data.synthetic.files import as_hdf5, as_json, as_mat, as_nifti, as_parquet, as_png, as_tensors, write_bytes
-from nbtools.data.synthetic.recipe import NOTE, RECIPE, Settings, regions
-from nbtools.data.synthetic.scenes import CLASSES, balanced, chunk_size, draw_latents, render
+from nbtools.data.synthetic.recipe import DORSAL_REGIONS, NOTE, RECIPE, Settings, dorsal_regions, regions
+from nbtools.data.synthetic.scenes import (
+    CLASSES,
+    FURTHER,
+    balanced,
+    chunk_size,
+    draw_latents,
+    render,
+    render_silhouettes,
+)
 from nbtools.data.synthetic.subject import (
     Design,
     RegionTruth,
@@ -36,6 +45,7 @@ from nbtools.files import opened_hdf5
 Step = tuple[str, Callable[[], None]]  # what the progress bar says, and what is done
 Content = Callable[[], bytes]
 STIMULI = f"nsd/{IN_NSD}"
+OTHERS = "others"  # folder of what is drawn only when it is asked for
 README = f"""{NOTE}
 
 nsd/             a small tree in the layout of the Natural Scenes Dataset, of one subject
@@ -90,10 +100,11 @@ class World:
             "truth/scanner.parquet": lambda: as_parquet(self.scanner_truth()),
             "scanner_labels.parquet": lambda: as_parquet(self.scanner_labels()),
             "nsd/nsddata/experiments/nsd/nsd_expdesign.mat": lambda: as_mat(vars(self.design)),
-            f"nsd/nsddata/{space}/roi/Kastner2015.nii.gz": lambda: as_nifti(self.anatomy.kastner),
-            f"nsd/nsddata/{space}/roi/nsdgeneral.nii.gz": lambda: as_nifti(self.anatomy.nsdgeneral),
+            f"nsd/nsddata/{space}/roi/Kastner2015.nii.gz": lambda: as_nifti(self.labelled("kastner")),
+            f"nsd/nsddata/{space}/roi/nsdgeneral.nii.gz": lambda: as_nifti(self.labelled("nsdgeneral")),
             "truth/features.safetensors": lambda: as_tensors(self.features),
             **{f"truth/{name}.safetensors": partial(self.region_truth, name) for name in HIERARCHY},
+            **self.dorsal_files(),
             "truth/subject.json": lambda: as_json(self.subject_facts()),
             VERDICTS: lambda: as_json(verdicts_in(self.settings.truth)),
             **{f"{betas}{number:02d}.nii.gz": partial(self.volume, number) for number in range(1, n_sessions)},
@@ -103,16 +114,27 @@ class World:
             "study.toml": self.description,
         }
 
+    def dorsal_files(self) -> dict[str, Content]:
+        """What the files of the dorsal regions' truth hold, where there are such regions."""
+        if not self.settings.dorsal:
+            return {}
+        regions = {f"truth/{name}.safetensors": partial(self.region_truth, name) for name in DORSAL_REGIONS}
+        return {"truth/features_dorsal.safetensors": lambda: as_tensors(self.dorsal.features), **regions}
+
     # Pictures in folders
 
     @cached_property
     def classification(self) -> pd.DataFrame:
         """Latents of the classification images: texture follows shape."""
-        sizes, parts = self.settings.sizes, []
+        return self._classified("classification", CLASSES, 0)
+
+    def _classified(self, part: str, classes: tuple[str, ...], first: int) -> pd.DataFrame:
+        """Latents of images to train on and to validate with, of classes whose shapes begin with the first."""
+        sizes, parts, n = self.settings.sizes, [], len(classes)
         for split, per_class in (("train", sizes.train_per_class), ("val", sizes.val_per_class)):
-            shape = np.arange(per_class * len(CLASSES)) % len(CLASSES)
-            latents = self._latents(f"classification-{split}", shape, shape)
-            names = [f"{split}/{CLASSES[k]}/{CLASSES[k]}-{i // len(CLASSES):04d}.png" for i, k in enumerate(shape)]
+            kind = np.arange(per_class * n) % n
+            latents = self._latents(f"{part}-{split}", first + kind, kind)
+            names = [f"{split}/{classes[k]}/{classes[k]}-{i // n:04d}.png" for i, k in enumerate(kind)]
             latents.insert(0, "file", names)
             parts.append(latents)
         return pd.concat(parts, ignore_index=True)
@@ -159,6 +181,24 @@ class World:
 
     def _render(self, part: str, latents: pd.DataFrame, start: int) -> NDArray[np.uint8]:
         return render(latents, self.settings.image_size, self.settings.generator("render", part, start))
+
+    # Other images: no part of the study, and drawn without changing it
+
+    def other_steps(self) -> Iterator[Step]:
+        """Give the steps that draw silhouettes of the validation images, and images of further categories."""
+        chunk = chunk_size(self.settings.image_size)
+        tested = self.classification[self.classification["file"].str.startswith("val/")]
+        for start in range(0, len(tested), chunk):
+            drawn = tested.iloc[start : start + chunk]
+            pictures = partial(render_silhouettes, drawn, self.settings.image_size)
+            names = list(drawn["file"].str.removeprefix("val/"))
+            yield "silhouettes", partial(self.draw, f"{OTHERS}/silhouettes", names, pictures)
+        yield from self.scene_steps(f"{OTHERS}/categories", self.categories)
+
+    @cached_property
+    def categories(self) -> pd.DataFrame:
+        """Latents of images of categories that are not the study's; as in its own, texture follows shape."""
+        return self._classified("categories", FURTHER, len(CLASSES))
 
     def _corrupted(self, names: list[str], kind: str, severity: int) -> NDArray[np.uint8]:
         folder = self.folder / "classification" / "val"
@@ -227,17 +267,31 @@ class World:
             }
 
     @cached_property
+    def dorsal(self) -> Dorsal:
+        """The dorsal regions."""
+        return plant_dorsal(self.anatomy, self.features, self.scanner, self.settings)
+
+    def labelled(self, volume: str) -> NDArray[np.int16]:
+        """Return a label volume, by its name in `Anatomy`, with all regions there are."""
+        labels: NDArray[np.int16] = getattr(self.anatomy, volume)
+        if not self.settings.dorsal:
+            return labels
+        more: NDArray[np.int16] = getattr(self.dorsal.anatomy, volume)
+        return np.where(more > 0, more, labels)
+
+    @cached_property
     def responses(self) -> Responses:
         """What all scanned voxels do."""
         return gather_responses(self.anatomy, self.regions, self.settings)
 
     def region_truth(self, name: str) -> bytes:
         """What is planted in a region, as safetensors."""
-        truth = self.regions[name]
+        part = self.dorsal if name in DORSAL_REGIONS else self
+        truth = part.regions[name]
         return as_tensors(
             {
-                "ijk": self.anatomy.live[name],
-                "dead_ijk": self.anatomy.dead[name],
+                "ijk": part.anatomy.live[name],
+                "dead_ijk": part.anatomy.dead[name],
                 "noise_ceiling": truth.noise_ceiling,
                 "signal": truth.signal,
                 "image_id": np.arange(len(truth.signal)),
@@ -248,6 +302,8 @@ class World:
     def subject_facts(self) -> dict[str, object]:
         """What is planted, in words and small numbers."""
         planted = regions(self.settings.truth)
+        if self.settings.dorsal:
+            planted |= dorsal_regions(self.settings.truth)
         return {
             "note": NOTE,
             "truth": self.settings.truth,
@@ -258,7 +314,8 @@ class World:
 
     def betas(self, session: int) -> NDArray[np.int16]:
         """One session's betas: (750, z, y, x)."""
-        return session_betas(session, self.anatomy, self.responses, self.design, self.settings)
+        betas = session_betas(session, self.anatomy, self.responses, self.design, self.settings)
+        return betas + self.dorsal.betas(session, self.design) if self.settings.dorsal else betas
 
     def volume(self, session: int) -> bytes:
         """One session's betas as NIfTI."""
@@ -282,8 +339,13 @@ class World:
             "profile": settings.profile,
             "truth": settings.truth,
         }
+        if settings.dorsal:
+            entries["dorsal"] = list(DORSAL_REGIONS)
         return as_toml(entries).encode()
 
     def identity(self) -> bytes:
         """The contents of settings.json, which tells whether a folder holds this study."""
-        return as_json({"recipe": RECIPE, **asdict(self.settings)})
+        settings = asdict(self.settings)
+        if not self.settings.dorsal:  # as it was before there were such regions
+            del settings["dorsal"]
+        return as_json({"recipe": RECIPE, **settings})

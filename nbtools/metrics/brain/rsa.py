@@ -1,6 +1,6 @@
 """Representational similarity: RDMs of features and responses, how alike they are, and how alike noise lets them be.
 
-RDMs are rsatoolbox's, over images in the order of their ids. What the similarities say is `metrics.similarity`'s part.
+RDMs are rsatoolbox's, over images in the order of their ids. What the similarities say is `similarity`'s part.
 """
 
 from __future__ import annotations

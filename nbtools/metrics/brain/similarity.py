@@ -22,7 +22,7 @@ def intervals(draws: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     draws : DataFrame
-        From `metrics.rsa.similarities`.
+        From `metrics.similarities`.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def over_runs(each: pd.DataFrame, n_boot: int = 2000, seed: int = 0) -> pd.DataF
     Parameters
     ----------
     each : DataFrame
-        From `metrics.rsa.similarities` with ``n_boot=0``, once for the RDMs of every run, which ``run`` names.
+        From `metrics.similarities` with ``n_boot=0``, once for the RDMs of every run, which ``run`` names.
     n_boot, seed : int
         Resamples of the runs, and their seed.
 
@@ -75,7 +75,7 @@ def differences(draws: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     draws : DataFrame
-        From `metrics.rsa.similarities`: ``a`` networks, ``b`` regions.
+        From `metrics.similarities`: ``a`` networks, ``b`` regions.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def own_region(draws: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     draws : DataFrame
-        From `metrics.rsa.similarities`: ``a`` networks, ``b`` regions. Networks not named as a region are left out.
+        From `metrics.similarities`: ``a`` networks, ``b`` regions. Networks not named as a region are left out.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""Of what networks answered: to attacked, corrupted and cue-conflict images, and alike or not."""
+"""Of what networks answered: to attacked, corrupted, masked, filtered and cue-conflict images, and alike or not."""

@@ -1,1 +1,1 @@
-"""Of clouds of points: class manifolds, and pictures of a space."""
+"""Of clouds of points: class manifolds, how many dimensions they fill, and pictures of a space."""

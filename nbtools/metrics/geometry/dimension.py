@@ -144,10 +144,8 @@ def category_dimensions(points: ArrayLike, categories: ArrayLike, seed: int = 0)
     fewest, rng = int(counts.min()), np.random.default_rng(seed)
     clouds = [x[rng.permutation(np.flatnonzero(of == name))[:fewest]] for name in names]
     rows = []
-    for measure, values in (
-        ("two-NN", [two_nn(cloud) for cloud in clouds]),
-        ("participation ratio", [participation_ratio(cloud) for cloud in clouds]),
-    ):
+    for measure, of_cloud in (("two-NN", two_nn), ("participation ratio", participation_ratio)):
+        values = [of_cloud(cloud) for cloud in clouds]
         without = (np.sum(values) - values) / (len(values) - 1)  # of a mean, the jackknife is Student's t
         mean = float(np.mean(values))
         rows.append({"measure": measure, "value": mean, **ci(jackknife_interval(mean, without))})

@@ -134,12 +134,12 @@ def rdm_tables(
     Returns
     -------
     rdms, maps : DataFrame
-        From `pairs` and `image_map`, with a column ``space``. Distances are 1 − Pearson r (`metrics.rsa.rdm`).
+        From `pairs` and `image_map`, with a column ``space``. Distances are 1 − Pearson r (`metrics.rdm`).
 
     Raises
     ------
     InputError
-        As `metrics.rsa.rdm`, `image_map`.
+        As `metrics.rdm`, `image_map`.
     """
     from nbtools.metrics.brain.rsa import rdm  # rsatoolbox takes a while to import
 
@@ -169,7 +169,7 @@ def manifold_tables(
     Returns
     -------
     components, manifolds : DataFrame
-        From `top_components` and `metrics.manifolds.manifold_geometry`, with a column ``space``.
+        From `top_components` and `metrics.manifold_geometry`, with a column ``space``.
 
     Raises
     ------

@@ -204,8 +204,8 @@ def compare(
         got = f"{len(conditions)} conditions, {len(controls)} controls"
         raise InputError("nothing to compare", expected="a condition and a control", got=got, fix="name one of each")
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", _holm(table["p"]))
-    return table.assign(equivalent=_holm(table["p_tost"]) <= SIGNIFICANT)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected(table["p"]))
+    return table.assign(equivalent=corrected(table["p_tost"]) <= SIGNIFICANT)
 
 
 def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
@@ -248,7 +248,7 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         told |= {} if of_regions.notna().all() else dict.fromkeys(told.keys() - {"n_seeds", "n_subjects"}, np.nan)
         rows.append({"measure": measure, "direction": directions.pop(), **told})
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p_order") + 1, "p_holm", _holm(table.pop("p_both")))
+    table.insert(table.columns.get_loc("p_order") + 1, "p_holm", corrected(table.pop("p_both")))
     return table
 
 
@@ -389,9 +389,9 @@ def _margin(column: str, margin: float | None) -> float:
     return MARGINS.get(column, np.nan) if margin is None else margin
 
 
-def _holm(p: pd.Series) -> np.ndarray:
-    """Correct for how many tests were made; missing stays missing."""
-    made, corrected = p.notna().to_numpy(), np.full(len(p), np.nan)
+def corrected(p: pd.Series) -> np.ndarray:
+    """Correct p (Holm) for how many tests were made; missing stays missing."""
+    made, after = p.notna().to_numpy(), np.full(len(p), np.nan)
     if made.any():
-        corrected[made] = holm(p[made])
-    return corrected
+        after[made] = holm(p[made])
+    return after

@@ -73,13 +73,13 @@ def describe(slope: Trend) -> str:
     regions the order cannot, and networks decide alone. Else it says which of the two cannot tell, or, where the slope
     is within its margin, that it is. One network of each region is no sample, and has no test.
     """
-    value, low, high = map(_signed, (slope.value, slope.ci_low, slope.ci_high))
+    value, low, high = map(signed, (slope.value, slope.ci_low, slope.ci_high))
     if np.isnan(slope.p):
         return f"{value} per region in these networks; one seed is no sample: no test"
     of_order = f"of the order {p_text(slope.p_order)}"
     if slope.n_regions < FEWEST_ORDERED:
         of_order = f"the order of {slope.n_regions} regions untested"
-    found = f"{value} per region (95 % CI {low} to {high}; {_sample(slope)}), {p_text(slope.p)}, {of_order}"
+    found = f"{value} per region (95 % CI {low} to {high}; {sample_words(slope)}), {p_text(slope.p)}, {of_order}"
     if slope.p_both <= SIGNIFICANT:
         return f"{found}: {'rises' if slope.value > 0 else 'falls'} along the hierarchy"
     if slope.equivalent:
@@ -87,7 +87,8 @@ def describe(slope: Trend) -> str:
     return f"{found}: whether it rises, {_unsure(slope)} cannot tell"
 
 
-def _sample(slope: Trend) -> str:
+def sample_words(slope: Trend) -> str:
+    """Say how many networks, and brains, a slope is over."""
     seeds = f"{slope.n_seeds} seed{'s' * (slope.n_seeds != 1)}"
     return f"{slope.n_subjects} subjects, {seeds}" if slope.n_subjects > 1 else seeds
 
@@ -103,5 +104,6 @@ def p_text(p: float) -> str:
     return "no test" if np.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """Write a slope with its sign."""
     return f"{value:+.3f}".replace("-", "−")

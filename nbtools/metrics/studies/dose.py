@@ -9,6 +9,7 @@ import pandas as pd
 
 from nbtools.checks import check_enough, check_numbers, check_once, check_table, plain
 from nbtools.metrics.inputs import groups_of
+from nbtools.metrics.stats import ROUNDING
 
 N_LEVELS = 201  # at which the mean over a range is taken
 
@@ -62,7 +63,7 @@ def at_equal(networks: pd.DataFrame, score: str, match: str, dose: str) -> pd.Da
         }
         check_enough(f"{problem}: doses of a condition", min(len(doses) for doses, *_ in curves.values()), 2, fix=fix)
         low, high = max(x.min() for _, x, _ in curves.values()), min(x.max() for _, x, _ in curves.values())
-        levels = np.linspace(low, high, N_LEVELS) if low < high else np.array([np.nan])
+        levels = np.linspace(low, high, N_LEVELS) if high - low > ROUNDING else np.array([np.nan])
         scores = {condition: read_off(curve, levels).mean() for condition, curve in curves.items()}
         rows += [
             {"condition": name, **shared, score: value, "low": low, "high": high} for name, value in scores.items()

@@ -12,8 +12,7 @@ from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ROUNDING, ci, jackknife_interval
 from nbtools.metrics.studies.dose import at_equal, monotone, read_off
 
-COLUMNS = ("condition", "seed", "alpha", "epsilon", "accuracy")
-_PROBLEM, _FIX = "there is no α curve", "attack networks of several α, each with the same seeds"
+_PROBLEM, _FIX = "there is no curve", "attack networks of several α or levels, each with the same seeds"
 
 
 def robust_at_clean(accuracy: pd.DataFrame, epsilon: float, clean: float) -> pd.DataFrame:
@@ -49,11 +48,11 @@ def robust_at_clean(accuracy: pd.DataFrame, epsilon: float, clean: float) -> pd.
     """
     if not 0 < clean < 1:
         raise InputError("not an accuracy", expected="0 < clean < 1", got=clean, fix="for 85 % give 0.85")
-    both = _both(accuracy, epsilon)
+    both = clean_and_robust(accuracy, epsilon, "alpha")
     return pd.DataFrame([{**named, **_read_off(rows, clean)} for named, rows in groups_of(both, ["condition"])])
 
 
-def frontier_area(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+def frontier_area(accuracy: pd.DataFrame, epsilon: float, dose: str = "alpha") -> pd.DataFrame:
     """Average robust accuracy along each curve over α, between two clean accuracies that all conditions reach.
 
     Parameters
@@ -62,6 +61,8 @@ def frontier_area(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
         As for `robust_at_clean`, with ``subject`` where there are several.
     epsilon : float
         Budget, pixel units.
+    dose : str
+        What the curves run along, where it is not α.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def frontier_area(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     InputError
         As `robust_at_clean` and `dose.at_equal`.
     """
-    return at_equal(_both(accuracy, epsilon), "accuracy", "clean", "alpha")
+    return at_equal(clean_and_robust(accuracy, epsilon, dose), "accuracy", "clean", dose)
 
 
 def alpha_within(validation: pd.DataFrame, margin: float) -> pd.DataFrame:
@@ -120,12 +121,13 @@ def alpha_within(validation: pd.DataFrame, margin: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _both(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """Return one row per network: its names, ``clean`` and ``accuracy``, that at ε."""
-    check_table(_PROBLEM, accuracy, COLUMNS, fix=_FIX)
+def clean_and_robust(accuracy: pd.DataFrame, epsilon: float, *doses: str) -> pd.DataFrame:
+    """Return one row per network: its names and doses, ``clean`` and ``accuracy``, that at ε."""
+    columns = ("condition", "seed", *doses, "epsilon", "accuracy")
+    check_table(_PROBLEM, accuracy, columns, fix=_FIX)
     accuracy = plain(accuracy)
-    check_numbers(_PROBLEM, accuracy, ("alpha", "epsilon", "accuracy"), fix=_FIX)
-    names = [name for name in ("condition", "subject", "seed", "alpha") if name in accuracy]
+    check_numbers(_PROBLEM, accuracy, (*doses, "epsilon", "accuracy"), fix=_FIX)
+    names = [name for name in ("condition", "subject", "seed", *doses) if name in accuracy]
     check_once(_PROBLEM, accuracy, [*names, "epsilon"], fix=_FIX)
     at = {name: at_epsilon(accuracy, e).set_index(names) for name, e in {"clean": 0.0, "accuracy": epsilon}.items()}
     both = pd.concat({name: rows["accuracy"] for name, rows in at.items()}, axis=1, sort=False)

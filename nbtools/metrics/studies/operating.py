@@ -225,22 +225,3 @@ def rates(
         counts = pd.DataFrame({finding: (said == finding).sum() for finding in FINDINGS}).rename_axis("claim")
         parts.append(counts.reset_index().assign(sets=name, n_sets=len(sets), n_apart=independent[name]))
     return pd.concat(parts, ignore_index=True)
-
-
-def share(n: float, of: int, independent: int) -> tuple[float, float, float]:
-    """Return a share with the bounds of its 95 % interval (Clopper & Pearson 1934).
-
-    Parameters
-    ----------
-    n, of : int
-        So many of so many sets.
-    independent : int
-        To how many independent sets these amount: the interval is as wide as theirs.
-    """
-    from scipy.stats import beta  # imports slowly
-
-    value = n / of
-    yes, no = value * independent, (1 - value) * independent
-    low = beta.ppf(0.025, yes, no + 1) if yes > 0 else 0.0
-    high = beta.ppf(0.975, yes + 1, no) if no > 0 else 1.0
-    return value, float(low), float(high)

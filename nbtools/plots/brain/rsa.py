@@ -104,7 +104,7 @@ def network_region(
     Parameters
     ----------
     table : DataFrame
-        From `metrics.similarity.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
+        From `metrics.intervals`: ``a`` conditions, ``a_source`` among `SOURCES`, ``b`` regions.
     ceilings : DataFrame
         From `metrics.rdm_noise_ceiling`: the grey band, ``lower`` to ``upper`` (or the panel's edge); a panel without
         says so.
@@ -161,7 +161,7 @@ def similarity_heatmap(
     Parameters
     ----------
     table : DataFrame
-        From `metrics.similarity.intervals`, of a list of RDMs with itself.
+        From `metrics.intervals`, of a list of RDMs with itself.
     label : str
         The similarity.
     order : sequence of str
@@ -207,7 +207,7 @@ def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: st
     Parameters
     ----------
     places : DataFrame
-        From `metrics.similarity.mds`: ``source`` (among `SOURCES`), ``name``, ``x``, ``y``, ``stress``.
+        From `metrics.mds`: ``source`` (among `SOURCES`), ``name``, ``x``, ``y``, ``stress``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str

@@ -34,7 +34,7 @@ def rdms_and_maps(
     rdms : mapping of space → (n_images, n_images) array
         Shown as ranks among the pairs, from 0 to 1, so that colours can be compared.
     maps : mapping of space → DataFrame
-        From `metrics.embedding.image_map`, rows in the order of the images.
+        From `metrics.geometry.embedding.image_map`, rows in the order of the images.
     images : uint8 array (n_images, height, width, 3)
         RGB pixels.
     notes : sequence of str (n_images,)
@@ -77,7 +77,7 @@ def class_manifolds(
     Parameters
     ----------
     components : mapping of space → DataFrame
-        From `metrics.embedding.top_components`.
+        From `metrics.geometry.embedding.top_components`.
     geometry : mapping of space → DataFrame
         ``label``, ``radius``, ``dimension``; their means stand above.
     title : str

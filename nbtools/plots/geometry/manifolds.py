@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY, color
 from nbtools.metrics.samples.verdicts import p_text
-from nbtools.plots.marks import add_curve, add_key, add_point, error_bars, interval_text, look_of, ring
+from nbtools.plots.geometry.readouts import add_readouts, in_readout_order
+from nbtools.plots.marks import add_key, add_point, error_bars, interval_text, ring
 from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, legend_beside, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -22,7 +23,6 @@ PANELS: dict[str, str] = {
     "centre_correlation": "centre correlation |cos|",
     "separability": "linear separability (accuracy)",
 }
-READOUT_ORDER = ("layer1", "layer2", "layer3", "layer4", "pooled", "neural", "logits")
 _COLUMNS = ("condition", "measure", "value", "ci_low", "ci_high")
 _WIDTH, _HEIGHT = 1000, 640
 
@@ -77,7 +77,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     ----------
     table : DataFrame
         One row per condition × read-out × measure: ``condition``, ``readout``, ``measure`` (of `PANELS`), ``value``,
-        ``ci_low``, ``ci_high``. Nodes of a network beside `READOUT_ORDER` come after these.
+        ``ci_low``, ``ci_high``. Nodes of a network beside the usual read-outs come after these.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
@@ -90,18 +90,9 @@ def manifolds_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     """
     check_drawable(table, (*_COLUMNS, "readout"))
     fig, places_of = _panels(table, title)
-    names = ordered(table["condition"], order)
-    found = list(dict.fromkeys(table["readout"]))
-    readouts = [name for name in READOUT_ORDER if name in found] + [name for name in found if name not in READOUT_ORDER]
+    names, readouts = ordered(table["condition"], order), in_readout_order(table["readout"])
     for measure, place in places_of.items():
-        for i, name in enumerate(names):
-            part = table[(table["measure"] == measure) & (table["condition"] == name)].set_index("readout")
-            part = part.loc[[readout for readout in readouts if readout in part.index]]
-            nudge = (i - (len(names) - 1) / 2) * 0.03  # so that bars do not hide one another
-            x = [readouts.index(readout) + nudge for readout in part.index]
-            add_curve(fig, x, part, "value", name, look=look_of(name, order), bars="line", width=1.5, **place)
-        ends = [-0.35, len(readouts) - 0.65]
-        fig.update_xaxes(tickvals=list(range(len(readouts))), ticktext=readouts, range=ends, **place)
+        add_readouts(fig, table[table["measure"] == measure], names, readouts, order, place)
     return _legend_beside(fig.update_xaxes(title_text="read-out"), len(names))
 
 
@@ -116,7 +107,7 @@ def manifolds_and_gain(
         One row per condition × measure: ``condition``, ``measure`` (of `PANELS`), ``value``, ``ci_low``, ``ci_high``,
         ``gain``, ``gain_low``, ``gain_high`` (fractions).
     statistics : DataFrame
-        From `metrics.gain.correlate_with_gain`: ``measure``, ``rho``, ``ci_low``, ``ci_high``, ``p_holm``.
+        From `metrics.correlate_with_gain`: ``measure``, ``rho``, ``ci_low``, ``ci_high``, ``p_holm``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str

@@ -21,6 +21,7 @@ _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, l
 _LOOKS = {
     "PGD": Look("#0072B2", symbol="circle"),
     "TargetedPGD": Look("#882255", symbol="triangle-left"),
+    "AdaptivePGD": Look("#332288", symbol="hexagram"),
     "FGSM": Look("#8c8c8c", symbol="x"),
     "FGM": Look("#8c8c8c", symbol="x"),
     "FMN": Look("#009E73", symbol="square"),
@@ -71,7 +72,7 @@ def visibility_curves(summary: pd.DataFrame, *, title: str) -> go.Figure:
     Parameters
     ----------
     summary : DataFrame
-        From `metrics.visibility.mean_visibility`: ``attack``, ``epsilon``, ``measure``, ``mean``, ``ci_low``,
+        From `metrics.mean_visibility`: ``attack``, ``epsilon``, ``measure``, ``mean``, ``ci_low``,
         ``ci_high``.
     title : str
         Title, with `Study.title`.

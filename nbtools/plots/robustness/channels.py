@@ -1,4 +1,4 @@
-"""Figures of spatial-frequency channels: how sensitive networks are to noise of each octave."""
+"""Figures of spatial frequency: how sensitive networks are to noise of each octave, what they know without some."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nbtools.checks import check_enough
 from nbtools.conditions import HIERARCHY
 from nbtools.metrics.decisions.channels import HUMAN_CHANNEL, gaussian
-from nbtools.plots.marks import Look, error_bars, look_of
-from nbtools.plots.style import PALE, legend_beside, new_figure
+from nbtools.plots.marks import Look, add_curve, error_bars, look_of
+from nbtools.plots.style import PALE, legend_beside, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
 _POINTS = ("condition", "band", "sensitivity", "ci_low", "ci_high")
+_HEADS = {"low": "frequencies below the cut", "high": "above it", "band": "the octave around it"}
 _SHIFT = 0.025  # octaves between the conditions' points, so that bars do not cover each other
 
 
@@ -70,6 +72,44 @@ def noise_channels(
     return legend_beside(fig, len(names) + 1)
 
 
+def filter_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+    """Show accuracy over where a filter cuts: a panel for each kind of images, a line for each condition.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per condition × kind × cut: ``condition``, ``passes`` (a panel's head: of `metrics.filtered_accuracy`
+        what passes; its ``"all"``, whole images, stands in every panel), ``cut`` (cycles/image; NaN of whole images),
+        ``accuracy``, ``ci_low``, ``ci_high``: `metrics.over_networks` by condition, passes and cut.
+    order : sequence of str
+        Regions, early to late: `Study.hierarchy`.
+    title : str
+        Title, with `Study.title`.
+
+    Raises
+    ------
+    InputError
+        If the table is empty or lacks a column, or no image was filtered.
+    """
+    check_drawable(table, ("condition", "passes", "cut", "accuracy", "ci_low", "ci_high"))
+    names, cuts = ordered(table["condition"], order), np.unique(table["cut"].dropna())
+    check_enough("there is no filter to draw", len(cuts), 1, fix="filter the images: probes.decide_filtered")
+    kinds = [kind for kind in dict.fromkeys(table["passes"]) if kind != "all"]
+    heads = [_HEADS.get(kind, kind) for kind in kinds]
+    fig, places = panels(title, len(kinds), shared_yaxes=True, subplot_titles=heads, horizontal_spacing=0.04)
+    placed = table.assign(cut=table["cut"].fillna(2 * cuts[-1]))  # whole images beyond the last cut
+    for kind, place in zip(kinds, places, strict=True):
+        for name in names:
+            rows, look = placed[placed["condition"] == name].sort_values("cut"), look_of(name, order)
+            for line in (rows[rows["passes"] == kind], rows[rows["passes"] == "all"]):  # not joined
+                add_curve(fig, line["cut"], line, "accuracy", name, look=look, bars="cross", size=7, **place)
+    ticks = {"tickvals": [*cuts, 2 * cuts[-1]], "ticktext": [*(f"{cut:g}" for cut in cuts), "whole"]}
+    fig.update_xaxes(type="log", title_text="cut (cycles/image)", **ticks)
+    fig.update_yaxes(tickformat=".0%", rangemode="tozero")
+    fig.update_yaxes(title_text="accuracy", col=1)
+    return legend_beside(fig, len(names))
+
+
 def _add_points(fig: go.Figure, rows: pd.DataFrame, name: str, look: Look) -> None:
     """Draw the bands of one condition; those without a threshold as triangles that point beyond the range."""
     bars = error_bars(rows.replace({"ci_high": {np.inf: np.nan}}), "sensitivity", look.color, "line")
@@ -77,9 +117,11 @@ def _add_points(fig: go.Figure, rows: pd.DataFrame, name: str, look: Look) -> No
     where = {"x": rows["band"], "mode": "markers", "name": name, "legendgroup": name}
     fig.add_scatter(**where, y=rows["sensitivity"], error_y=bars, marker=marks)
     beyond = rows["sensitivity"].isna()
-    for bound, other, symbol in (("ci_high", 0, "triangle-down-open"), ("ci_low", np.inf, "triangle-up-open")):
-        opposite = "ci_low" if bound == "ci_high" else "ci_high"
-        y = rows[bound].where(beyond & (rows[opposite] == other))
+    for known, open_end, at, symbol in (
+        ("ci_high", "ci_low", 0, "triangle-down-open"),
+        ("ci_low", "ci_high", np.inf, "triangle-up-open"),
+    ):
+        y = rows[known].where(beyond & (rows[open_end] == at))
         fig.add_scatter(**where, y=y, marker={**marks, "symbol": symbol}, showlegend=False)
 
 

@@ -53,7 +53,7 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
     Parameters
     ----------
     surfaces : mapping of condition → DataFrame
-        From `metrics.smoothness.loss_surface`.
+        From `metrics.loss_surface`.
     title : str
         Title, with `Study.title`.
 
@@ -97,7 +97,7 @@ def transfer_heatmap(matrix: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     Parameters
     ----------
     matrix : DataFrame
-        From `metrics.transfer.transfer_matrix`: ``source``, ``target``, ``accuracy``, ``ci_low``, ``ci_high``, ``n``.
+        From `metrics.transfer_matrix`: ``source``, ``target``, ``accuracy``, ``ci_low``, ``ci_high``, ``n``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
@@ -130,7 +130,7 @@ def equal_smoothness(
     Parameters
     ----------
     table : DataFrame
-        From `metrics.transfer.at_equal_smoothness`: ``condition``, ``smoothness``, ``accuracy``, ``difference``,
+        From `metrics.at_equal_smoothness`: ``condition``, ``smoothness``, ``accuracy``, ``difference``,
         ``ci_low``, ``ci_high`` (of the difference; drawn as the bar where the network is matched).
     family : DataFrame
         ``condition``, ``smoothness``, ``accuracy`` of the weight-decay networks.

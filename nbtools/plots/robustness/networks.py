@@ -37,6 +37,7 @@ METRIC_LABELS = {
     "distance_loss": "distance outside spheres",
     "variance_loss": "variance term",
     "accuracy": "accuracy",
+    "robust_accuracy": "accuracy under PGD",
     "neural_r": "neural correlation r",
     "lr": "learning rate",
 }

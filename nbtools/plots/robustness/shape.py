@@ -89,7 +89,7 @@ def consistency_heatmap(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY
     Parameters
     ----------
     table : DataFrame
-        From `metrics.consistency.consistency_matrix`: ``a``, ``b``, ``kappa``, ``ci_low``, ``ci_high``, ``n``,
+        From `metrics.consistency_matrix`: ``a``, ``b``, ``kappa``, ``ci_low``, ``ci_high``, ``n``,
         ``n_seeds``.
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.

@@ -152,7 +152,7 @@ def _axis(fig: go.Figure, axis: str, part: pd.DataFrame, bands: Bands) -> np.nda
     look = {"range": ends.tolist(), "tickformat": ".3~p" if "%" in scale.form else ""}
     if scale.log:
         ticks = [tick for tick in _TICKS if ends[0] <= np.log10(tick) <= ends[1]]
-        look |= {"type": "log", "tickformat": ",~r", **({"tickvals": ticks} if len(ticks) > 1 else {})}
+        look |= {"type": "log", "tickformat": ",~r", "tickvals": ticks if len(ticks) > 1 else None}
     fig.update_layout({f"{axis}axis": look})
     if band:
         draw = fig.add_vrect if axis == "x" else fig.add_hrect

@@ -1,0 +1,189 @@
+"""What the paper leaves open, answered by a study's own runs: three open questions of it, and three further checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nbtools.metrics.decisions.certificates import certified_accuracy
+from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare
+from nbtools.metrics.samples.verdicts import p_text, signed
+from nbtools.runs.folders import Run
+
+SUPPORTED, NOT_SUPPORTED, UNTOLD = "supported", "not supported", "cannot be told here"
+Answer = tuple[str, str]  # one of these, and its number in words
+
+
+class Question(NamedTuple):
+    """A question of the paper's summary."""
+
+    asks: str
+    claim: str  # what "supported" is said of
+    notebook: str  # whose tables answer
+    answer: Callable[[Mapping[str, pd.DataFrame], str], Answer]  # from these tables and the last region
+    tables: tuple[str, ...]
+
+
+def _along_dorsal(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+    rows = tables["streams"]
+    rows = rows[rows["measure"].str.startswith("accuracy") & (rows["along"] == "dorsal")] if len(rows) else rows
+    return _told(rows.iloc[-1], "slope", "sd a region along the dorsal regions") if len(rows) else (UNTOLD, _NO_DORSAL)
+
+
+_NO_DORSAL = "no slope of three dorsal regions (dorsal, in study.toml)"
+
+
+def _by_lesions(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+    rows = tables["compared"]
+    beyond = {"condition": last, "over": "matched directions"}
+    for column, value in beyond.items():
+        rows = rows[rows[column] == value] if column in rows else rows.head(0)
+    rows = rows[rows["attacked"] != "clean"] if len(rows) else rows
+    if not len(rows):
+        return UNTOLD, f"no lesions of {last} beside a control"
+    row = rows.sort_values("epsilon", kind="stable").iloc[-1]
+    return _told(row, "difference", f"of accuracy beyond directions of equal variance, minus {row['control']}")
+
+
+def _beside_adversarial_training(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+    rows = tables["gains"]
+    rows = rows[(rows["guide"] == last) & rows["way"].isin(["at", "trades", "fast"]) & (rows["clean"] == "equal")]
+    rows = rows[rows["training"] != "standard"]
+    return _above_zero(rows.drop(columns="clean"), "gain", "of accuracy added to adversarial training, at equal clean")
+
+
+def _on_new_categories(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+    rows = tables.get("beyond", pd.DataFrame(columns=["condition"]))
+    rows = rows[rows["condition"] == last]
+    if not len(rows):
+        return UNTOLD, "no other categories were attacked"
+    row = rows.iloc[-1]
+    return _told(row, "effective", f"of accuracy on other categories, {row['images']}, beyond what clean accuracy says")
+
+
+def _at_equal_clean(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+    area = tables["area"]
+    others = [name for name in area["condition"].unique() if name != last]
+    if last not in set(area["condition"]) or not others or area["accuracy"].isna().any():
+        return UNTOLD, "the curves over α share no clean accuracy"
+    row = compare(area, "accuracy", [last], others[:1]).iloc[0]
+    return _told(row, "difference", f"of accuracy at equal clean accuracy over α, {last} minus {others[0]}")
+
+
+def _by_certificates(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+    certificates = tables["certificates"]
+    pair = certificates[certificates["condition"].isin(["none", last])]
+    if pair["condition"].nunique() < 2:
+        return UNTOLD, f"none and {last} were not both certified"
+    pair = pair[pair["sigma"] == pair["sigma"].max()]
+    radius = _middle(tables["certified"])
+    row = compare(certified_accuracy(pair, [radius]), "accuracy", [last], ["none"]).iloc[0]
+    return _told(row, "difference", f"of images certified at L2 {radius:g}, {last} minus none")
+
+
+def _middle(certified: pd.DataFrame) -> float:
+    """Return the least radius above 0: the one that most networks can reach."""
+    radii = certified.loc[certified["epsilon"] > 0, "epsilon"]
+    return float(radii.min()) if len(radii) else 0.0
+
+
+QUESTIONS = (
+    Question(
+        "Do regions beyond the ventral stream guide as well?",
+        "robust accuracy rises along the dorsal regions, too",
+        "10_summary",
+        _along_dorsal,
+        ("streams",),
+    ),
+    Question(
+        "Which mechanism is it?",
+        "the gain goes by the directions that the neural head reads",
+        "21_mechanism",
+        _by_lesions,
+        ("compared",),
+    ),
+    Question(
+        "Does it add to adversarial training?",
+        "a guide adds to it at equal clean accuracy",
+        "19_training_and_certificates",
+        _beside_adversarial_training,
+        ("gains",),
+    ),
+    Question(
+        "Does it carry to other images?",
+        "the gain carries to categories that were never trained",
+        "22_other_images",
+        _on_new_categories,
+        ("beyond",),
+    ),
+    Question(
+        "Which balance does α strike?",
+        "the last region withstands more than the first at equal clean accuracy",
+        "12_alpha",
+        _at_equal_clean,
+        ("area",),
+    ),
+    Question(
+        "Where does it stand beside certified defences?",
+        "more images can be certified with a guide",
+        "19_training_and_certificates",
+        _by_certificates,
+        ("certificates", "certified"),
+    ),
+)
+
+
+def answers(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], last: str) -> pd.DataFrame:
+    """Answer the paper's open questions and further checks from a study's runs.
+
+    Parameters
+    ----------
+    runs : mapping of notebook → Run
+        Finished ones; a question whose notebook is missing cannot be told.
+    own : mapping of str → DataFrame
+        Tables of the summary itself.
+    last : str
+        The hierarchy's last region.
+
+    Returns
+    -------
+    DataFrame
+        One row per question: ``question``, ``claim``, ``finding`` (`SUPPORTED`, `NOT_SUPPORTED` or `UNTOLD`),
+        ``number`` (words, with interval and p), ``from`` (the notebook).
+    """
+    rows = []
+    for question in QUESTIONS:
+        finding, number = UNTOLD, f"{question.notebook} was not run"
+        if question.notebook == "10_summary":
+            finding, number = question.answer(own, last)
+        elif run := runs.get(question.notebook):
+            there = {name: run.table(name) for name in question.tables if (run.folder / f"{name}.parquet").exists()}
+            finding, number = question.answer(there, last)
+        told = {"claim": question.claim, "finding": finding, "number": number, "from": question.notebook}
+        rows.append({"question": question.asks, **told})
+    return pd.DataFrame(rows)
+
+
+def _above_zero(rows: pd.DataFrame, column: str, words: str) -> Answer:
+    """Test a score of networks against 0: as their difference from one that is 0 for every network."""
+    if not len(rows) or rows[column].isna().any():
+        return UNTOLD, "no network of every seed to read it off from"
+    names = [name for name in ("subject", "seed") if name in rows]
+    each = rows.groupby(names, as_index=False)[column].mean()
+    pair = pd.concat([each.assign(condition="guided"), each.assign(condition="zero", **{column: 0.0})])
+    return _told(compare(pair, column, ["guided"], ["zero"]).iloc[0], "difference", words)
+
+
+def _told(row: Mapping[str, Any] | pd.Series, column: str, words: str) -> Answer:
+    """Say what was found by a difference, its interval and its p (Holm's, where there is one)."""
+    value, low, high = (float(row[name]) for name in (column, "ci_low", "ci_high"))
+    p = float(row.get("p_holm", row["p"]))
+    if np.isnan([value, p]).any():
+        return UNTOLD, f"{'' if np.isnan(value) else signed(value) + ' '}{words}: no test of so few networks"
+    number = f"{signed(value)} {words} (95 % CI {signed(low)} to {signed(high)}, {p_text(p)})"
+    if p > SIGNIFICANT:
+        return (NOT_SUPPORTED if bool(row.get("equivalent", False)) else UNTOLD), number
+    return (SUPPORTED if value > 0 else NOT_SUPPORTED), number

@@ -1,0 +1,86 @@
+"""What the paper leaves open, answered from tables in which the answer is planted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbtools.runs.folders import Run
+from nbtools.workflow.questions import NOT_SUPPORTED, QUESTIONS, SUPPORTED, UNTOLD, answers
+
+SEEDS = range(4)
+
+
+def scores(of: dict[str, float], column: str, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = [{"condition": name, "seed": s, column: at + rng.normal(0, 0.004)} for name, at in of.items() for s in SEEDS]
+    return pd.DataFrame(rows)
+
+
+def tested(**named: object) -> pd.DataFrame:
+    row = {"difference": 0.1, "ci_low": 0.05, "ci_high": 0.15, "p": 0.001, "p_holm": 0.01, "equivalent": False}
+    return pd.DataFrame([{**row, **named}])
+
+
+def certificates(right: dict[str, float]) -> pd.DataFrame:
+    rows = []
+    for name, share in right.items():
+        for seed in SEEDS:
+            for image in range(100):
+                held = image < 100 * share + seed
+                row = {"condition": name, "seed": seed, "sigma": 0.1, "image_id": str(image), "label": 1}
+                rows.append({**row, "prediction": 1 if held else 0, "radius": 0.3 if held else 0.0})
+    return pd.DataFrame(rows)
+
+
+def tables(sign: float) -> dict[str, dict[str, pd.DataFrame]]:
+    """What notebooks would have saved: effects of this sign."""
+    tell = {"difference": 0.1 * sign, "effective": 0.1 * sign, "slope": 0.4 * sign}
+    lesion = tested(
+        **tell, condition="TO", control="random", over="matched directions", attacked="intact", epsilon=0.01
+    )
+    gains = scores({"TO": 0.06 * sign}, "gain").drop(columns="condition")
+    return {
+        "10_summary": {"streams": tested(**tell, measure="accuracy at 4/255", along="dorsal")},
+        "21_mechanism": {"compared": lesion},
+        "19_training_and_certificates": {
+            "gains": gains.assign(guide="TO", way="at", training="at-4", clean="equal"),
+            "certificates": certificates({"none": 0.4, "TO": 0.4 + 0.2 * sign}),
+            "certified": pd.DataFrame({"epsilon": [0.0, 0.1, 0.2]}),
+        },
+        "22_other_images": {"beyond": tested(**tell, condition="TO", images="4/255")},
+        "12_alpha": {"area": scores({"V1": 0.2, "TO": 0.2 + 0.1 * sign}, "accuracy")},
+    }
+
+
+def asked(saved: dict[str, dict[str, pd.DataFrame]], tmp_path: object) -> pd.DataFrame:
+    runs = {}
+    for notebook, named in saved.items():
+        folder = tmp_path / notebook  # type: ignore[operator]
+        folder.mkdir()
+        for name, table in named.items():
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+        runs[notebook] = Run(notebook, {}, folder, finished=True)
+    return answers(runs, saved["10_summary"], "TO")
+
+
+@pytest.mark.parametrize(("sign", "finding"), [(1.0, SUPPORTED), (-1.0, NOT_SUPPORTED)])
+def test_each_question_is_answered_as_planted(sign: float, finding: str, tmp_path: object) -> None:
+    found = asked(tables(sign), tmp_path)
+    assert found["finding"].tolist() == [finding] * len(QUESTIONS)
+    assert found["number"].str.contains("95 % CI").all()
+    assert found["number"].str.startswith("+" if sign > 0 else "−").all()
+
+
+def test_what_was_not_run_or_cannot_be_tested_is_said_to_be_so() -> None:
+    nothing = answers({}, {"streams": pd.DataFrame()}, "TO")
+    assert (nothing["finding"] == UNTOLD).all()
+    assert nothing["number"].str.contains("was not run|three dorsal").all()
+
+
+def test_one_network_has_a_number_and_no_test(tmp_path: object) -> None:
+    saved = tables(1.0)
+    saved["12_alpha"]["area"] = saved["12_alpha"]["area"].query("seed == 0")
+    told = asked(saved, tmp_path).set_index("from").loc["12_alpha"]
+    assert told["finding"] == UNTOLD
+    assert told["number"].startswith("+0.")
+    assert "no test" in told["number"]
