@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from math import inf
 from numbers import Integral, Real
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:  # those who check no tensor should not wait for torch
     from torch import Tensor, nn
 
 
+OTHER_CLASSES = "notebooks 07, 08, 09, 14 and 18"  # where a network serves that has other classes than the study
+
+
 def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: str = "use one of these") -> None:
     """Raise `InputError` unless a value is among the choices; the error lists them."""
     choices = list(choices)
@@ -23,13 +27,14 @@ def check_choice(problem: str, got: object, choices: Iterable[object], *, fix: s
         raise InputError(problem, expected=", ".join(map(str, choices)), got=repr(got), fix=fix)
 
 
-def check_range(name: str, value: Any, least: float, most: float = inf, *, whole: bool = False) -> None:
+def check_range(
+    name: str, value: Any, least: float, most: float = inf, *, whole: bool = False, fix: str = "correct the value"
+) -> None:
     """Raise `InputError` unless a value is a finite number from `least` to `most`: NaN is nowhere, text no number."""
     kind: Any = Integral if whole else Real
     if not (isinstance(value, kind) and least <= value <= most and value < inf):
         number = "whole number" if whole or {type(least), type(value)} == {int} else "number"
         span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
-        fix = "correct the value"
         raise InputError(f"{name} cannot be {value!r}", expected=f"a {number} {span}", got=repr(value), fix=fix)
 
 
@@ -44,7 +49,13 @@ def check_names(
 def _apart(names: Sequence[str], others: Sequence[str]) -> str:
     """Say which names are not among others; where there are none, all in their order."""
     only = [name for name in names if name not in others]
-    return f"{len(names)} classes" + (f", among them {', '.join(only[:20])}" if only else f": {', '.join(names[:20])}")
+    return f"{len(names)} classes" + (f", among them {listed(only)}" if only else f": {listed(names)}")
+
+
+def listed(names: Iterable[object], most: int = 20) -> str:
+    """Name the first few, and show by a … that there are more."""
+    first = [str(name) for name in islice(names, most + 1)]
+    return ", ".join([*first[:most], *["…"] * (len(first) > most)])
 
 
 def check_table(problem: str, table: DataFrame, columns: Iterable[str], *, fix: str) -> None:
@@ -82,11 +93,13 @@ def check_once(problem: str, table: DataFrame, keys: Iterable[str], *, fix: str)
         raise InputError(problem, expected=f"one row per {' × '.join(keys)}", got=got, fix=fix)
 
 
-def check_counts(problem: str, wrong: Mapping[str, int], *, expected: object, fix: str) -> None:
+def check_counts(
+    problem: str, wrong: Mapping[str, int], *, expected: object, fix: str, file: str | Path | None = None
+) -> None:
     """Raise `InputError` unless nothing is wrong; `wrong` says how many there are of what may be."""
     found = "; ".join(f"{count} {what}" for what, count in wrong.items() if count)
     if found:
-        raise InputError(problem, expected=expected, got=found, fix=fix)
+        raise InputError(problem, file=file, expected=expected, got=found, fix=fix)
 
 
 def as_names(names: str | Iterable[str]) -> list[str]:
@@ -142,7 +155,8 @@ def check_same_classes(classes: Sequence[str], *models: object) -> None:
             classes,
             getattr(model, "classes", classes),
             fix="name the images' folders as those of the images it was trained on, or train it on these; a "
-            "network from outside: adopt it with --table FILE, which says what its classes are here",
+            "network from outside that has them all by other names: adopt it with --table FILE, which says which they "
+            f"are here; one that has some: {OTHER_CLASSES} take it",
         )
 
 

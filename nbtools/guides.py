@@ -193,10 +193,14 @@ def read_guide(
     ValueError
         If the name is no guide's, or not its one spelling: what to do.
     """
+    if name != (tight := re.sub(r"\s*\+\s*", "+", name)):
+        raise Misspelled(f"write {tight}, without blanks around +")
     texts, ends = _match(_GUIDE, name)
     endings = tuple(word for word, _ in _in_order(ends))
     weights: Counter[Part] = Counter()
-    for text in texts.split("+"):
+    if not all(each := texts.split("+")):
+        raise ValueError("+ stands between two parts, without blanks: V1+TO")
+    for text in each:
         source, words, readout, weight = _match(_PART, text)
         weights[_part(source, _in_order(words), readout, largest)] += int(weight or 1)
     if "manifold" in endings and (len(weights) > 1 or any(p.readout or p.target != "responses" for p in weights)):
@@ -232,6 +236,8 @@ def _part(source: str, words: Words, readout: str | None, largest: str) -> Part:
     if not (source in OTHERS or is_region(source)):
         if bare := _BARE.search(source):
             raise ValueError(_takes(bare[1]))
+        if "~" in source:
+            raise ValueError(f"{source!r}: a weight is a whole number from 1, after its part, such as V1~2+TO")
         raise ValueError(f"{source!r} is no source: names are case-sensitive, and controls stand at the end, for all")
     if source == RANDOM and any(MODIFIERS[word].sets == "predictor" for word, _ in words):
         raise ValueError("a predictor that was never trained learnt from nothing")

@@ -289,16 +289,31 @@ def test_other_names_of_classes_are_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("sign", [",", "\t"])
 def test_a_table_says_which_class_is_which(tmp_path: Path, sign: str) -> None:
     file = written_lines(tmp_path / "table", [f"tabby cat{sign}cat", f"tiger_cat{sign}cat", f"beagle{sign}dog"])
-    assert counterparts(["beagle", "tiger cat", "tabby cat", "car"], ["cat", "dog"], read_class_table(file)) == [
-        [1, 2],
-        [0],
-    ]
-    for wrong in (["a"], [f"a{sign}b", f"a{sign}c"], [f"a b{sign}c", f"a_b{sign}d"], [f"a{sign}"]):
-        with pytest.raises(InputError, match="table"):
-            read_class_table(written_lines(file, wrong))
-    for table in ({"lion": "cat"}, {"beagle": "wolf"}):
-        with pytest.raises(InputError, match=r"lion|wolf"):
-            counterparts(["beagle"], ["cat", "dog"], table)
+    own, wanted = ["beagle", "tiger cat", "tabby cat", "car"], ["cat", "dog"]
+    assert counterparts(own, wanted, read_class_table(file, own, wanted)) == [[1, 2], [0]]
+    layout = rf"table[^\n]*\n +file: +{file}\n +expected: two columns.*no header; a line is such as: tabby cat,cat\n"
+    for wrong, says in {
+        "a": "1 lines without two",
+        "beagle>dog|beagle>cat": "1 classes of the network repeat",
+        "tiger cat>dog|tiger_cat>cat": "1 classes of the network repeat",
+        "a>": "1 lines",
+        "lion>cat": "the network has no class lion\n",
+        "beagle>wolf": "the study has no class wolf\n",
+        "dog>beagle": "the network has no class dog; the study has no class beagle\n",
+        "network>study|beagle>dog": "the network has no class network; the study has no class study\n",
+        "|".join(f"l{n}>cat" for n in range(9)): "the network has no class l0, l1, l2, l3, l4, …\n",
+    }.items():
+        with pytest.raises(InputError, match=rf"{layout} +got: +{says}"):
+            read_class_table(written_lines(file, wrong.replace(">", sign).split("|")), own, wanted)
+
+
+def test_names_that_differ_in_capitals_alone_are_the_same_where_that_is_clear() -> None:
+    assert counterparts(["Ring", "DISK", "cat"], ["disk", "ring"]) == [[1], [0]]
+    assert counterparts(["Cardigan", "cardigan"], ["cardigan"]) == [[1]], "as it is written, before all"
+    assert counterparts(["Cardigan", "cardigan"], ["CARDIGAN"]) == [[]]
+    assert counterparts(["cardigan"], ["cardigan", "Cardigan"]) == [[0], []], "one is not two"
+    dog, garment = (ILSVRC.index(synset) for synset in ("n02113186", "n02963159"))
+    assert counterparts(ILSVRC, ["Cardigan", "cardigan", "GOLDFISH"]) == [[dog], [garment], [1]]
 
 
 def test_the_probability_of_a_class_is_the_sum_of_its_members() -> None:
@@ -388,15 +403,17 @@ def test_without_the_studys_classes_it_serves_where_none_are_needed(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = adopt("other", source(tmp_path, library("shufflenet_v2_x0_5")), "tiny")
-    assert "--table FILE" in capsys.readouterr().out
+    assert re.search(r"is \w+, \w+, \w+, \w+, \w+, …; .*--table FILE\): notebooks 07, 08", capsys.readouterr().out)
     network, images = load_model(folder), data.load_test_images(open_study("tiny"), 4)
     assert network.classes == OWN
     assert network.features(data.to_float(images.pixels))["pooled"].shape == (4, 1024)
-    with pytest.raises(InputError, match=r"not of the network's classes[\s\S]*--table FILE"):
+    with pytest.raises(
+        InputError, match=r"not of the network's classes[\s\S]*--table FILE.*one that has some: notebooks"
+    ):
         sweep(network, images, [0.1], steps=1)
     table = written_lines(tmp_path / "table.csv", [f"cat,{images.classes[0]}"])
     found = source(tmp_path, library("shufflenet_v2_x0_5"))
-    with pytest.raises(InputError, match="table leaves out classes of the study"):
+    with pytest.raises(InputError, match=r"table leaves out classes of the study(.|\n)*leave out --table: notebooks"):
         adopt("mapped", found, "tiny", table=table)
 
 
@@ -425,6 +442,31 @@ def test_what_cannot_be_adopted_is_refused_and_leaves_nothing(home: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("net-r18", r"to do: +write r18: net- is added"),
+        ("a+b", "to do: +choose another"),
+        ("mine", "there is a net-mine of seed 0 already"),
+        ("other --study elsewhere", "no study 'elsewhere'"),
+        ("other", r"these are no classes\n +file: +.*classes.txt"),
+    ],
+)
+def test_what_can_be_refused_at_once_is_refused_before_torch_is_there(
+    home: Path, tmp_path: Path, words: str, says: str
+) -> None:
+    record = folders.run_folder(NETWORKS, {"study": "tiny", "roi": "net-mine", "seed": 0}) / "run.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    told = f"adopt {words} --architecture resnet18 --weights w.pt --mean 0 0 0 --sd 1 1 1 --size 32 --classes".split()
+    told += [str(written_lines(tmp_path / "classes.txt", ["cat", "cat"]))]
+    told += ["--study", "tiny"] * ("--study" not in told)
+    code = "import sys; sys.modules['torch'] = None; from nbtools.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, *told], capture_output=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert re.search(says, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"mean": None}, "missing: --mean"),
@@ -433,6 +475,7 @@ def test_what_cannot_be_adopted_is_refused_and_leaves_nothing(home: Path, tmp_pa
         ({"torchvision": "IMAGENET1K_V1", "weights": None}, "too much: --classes, --mean, --sd, --size"),
         ({"timm": "resnet18", "weights": None}, "too much: --architecture"),
         ({"mean": (123.7, 116.3, 103.5)}, r"the mean of pixels in \[0, 1\] cannot be 123.7"),
+        ({"mean": (123, 116, 103)}, r"cannot be 123\n(.|\n)*of pixels up to 255, divide by 255"),
         ({"sd": (0.0, 1.0, 1.0)}, "the sd of pixels"),
         ({"mean": (0.5,)}, "number of channels of the mean cannot be 1"),
         ({"mean": (0.5,) * 4, "sd": (0.5,) * 4}, "number of channels of the mean cannot be 4"),

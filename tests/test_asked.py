@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_what_is_not_there_is_refused_and_leaves_nothing(
     assert not (home / "runs").exists()
 
 
+RUN = "runs/tiny/03_guided_training/net-{}_seed=0_0123abcd/run.json"
+
+
+def test_an_adopted_networks_name_without_its_net_is_answered_with_the_whole(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("r18", "V1"):  # and one that has a region's name
+        file = home / RUN.format(name)
+        file.parent.mkdir(parents=True)
+        parameters = {"study": "tiny", "roi": f"net-{name}", "seed": 0, "architecture": "resnet18"}
+        record = {"notebook": "03_guided_training", "parameters": parameters, "inputs": {}, "seconds": 1.0}
+        file.write_text(json.dumps({**record, "finished": "2026-11-01T10:00:00+0000"}))
+    asked = "run 04_adversarial_attacks -p roi r18", "run 07_shape_bias -p rois none,r18", "export r18 --to out"
+    for words in asked:
+        study = ["--study", "tiny"] if words.startswith("export") else ["-p", "study", "tiny"]
+        assert main([*words.split(), *study]) == 1
+        assert re.search(r"unknown condition 'r18'[\s\S]*to do: +did you mean net-r18\?$", capsys.readouterr().err)
+    for roi, says in {"r19": "roi r19", "V1": "roi V1"}.items():
+        with pytest.raises(InputError, match=f"no finished runs of 03(.|\n)*{says}"):
+            folders.find("03_guided_training", "tiny", roi=roi, seed=0)
+
+
 def test_what_notebooks_ask_for_as_they_stand_is_accepted(tmp_path: Path) -> None:
     """The first of them makes the demo, which is not there yet."""
     check_asked("00_start_here", folders.defaults("00_start_here"))
@@ -65,3 +88,35 @@ def test_what_notebooks_ask_for_as_they_stand_is_accepted(tmp_path: Path) -> Non
     (tmp_path / "data/derived/haxby/study.toml").write_text(STUDY.replace('nsd = "nsd"\n', own))
     for notebook in folders.notebooks():
         check_asked(notebook, folders.defaults(notebook))
+
+
+@pytest.mark.parametrize("named", ["04", "04_adversarial_attacks", "notebooks/04_adversarial_attacks.ipynb"])
+def test_a_notebook_is_named_by_its_file_its_name_or_its_number(
+    named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("nbtools.runs.run_notebook", lambda notebook, *_, **__: asked.append(notebook))
+    assert main(["run", named]) == 0
+    assert asked == ["04_adversarial_attacks"]
+    numbers = [name.partition("_")[0] for name in folders.notebooks()]
+    assert len(numbers) == len(set(numbers))
+    monkeypatch.undo()
+    assert main(["run", "99"]) == 1
+    assert "04_adversarial_attacks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run 04 -p roi=V1", True),
+        ("run 04 -p roi=V1 -p study tiny", True),
+        ("run 04 roi=V1", True),
+        ("plan a b", False),
+    ],
+)
+def test_a_parameter_written_otherwise_is_answered_with_how_it_is_written(
+    words: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert capsys.readouterr().err.endswith("a parameter is two words, such as: -p roi V1\n") is said

@@ -17,9 +17,11 @@ from nbtools.checks import (
     check_choice,
     check_counts,
     check_enough,
+    check_names,
     check_once,
     check_range,
     check_table,
+    listed,
     plain,
     reading,
 )
@@ -132,3 +134,12 @@ def test_a_note_is_a_sentence_and_other_warnings_stay_as_they_are() -> None:
         warnings.formatwarning("TO: 2 voxels were dropped", Note, "cell.py", 3) == "note: TO: 2 voxels were dropped\n"
     )
     assert "cell.py:3: UserWarning: of a library" in warnings.formatwarning("of a library", UserWarning, "cell.py", 3)
+
+
+def test_a_list_that_is_cut_ends_in_an_ellipsis() -> None:
+    assert listed("abc", 3) == "a, b, c"
+    assert listed("abcd", 3) == "a, b, c, …"
+    assert listed([]) == ""
+    ours, theirs = [f"c{n}" for n in range(21)], [f"d{n}" for n in range(20)]
+    with pytest.raises(InputError, match=r"expected: 21 classes, .*c19, …\n.*20 classes, .*d19\n"):
+        check_names("other", theirs, ours, fix="see")

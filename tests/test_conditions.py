@@ -114,6 +114,14 @@ def test_regions_that_are_not_there_are_refused_where_it_is_known(name: str) -> 
         ("TO-voxels-shuffle", "after voxels comes a number"),
         ("TO-noise-1e-3", "after noise comes a number"),
         ("TO-noise-0", "after noise comes a number above 0, such"),
+        ("V1~0.5+TO", "'V1~0.5': a weight is a whole number from 1, after its part, such as V1~2"),
+        ("V1~0+TO", "'V1~0': a weight is"),
+        ("V1~+TO", "'V1~': a weight is"),
+        ("V1~2-rdm+TO", "'V1~2': a weight is a whole number from 1, after its part"),
+        ("V1 + TO", r"write V1\+TO, without blanks around \+"),
+        ("+", r"\+ stands between two parts, without blanks: V1\+TO"),
+        ("V1+", r"\+ stands between"),
+        ("V1~2 +TO", r"write V1~2\+TO, without"),
     ],
 )
 def test_a_word_without_its_number_is_answered_with_which_it_is(typed: str, says: str) -> None:

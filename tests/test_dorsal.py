@@ -15,7 +15,8 @@ from test_synthetic import digests, session_file, shown, truth, volumes
 
 from nbtools.conditions import HIERARCHY, ROI_LABELS
 from nbtools.data.brains.measured import load_trials
-from nbtools.data.study import Truth, open_study
+from nbtools.data.names import Truth
+from nbtools.data.study import open_study
 from nbtools.data.synthetic import make_study
 from nbtools.data.synthetic.anatomy import build_anatomy, build_dorsal
 from nbtools.data.synthetic.recipe import DORSAL_REGIONS, RECIPE, VOXELS, Settings, dorsal_regions

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 
 from nbtools import data, metrics, plots
+from nbtools.cli import main
 from nbtools.conditions import HIERARCHY
 from nbtools.data.brains.sessions import Session, read_session, write_session
 from nbtools.data.study import Study, as_toml, home, open_study, study_file
@@ -442,3 +444,49 @@ def test_a_study_that_is_not_there_is_answered_with_those_that_are(
         (tmp_path / "data" / place / "study.toml").touch()
     with pytest.raises(InputError, match="there are demo, mine\n"):
         open_study("mien")
+
+
+@pytest.mark.parametrize(
+    ("study", "says"),
+    [
+        ("tiny", "make it: `python -m nbtools world tiny`"),
+        ("demo-null", "make it: `python -m nbtools world demo-null`"),
+        ("dmeo", r"did you mean demo\? if not, describe yours"),
+        ("my stduy", r"did you mean my study\?"),
+        ("haxbi", r"did you mean haxby\?"),
+        ("nsd", "fetch it"),
+        ("other", "describe yours as data/README.md shows, or take the simulated one"),
+    ],
+)
+def test_of_a_study_that_is_not_there_the_command_that_makes_it_is_said(
+    study: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    (tmp_path / "data/raw/my study").mkdir(parents=True)
+    (tmp_path / "data/raw/my study/study.toml").write_text("")
+    with pytest.raises(InputError, match=f"to do: +{says}"):
+        open_study(study)
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("tiny", "tiny tiny beyond 1 False"),
+        ("demo-null", "demo-null demo null 1 False"),
+        ("tiny-labels-subj03 --seed 4", "tiny-labels-subj03 tiny labels 3 False"),
+        ("tiny --truth null", "tiny tiny null 1 False"),
+        ("demo-2 --subject 2", "demo-2 demo beyond 2 False"),
+        ("--profile tiny --subject 2", "tiny-subj02 tiny beyond 2 False"),
+        ("--dorsal", "demo-dorsal demo beyond 1 True"),
+        ("tiny-dorsal", "tiny-dorsal tiny beyond 1 True"),
+        ("", "demo demo beyond 1 False"),
+    ],
+)
+def test_a_world_with_a_usual_name_is_the_world_that_it_says(
+    words: str, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("nbtools.data.make_study", lambda folder, **settings: asked.update(settings, folder=folder))
+    assert main(["world", *words.split()]) == 0
+    assert " ".join(str(asked[key]) for key in ("name", "profile", "truth", "subject", "dorsal")) == made
+    assert asked["folder"].name == asked["name"]

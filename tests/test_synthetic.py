@@ -25,8 +25,9 @@ from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import average_repeats
 from nbtools.data.images.corruptions import corruptions, load_corruption
 from nbtools.data.images.sets import load_folder, to_float
-from nbtools.data.study import Truth, open_study
-from nbtools.data.synthetic import check_made, make_study, usual_name
+from nbtools.data.names import Truth, usual_name
+from nbtools.data.study import open_study
+from nbtools.data.synthetic import check_made, make_study
 from nbtools.data.synthetic.anatomy import build_anatomy
 from nbtools.data.synthetic.corruptions import STRENGTHS
 from nbtools.data.synthetic.recipe import CEILING_SD, DEAD, VOXELS, Settings, regions

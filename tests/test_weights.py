@@ -254,3 +254,23 @@ def test_the_bombs_would_go_off(tmp_path: Path) -> None:
     with file.open("rb") as stream:
         pickle.load(stream)
     assert (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize("text", ["", "a card\n", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"])
+def test_a_file_of_another_kind_is_called_that(tmp_path: Path, text: str) -> None:
+    (tmp_path / "w.pt").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"cannot be read(.|\n)*got: .*: not a PyTorch or safetensors file\n"):
+        load_weights(network(), tmp_path / "w.pt")
+
+
+def test_of_a_trunk_it_is_said_that_its_classifier_lacks(tmp_path: Path) -> None:
+    state = {name: value for name, value in network(1).state_dict().items() if not name.startswith("fc.")}
+    torch.save(prefixed(state, "module."), tmp_path / "w.pt")
+    with pytest.raises(
+        InputError, match=r"missing: fc.weight, fc.bias\n.*a trunk without its classifier cannot be.*fc$"
+    ):
+        load_weights(network(), tmp_path / "w.pt")
+    del state["conv1.bias"]
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"to do: +name the architecture that they are of"):
+        load_weights(network(), tmp_path / "w.pt")

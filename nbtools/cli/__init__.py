@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from nbtools import bench, data, probes, runs, workflow
 from nbtools.checks import check_choice, check_range, reading
 from nbtools.cli.networks import add_networks
+from nbtools.cli.parser import Parser
 from nbtools.conditions import HIERARCHY, RETINOTOPY, check_rois
-from nbtools.data.study import BETAS, ProfileName, Truth, home, open_study
+from nbtools.data.names import USUAL, ProfileName, Truth
+from nbtools.data.study import BETAS, home, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.workflow.config import number, words
@@ -52,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nbtools", description=__doc__)
+    parser = Parser(prog="python -m nbtools", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_data(commands)
     _add_notebooks(commands)
@@ -73,12 +75,14 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     world = _add(commands, "world", _world, "make the simulated study")
     world.add_argument("name", nargs="?", help="its folder under data/derived (default: demo, demo-null …)")
     world.add_argument("--seed", type=int, default=0)
-    world.add_argument("--profile", choices=get_args(ProfileName), default="demo")
+    world.add_argument("--profile", choices=get_args(ProfileName), help="(default: what a usual name says, or demo)")
     truths = "what is true of it: late regions help (beyond), by labels alone (labels), no region differs (null), "
-    truths += "late regions are only measured better (quality); default: beyond"
-    world.add_argument("--truth", choices=get_args(Truth), default="beyond", help=truths)
-    world.add_argument("--subject", type=int, default=1, help="1 to 8: other voxels, the same scenes")
-    world.add_argument("--dorsal", action="store_true", help="with V3A, V3B and IPS0, which code position and size")
+    truths += "late regions are only measured better (quality); default: what a usual name says, or beyond"
+    world.add_argument("--truth", choices=get_args(Truth), help=truths)
+    subjects = "1 to 8: other voxels, the same scenes; default: what a usual name says, or 1"
+    world.add_argument("--subject", type=int, help=subjects)
+    also = "with V3A, V3B and IPS0, which code position and size"
+    world.add_argument("--dorsal", action="store_true", default=None, help=also)
 
     fetch = commands.add_parser("fetch", help="fetch public data; what is there is kept, what broke off goes on")
     kinds = fetch.add_subparsers(required=True, metavar="what", dest="what")
@@ -130,9 +134,10 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _world(chosen: argparse.Namespace) -> None:
-    name = data.study_name(chosen.name or data.usual_name(chosen.profile, chosen.truth, chosen.subject, chosen.dorsal))
-    made = {key: getattr(chosen, key) for key in ("seed", "profile", "truth", "subject", "dorsal")}
-    file = data.make_study(home() / "data" / "derived" / name, **made, name=name)
+    usual = USUAL.get(chosen.name, USUAL["demo"])
+    world = {key: value if (value := getattr(chosen, key)) is not None else usual[key] for key in usual}
+    name = data.study_name(chosen.name or data.usual_name(**world))
+    file = data.make_study(home() / "data" / "derived" / name, seed=chosen.seed, **world, name=name)
     print(f"simulated study: {file}")
 
 
@@ -241,7 +246,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
 
 def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run = _add(commands, "run", _run, "execute a notebook into its run folder, unless it is finished there")
-    run.add_argument("notebook", help="e.g. notebooks/03_guided_training.ipynb")
+    run.add_argument("notebook", help="its file, name or number: 03_guided_training, 03")
     run.add_argument("--quiet", action="store_true", help="say nothing but what fails")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
 
@@ -315,7 +320,13 @@ def _run(chosen: argparse.Namespace) -> int:
             got=f"one in {file.resolve().parent}",
             fix="put it beside the others, under a name of its own",
         )
-    return runs.run_notebook(file.stem, dict(chosen.p), quiet=chosen.quiet)
+    return runs.run_notebook(_notebook(chosen.notebook), dict(chosen.p), quiet=chosen.quiet)
+
+
+def _notebook(given: str) -> str:
+    """Return the name of a notebook that is given by its file, its name or its number."""
+    stem = Path(given).stem
+    return next((name for name in folders.notebooks() if name.partition("_")[0] == stem), stem)
 
 
 def _repeat(chosen: argparse.Namespace) -> int:
@@ -377,7 +388,7 @@ def _summary(chosen: argparse.Namespace) -> None:
 def _explore(chosen: argparse.Namespace) -> int:
     from nbtools.widgets.serve import serve
 
-    return serve(Path(chosen.notebook).stem, chosen.port, open_browser=not chosen.no_browser)
+    return serve(_notebook(chosen.notebook), chosen.port, open_browser=not chosen.no_browser)
 
 
 def _student(chosen: argparse.Namespace) -> None:

@@ -27,8 +27,10 @@ def add_networks(commands: argparse._SubParsersAction, add: Add) -> None:
     sd = "what it then divided them by (1 1 1: nothing)"
     adopt.add_argument("--sd", type=float, nargs=3, metavar=channels, help=sd)
     adopt.add_argument("--size", type=int, help="side in pixels of the images it was trained on")
-    table = "CSV: a class of the network, a class of the study (default: found by name or synset)"
+    table = "CSV of two columns, no header: the network's class, the study's (default: found by name or synset)"
     adopt.add_argument("--table", type=Path, metavar="FILE", help=table)
+    adopt.formatter_class = argparse.RawDescriptionHelpFormatter
+    adopt.epilog = "a table has lines such as\n  tabby cat,cat\n  beagle,dog"
 
     about = "write a network's weights, a card, and the lines that load it in plain PyTorch"
     export = add(commands, "export", _export, about)
@@ -40,7 +42,13 @@ def add_networks(commands: argparse._SubParsersAction, add: Add) -> None:
 
 
 def _adopt(chosen: argparse.Namespace) -> None:
-    from nbtools.models.sources import source_of  # imports slowly
+    from nbtools.data.images.counterparts import read_class_names  # imports slowly
+    from nbtools.runs.newcomers import free_folder
+
+    free_folder(chosen.name, chosen.study, chosen.seed)  # what can be refused at once, before torch is there
+    if chosen.classes:
+        read_class_names(chosen.classes)
+    from nbtools.models.sources import source_of
     from nbtools.runs.adopted import adopt
 
     where = ("architecture", "weights", "torchvision", "timm", "classes", "mean", "sd", "size")

@@ -54,6 +54,7 @@ from .images.sets import (
 )
 from .images.statistics import other_statistics as other_statistics
 from .images.transformations import PATHS as PATHS, transformed as transformed
+from .names import usual_name as usual_name
 from .study import (
     Study as Study,
     VoxelChoices as VoxelChoices,
@@ -66,5 +67,4 @@ from .synthetic import (
     draw_others as draw_others,
     expected_verdicts as expected_verdicts,
     make_study as make_study,
-    usual_name as usual_name,
 )

@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nbtools.checks import check_choice, reading
 from nbtools.conditions import HIERARCHY, RETINOTOPY, region_labels
+from nbtools.data.names import way_to
 from nbtools.errors import InputError
 from nbtools.guides import NAMING, is_region
 
 # NSD's versions of the betas, as its authors number them; the paper takes b3.
-ProfileName = Literal["demo", "tiny"]  # of a simulated study: how much of everything there is
-Truth = Literal["beyond", "labels", "null", "quality"]  # what is true of its world (`synthetic.recipe.regions`)
 BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 _PATHS = ("nsd", "responses", "stimuli", "classification", "cue_conflict", "corruptions", "scanner_labels")
@@ -256,7 +255,7 @@ def open_study(study: str | Path) -> Study:
             file=file,
             expected="a study.toml",
             got=f"no such file; there are {', '.join(_studies()) or 'no studies'}",
-            fix=_WAYS.get(str(study), _OTHER_WAYS),
+            fix=way_to(str(study), _studies()),
         )
     entries = _entries(file)
     _checked_name(entries["name"], file)
@@ -284,13 +283,6 @@ def as_toml(entries: Mapping[str, object]) -> str:
     """Return the text of a description: an entry a line."""
     # JSON's strings, numbers, booleans and lists are TOML's too, but for characters that JSON writes as two.
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in entries.items())
-
-
-_WAYS = {
-    "nsd": "fetch it: `python -m nbtools fetch nsd --dry-run` says what and how large; data/README.md says how",
-    "haxby": "make it: `python -m nbtools prepare haxby` (300 MB, by nilearn)",
-}
-_OTHER_WAYS = "make the simulated study with `python -m nbtools world`, or describe yours as data/README.md shows"
 
 
 def _studies() -> list[str]:

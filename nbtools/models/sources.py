@@ -20,6 +20,7 @@ from nbtools.models.networks import downloaded
 from nbtools.models.weights import load_weights, put
 
 Channels = tuple[float, ...]
+_OF_BYTES = "give that of pixels in [0, 1]: of pixels up to 255, divide by 255"
 _RESCALED = (
     "{} turns pixels that are normalised as ImageNet's into [-1, 1], as with torchvision's weights "
     "(transform_input=True): if its training did not, this gives other answers"
@@ -60,7 +61,7 @@ class Source:
         for name, values, least in (("mean", self.mean, 0.0), ("sd", self.sd, 1e-3)):
             check_range(f"the number of channels of the {name}", len(values), 3, 3)
             for value in values:
-                check_range(f"the {name} of pixels in [0, 1]", value, least, 1.0)
+                check_range(f"the {name} of pixels in [0, 1]", value, least, 1.0, fix=_OF_BYTES)
 
 
 def source_of(

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nbtools.checks import check_counts, reading
+from nbtools.checks import check_counts, listed, reading
 from nbtools.errors import InputError
 
 Shapes = Mapping[str, torch.Size]
@@ -92,8 +92,12 @@ def _read(file: Path) -> State:
 
 
 def _is_safetensors(file: Path) -> bool:
+    return _beginning(file)[8:] == b"{"  # after the length of the JSON that it begins with
+
+
+def _beginning(file: Path) -> bytes:
     with file.open("rb") as stream:
-        return stream.read(9)[8:] == b"{"  # after the length of the JSON that it begins with
+        return stream.read(9)
 
 
 def _unpickled(file: Path) -> Any:
@@ -103,6 +107,8 @@ def _unpickled(file: Path) -> Any:
         said = str(error).partition("WeightsUnpickler error:")[2] or str(error)
         if named := re.search(r"GLOBAL ([\w.]{1,80})|safe_globals", said):
             said = f"pickled objects, such as {named[1] or 'a network'}, that only running code in the file would make"
+        if not _beginning(file).startswith((b"PK", b"\x80")):  # a zip's, a pickle's
+            said = "not a PyTorch or safetensors file"
         raise ValueError(said.strip().partition("\n")[0]) from error
 
 
@@ -131,7 +137,7 @@ def _inside(found: Any) -> State:
                 seen.add(id(value))
                 waiting.append((here, value))
     if not state:
-        raise ValueError(f"no tensors, but {', '.join(map(str, list(found)[:_SHOWN])) or 'nothing'}")
+        raise ValueError(f"no tensors, but {listed(found, _SHOWN) or 'nothing'}")
     return state
 
 
@@ -217,13 +223,17 @@ def _check_fit(state: State, wanted: Shapes, file: Path) -> None:
         if name in state and state[name].shape != shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    last = list(wanted)[-1].rpartition(".")[0]
+    trunk = bool(missing) and all(name.startswith(f"{last}.") for name in missing)
     if wrong := [f"{what}: {_some(names)}" for what, names in kinds.items() if names]:
         raise InputError(
             "the weights do not fit the network",
             file=file,
             expected=f"{len(wanted)} tensors such as {_some(list(wanted))}",
             got="; ".join(wrong),
-            fix="name the architecture that they are of, and as many classes as its last layer has",
+            fix=f"a trunk without its classifier cannot be adopted: save the network with its last layer, {last}"
+            if trunk
+            else "name the architecture that they are of, and as many classes as its last layer has",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
-from nbtools.conditions import DECAYS, HIERARCHY, baselines
+from nbtools.conditions import DECAYS, HIERARCHY, baselines, is_adopted
 
 Panel = dict[str, Any]  # {"row": row, "col": column}, as plotly's methods take them
 WIDTH, HEIGHT = 900, 500
@@ -109,6 +109,16 @@ def condition_axis(fig: go.Figure, places: Mapping[str, float]) -> go.Figure:
     return fig.update_layout(width=width).update_xaxes(
         tickvals=list(places.values()), ticktext=names, tickangle=0, tickfont={"size": 13}
     )
+
+
+def whose(condition: str) -> str:
+    """Say in a title whose a network is: ``guided by V1``, but ``of net-robust50`` where it is from outside."""
+    return f"of {condition}" if is_adopted(condition) else f"guided by {condition}"
+
+
+def conditions_title(names: Iterable[str]) -> str:
+    """Return the title of an axis of conditions: nothing here guided a network from outside."""
+    return "network" if any(map(is_adopted, names)) else "what guided the network"
 
 
 def plot_width(fig: go.Figure, width: int) -> go.Figure:

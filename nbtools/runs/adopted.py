@@ -12,20 +12,20 @@ from typing import Any
 
 import torch
 
-from nbtools.checks import reading
+from nbtools.checks import OTHER_CLASSES, listed, reading
 from nbtools.classifiers import Classifier, logits_of
-from nbtools.conditions import ADOPTED, is_adopted
+from nbtools.conditions import ADOPTED
 from nbtools.data.images.counterparts import counterparts, read_class_table
 from nbtools.data.images.folders import SPLITS, subfolders
 from nbtools.data.study import Study, open_study
 from nbtools.errors import InputError
 from nbtools.files import locked, write_text
-from nbtools.guides import NAMING
 from nbtools.models.adopted import take_over, whole
 from nbtools.models.networks import AdoptedNet, freeze, load_model, save_model
 from nbtools.models.sources import Source
-from nbtools.runs.folders import PATIENCE, collect, run_folder
+from nbtools.runs.folders import PATIENCE, collect
 from nbtools.runs.lineage import NETWORKS
+from nbtools.runs.newcomers import free_folder
 from nbtools.runs.provenance import surroundings
 from nbtools.runs.records import RECORD
 
@@ -60,19 +60,10 @@ def adopt(name: str, source: Source, study: str = "demo", *, seed: int = 0, tabl
         the study, or the network has no finite answer.
     """
     condition, began = ADOPTED + name, time.time()
-    if not is_adopted(condition):
-        raise InputError("a network cannot have this name", expected=NAMING, got=repr(name), fix="choose another")
     asked = {"study": study, "roi": condition, "seed": seed}
-    folder, described = run_folder(NETWORKS, asked), open_study(study)
+    folder, described = free_folder(name, study, seed), open_study(study)
     with locked(folder, PATIENCE):
-        if (folder / RECORD).exists():
-            raise InputError(
-                f"there is a {condition} of seed {seed} already",
-                file=folder,
-                expected="another name, or another seed",
-                got=name,
-                fix="choose one, or delete that folder and what was made of it",
-            )
+        free_folder(name, study, seed)  # another process may have made it meanwhile
         network, said = _made(source, _classes_of(described), table)
         _check_answers(network, described.image_size)
         _check_another(network, condition, study)
@@ -125,7 +116,7 @@ def _made(source: Source, wanted: tuple[str, ...], table: Path | None) -> tuple[
 
 def _members(own: Sequence[str], wanted: Sequence[str], table: Path | None) -> tuple[list[list[int]] | None, str]:
     """Return which of the network's classes are each of the study's, None where not all have some, and say so."""
-    found = counterparts(own, wanted, read_class_table(table) if table else None)
+    found = counterparts(own, wanted, read_class_table(table, own, wanted) if table else None)
     without = [name for name, members in zip(wanted, found, strict=True) if not members]
     if table and without:
         raise InputError(
@@ -133,12 +124,12 @@ def _members(own: Sequence[str], wanted: Sequence[str], table: Path | None) -> t
             file=table,
             expected=f"a class of the network for each of {', '.join(wanted)}",
             got=f"none for {', '.join(without)}",
-            fix="add them, or leave out --table: the network then serves where no classes are needed",
+            fix=f"add them, or leave out --table: {OTHER_CLASSES} then take the network",
         )
     if without or not wanted:
-        unmet = f"no class of its is {', '.join(without[:5])}; which are, a table can say: --table FILE"
-        missing = unmet if without else "the study has no classes"
-        return None, f"it keeps its own {len(own)} classes ({missing}): it serves where no classes are needed"
+        missing = f"no class of its is {listed(without, 5)}" if without else "the study has no classes"
+        missing += "; if others are, a table can say so: --table FILE" * bool(without)
+        return None, f"it keeps its own {len(own)} classes ({missing}): {OTHER_CLASSES} take it"
     if list(own) == list(wanted):
         return None, "its classes are the study's"
     n_used = sum(map(len, found))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nbtools.conditions import Condition, check_rois
-from nbtools.data.study import open_study
+from nbtools.conditions import ADOPTED, Condition, check_rois, is_adopted
+from nbtools.data.study import home, open_study, study_name
+from nbtools.errors import InputError
 from nbtools.guides import LABELS_GUIDE, STAGES
-from nbtools.runs.lineage import PREDICTORS, before
+from nbtools.runs.lineage import NETWORKS, PREDICTORS, before
 from nbtools.runs.parameters import SEVERAL, words_of
+from nbtools.runs.records import RECORD
 
 _STUDIES = ("study", "subjects", "networks_of")  # parameters that name studies
 _CONDITIONS = ("roi", "rois", "regions", "controls", "others")  # and regions or other conditions of `study`
@@ -37,12 +39,42 @@ def check_asked(notebook: str, parameters: Mapping[str, Any]) -> None:
     if parameters["study"] == "demo" and "world_seed" in parameters:  # the notebook that makes that study
         return
     source, *_ = [open_study(name) for name in _named(parameters, _STUDIES)]
-    conditions = [condition_of(source, name) for name in _named(parameters, _CONDITIONS)]
+    names = list(_named(parameters, _CONDITIONS))
+    check_whole(parameters["study"], names)
+    conditions = [condition_of(source, name) for name in names]
     if "architecture" in parameters:
         check_readouts(parameters["architecture"], conditions, _named(parameters, _READOUTS))
     if notebook == PREDICTORS and parameters["roi"] != LABELS_GUIDE:
         check_rois([parameters["roi"]])
     before(notebook, parameters)
+
+
+def check_whole(study: str, names: Iterable[str]) -> None:
+    """Raise `InputError` if a name that is no region's is an adopted network's without its ``net-``.
+
+    Parameters
+    ----------
+    study : str
+        By name, or the path of its ``study.toml``.
+    names : iterable of str
+        Conditions that runs are asked of.
+    """
+    networks = home() / "runs" / study_name(study) / NETWORKS
+    for name in names:
+        whole = ADOPTED + name
+        if is_adopted(whole) and any(networks.glob(f"{whole}_seed=*/{RECORD}")) and name not in _regions(study):
+            raise InputError(
+                f"unknown condition {name!r}",
+                expected=f"a region of the study, a control, or an adopted network by its whole name, {whole}",
+                got=repr(name),
+                fix=f"did you mean {whole}?",
+            )
+
+
+def _regions(study: str) -> tuple[str, ...]:
+    from nbtools.data.brains.measured import region_names  # imports slowly
+
+    return region_names(open_study(study))
 
 
 def check_readouts(architecture: str, conditions: Iterable[Condition], others: Iterable[str]) -> None:

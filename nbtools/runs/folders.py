@@ -25,7 +25,7 @@ from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, make_folder, read_table, write_text, written
 from nbtools.processes import place
-from nbtools.runs.asked import check_asked
+from nbtools.runs.asked import check_asked, check_whole
 from nbtools.runs.figures import page, shared_library
 from nbtools.runs.lineage import Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
@@ -375,6 +375,7 @@ def _missing(asked: list[Asked]) -> InputError:
     each = [(notebook, typed(notebook, values)) for notebook, values in asked]
     absent = [one for n, one in enumerate(each) if one not in each[:n] and _found(*one) is None]
     study = absent[0][1]["study"]
+    check_whole(study, [values["roi"] for _, values in absent if "roi" in values])
     lines = [f"{notebook}: " + ", ".join(f"{k} {v}" for k, v in values.items()) for notebook, values in absent]
     return InputError(
         f"no finished runs of {' and '.join(dict.fromkeys(notebook for notebook, _ in absent))} with these parameters",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nbtools.attacks.interface import attacked
 from nbtools.attacks.table import ATTACKS
 from nbtools.attacks.targeted import Towards
-from nbtools.checks import check_same_classes
+from nbtools.checks import check_same_classes, listed
 from nbtools.classifiers import Classifier, home_of, logits_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined, to_float
 from nbtools.errors import InputError
@@ -243,7 +243,7 @@ class Bench:
         }
         for name, allowed in known.items():
             if getattr(choice, name) not in allowed:
-                _refuse(name, ", ".join(map(str, allowed[:20])), getattr(choice, name))
+                _refuse(name, listed(allowed), getattr(choice, name))
         fit = 1 <= len(choice.networks) <= 2 and len(set(choice.networks)) == len(choice.networks)
         if not fit or not set(choice.networks) <= set(self.networks):
             _refuse("networks", f"one or two of {', '.join(self.networks)}", choice.networks)

@@ -12,7 +12,8 @@ import yaml
 
 from nbtools.checks import reading
 from nbtools.conditions import parse_condition
-from nbtools.data.study import ProfileName, Study, Truth, open_study, study_file
+from nbtools.data.names import ProfileName, Truth
+from nbtools.data.study import Study, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.runs.parameters import words_of

@@ -16,8 +16,8 @@ import yaml
 import nbtools
 from nbtools.checks import check_enough
 from nbtools.conditions import HIERARCHY
+from nbtools.data.names import usual_name
 from nbtools.data.study import home, open_study
-from nbtools.data.synthetic import usual_name
 from nbtools.data.synthetic.verdicts import expected_verdicts
 from nbtools.errors import InputError
 from nbtools.files import read_table, write_text, written

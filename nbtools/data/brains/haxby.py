@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from nbtools.checks import check_choice, reading
+from nbtools.checks import check_choice, listed, reading
 from nbtools.data.brains.sessions import Session, write_session, written_hdf5
 from nbtools.data.brains.volumes import NIBABEL_ERRORS, check_grid, grid_of
 from nbtools.data.images.files import link, read_image
@@ -100,7 +100,7 @@ def _labels(file: Path) -> pd.DataFrame:
             "the labels are not Haxby's",
             file=file,
             expected=f"a label a volume of rest, {', '.join(CATEGORIES)}, and its run",
-            got=", ".join(map(str, table["label"].unique()[:12])),
+            got=listed(table["label"].unique(), 12),
             fix=_AGAIN,
         )
     # The response to a block begins and ends later than the block.

@@ -26,7 +26,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nbtools.checks import as_names
+from nbtools.checks import as_names, listed
 from nbtools.data.brains.volumes import Grid
 from nbtools.errors import InputError
 from nbtools.files import opened_hdf5, written
@@ -264,7 +264,7 @@ def _booleans(file: Path, name: str, values: NDArray) -> NDArray[np.bool_]:
             f"{name} holds something else than true and false",
             file=file,
             expected="true or false (1 or 0) for each trial",
-            got=f"{values.dtype}: {', '.join(map(str, np.unique(values)[:5]))}",
+            got=f"{values.dtype}: {listed(np.unique(values), 5)}",
             fix="write it again as booleans (in Python, an array of dtype bool)",
         )
     return values.astype(bool)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from nbtools.checks import check_counts, reading
+from nbtools.checks import check_counts, listed, reading
 from nbtools.data.images.ilsvrc import ILSVRC
+from nbtools.errors import InputError
 from nbtools.metrics.decisions.sixteen import SYNSETS as SIXTEEN
 
 IMAGENET = "imagenet"  # in place of a file: ILSVRC's thousand, in their order
+_TABLE = "two columns: the network's class, the study's class; no header; a line is such as: tabby cat,cat"
 _TEXT = OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error
 
 
@@ -45,7 +47,8 @@ def read_class_names(file: Path) -> tuple[str, ...]:
         names = [name.strip() for name in names if name.strip()]
     repeated = sum(count > 1 for count in Counter(names).values())
     wrong = {"names repeat": repeated, "names": 0 if names else 1}
-    check_counts(f"these are no classes: {file}", wrong, expected=expected, fix="give every class a name of its own")
+    fix = "give every class a name of its own"
+    check_counts("these are no classes", wrong, expected=expected, fix=fix, file=file)
     return as_synsets(names)
 
 
@@ -56,20 +59,35 @@ def _of_json(found: list | dict) -> list[str]:
 
 def as_synsets(names: Sequence[str]) -> tuple[str, ...]:
     """Return names as they are, but for those that torchvision gives ImageNet's thousand: these as synsets."""
-    return ILSVRC if tuple(names) == tuple(_english().values()) else tuple(names)
+    imagenets = len(names) == len(ILSVRC) and tuple(names) == tuple(_english().values())
+    return ILSVRC if imagenets else tuple(names)
 
 
-def read_class_table(file: Path) -> dict[str, str]:
-    """Read which class of a study each class of a network is: CSV or TSV of two columns, without a head line.
+def read_class_table(file: Path, own: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """Read which class of a study each class of a network is: CSV or TSV of two columns, without a header.
+
+    Parameters
+    ----------
+    file : Path
+        The table.
+    own : sequence of str (n_own,)
+        The network's classes.
+    wanted : sequence of str (n_wanted,)
+        The study's.
+
+    Returns
+    -------
+    dict of str to str
+        Network's class → study's class.
 
     Raises
     ------
     InputError
-        If it cannot be read, a line has not two columns, or a class of the network stands there twice.
+        If it cannot be read, a line has not two columns, a class of the network stands there twice, or one stands
+        there that the network, or the study, has not.
     """
-    expected = "CSV or TSV of two columns, without a head line: a class of the network, a class of the study"
     fix = "leave out classes that have no counterpart, and name every other once"
-    with reading("the table of classes cannot be read", *_TEXT, file=file, expected=expected, fix=fix):
+    with reading("the table of classes cannot be read", *_TEXT, file=file, expected=_TABLE, fix=fix):
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         delimiter = "\t" if any("\t" in line for line in lines) else ","
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter) if row]
@@ -77,8 +95,16 @@ def read_class_table(file: Path) -> dict[str, str]:
             "lines without two columns": sum(len(row) != 2 or not all(row) for row in rows),
             "classes of the network repeat": len(rows) - len({_plain(row[0]) for row in rows}),
         }
-        check_counts(f"this is no table of classes: {file}", wrong, expected=expected, fix=fix)
-        return dict(rows)
+        check_counts("this is no table of classes", wrong, expected=_TABLE, fix=fix, file=file)
+    table, known = dict(rows), set().union(*map(_aliases, own))
+    unknown = {
+        "the network has no class": [name for name in table if _plain(name) not in known],
+        "the study has no class": [name for name in dict.fromkeys(table.values()) if name not in wanted],
+    }
+    if told := "; ".join(f"{what} {listed(names, 5)}" for what, names in unknown.items() if names):
+        fix = f"correct them; the network's are {listed(own, 5)}; the study's {listed(wanted)}"
+        raise InputError("the table names other classes", file=file, expected=_TABLE, got=told, fix=fix)
+    return table
 
 
 def counterparts(own: Sequence[str], wanted: Sequence[str], table: Mapping[str, str] | None = None) -> list[list[int]]:
@@ -92,7 +118,8 @@ def counterparts(own: Sequence[str], wanted: Sequence[str], table: Mapping[str, 
         The study's.
     table : mapping of str to str, optional
         Network's class → study's class; left out, classes go together that have the same name or synset, and
-        ImageNet's synsets with the 16 categories of Geirhos et al. (2018) they belong to.
+        ImageNet's synsets with the 16 categories of Geirhos et al. (2018) they belong to; then those that are left
+        whose names differ in capitals alone.
 
     Returns
     -------
@@ -102,23 +129,33 @@ def counterparts(own: Sequence[str], wanted: Sequence[str], table: Mapping[str, 
     Raises
     ------
     InputError
-        If the table names a class that there is not, or a class would be several of the study's.
+        If a class would be several of the study's.
     """
     names = [_aliases(name) for name in own]
     if table is None:
-        found = [[i for i, known in enumerate(names) if known & _members(name)] for name in wanted]
+        found = _but_for_capitals(names, wanted, [_places(names, _members(name)) for name in wanted])
     else:
         said = {_plain(name): other for name, other in table.items()}
         found = [[i for i, known in enumerate(names) if name in map(said.get, known)] for name in wanted]
-        unknown = [*(said.keys() - set().union(*names)), *(set(said.values()) - set(wanted))]
-        wrong = {f"that there are not, such as {name}": len(unknown) for name in unknown[:1]}
-        expected, fix = "classes of the network, each with a class of the study", "correct the table"
-        check_counts("the table names other classes", wrong, expected=expected, fix=fix)
     places = Counter(place for members in found for place in members)
     several = {f"classes, such as {own[place]}": 1 for place, count in places.items() if count > 1}
     fix = "say which class is which by a table: --table FILE"
     check_counts("classes would be several of the study's", several, expected="one class each", fix=fix)
     return found
+
+
+def _places(names: Sequence[set[str]], of: set[str]) -> list[int]:
+    return [place for place, known in enumerate(names) if known & of]
+
+
+def _but_for_capitals(names: list[set[str]], wanted: Sequence[str], found: list[list[int]]) -> list[list[int]]:
+    """Add, to what was found, classes whose names differ in capitals alone, where just one is left that does."""
+    taken, left = {place for members in found for place in members}, defaultdict(list)
+    for place, known in enumerate(names):
+        for small in {name.casefold() for name in known} if place not in taken else ():
+            left[small].append(place)
+    alike = [left[_plain(name).casefold()] for name in wanted]
+    return [members or (near if len(near) == 1 else []) for members, near in zip(found, alike, strict=True)]
 
 
 def _members(name: str) -> set[str]:

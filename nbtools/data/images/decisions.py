@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nbtools.checks import check_counts, check_once, check_table, reading
+from nbtools.checks import check_counts, check_once, check_table, listed, reading
 from nbtools.errors import InputError
 from nbtools.files import read_table
 
@@ -103,7 +103,7 @@ def _check_answers(table: pd.DataFrame) -> None:
     if right is not None and not set(table[right]) & set(table["prediction"]):
         raise InputError(
             _PROBLEM,
-            expected=f"answers by the names that {right} has: {', '.join(map(str, table[right].unique()[:10]))}",
-            got=", ".join(map(str, table["prediction"].unique()[:10])),
+            expected=f"answers by the names that {right} has: {listed(table[right].unique(), 10)}",
+            got=listed(table["prediction"].unique(), 10),
             fix="give both by the same names or numbers",
         )

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from nbtools.checks import as_names, reading
+from nbtools.checks import as_names, listed, reading
 from nbtools.data.archives import build, contents, read_files, unpack
 from nbtools.data.images.folders import SPLITS, images_below, is_image
 from nbtools.data.images.prepare import choose_classes, place_sound, places_in, report_on
@@ -169,7 +169,7 @@ def _find(source: Path, split: str, classes: Sequence[str], part: Path) -> dict[
             f"no ImageNet images for {split}",
             file=source,
             expected=f"{split}/<synset>/* of one of the classes, or {archive.name}",
-            got=", ".join(sorted(place.name for place in source.iterdir())[:20]) if source.is_dir() else "no folder",
+            got=listed(sorted(place.name for place in source.iterdir())) if source.is_dir() else "no folder",
             fix=_FIX,
         )
     if split == "train":

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
-from nbtools.checks import reading
+from nbtools.checks import listed, reading
 from nbtools.data.images.files import on_all_cores, readable
 from nbtools.data.images.stimuli import EXPECTED, UNREADABLE
 from nbtools.data.study import home
@@ -180,7 +180,7 @@ def verify_packed(folder: Path, size: int) -> int:
             "the images are not those that were packed",
             file=folder,
             expected=f"{len(table)} images as they were",
-            got=f"{len(differing)} others, or gone: {', '.join(differing[:5])}",
+            got=f"{len(differing)} others, or gone: {listed(differing, 5)}",
             fix=f"put them back, or remove {target.name} to have it made anew",
         )
     return len(table)

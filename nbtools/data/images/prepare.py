@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nbtools.checks import as_names
+from nbtools.checks import as_names, listed
 from nbtools.data.archives import build
 from nbtools.data.images.files import link, on_all_cores, read_image
 from nbtools.data.images.folders import SPLITS, equal_files, images_below, subfolders
@@ -108,8 +108,8 @@ def choose_classes(there: Collection[str], classes: Sequence[str] | None, place:
         raise InputError(
             "these classes cannot be taken",
             file=place,
-            expected=f"2 to 1000 of {', '.join(sorted(there)[:20])}{' …' * (len(there) > 20)}, each once",
-            got=f"unknown: {', '.join(unknown[:20])}" if unknown else f"{len(chosen)}: {', '.join(chosen[:20])}",
+            expected=f"2 to 1000 of {listed(sorted(there))}, each once",
+            got=f"unknown: {listed(unknown)}" if unknown else f"{len(chosen)}: {listed(chosen)}",
             fix="name classes as their folders are named",
         )
     return chosen

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nbtools.checks import check_names, check_range
+from nbtools.checks import check_names, check_range, listed
 from nbtools.data.images.files import check_side, decode_image, fitted, on_all_cores
 from nbtools.data.images.folders import class_files
 from nbtools.data.images.packed import Source, folder_source, packed, stimuli_source
@@ -243,7 +243,7 @@ def load_folder(folder: Path, size: int, *, memory_limit: int = MEMORY_LIMIT) ->
             "no images in ImageFolder layout",
             file=folder,
             expected="<class>/<image> with at least one image per class",
-            got=f"no image in {', '.join(empty[:20])}" if empty else "no class folder",
+            got=f"no image in {listed(empty)}" if empty else "no class folder",
             fix="sort the images into one folder per class",
         )
     names = [file.relative_to(folder).as_posix() for found in files.values() for file in found]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nbtools.checks import reading
-from nbtools.data.study import ProfileName, Study, Truth
+from nbtools.data.names import ProfileName, Truth, usual_name
+from nbtools.data.study import Study
 from nbtools.data.synthetic.files import sweep, write_bytes
 from nbtools.data.synthetic.recipe import RECIPE, Settings
 from nbtools.data.synthetic.verdicts import expected_verdicts
@@ -16,7 +17,7 @@ from nbtools.data.synthetic.world import OTHERS, World
 from nbtools.errors import InputError
 from nbtools.processes import Bar
 
-__all__ = ["check_made", "draw_others", "expected_verdicts", "make_study", "usual_name"]
+__all__ = ["check_made", "draw_others", "expected_verdicts", "make_study"]
 
 
 def make_study(
@@ -112,11 +113,6 @@ def draw_others(study: Study) -> Path:
     for _, step in Bar(list(world.other_steps()), "other images", disable=None):
         step()
     return world.folder / OTHERS
-
-
-def usual_name(profile: str, truth: str, subject: int = 1, dorsal: bool = False) -> str:
-    """Return the name of a simulated study that is given none: ``demo``, ``demo-null``, ``demo-subj02`` …"""
-    return profile + f"-{truth}" * (truth != "beyond") + f"-subj{subject:02d}" * (subject > 1) + "-dorsal" * dorsal
 
 
 def check_made(study: Study, **wanted: object) -> None:

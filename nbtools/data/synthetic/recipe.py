@@ -11,7 +11,7 @@ import numpy as np
 
 from nbtools.checks import check_choice
 from nbtools.conditions import HIERARCHY
-from nbtools.data.study import ProfileName, Truth
+from nbtools.data.names import ProfileName, Truth
 from nbtools.errors import InputError
 
 RECIPE = 6  # raise it when the same settings would give other bytes: a folder made before is then refused

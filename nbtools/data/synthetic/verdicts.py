@@ -8,7 +8,8 @@ from typing import Literal
 import pandas as pd
 
 from nbtools.checks import reading
-from nbtools.data.study import Study, Truth
+from nbtools.data.names import Truth
+from nbtools.data.study import Study
 from nbtools.errors import InputError
 
 VERDICTS = "truth/verdicts.json"  # in the study's folder

@@ -23,6 +23,7 @@ from nbtools.plots.style import (
     SEQUENTIAL,
     TOP,
     axis_places,
+    conditions_title,
     faded,
     new_figure,
     padded,
@@ -150,7 +151,7 @@ def network_region(
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
     fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
     fig.update_yaxes(tickvals=list(places.values()), ticktext=list(places), range=[max(places.values()) + 0.7, -0.7])
-    return fig.update_yaxes(title_text="what guided the network", col=1)
+    return fig.update_yaxes(title_text=conditions_title(names), col=1)
 
 
 def similarity_heatmap(

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.labels import thinned
 from nbtools.plots.marks import Look, add_curve
-from nbtools.plots.style import BOTTOM, INK, TOP, new_figure, panels
+from nbtools.plots.style import BOTTOM, INK, TOP, conditions_title, new_figure, panels, whose
 from nbtools.plots.tables import check_accuracy, check_drawable, check_points, ordered
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
@@ -61,7 +61,7 @@ def attack_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, t
         If the table is empty, lacks a column, or holds a condition × attack × ε twice.
     """
     check_accuracy(accuracy, ("condition", "attack"))
-    heads = {name: f"accuracy,<br>guided by {name}" for name in ordered(accuracy["condition"], order)}
+    heads = {name: f"accuracy,<br>{whose(name)}" for name in ordered(accuracy["condition"], order)}
     fig = _curves(accuracy, "condition", heads, "accuracy", title)
     return fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
 
@@ -114,7 +114,7 @@ def audit_grid(audit: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: 
     cells = audit.assign(text=text).pivot(index="check", columns="condition").loc[checks]
     limits = [f"{check}<br><i>at most {row.max():.1%}</i>" for check, row in cells["limit"].iterrows()]
     passed, words = cells["passed"][conditions].astype(float), cells["text"][conditions].fillna("")
-    fig = new_figure(title, "what guided the network")
+    fig = new_figure(title, conditions_title(conditions))
     look = {"texttemplate": "%{text}", "hoverinfo": "skip", "xgap": 3, "ygap": 3, **_COLORS}
     fig.add_heatmap(x=conditions, y=limits, z=passed.to_numpy(), text=words.to_numpy(), **look)
     fig.update_xaxes(showline=False, ticks="")

@@ -24,6 +24,7 @@ from nbtools.plots.style import (
     TOP,
     axis_places,
     condition_axis,
+    conditions_title,
     new_figure,
     padded,
     panels,
@@ -179,7 +180,7 @@ def hierarchy(
         if members:
             below = {"yref": "paper", "y": 0, "yshift": -46, "yanchor": "top", "xref": "x"}
             fig.add_annotation(text=f"<i>{text}</i>", x=np.mean(members), showarrow=False, **below)
-    return fig.update_xaxes(title={"text": "what guided the network", "standoff": 40}, row=len(epsilons), col=1)
+    return fig.update_xaxes(title={"text": conditions_title(places), "standoff": 40}, row=len(epsilons), col=1)
 
 
 def trade_off(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:

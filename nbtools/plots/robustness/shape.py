@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.looks import color, symbol
 from nbtools.plots.marks import error_bars, interval_text, matrix_figure
-from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_figure
+from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, conditions_title, legend_beside, new_figure
 from nbtools.plots.tables import check_drawable, ordered
 
 
@@ -76,7 +76,7 @@ def shape_and_texture(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
         "texture": (rows["texture_accuracy"], "#9ecae1", "/"),
         "neither": (1 - rows["shape_accuracy"] - rows["texture_accuracy"], "#eeeeee", ""),
     }
-    fig = new_figure(title, "what guided the network", "share of cue-conflict images")
+    fig = new_figure(title, conditions_title(names), "share of cue-conflict images")
     for part, (values, fill, pattern) in parts.items():
         marker = {"color": fill, "line": {"color": INK, "width": 1}, "pattern": {"shape": pattern}}
         fig.add_bar(x=names, y=values, name=f"decided for {part}", marker=marker)

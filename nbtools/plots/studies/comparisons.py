@@ -15,7 +15,18 @@ from nbtools.metrics.samples.contrasts import SIGNIFICANT
 from nbtools.metrics.samples.verdicts import p_text
 from nbtools.plots.looks import color
 from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
-from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, axis_places, condition_axis, new_figure, panels
+from nbtools.plots.style import (
+    BOTTOM,
+    DOTTED,
+    INK,
+    PALE,
+    TOP,
+    axis_places,
+    condition_axis,
+    conditions_title,
+    new_figure,
+    panels,
+)
 from nbtools.plots.tables import check_drawable, check_points, drawn_at, ordered
 
 
@@ -45,7 +56,7 @@ def scores_by_condition(
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("condition", score, "ci_low", "ci_high"))
-    fig = new_figure(title, "what guided the network", label)
+    fig = new_figure(title, conditions_title(table["condition"]), label)
     places = axis_places(ordered(table["condition"], order), order)
     add_conditions(fig, table.set_index("condition"), score, places, order)
     if note:
