@@ -214,7 +214,7 @@ def test_networks_are_trained_against_perturbations_with_a_guide_and_without() -
     config = {"rois": "V1 LO", "controls": "random", "seeds": "0 1", "hardened": "fast-4 gauss-0.25"}
     planned = {job.name: job for job in make_graph(config).jobs}
     compared = planned["19_training_and_certificates"]
-    crossed = "none LO none-fast-4 LO-fast-4 none-gauss-0.25 LO-gauss-0.25"
+    crossed = "none LO none-fast-4 LO-fast-4 none-gauss-0.25 LO-gauss-0.25 none-fast-8 none-gauss-0.5"
     assert (compared.parameters["rois"], compared.parameters["seeds"]) == (crossed, "0 1")
     attacks = {planned[f"attack_{name}_seed{seed}"].record for name in crossed.split() for seed in (0, 1)}
     assert set(compared.after) == attacks

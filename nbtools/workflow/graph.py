@@ -10,7 +10,7 @@ from typing import Any
 
 from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, dosed, nsd_regions, parse_condition
 from nbtools.data.study import open_study, study_name
-from nbtools.guides import is_region
+from nbtools.guides import is_region, spelled
 from nbtools.runs import folders
 from nbtools.runs.asked import check_readouts
 from nbtools.runs.lineage import ATTACKED, CLOUDS, COMPARED, NETWORKS, PREDICTORS, START, trunk_of
@@ -147,6 +147,9 @@ class _Planner:
         """No guide and the last region's, each trained plainly and in every way against perturbations, if in any."""
         ways = self._ways("hardened")
         crossed = [f"{guide}{way}" for way in ("", *(f"-{word}" for word in ways)) for guide in ("none", self.ends[-1])]
+        trained = [self._condition(f"none-{way}").hardened for way in ways]
+        # twice as hard, without a guide: what guided networks have is read off there at equal clean accuracy
+        crossed += [f"none-{how[0]}-{spelled(2 * how[1])}" for how in trained if how]
         if not ways:
             return []
         return [self._job("19_training_and_certificates", self._all(self._attack, crossed), **self._same(crossed))]

@@ -38,6 +38,9 @@ CONFIG = yaml.safe_load((folders.PROJECT / "config/tiny.yaml").read_text())
 CONDITIONS = [*CONFIG["controls"].split(), *CONFIG["rois"].split()]
 EVERY = [*CONFIG["further"].split(), *CONDITIONS]
 HARDENED = [f"{guide}-{word}" for guide in ("none", "TO") for word in CONFIG["hardened"].split()]
+HARDENED += [
+    f"none-gauss-{2 * float(word.removeprefix('gauss-')):g}" for word in CONFIG["hardened"].split()
+]  # twice as hard
 FILTERED = [f"none-{word}" for word in CONFIG["filtered"].split()]
 TARGETS = ("all", "study", "explorers")
 DECISIONS = {"image_id", "label", "epsilon", "prediction", "margin", "condition", "seed"}
