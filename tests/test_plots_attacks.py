@@ -94,11 +94,15 @@ def test_a_table_that_lacks_a_column_is_refused(draw, table, column) -> None:
 
 def test_nothing_is_said_to_have_guided_a_network_from_outside() -> None:
     """Titles and axes: as ever where all are guided or controls, another word where one is from outside."""
-    assert [plots.whose(name) for name in ("V1", "none", "net-r18")] == ["guided by V1", "guided by none", "of net-r18"]
+    assert [plots.guided_by(name) for name in ("V1", "none", "net-r18")] == [
+        "guided by V1",
+        "guided by none",
+        "net-r18",
+    ]
     for last, said in {"TO": "what guided the network", "net-r18": "network"}.items():
         attacked, audited = (table.replace({"condition": {"TO": last}}) for table in (accuracy(), audit()))
         curves = plots.attack_curves(attacked, title=TITLE)
-        assert any(str(axis.title.text).endswith(plots.whose(last)) for axis in curves.select_yaxes())
+        assert any(axis.title.text == f"accuracy,<br>{plots.guided_by(last)}" for axis in curves.select_yaxes())
         clean = attacked.query("attack == 'LinfPGD' and epsilon == 0")
         bars = plots.scores_by_condition(clean, "accuracy", "accuracy", title=TITLE)
         for figure in (plots.audit_grid(audited, title=TITLE), bars):

@@ -67,4 +67,4 @@ from .studies.comparisons import (
 )
 from .studies.curves import compared_curves as compared_curves
 from .studies.rivals import rivals as rivals
-from .style import whose as whose
+from .style import guided_by as guided_by

@@ -111,9 +111,9 @@ def condition_axis(fig: go.Figure, places: Mapping[str, float]) -> go.Figure:
     )
 
 
-def whose(condition: str) -> str:
-    """Say in a title whose a network is: ``guided by V1``, but ``of net-robust50`` where it is from outside."""
-    return f"of {condition}" if is_adopted(condition) else f"guided by {condition}"
+def guided_by(condition: str) -> str:
+    """Say in a title which network it is: ``guided by V1``, but ``net-robust50`` of one from outside."""
+    return condition if is_adopted(condition) else f"guided by {condition}"
 
 
 def conditions_title(names: Iterable[str]) -> str:

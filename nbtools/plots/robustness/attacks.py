@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.labels import thinned
 from nbtools.plots.marks import Look, add_curve
-from nbtools.plots.style import BOTTOM, INK, TOP, conditions_title, new_figure, panels, whose
+from nbtools.plots.style import BOTTOM, INK, TOP, conditions_title, guided_by, new_figure, panels
 from nbtools.plots.tables import check_accuracy, check_drawable, check_points, ordered
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
@@ -61,7 +61,7 @@ def attack_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, t
         If the table is empty, lacks a column, or holds a condition × attack × ε twice.
     """
     check_accuracy(accuracy, ("condition", "attack"))
-    heads = {name: f"accuracy,<br>{whose(name)}" for name in ordered(accuracy["condition"], order)}
+    heads = {name: f"accuracy,<br>{guided_by(name)}" for name in ordered(accuracy["condition"], order)}
     fig = _curves(accuracy, "condition", heads, "accuracy", title)
     return fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
 
