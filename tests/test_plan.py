@@ -455,7 +455,7 @@ def test_hours_are_those_of_the_device_here(monkeypatch: pytest.MonkeyPatch, dev
     calibration_file("tiny").write_text(json.dumps({"device": device, "seconds": {str(STEP): RATE}}))
     told = plan(TINY)
     assert f"all:       14 runs, 3 to do: {cpu}.00 CPU hours, {gpu}.00 GPU hours, 3 MB" in told, "and the summaries"
-    assert re.search(r"^04_adversarial_attacks +9 +3 +0 +6 ", told, re.MULTILINE)
+    assert re.search(r"^04_adversarial_attacks +11 +3 +0 +8 ", told, re.MULTILINE)
     assert re.search(r"^10_summary +3 +0 +2 +3 ", told, re.MULTILINE)
 
 

@@ -59,7 +59,7 @@ EXPECTED = {
         len(EVERY) + len(HARDENED) + len(FILTERED) + 1,
         {"history": {"epoch", "split", "loss", "accuracy"}},
     ),
-    "04_adversarial_attacks": (len(EVERY) + len(HARDENED), {"decisions": {"attack", *DECISIONS}}),
+    "04_adversarial_attacks": (len(EVERY) + len(HARDENED) + len(FILTERED), {"decisions": {"attack", *DECISIONS}}),
     "05_attack_explorer": (1, {"path": {"condition", "epsilon"}}),
     "06_smoothness_and_transfer": (1, {"scores": SCORES, "matched": {"condition", "difference"}}),
     "07_shape_bias": (1, {"scores": SCORES, "consistency": {"a", "b", "kappa"}}),
