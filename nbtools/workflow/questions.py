@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from nbtools.errors import InputError
 from nbtools.metrics.decisions.certificates import certified_accuracy
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare
 from nbtools.metrics.samples.verdicts import p_text, signed
-from nbtools.runs.folders import Run
+from nbtools.runs.folders import Run, collect
+from nbtools.runs.records import finished_record
 
 SUPPORTED, NOT_SUPPORTED, UNTOLD = "supported", "not supported", "cannot be told here"
 Answer = tuple[str, str]  # one of these, and its number in words
@@ -134,6 +137,39 @@ QUESTIONS = (
         ("certificates", "certified"),
     ),
 )
+
+
+def asking(run: Run, notebooks: Iterable[str], **same: Any) -> dict[str, Run]:
+    """Find the runs that answer: of each notebook the one that was finished last, with these parameters.
+
+    Parameters
+    ----------
+    run : Run
+        Of the summary; it notes them as its input.
+    notebooks : iterable of str
+        Without ``.ipynb``.
+    same
+        Parameters that they have in common with the summary.
+
+    Raises
+    ------
+    InputError
+        If a notebook has no such run.
+    """
+    found = {}
+    for notebook in notebooks:
+        runs = collect(notebook, run.parameters["study"])
+        for name, value in same.items():
+            runs = runs[runs[name] == value]
+        if runs.empty:
+            asked = {"study": run.parameters["study"], **same}
+            what = f"no finished run of {notebook} with these parameters"
+            raise InputError(
+                what, expected="one", got=asked, fix="`make study` makes all, or leave it out of `questions`"
+            )
+        folder = Path(runs.loc[runs["finished"].idxmax(), "folder"])
+        found[notebook] = run.use(Run(notebook, finished_record(folder)["parameters"], folder, finished=True))
+    return found
 
 
 def answers(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], last: str) -> pd.DataFrame:

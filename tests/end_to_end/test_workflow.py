@@ -425,10 +425,11 @@ class TestGraph:
     def test_every_condition_has_its_decisions(self, graph: Graph) -> None:
         files = (graph.project / "runs/tiny/04_adversarial_attacks").glob("*/decisions.parquet")
         decisions = pd.concat(map(pd.read_parquet, files))
-        assert set(decisions.condition) == set(EVERY)
+        attacked = {*EVERY, *HARDENED, *FILTERED}
+        assert set(decisions.condition) == attacked
         counts = decisions.groupby(["condition", "attack", "epsilon"]).image_id.nunique()
         assert (counts == CONFIG["settings"]["04_adversarial_attacks"]["n_images"]).all()
-        assert len(counts) == len(EVERY) * 2 * 3, "two attacks, and two ε beside the clean images"
+        assert len(counts) == len(attacked) * 2 * 3, "two attacks, and two ε beside the clean images"
 
     def test_executed_notebooks_show_figures_and_no_errors(self, graph: Graph) -> None:
         files = sorted((graph.project / "runs").rglob("notebook.ipynb"))
