@@ -262,8 +262,8 @@ def test_world_makes_the_study_it_was_asked_for(
     monkeypatch.setattr(data, "make_study", lambda folder, **options: asked.append((folder, options)) or folder)
     assert main(["world"]) == 0
     assert main(["world", "small", "--profile", "tiny", "--seed", "3", "--truth", "null", "--subject", "2"]) == 0
-    usual = {"seed": 0, "profile": "demo", "truth": "beyond", "subject": 1}
-    other = {"seed": 3, "profile": "tiny", "truth": "null", "subject": 2}
+    usual = {"seed": 0, "profile": "demo", "truth": "beyond", "subject": 1, "dorsal": False}
+    other = {"seed": 3, "profile": "tiny", "truth": "null", "subject": 2, "dorsal": False}
     assert asked == [
         (home / "data/derived/demo", {**usual, "name": "demo"}),
         (home / "data/derived/small", {**other, "name": "small"}),

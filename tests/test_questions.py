@@ -1,10 +1,14 @@
 """What the paper leaves open, answered from tables in which the answer is planted."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from nbtools.errors import InputError
 from nbtools.runs.folders import Run
+from nbtools.workflow import questions
 from nbtools.workflow.questions import NOT_SUPPORTED, QUESTIONS, SUPPORTED, UNTOLD, answers
 
 SEEDS = range(4)
@@ -52,10 +56,10 @@ def tables(sign: float) -> dict[str, dict[str, pd.DataFrame]]:
     }
 
 
-def asked(saved: dict[str, dict[str, pd.DataFrame]], tmp_path: object) -> pd.DataFrame:
+def asked(saved: dict[str, dict[str, pd.DataFrame]], tmp_path: Path) -> pd.DataFrame:
     runs = {}
     for notebook, named in saved.items():
-        folder = tmp_path / notebook  # type: ignore[operator]
+        folder = tmp_path / notebook
         folder.mkdir()
         for name, table in named.items():
             table.to_parquet(folder / f"{name}.parquet", index=False)
@@ -64,7 +68,7 @@ def asked(saved: dict[str, dict[str, pd.DataFrame]], tmp_path: object) -> pd.Dat
 
 
 @pytest.mark.parametrize(("sign", "finding"), [(1.0, SUPPORTED), (-1.0, NOT_SUPPORTED)])
-def test_each_question_is_answered_as_planted(sign: float, finding: str, tmp_path: object) -> None:
+def test_each_question_is_answered_as_planted(sign: float, finding: str, tmp_path: Path) -> None:
     found = asked(tables(sign), tmp_path)
     assert found["finding"].tolist() == [finding] * len(QUESTIONS)
     assert found["number"].str.contains("95 % CI").all()
@@ -77,10 +81,24 @@ def test_what_was_not_run_or_cannot_be_tested_is_said_to_be_so() -> None:
     assert nothing["number"].str.contains("was not run|three dorsal").all()
 
 
-def test_one_network_has_a_number_and_no_test(tmp_path: object) -> None:
+def test_one_network_has_a_number_and_no_test(tmp_path: Path) -> None:
     saved = tables(1.0)
     saved["12_alpha"]["area"] = saved["12_alpha"]["area"].query("seed == 0")
     told = asked(saved, tmp_path).set_index("from").loc["12_alpha"]
     assert told["finding"] == UNTOLD
     assert told["number"].startswith("+0.")
     assert "no test" in told["number"]
+
+
+def test_of_several_runs_the_last_one_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A study whose settings changed has older runs of the same notebook: the summary goes by what was made last."""
+    made = pd.DataFrame({"alpha": [0.9, 0.9, 0.5], "folder": [str(tmp_path / name) for name in "abc"]})
+    made["finished"] = pd.to_datetime(["2026-01-01", "2026-01-03", "2026-01-05"], utc=True)
+    monkeypatch.setattr(questions, "collect", lambda notebook, study: made)
+    monkeypatch.setattr(questions, "finished_record", lambda folder: {"parameters": {}})
+    monkeypatch.setattr(Run, "use", lambda self, found: found)
+    run = Run("10_summary", {"study": "tiny"}, tmp_path)
+    assert questions.asking(run, ["12_alpha"], alpha=0.9)["12_alpha"].folder == tmp_path / "b"
+    assert questions.asking(run, [], alpha=0.9) == {}
+    with pytest.raises(InputError, match="no finished run of 12_alpha"):
+        questions.asking(run, ["12_alpha"], alpha=0.1)

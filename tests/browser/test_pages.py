@@ -10,6 +10,7 @@ import pytest
 from conftest import BROWSER
 from playwright.sync_api import sync_playwright
 
+from nbtools.data import make_study
 from nbtools.runs import folders
 
 pytestmark = [pytest.mark.browser]
@@ -19,7 +20,8 @@ def test_a_figure_is_never_a_blank_page(tmp_path: Path, monkeypatch: pytest.Monk
     if BROWSER is None:
         pytest.skip("needs chromium or google-chrome on the PATH")
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
-    run = folders.start("10_summary", folders.defaults("10_summary"))
+    make_study(tmp_path / "data/derived/tiny", profile="tiny")
+    run = folders.start("10_summary", {**folders.defaults("10_summary"), "study": "tiny"})
     run.save_figure("curve", go.Figure(go.Scatter(y=[1, 2]), {"title": {"text": "ε, √n"}}))
     alone = Path(shutil.copy(run.folder / "curve.html", tmp_path / "copied.html"))
     with sync_playwright() as playwright:

@@ -265,7 +265,7 @@ def _fitted(octaves: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarra
     for _ in range(_ROUNDS):
         values = np.clip(values @ (np.vander(octaves, 3) @ solve).T, low, high)
     bend, rise, level = (values @ solve.T).T
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a resample may leave the peak open
         centre = -rise / (2 * bend)
         found = np.stack([2**centre, 2 / np.sqrt(-bend), 2 ** (level - rise**2 / (4 * bend))], axis=1)
     peaked = (bend < 0) & (centre >= octaves.min()) & (centre <= octaves.max())
