@@ -97,7 +97,7 @@ def test_of_several_runs_the_last_one_answers(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(questions, "collect", lambda notebook, study: made)
     monkeypatch.setattr(questions, "finished_record", lambda folder: {"parameters": {}})
     monkeypatch.setattr(Run, "use", lambda self, found: found)
-    run = Run("10_summary", {"study": "tiny"}, tmp_path)
+    run = Run("10_summary", {"study": "tiny"}, tmp_path, finished=False)
     assert questions.asking(run, ["12_alpha"], alpha=0.9)["12_alpha"].folder == tmp_path / "b"
     assert questions.asking(run, [], alpha=0.9) == {}
     with pytest.raises(InputError, match="no finished run of 12_alpha"):
