@@ -162,6 +162,15 @@ def test_every_module_has_a_place() -> None:
         assert inside == set(" ".join(floors).split())
 
 
+@pytest.mark.parametrize("stub", sorted(PACKAGE.glob("*/__init__.pyi")), ids=lambda stub: stub.parent.name)
+def test_no_name_a_room_offers_is_that_of_another_of_its_modules(stub: Path) -> None:
+    """Once that module is imported, the room would give it in place of the function."""
+    own = {file.stem for file in stub.parent.iterdir()}
+    imports = [node for node in ast.walk(ast.parse(stub.read_text())) if isinstance(node, ast.ImportFrom)]
+    offered = {(str(node.module), alias.asname or alias.name) for node in imports for alias in node.names}
+    assert not {(module, name) for module, name in offered if name in own and module != name}
+
+
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "nbtools"])
 def test_imports_flow_downwards(module: str) -> None:
     source, room = MODULES[module].read_text(), room_of(module)

@@ -9,7 +9,7 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.runs.folders import Run
 from nbtools.workflow import questions
-from nbtools.workflow.questions import NOT_SUPPORTED, QUESTIONS, SUPPORTED, UNTOLD, answers
+from nbtools.workflow.questions import NOT_SUPPORTED, QUESTIONS, SUPPORTED, UNTOLD, answer_questions
 
 SEEDS = range(4)
 
@@ -64,7 +64,7 @@ def asked(saved: dict[str, dict[str, pd.DataFrame]], tmp_path: Path) -> pd.DataF
         for name, table in named.items():
             table.to_parquet(folder / f"{name}.parquet", index=False)
         runs[notebook] = Run(notebook, {}, folder, finished=True)
-    return answers(runs, saved["10_summary"], "TO")
+    return answer_questions(runs, saved["10_summary"], "TO")
 
 
 @pytest.mark.parametrize(("sign", "finding"), [(1.0, SUPPORTED), (-1.0, NOT_SUPPORTED)])
@@ -76,7 +76,7 @@ def test_each_question_is_answered_as_planted(sign: float, finding: str, tmp_pat
 
 
 def test_what_was_not_run_or_cannot_be_tested_is_said_to_be_so() -> None:
-    nothing = answers({}, {"streams": pd.DataFrame()}, "TO")
+    nothing = answer_questions({}, {"streams": pd.DataFrame()}, "TO")
     assert (nothing["finding"] == UNTOLD).all()
     assert nothing["number"].str.contains("was not run|three dorsal").all()
 

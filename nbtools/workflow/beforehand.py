@@ -25,7 +25,13 @@ LATER = "looked at later"
 _ALL_REST_ON = {PREDICTORS, NETWORKS, ATTACKED, SUMMARY}
 _CHOSEN_BY_SUMMARY = {"roi", "rois", "seed", "seeds", "alpha"}  # parameters of the runs it asks for
 _SHOWN = 5
-_ONE_BY_ONE = {"rois", "epsilons", "analyses"}  # of these, what was added is marked where it stands
+_ONE_BY_ONE = {
+    "rois",
+    "others",
+    "epsilons",
+    "analyses",
+    "questions",
+}  # of these, what was added is marked where it stands
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ class Beforehand:
         added = [name for name in names if name not in known and analysis not in planned["analyses"]]
         if added == names or any(self.departures.get(each) for each in (*_ALL_REST_ON, analysis)):
             return LATER
-        added += [name for name in conditions if name not in planned["rois"]]
+        compared = {*planned["rois"], *planned.get("others", ())}
+        added += [name for name in conditions if name not in compared]
         first = "primary endpoint, " * (names == [self.fixed.plan["endpoint"]])
         when = "after data were seen" if self.fixed.planned_there else "beforehand"
         return f"{first}fixed {when} on {self.fixed}" + f"; {LATER}: {', '.join(added)}" * bool(added)

@@ -172,7 +172,7 @@ def asking(run: Run, notebooks: Iterable[str], **same: Any) -> dict[str, Run]:
     return found
 
 
-def answers(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], last: str) -> pd.DataFrame:
+def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], last: str) -> pd.DataFrame:
     """Answer the paper's open questions and further checks from a study's runs.
 
     Parameters
