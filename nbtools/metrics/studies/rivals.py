@@ -74,6 +74,8 @@ def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.Da
     present = set(networks["condition"])
     check_enough(f"{_PROBLEM}: {guided} and none among them", len(present & {guided, "none"}), 2, fix=_FIX)
     names = {name: explanation for name in networks["condition"].unique() if (explanation := _names(name, guided))}
+    order = list(EXPLANATIONS.values())
+    names = dict(sorted(names.items(), key=lambda named: order.index(named[1])))
     for label, matched in ((SMOOTHNESS, _smooth(networks, gradients)), (CLEAN, networks)):
         read = _family_at_equal(matched, guided, "score" if label == SMOOTHNESS else "clean")
         if len(read):
