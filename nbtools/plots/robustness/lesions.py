@@ -56,7 +56,9 @@ def lesion_accuracies(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
         _add_lesions(fig, rows, lesion, at, order, place)
     for kind, shape in _SHAPES.items():
         add_key(fig, kind, {**shape, **_edged(INK)}, row=1, col=1)
-    return _sized(fig.update_yaxes(tickformat=".0%"), at, len(columns), [f"accuracy,<br>{name}" for name in LESIONS])
+    return _sized(
+        fig.update_yaxes(tickformat=".0%"), at, len(columns), [f"accuracy without<br>{name}" for name in LESIONS]
+    )
 
 
 def lesion_costs(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -86,7 +88,7 @@ def lesion_costs(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title
     for part, place in zip(drawn, places, strict=True):
         add_conditions(fig, part.set_index("condition"), "cost", at, order, **place)
         fig.add_hline(y=0, line=DOTTED, **place)
-    rows = [f"cost over<br>{name}" for name in controls]
+    rows = [f"accuracy lost beyond<br>{name}" for name in controls]
     return _sized(fig.update_yaxes(tickformat="+.0%"), at, len(columns), rows).update_layout(showlegend=False)
 
 
@@ -94,7 +96,7 @@ def _columns(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the rows of each column of panels: clean images, then each attack at each ε."""
     found = {}
     for (epsilon, attacked), rows in table.groupby(["epsilon", "attacked"]):
-        found[f"{epsilon_label(epsilon)} against the {attacked}" if epsilon else "clean images"] = rows
+        found[f"ε = {epsilon_label(epsilon)}, against the {attacked}" if epsilon else "clean images"] = rows
     return found
 
 
@@ -123,4 +125,5 @@ def _sized(fig: go.Figure, at: Mapping[str, float], columns: int, rows: Sequence
     for number, name in enumerate(rows, start=1):
         fig.update_yaxes(title_text=name, row=number, col=1)
     width = 300 + columns * max(230, round(58 * (max(at.values()) + 1)))
-    return legend_beside(fig, len(_SHAPES)).update_layout(width=width, height=140 + 260 * len(rows))
+    legend_beside(fig, len(_SHAPES))
+    return fig.update_layout(width=width, height=140 + 260 * len(rows), margin={"l": 120})  # for titles of two lines
