@@ -15,17 +15,24 @@ from nbtools.errors import InputError
 from nbtools.metrics.decisions.effective import accuracy_lines, accuracy_pairs, effective_robustness
 
 MANY = 10**9  # images: accuracies as they are planted
-PLAIN = ("start", "none")
+PLAIN = ("start", "none", "ce-weight", "decay-0.01", "decay-0.03", "decay-0.1", "decay-0.3")
 SLOPE, OFFSET = 0.8, -1.5
+EXACT = 1e-4
 
 
-def networks(delta: float, sd: float, draws: int = 1, k: int = 3, shift: float = 0.4, seed: int = 0) -> pd.DataFrame:
-    """Draws of 6 networks without a guide about a line, and of k guided ones `delta` above it and to its right."""
+def networks(
+    delta: float, sd: float, draws: int = 1, shift: float = 0.4, seed: int = 0, *, own: float = 0.0, plain: int = 7
+) -> pd.DataFrame:
+    """Draws of 3 networks a condition about a line: unguided ones, and guided ones `delta` above it and to its right.
+
+    Conditions lie off the line by an SD of their `own`, which their networks share; networks by one of `sd` more.
+    """
     rng, parts = np.random.default_rng(seed), []
-    for name, n, above in (("start", 3, 0.0), ("none", 3, 0.0), ("TO", k, delta)):
-        x = 1.5 + 0.6 * (name != "start") + shift * (name == "TO") + rng.normal(0, 0.2, (draws, n))
-        y = OFFSET + SLOPE * x + above + rng.normal(0, sd, x.shape)
-        of = {"images": np.arange(draws).repeat(n), "condition": name, "seed": np.tile(np.arange(n), draws)}
+    for i, name in enumerate((*PLAIN[:plain], "TO")):
+        x = 1.2 + 0.15 * i + shift * (name == "TO") + rng.normal(0, 0.1, (draws, 3))
+        y = OFFSET + SLOPE * x + delta * (name == "TO") + rng.normal(0, own or EXACT, (draws, 1))
+        y = y + rng.normal(0, sd, x.shape)
+        of = {"images": np.arange(draws).repeat(3), "condition": name, "seed": np.tile(np.arange(3), draws)}
         parts.append(pd.DataFrame({**of, "clean": expit(x).ravel(), "accuracy": expit(y).ravel()}))
     return pd.concat(parts, ignore_index=True).assign(n_clean=MANY, n=MANY)
 
@@ -43,35 +50,40 @@ def test_the_line_and_the_gain_are_those_planted() -> None:
     assert row.n_seeds == 3
 
 
-@pytest.mark.parametrize(("k", "shift"), [(3, 2.0), (1, 0.4)])
-def test_intervals_cover_and_there_is_no_false_alarm(k: int, shift: float) -> None:
-    draws = 300
-    found = effective_robustness(networks(0.5, sd=0.2, draws=draws, k=k, shift=shift), PLAIN)
+@pytest.mark.parametrize("own", [0.0, 0.2])
+@pytest.mark.parametrize(("plain", "shift"), [(7, 0.4), (7, 2.0), (3, 0.4)])
+def test_intervals_cover_and_there_is_no_false_alarm(plain: int, shift: float, own: float) -> None:
+    """Also where a condition's networks lie off the line together: as a guide's do, with or without an effect."""
+    how, draws = {"sd": 0.1, "shift": shift, "own": own, "plain": plain}, 300
+    found = effective_robustness(networks(0.5, draws=draws, **how), PLAIN)
     above, at = (logit(found.accuracy), found.accuracy)
     low, high = (above - logit(at - found[bound]) for bound in ("ci_low", "ci_high"))
-    assert np.mean((low <= 0.5) & (high >= 0.5)) == pytest.approx(0.95, abs=0.035)
-    null = effective_robustness(networks(0.0, sd=0.2, draws=draws, k=k, shift=shift, seed=1), PLAIN)
-    assert np.mean(null.p <= 0.05) == pytest.approx(0.05, abs=0.035)
+    assert np.mean((low <= 0.5) & (high >= 0.5)) == pytest.approx(0.95, abs=0.04)
+    null = effective_robustness(networks(0.0, draws=draws, seed=1, **how), PLAIN)
+    assert np.mean(null.p <= 0.05) == pytest.approx(0.05, abs=0.04)
     assert ((null.p <= 0.05) == ((null.ci_low > 0) | (null.ci_high < 0))).all()
     assert np.mean(null.p_holm <= 0.05) < 0.01
 
 
-def test_one_network_is_tested_as_by_a_regression_with_an_indicator() -> None:
-    pairs = networks(0.4, sd=0.2, k=1)
-    x, y = logit(pairs.clean), logit(pairs.accuracy)
-    design = np.column_stack([np.ones(7), x, pairs.condition == "TO"])
-    weights, squares, *_ = np.linalg.lstsq(design, y, rcond=None)
-    error = np.sqrt(squares[0] / 4 * np.linalg.inv(design.T @ design)[2, 2])
-    assert effective_robustness(pairs, PLAIN).p[0] == pytest.approx(2 * t.sf(abs(weights[2]) / error, 4), rel=1e-4)
+def test_a_condition_is_tested_as_by_a_regression_with_an_indicator() -> None:
+    pairs = networks(0.4, sd=0.2)
+    means = pairs.assign(x=logit(pairs.clean), y=logit(pairs.accuracy)).groupby("condition")[["x", "y"]].mean()
+    design = np.column_stack([np.ones(8), means.x, means.index == "TO"])
+    weights, squares, *_ = np.linalg.lstsq(design, means.y, rcond=None)
+    error = np.sqrt(squares[0] / 5 * np.linalg.inv(design.T @ design)[2, 2])
+    assert effective_robustness(pairs, PLAIN).p[0] == pytest.approx(2 * t.sf(abs(weights[2]) / error, 5), rel=1e-4)
 
 
-def test_there_is_no_line_through_too_few_or_equal_networks() -> None:
+def test_there_is_no_line_through_one_or_equal_conditions_and_no_test_of_two() -> None:
     pairs = networks(0.5, sd=0.2)
     equal = pairs.assign(clean=pairs.clean.where(pairs.condition == "TO", 0.8))
-    for none in (pairs[(pairs.condition != "start") & ~((pairs.condition == "none") & (pairs.seed == 2))], equal):
+    for none in (pairs[pairs.condition.isin(["none", "TO"])], equal):
         found = effective_robustness(none, PLAIN)
         assert found[["predicted", "effective", "ci_low", "ci_high", "p", "p_holm"]].isna().all(axis=None)
         assert found.accuracy.notna().all()
+    two = effective_robustness(networks(0.5, sd=0.2, plain=2), PLAIN)
+    assert two.effective.notna().all()
+    assert two[["ci_low", "ci_high", "p", "p_holm"]].isna().all(axis=None)
     flat = effective_robustness(pairs.assign(accuracy=0.1), PLAIN)
     assert flat.effective.abs().max() < 1e-9
     assert flat.p.isna().all(), "networks that do not differ leave nothing to judge a difference by"
@@ -123,7 +135,7 @@ def test_there_must_be_networks_of_both_kinds() -> None:
     with pytest.raises(InputError, match="no network is without a guide"):
         effective_robustness(pairs, ["labels"])
     with pytest.raises(InputError, match="no network is guided"):
-        effective_robustness(pairs, ["start", "none", "TO"])
+        effective_robustness(pairs, [*PLAIN, "TO"])
 
 
 def test_figures_show_the_numbers() -> None:

@@ -118,6 +118,8 @@ def test_what_is_lost_along_with_clean_accuracy_is_no_collapse() -> None:
     assert told([0.2, 0.5, 0.25, 0.24, 0.1], [0.5, 0.7, 0.7, 0.7, 0.8]) == [3, 4]
     assert told([0.2, 0.5, 0.1, 0.1], [0.5, 0.7, 0.3, 0.6]) == []
     assert told([0.0, 0.0], [0.5, 0.5]) == []
+    assert told([0.5, 0.0], [0.80, 0.79]) == [1], "a hair of clean accuracy hides no collapse"
+    assert told([0.25, 0.1, 0.12], [0.25, 0.8, 0.9]) == [], "one class for all withstands all, and knows nothing"
     assert collapsed(pd.DataFrame({"epoch": [0], "split": ["validation"], "accuracy": [0.5]})) == []
 
 

@@ -39,19 +39,24 @@ def certificates(right: dict[str, float]) -> pd.DataFrame:
 def tables(sign: float) -> dict[str, dict[str, pd.DataFrame]]:
     """What notebooks would have saved: effects of this sign."""
     tell = {"difference": 0.1 * sign, "effective": 0.1 * sign, "slope": 0.4 * sign}
-    lesion = tested(
-        **tell, condition="TO", control="random", over="matched directions", attacked="intact", epsilon=0.01
-    )
+    where = {"condition": "TO", "control": "TO-shuffle", "over": "matched directions", "attacked": "lesioned"}
+    lesion = tested(**tell, **where, epsilon=0.01)
+    against = {"difference": -0.1 * sign, "slope": -0.4 * sign, "effective": -0.1 * sign}  # rows that do not answer
+    lesion = pd.concat([lesion, lesion.assign(**against, attacked="intact"), lesion.assign(**against, control="none")])
+    streams = tested(**tell, measure="accuracy at 4/255", along="dorsal", p_order=0.01)
+    streams = pd.concat([streams, streams.assign(**against, measure="accuracy on others' attacks")])
+    beyond = tested(**tell, condition="TO", images="2/255")
+    beyond = pd.concat([beyond, beyond.assign(**against, images="4/255")])
     gains = scores({"TO": 0.06 * sign}, "gain").drop(columns="condition")
     return {
-        "10_summary": {"streams": tested(**tell, measure="accuracy at 4/255", along="dorsal")},
+        "10_summary": {"streams": streams},
         "21_mechanism": {"compared": lesion},
         "19_training_and_certificates": {
             "gains": gains.assign(guide="TO", way="at", training="at-4", clean="equal"),
             "certificates": certificates({"none": 0.4, "TO": 0.4 + 0.2 * sign}),
             "certified": pd.DataFrame({"epsilon": [0.0, 0.1, 0.2]}),
         },
-        "22_other_images": {"beyond": tested(**tell, condition="TO", images="4/255")},
+        "22_other_images": {"beyond": beyond},
         "12_alpha": {"area": scores({"V1": 0.2, "TO": 0.2 + 0.1 * sign}, "accuracy")},
     }
 
@@ -79,6 +84,14 @@ def test_what_was_not_run_or_cannot_be_tested_is_said_to_be_so() -> None:
     nothing = answer_questions({}, {"streams": pd.DataFrame()}, "TO")
     assert (nothing["finding"] == UNTOLD).all()
     assert nothing["number"].str.contains("was not run|three dorsal").all()
+
+
+def test_three_regions_rise_in_no_order_that_could_be_tested(tmp_path: Path) -> None:
+    saved = tables(1.0)
+    saved["10_summary"]["streams"]["p_order"] = np.nan
+    told = asked(saved, tmp_path).set_index("from").loc["10_summary"]
+    assert told["finding"] == UNTOLD
+    assert "order of so few regions" in told["number"]
 
 
 def test_one_network_has_a_number_and_no_test(tmp_path: Path) -> None:

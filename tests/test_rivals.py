@@ -88,3 +88,9 @@ def test_controls_that_are_as_good_are_rarely_told_apart() -> None:
         said = found(rivals(world(alike, 0.05, rng), EPSILON, "TO")).values()
         wrong += bool({"there", "does not explain it"} & set(said))
     assert wrong / 150 < 0.05 + 3.3 * np.sqrt(0.05 * 0.95 / 150)
+
+
+def test_a_difference_within_the_margin_is_none_however_sure() -> None:
+    table = rivals(world({"none": 0.2, "TO": 0.41, "labels-guide": 0.40}, 1e-4), EPSILON, "TO").set_index("control")
+    assert table.loc["labels-guide", "p_holm"] < 0.05
+    assert table.loc["labels-guide", "finding"] == "explains it"

@@ -110,7 +110,7 @@ def decide_lesioned(
     parts = []
     for (condition, seed), network in Bar(networks.items(), "lesions", unit="network", disable=None):
         points = _adversarial(network, images, epsilons, steps, seed)
-        for lesion in _lesions(network, images, k, n_draws):
+        for lesion in _lesions(network, images, k, n_draws, seed):
             again = sweep(lesion.network, images, epsilons, steps=steps, seed=seed)[_DECIDED]
             found = {"lesioned": again[again["epsilon"] > 0]}
             found |= {attacked: _decided(lesion.network, images, at) for attacked, at in points.items()}
@@ -120,27 +120,30 @@ def decide_lesioned(
     return pd.concat(parts, ignore_index=True)
 
 
-def _lesions(network: GuidedNet, images: ImageSet, k: int, n_draws: int) -> Iterator[Lesion]:
+def _lesions(network: GuidedNet, images: ImageSet, k: int, n_draws: int, seed: int) -> Iterator[Lesion]:
     yield Lesion(INTACT, 0, 0.0, network)
     weights = neural_weights(network)
     if weights is None:
         return
     features = read_out(network, images.pixels, ["pooled"])["pooled"].double().numpy()
     centre, covariance = features.mean(axis=0), np.cov(features.T)
-    for name, draw, basis in _bases(weights, covariance, k, n_draws):
+    for name, draw, basis in _bases(weights, covariance, k, n_draws, seed):
         yield Lesion(name, draw, variance_share(basis, covariance), lesioned(network, basis, centre))
 
 
-def _bases(weights: np.ndarray, covariance: np.ndarray, k: int, n_draws: int) -> Iterator[tuple[str, int, np.ndarray]]:
+def _bases(
+    weights: np.ndarray, covariance: np.ndarray, k: int, n_draws: int, seed: int
+) -> Iterator[tuple[str, int, np.ndarray]]:
     """Yield each lesion's name, draw and orthonormal basis (width, k)."""
     width, neural = weights.shape[1], leading_directions(weights, covariance, k)
     yield "neural directions", 0, neural
     yield "neural units", 0, strongest_units(weights, k)
     share = variance_share(neural, covariance)
     for draw in range(n_draws):
-        yield "matched directions", draw, matched_directions(covariance, k, share, draw)
-        yield "random directions", draw, random_directions(width, k, draw)
-        yield "random units", draw, random_units(width, k, draw)
+        drawn = n_draws * seed + draw  # networks of other seeds meet other lesions
+        yield "matched directions", draw, matched_directions(covariance, k, share, drawn)
+        yield "random directions", draw, random_directions(width, k, drawn)
+        yield "random units", draw, random_units(width, k, drawn)
 
 
 def _adversarial(

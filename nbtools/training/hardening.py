@@ -28,6 +28,7 @@ Loss = Callable[[Tensor], Tensor]  # pixels (n, 3, h, w) → a loss to climb
 PGD_STEPS, PGD_STEP = 7, 2 / 8  # Madry et al. 2018, section 5: 7 steps of 2/255 at 8/255
 FAST_STEP = 1.25  # Wong, Rice and Kolter 2020, section 4.1
 TRADES_STEPS, TRADES_STEP, TRADES_START, TRADES_BETA = 10, 0.007 / 0.031, 1e-3, 6.0  # Zhang et al. 2019, their code
+SLACK = 0.05  # of clean accuracy, that a network may lose and still know as much
 
 
 class Shown(NamedTuple):
@@ -153,16 +154,18 @@ def collapsed(history: pd.DataFrame) -> list[int]:
     Returns
     -------
     list of int
-        Epochs at which robust accuracy is below half of its best so far, and clean accuracy (which a training that
-        diverges loses along with it) no lower than at that best; none where robust accuracy was not watched.
+        Epochs at which robust accuracy is below half of its best so far (of epochs that know half of what the best
+        knows), and clean accuracy, which a training that diverges loses along with it, at most `SLACK` lower than at
+        that best; none where robust accuracy was not watched.
     """
     if "robust_accuracy" not in history:
         return []
     watched = history[history["split"] == "validation"].set_index("epoch").sort_index()
-    robust = watched["robust_accuracy"]
-    best = [robust.loc[:epoch].idxmax() for epoch in robust.index]
-    lost = robust.to_numpy() < robust[best].to_numpy() / 2
-    knows = watched["accuracy"].to_numpy() >= watched["accuracy"][best].to_numpy()
+    accuracy, robust = watched["accuracy"], watched["robust_accuracy"]
+    learnt = robust.where(accuracy >= accuracy.max() / 2, 0)  # one class for all withstands all, and knows nothing
+    best = [learnt.loc[:epoch].idxmax() for epoch in learnt.index]
+    lost = robust.to_numpy() < learnt[best].to_numpy() / 2
+    knows = accuracy.to_numpy() >= accuracy[best].to_numpy() - SLACK
     return [int(epoch) for epoch in watched.index[lost & knows]]
 
 

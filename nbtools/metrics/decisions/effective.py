@@ -16,7 +16,6 @@ from nbtools.metrics.stats import ci, holm
 CLEAN = "clean"
 _KEYS = ("image_id", "condition", "seed", "images")
 _NETWORK = ["condition", "seed"]
-_FEWEST = 3  # networks: two always lie on a line
 _LEAST = 1e-12  # squared logits: less is rounding
 _PAIRS = ("images", *_NETWORK, "clean", "n_clean", "accuracy", "n")
 
@@ -73,14 +72,14 @@ def accuracy_lines(pairs: pd.DataFrame, plain: Collection[str]) -> pd.DataFrame:
     pairs : DataFrame
         From `accuracy_pairs`.
     plain : collection of str
-        Conditions without a guide (`Condition.plain`): the line is that of their networks, each a point.
+        Conditions without a guide (`Condition.plain`): each is a point of the line, the mean over its networks' logits.
 
     Returns
     -------
     DataFrame
         One row per set: ``images``, ``intercept``, ``slope`` (least squares), ``centre`` (the points' mean x), ``span``
         (their Σ (x − centre)²), ``squares`` (Σ of squared residuals), ``n`` (points). There is no line (NaN) through
-        fewer than three networks, or networks of one clean accuracy.
+        one condition, or conditions of one clean accuracy.
 
     Raises
     ------
@@ -98,11 +97,12 @@ def accuracy_lines(pairs: pd.DataFrame, plain: Collection[str]) -> pd.DataFrame:
     return pd.DataFrame([{**named, **_line(group)} for named, group in groups_of(points, ["images"])])
 
 
-def _line(points: pd.DataFrame) -> dict[str, float]:
-    x, y = logits(points)
-    span, n = float(((x - x.mean()) ** 2).sum()), len(points)
+def _line(networks: pd.DataFrame) -> dict[str, float]:
+    means = [[values.mean() for values in logits(group)] for _, group in groups_of(networks, ["condition"])]
+    x, y = np.array(means).T
+    span, n = float(((x - x.mean()) ** 2).sum()), len(x)
     found: dict[str, float] = {"centre": x.mean(), "span": span, "n": n}
-    if n < _FEWEST or span < _LEAST:
+    if span < _LEAST:
         return {"intercept": np.nan, "slope": np.nan, "squares": np.nan, **found}
     slope, intercept = np.polyfit(x, y, 1)
     return {"intercept": intercept, "slope": slope, "squares": ((y - intercept - slope * x) ** 2).sum(), **found}
@@ -139,10 +139,12 @@ def effective_robustness(pairs: pd.DataFrame, plain: Collection[str]) -> pd.Data
 
     Notes
     -----
-    On logit axes, d = mean(y) − a − b mean(x) of k networks has, if these scatter about a line as the n networks
-    without a guide do, the variance σ² (1/k + 1/n + (mean(x) − centre)² / span); σ² is pooled from both, over n − 2 +
-    k − 1 degrees of freedom, and the interval is Student's. It is shown as one of the prediction, below the accuracy
-    found. Networks are the sample; all of them see the same images, so that no image's difficulty is a difference.
+    A condition has a deviation of its own from any line, which its seeds share: networks of one are not independent
+    points. So conditions without a guide are, each by its mean, and a guided one is set beside them as one more: on
+    logit axes its distance d from the line has the variance σ² (1 + 1/n + (x − centre)² / span), σ² that of the n
+    unguided conditions about their line, over n − 2 degrees of freedom, and the interval is Student's. Through two
+    conditions there is a line and no test. The interval is shown as one of the prediction, below the accuracy found.
+    All see the same images, so that no image's difficulty is a difference.
     """
     lines = accuracy_lines(pairs, plain).set_index("images")
     guided = pairs[~pairs["condition"].isin(plain)]
@@ -159,14 +161,13 @@ def _beyond(networks: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, float]
     from scipy.special import expit
     from scipy.stats import t  # imports slowly
 
-    x, y = logits(networks)
-    k, expected = len(x), line["intercept"] + line["slope"] * x.mean()
-    off = y - line["intercept"] - line["slope"] * x
-    squares, df = line["squares"] + ((off - off.mean()) ** 2).sum(), line["n"] - 2 + k - 1
-    distance = (x.mean() - line["centre"]) ** 2 / line["span"] if line["span"] else np.nan
-    error = np.sqrt(squares / df * (1 / k + 1 / line["n"] + distance)) if squares > _LEAST else np.nan
+    x, y = (values.mean() for values in logits(networks))
+    expected, df = line["intercept"] + line["slope"] * x, line["n"] - 2
+    distance = (x - line["centre"]) ** 2 / line["span"] if line["span"] else np.nan
+    told = df > 0 and line["squares"] > _LEAST
+    error = np.sqrt(line["squares"] / df * (1 + 1 / line["n"] + distance)) if told else np.nan
     half = t.ppf(0.975, df) * error * np.array([-1, 1])
-    found = {"clean": networks["clean"].mean(), "accuracy": expit(y.mean()), "predicted": expit(expected)}
+    found = {"clean": networks["clean"].mean(), "accuracy": expit(y), "predicted": expit(expected)}
     found["effective"] = found["accuracy"] - found["predicted"]
     bounds = found["accuracy"] - expit(expected - half)
-    return {**found, **ci(bounds), "p": 2 * t.sf(abs(off.mean()) / error, df), "n_seeds": k}
+    return {**found, **ci(bounds), "p": 2 * t.sf(abs(y - expected) / error, df), "n_seeds": len(networks)}

@@ -56,7 +56,8 @@ def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.Da
         control), ``ci_low``, ``ci_high`` (95 %), ``p``, ``p_holm`` (Holm over the table), ``d``, ``n_seeds``,
         ``n_subjects``, ``p_tost``, ``equivalent`` (all as `compare`), and ``finding``: of the gain "there", "not
         there" (within the margin) or "unclear"; of an explanation "does not explain it" (the guided network withstands
-        more), "explains it" (the control withstands as much, within the margin, or more) or "cannot be told".
+        more than the margin), "explains it" (the control withstands as much, within the margin, or more) or "cannot be
+        told".
 
     Raises
     ------
@@ -128,7 +129,7 @@ def _against(networks: pd.DataFrame, guided: str, control: str, explanation: str
 
 def _finding(row: dict[Hashable, Any]) -> str:
     gain, told = row["explanation"] == GAIN, bool(row["p_holm"] <= SIGNIFICANT)
-    if told and row["difference"] > 0:
+    if told and row["difference"] > 0 and not row["equivalent"]:
         return "there" if gain else "does not explain it"
     if told or row["equivalent"]:
         return "not there" if gain else "explains it"
