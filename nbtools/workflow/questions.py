@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +12,11 @@ import pandas as pd
 
 from nbtools.errors import InputError
 from nbtools.metrics.decisions.certificates import certified_accuracy
-from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare
+from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare, contrast, layout
 from nbtools.metrics.samples.verdicts import p_text, signed
 from nbtools.runs.folders import Run, collect
 from nbtools.runs.records import finished_record
+from nbtools.workflow.jobs import SUMMARY
 
 SUPPORTED, NOT_SUPPORTED, UNTOLD = "supported", "not supported", "cannot be told here"
 Answer = tuple[str, str]  # one of these, and its number in words
@@ -100,7 +102,7 @@ QUESTIONS = (
     Question(
         "Do regions beyond the ventral stream guide as well?",
         "robust accuracy rises along the dorsal regions, too",
-        "10_summary",
+        SUMMARY,
         _along_dorsal,
         ("streams",),
     ),
@@ -196,7 +198,7 @@ def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], l
     rows = []
     for question in QUESTIONS:
         finding, number = UNTOLD, f"{question.notebook} was not run"
-        if question.notebook == "10_summary":
+        if question.notebook == SUMMARY:
             finding, number = question.answer(own, last)
         elif run := runs.get(question.notebook):
             there = {name: run.table(name) for name in question.tables if (run.folder / f"{name}.parquet").exists()}
@@ -207,13 +209,11 @@ def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], l
 
 
 def _above_zero(rows: pd.DataFrame, column: str, words: str) -> Answer:
-    """Test a score of networks against 0: as their difference from one that is 0 for every network."""
+    """Test a score of one condition's networks against 0."""
     if not len(rows) or rows[column].isna().any():
         return UNTOLD, "no network of every seed to read it off from"
-    names = [name for name in ("subject", "seed") if name in rows]
-    each = rows.groupby(names, as_index=False)[column].mean()
-    pair = pd.concat([each.assign(condition="guided"), each.assign(condition="zero", **{column: 0.0})])
-    return _told(compare(pair, column, ["guided"], ["zero"]).iloc[0], "difference", words)
+    found = contrast(layout(rows.assign(condition="one"), column, ["one"]), [1.0])
+    return _told(asdict(found), "value", words)
 
 
 def _told(row: Mapping[str, Any] | pd.Series, column: str, words: str) -> Answer:

@@ -8,7 +8,8 @@ import pandas as pd
 from nbtools.checks import check_counts, check_enough, check_table
 from nbtools.guides import spelled, split_training
 from nbtools.metrics.inputs import groups_of
-from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, compare, corrected
+from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, corrected
+from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
 
@@ -141,9 +142,9 @@ def interactions(gains: pd.DataFrame, margin: float = MARGINS["accuracy"]) -> pd
 
 def _interaction(gains: pd.DataFrame, training: str, margin: float) -> dict[str, object]:
     pair = gains[gains["training"].isin([STANDARD, training])].assign(condition=gains["training"])
-    means = pair.groupby("training")["gain"].mean()
-    found = compare(pair.fillna({"gain": 0.0}), "gain", [training], [STANDARD], margin).iloc[0]
+    found = compare_known(pair, "gain", training, STANDARD, margin).iloc[0]
     tested = found.drop(["condition", "control", "equivalent"]).rename({"difference": "interaction"})
-    if pair["gain"].isna().any():  # a mean over some of the networks would be one of those that were lucky
-        means, tested = means * np.nan, tested.where(tested.index.isin(["n_seeds", "n_subjects"]))
+    means = pair.groupby("training")["gain"].mean()
+    if pair["gain"].isna().any():
+        means = means * np.nan
     return {"gain_standard": means[STANDARD], "gain": means[training], **tested}

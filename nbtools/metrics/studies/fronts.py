@@ -11,10 +11,10 @@ import pandas as pd
 from nbtools.checks import as_names, check_choice, check_counts, check_numbers, check_once, check_table, plain
 from nbtools.conditions import parse_condition
 from nbtools.guides import MODIFIERS
-from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare, corrected
+from nbtools.metrics.samples.contrasts import SIGNIFICANT, corrected
+from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.studies.frontier import frontier_area
 
-_TESTED = ("difference", "ci_low", "ci_high", "p", "d", "p_tost")
 _PROBLEM, _FIX = "there are no fronts", "attack none, and networks of each front at two doses or more, seed by seed"
 
 
@@ -102,9 +102,7 @@ def compare_fronts(
     rows = []
     for guide, control in product(as_names(guides), as_names(controls)):
         area = frontier_area(fronts(accuracy, [guide, control]), epsilon, "dose")
-        known = area["accuracy"].notna().all()
-        found = compare(area.fillna({"accuracy": 0.0}), "accuracy", [guide], [control])
-        tested = found if known else found.assign(**dict.fromkeys(_TESTED, np.nan))
+        tested = compare_known(area, "accuracy", guide, control)
         rows.append(tested.assign(low=area["low"].mean(), high=area["high"].mean()))
     table = pd.concat(rows, ignore_index=True)
     return table.assign(p_holm=corrected(table["p"]), equivalent=corrected(table["p_tost"]) <= SIGNIFICANT)

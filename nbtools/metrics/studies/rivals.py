@@ -11,7 +11,8 @@ import pandas as pd
 from nbtools.checks import check_enough, check_table
 from nbtools.conditions import parse_condition
 from nbtools.metrics.inputs import groups_of
-from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, compare, corrected
+from nbtools.metrics.samples.contrasts import SIGNIFICANT, corrected
+from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
 
@@ -82,7 +83,10 @@ def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.Da
         if len(read):
             control = f"{_FAMILY}, equal {label}"
             networks, names[control] = pd.concat([networks, read.assign(condition=control)]), label
-    rows = [_against(networks, guided, control, label) for control, label in {"none": GAIN, **names}.items()]
+    rows = [
+        compare_known(networks, "accuracy", guided, control).assign(explanation=label)
+        for control, label in {"none": GAIN, **names}.items()
+    ]
     table = pd.concat(rows, ignore_index=True)
     table = table.assign(p_holm=corrected(table["p"]), equivalent=corrected(table["p_tost"]) <= SIGNIFICANT)
     return table.drop(columns="condition").assign(finding=[_finding(row) for row in table.to_dict("records")])
@@ -116,15 +120,6 @@ def _family_at_equal(networks: pd.DataFrame, guided: str, match: str) -> pd.Data
         curve = monotone(family.index.map(doses).to_numpy(float), *family.to_numpy(float).T)
         rows.append({**shared, "accuracy": read_off(curve, of.loc[[guided], match].to_numpy(float))[0]})
     return pd.DataFrame(rows)
-
-
-def _against(networks: pd.DataFrame, guided: str, control: str, explanation: str) -> pd.DataFrame:
-    """Compare two conditions; where a control could not be read off for a seed, there is no test."""
-    pair = networks[networks["condition"].isin([guided, control])]
-    found = compare(pair.fillna({"accuracy": 0.0}), "accuracy", [guided], [control], MARGINS["accuracy"])
-    if pair["accuracy"].isna().any():
-        found = found.assign(**dict.fromkeys(("difference", "ci_low", "ci_high", "p", "d", "p_tost"), np.nan))
-    return found.assign(explanation=explanation)
 
 
 def _finding(row: dict[Hashable, Any]) -> str:
