@@ -322,6 +322,21 @@ def test_a_spearman_ceiling_is_nilis():
     assert (found["lower"], found["upper"]) == pytest.approx((lower, upper))
 
 
+@pytest.mark.parametrize("method", ["spearman", "rho-a", "tau-a", "corr", "cosine_cov"])
+def test_what_unwritten_memory_holds_is_not_complained_of(monkeypatch, recwarn, method):
+    def unwritten(shape, dtype=float, **_):
+        memory = np.zeros(shape, dtype)
+        if memory.dtype == float:
+            memory.view(np.uint64)[...] = 0x7FF0000000000001  # a signalling NaN
+        return memory
+
+    monkeypatch.setattr(np, "empty", unwritten)
+    parts = [rdm(noisy(geometry(0), 1, k), IDS, "V1", "measured") for k in range(3)]
+    assert rdm_noise_ceiling(joined(parts), method)[["lower", "upper"]].notna().all(axis=None)
+    similarities(joined(parts), joined([rdm(geometry(1), IDS, "TO", "pooled")]), method, n_boot=2)
+    assert [str(found.message) for found in recwarn] == []
+
+
 def test_one_repeat_has_no_ceiling():
     table = rdm_noise_ceiling(rdm(geometry(0), IDS, "V1", "measured"))
     assert table[["lower", "upper"]].isna().all(axis=None)

@@ -70,8 +70,7 @@ def rdm(features: ArrayLike, image_ids: ArrayLike, name: str, source: str) -> RD
     values, ids = np.asarray(features, dtype=float), np.asarray(image_ids)
     _check_patterns(f"{source} {name}: features", values, ids)
     order = np.argsort(ids)
-    dataset = Dataset(values[order], obs_descriptors={"image_id": ids[order]})
-    distances = cast(RDMs, calc_rdm(dataset, "correlation", "image_id")).get_vectors()
+    distances = cast(RDMs, calc_rdm(Dataset(values[order]), "correlation")).get_vectors()
     if not np.ptp(distances) > _FLAT:
         raise InputError(
             f"{source} {name}: all images are equally far apart",
@@ -276,7 +275,9 @@ def rdm_noise_ceiling(regions: RDMs, method: str = "spearman") -> pd.DataFrame:
         part = regions.subset("name", name).subset("source", source)
         lower = upper = np.nan
         if part.n_rdm > 1:
-            with warnings.catch_warnings():  # for τ the mean is taken of ranks: the best mean is not known
+            # For τ the mean is taken of ranks: the best mean is not known. And rsatoolbox multiplies memory that nobody
+            # has written by NaN to make NaNs, which numpy complains of where that memory holds a signalling one.
+            with warnings.catch_warnings(), np.errstate(invalid="ignore"):
                 warnings.filterwarnings("ignore", "Noise ceiling for tau")
                 lower, upper = boot_noise_ceiling(part, method=METHODS[method])
         found = {"region": name, "source": source, "lower": float(lower), "upper": float(upper)}
