@@ -60,6 +60,9 @@ MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     ),
     "fast": Modifier("training", "trained on pictures of one step from a random start", "3px 9px", ("dot",), "", 255.0),
     "trades": Modifier("training", "trained so that PGD moves no answer (TRADES)", "6px 3px", ("dot",), "", 255.0),
+    "beta": Modifier(
+        "training", "trained so that PGD moves no answer (TRADES, ε = 4/255), its β", "6px 9px", ("dot",), "", inf
+    ),
     "gauss": Modifier(
         "training", "trained on pictures with white noise, its SD in [0, 1]", "6px 6px", ("dot",), "", inf
     ),

@@ -22,7 +22,7 @@ HARDENED = {
     "at": 7 * GRADIENT,
     "atboth": 7 * GRADIENT,
     "fast": GRADIENT,
-    "trades": PASSED + 10 * GRADIENT + 1,
+    **dict.fromkeys(("trades", "beta"), PASSED + 10 * GRADIENT + 1),
     **dict.fromkeys(("gauss", "lowpass", "channel"), 0.0),
 }
 OCTAVES, FILTERS = 6, 3  # in which notebook 20 has noise, and what it passes or stops there
