@@ -11,7 +11,8 @@ from scipy import stats as scipy_stats
 
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
-from nbtools.metrics.samples.contrasts import claims, compare, contrast, layout, over_networks, slope, trend
+from nbtools.metrics.samples.contrasts import compare, contrast, layout, over_networks, slope, trend
+from nbtools.metrics.samples.measures import claims
 from nbtools.metrics.samples.verdicts import TOO_FEW, UNSCORED, in_order, verdict, verdicts
 
 PAIR = (1.0, -1.0)

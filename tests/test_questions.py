@@ -20,7 +20,7 @@ def scores(of: dict[str, float], column: str, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def tested(**named: object) -> pd.DataFrame:
+def effect(**named: object) -> pd.DataFrame:
     row = {"difference": 0.1, "ci_low": 0.05, "ci_high": 0.15, "p": 0.001, "p_holm": 0.01, "equivalent": False}
     return pd.DataFrame([{**row, **named}])
 
@@ -40,12 +40,12 @@ def tables(sign: float) -> dict[str, dict[str, pd.DataFrame]]:
     """What notebooks would have saved: effects of this sign."""
     tell = {"difference": 0.1 * sign, "effective": 0.1 * sign, "slope": 0.4 * sign}
     where = {"condition": "TO", "control": "TO-shuffle", "over": "matched directions", "attacked": "lesioned"}
-    lesion = tested(**tell, **where, epsilon=0.01)
+    lesion = effect(**tell, **where, epsilon=0.01)
     against = {"difference": -0.1 * sign, "slope": -0.4 * sign, "effective": -0.1 * sign}  # rows that do not answer
     lesion = pd.concat([lesion, lesion.assign(**against, attacked="intact"), lesion.assign(**against, control="none")])
-    streams = tested(**tell, measure="accuracy at 4/255", along="dorsal", p_order=0.01)
+    streams = effect(**tell, measure="accuracy at 4/255", along="dorsal", p_order=0.01)
     streams = pd.concat([streams, streams.assign(**against, measure="accuracy on others' attacks")])
-    beyond = tested(**tell, condition="TO", images="2/255")
+    beyond = effect(**tell, condition="TO", images="2/255")
     beyond = pd.concat([beyond, beyond.assign(**against, images="4/255")])
     gains = scores({"TO": 0.06 * sign}, "gain").drop(columns="condition")
     return {
@@ -115,3 +115,18 @@ def test_of_several_runs_the_last_one_answers(monkeypatch: pytest.MonkeyPatch, t
     assert questions.asking(run, [], alpha=0.9) == {}
     with pytest.raises(InputError, match="no finished run of 12_alpha"):
         questions.asking(run, ["12_alpha"], alpha=0.1)
+
+
+@pytest.mark.parametrize(
+    ("other", "there"), [({}, True), ({"doses": ""}, False), ({"regions": "V1"}, False), ({"epsilon": "2"}, False)]
+)
+def test_equal_quality_answers_for_the_same_region_and_attack(
+    other: dict[str, str], there: bool, tmp_path: Path
+) -> None:
+    made = {"doses": "0.3", "regions": "V1 TO", "epsilon": "4", "attack": "LinfPGD", **other}
+    scores({"V1": 0.2, "TO": 0.3}, "accuracy").to_parquet(tmp_path / "equal.parquet")
+    runs = {"12_alpha": Run("12_alpha", made, tmp_path, finished=True)}
+    found = questions.at_equal_quality(runs, "TO", 4 / 255, "LinfPGD")
+    assert (found is not None) == there
+    assert questions.at_equal_quality(runs, "TO", 4 / 255, "worst case") is None
+    assert questions.at_equal_quality({}, "TO", 4 / 255, "LinfPGD") is None

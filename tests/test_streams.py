@@ -134,6 +134,14 @@ def test_a_measure_without_a_score_has_no_test() -> None:
     assert table.loc["roughness", "p"].notna().all()
 
 
+@pytest.mark.parametrize("directions", [[0], [1, -1]])
+def test_a_measure_goes_one_way(directions: list[int]) -> None:
+    scores = measured()
+    scores["direction"] = np.resize(directions, len(scores))
+    with pytest.raises(InputError, match="1 or −1"):
+        streams(scores, VENTRAL, DORSAL)
+
+
 @pytest.mark.parametrize(("first", "second"), [(VENTRAL, DORSAL[:2]), (VENTRAL, ("V1", *DORSAL)), ((), DORSAL)])
 def test_hierarchies_that_cannot_be_compared_are_refused(first: tuple[str, ...], second: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="no slopes to compare"):

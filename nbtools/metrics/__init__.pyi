@@ -106,12 +106,12 @@ from .pixels.spectrum import (
 )
 from .pixels.visibility import mean_visibility as mean_visibility, visibility as visibility
 from .samples.contrasts import (
-    claims as claims,
     compare as compare,
     contrast as contrast,
     over_networks as over_networks,
     slope as slope,
 )
+from .samples.measures import claims as claims
 from .samples.power import (
     Spread as Spread,
     power as power,

@@ -177,6 +177,33 @@ def asking(run: Run, notebooks: Iterable[str], **same: Any) -> dict[str, Run]:
     return found
 
 
+def at_equal_quality(runs: Mapping[str, Run], guided: str, epsilon: float, attack: str) -> pd.DataFrame | None:
+    """Return robust accuracy of regions at equal r of their predictors, for `metrics.rivals`.
+
+    Parameters
+    ----------
+    runs : mapping of notebook → Run
+        As `asking` found them.
+    guided : str
+        The condition whose gain is to be explained.
+    epsilon : float
+        Budget, pixel units.
+    attack : str
+        Of the decisions.
+
+    Returns
+    -------
+    DataFrame or None
+        The table ``equal`` of notebook 12; None where that was not run, or not with worse predictors of this region, at
+        this ε and under this attack.
+    """
+    if (run := runs.get("12_alpha")) is None:
+        return None
+    asked = run.parameters
+    at = np.isclose(float(asked["epsilon"]) / 255, epsilon) and asked["attack"] == attack
+    return run.table("equal") if at and asked["doses"] and guided in asked["regions"].split() else None
+
+
 def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], last: str) -> pd.DataFrame:
     """Answer the paper's open questions and further checks from a study's runs.
 
@@ -193,7 +220,8 @@ def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], l
     -------
     DataFrame
         One row per question: ``question``, ``claim``, ``finding`` (`SUPPORTED`, `NOT_SUPPORTED` or `UNTOLD`),
-        ``number`` (words, with interval and p), ``from`` (the notebook).
+        ``number`` (words, with interval and p), ``from`` (the notebook), ``run`` (its run folder's name, "–" where
+        there is none, or the summary itself): the notebook may have runs with other parameters.
     """
     rows = []
     for question in QUESTIONS:
@@ -203,7 +231,8 @@ def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], l
         elif run := runs.get(question.notebook):
             there = {name: run.table(name) for name in question.tables if (run.folder / f"{name}.parquet").exists()}
             finding, number = question.answer(there, last)
-        told = {"claim": question.claim, "finding": finding, "number": number, "from": question.notebook}
+        asked = runs[question.notebook].folder.name if question.notebook in runs else "–"
+        told = {"claim": question.claim, "finding": finding, "number": number, "from": question.notebook, "run": asked}
         rows.append({"question": question.asks, **told})
     return pd.DataFrame(rows)
 

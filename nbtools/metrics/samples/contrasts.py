@@ -21,7 +21,6 @@ from nbtools.metrics.stats import ROUNDING, chance_orders, holm
 
 _BOUNDS = ["ci_low", "ci_high"]
 _FRACTIONS = {"accuracy", "shape_bias", "share"}  # whose intervals end at 0 and 1
-_TOLD = ("ci_low", "ci_high", "p", "p_order", "p_both", "d", "n_seeds", "n_subjects")  # of a trend, in claims' table
 SIGNIFICANT = 0.05
 MARGINS = {"accuracy": 0.03}  # below these, differences count as none; other scores have the margin a caller gives
 FEWEST_ORDERED = 5  # regions: of four, 24 orders, no two-sided p is below .083
@@ -206,50 +205,6 @@ def compare(
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected(table["p"]))
     return table.assign(equivalent=corrected(table["p_tost"]) <= SIGNIFICANT)
-
-
-def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
-    """Measure the slope along the hierarchy of many measures at once.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        One row per measure × network: ``measure`` (words), ``condition``, ``seed``, ``score``, ``direction`` (1 where
-        the paper says that it rises from early to late regions, −1 where it falls).
-    regions : sequence of str
-        Early to late; other conditions are left out.
-
-    Returns
-    -------
-    DataFrame
-        One row per measure, in the order they come: ``measure``, ``direction``, ``slope`` (positive where it goes the
-        paper's way; in standard deviations of the regions' networks, so that measures can be set side by side),
-        ``ci_low``, ``ci_high``, ``p`` (two-sided, over networks), ``p_order`` (over orders of the regions, see
-        `Trend`), ``p_holm`` (of the larger one, Holm over the table), ``d``, ``n_seeds``, ``n_subjects``. A measure
-        that a network of the regions has no score of (NaN) has no slope, and no test.
-
-    Raises
-    ------
-    InputError
-        As `layout` and `slope`, or if a measure has two directions, or one that is neither 1 nor −1.
-    """
-    problem, fix = "these scores cannot be tested along the hierarchy", "run the analyses for all compared regions"
-    check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
-    scores, rows = plain(scores), []
-    check_numbers(problem, scores, ("score", "direction"), fix=fix)
-    for named, group in groups_of(scores, ["measure"]):
-        measure, directions = named["measure"], set(group["direction"])
-        two = {f"directions of {measure}: {sorted(directions)}": 0 if directions in ({1}, {-1}) else len(directions)}
-        check_counts(problem, two, expected="1 or −1, the same for all networks", fix=fix)
-        of_regions = group.loc[group["condition"].isin(regions), "score"]
-        spread = of_regions.std() or 1.0  # all equal: a slope of 0
-        found = slope(group.assign(score=group["score"].fillna(0) * group["direction"] / spread), "score", regions)
-        told = {"slope": found.value, **{name: getattr(found, name) for name in _TOLD}}
-        told |= {} if of_regions.notna().all() else dict.fromkeys(told.keys() - {"n_seeds", "n_subjects"}, np.nan)
-        rows.append({"measure": measure, "direction": directions.pop(), **told})
-    table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p_order") + 1, "p_holm", corrected(table.pop("p_both")))
-    return table
 
 
 def contrast(scores: ArrayLike, weights: ArrayLike, margin: float = np.nan) -> Effect:

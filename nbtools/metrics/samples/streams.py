@@ -8,15 +8,13 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_numbers, check_table, plain
 from nbtools.errors import InputError
-from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, Trend, contrast, corrected, layout, rank_weights, slope
+from nbtools.metrics.samples.measures import along, by_measure
 from nbtools.metrics.samples.verdicts import p_text, sample_words, signed
 from nbtools.metrics.stats import ROUNDING, chance_orders
 
 _FEWEST = 40  # pairs of orders: of fewer, no two-sided p is below .05
-_TOLD = ("ci_low", "ci_high", "p", "p_order", "p_both", "d", "n_seeds", "n_subjects")
 
 
 def slope_difference(scores: pd.DataFrame, column: str, ventral: Sequence[str], dorsal: Sequence[str]) -> Trend:
@@ -94,25 +92,16 @@ def streams(scores: pd.DataFrame, ventral: Sequence[str], dorsal: Sequence[str])
     Raises
     ------
     InputError
-        As `slope_difference`, or if a column is missing.
+        As `slope_difference` and `claims`.
     """
-    problem, fix = "these scores cannot be tested along two hierarchies", "run the analyses for all these regions"
-    check_table(problem, scores, ("measure", "condition", "score", "direction"), fix=fix)
-    check_numbers(problem, scores, ("score", "direction"), fix=fix)
     rows = []
-    for named, group in groups_of(plain(scores), ["measure"]):
-        of_regions = group.loc[group["condition"].isin([*ventral, *dorsal]), "score"]
-        scaled = group["score"].fillna(0) * group["direction"] / (of_regions.std() or 1.0)
-        group = group.assign(score=scaled)
+    for measure, _, networks in by_measure(scores, [*ventral, *dorsal]):
         found = {
-            "ventral": slope(group, "score", ventral),
-            "dorsal": slope(group, "score", dorsal),
-            "ventral − dorsal": slope_difference(group, "score", ventral, dorsal),
+            "ventral": slope(networks, "score", ventral),
+            "dorsal": slope(networks, "score", dorsal),
+            "ventral − dorsal": slope_difference(networks, "score", ventral, dorsal),
         }
-        for along, trend in found.items():
-            told = {"slope": trend.value, **{name: getattr(trend, name) for name in _TOLD}}
-            told |= {} if of_regions.notna().all() else dict.fromkeys(told.keys() - {"n_seeds", "n_subjects"}, np.nan)
-            rows.append({**named, "along": along, **told})
+        rows += [{"measure": measure, "along": name, **along(networks, trend)} for name, trend in found.items()]
     table = pd.DataFrame(rows)
     p_holm = table.groupby("along")["p_both"].transform(corrected)
     table.insert(table.columns.get_loc("p_order") + 1, "p_holm", p_holm)

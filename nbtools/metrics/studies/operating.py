@@ -15,7 +15,8 @@ import pandas as pd
 
 from nbtools.checks import check_enough, check_range, check_table
 from nbtools.metrics.decisions.robustness import accuracy_at, epsilon_label
-from nbtools.metrics.samples.contrasts import SIGNIFICANT, claims, compare
+from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare
+from nbtools.metrics.samples.measures import claims
 from nbtools.metrics.samples.tables import as_scores
 from nbtools.metrics.samples.verdicts import in_order, verdicts
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -30,11 +27,19 @@ EXPLANATIONS = {
     "gauss": "noise in training",
 }
 SMOOTHNESS, CLEAN = "smoothness", "clean accuracy"  # of a family that is read off where it has as much
+QUALITY = "predictor quality"  # of another region, where the guides of both know their regions equally well
+THERE, NOT_THERE = "there", "not there"  # the gain
 _FAMILY = "weight decay"
 _PROBLEM, _FIX = "explanations cannot be tried", "attack none, the guide and its controls, seed by seed"
 
 
-def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.DataFrame | None = None) -> pd.DataFrame:
+def rivals(
+    accuracy: pd.DataFrame,
+    epsilon: float,
+    guided: str,
+    gradients: pd.DataFrame | None = None,
+    equal: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Set a guided condition beside every control that has what a rival explanation names, and not the region.
 
     Parameters
@@ -49,16 +54,19 @@ def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.Da
     gradients : DataFrame, optional
         How smooth networks are, one row each: ``condition``, ``seed`` (and ``subject`` where there are several),
         ``score`` (smaller: smoother), of `guided`, ``none`` and the weight-decay family.
+    equal : DataFrame, optional
+        Robust accuracy of regions at equal r of their predictors (`at_equal`), as `compare` takes it: of `guided`, and
+        of the region that it is set beside, the first other one.
 
     Returns
     -------
     DataFrame
         One row per control, `GAIN` first: ``explanation``, ``control``, ``difference`` of robust accuracy (guided −
-        control), ``ci_low``, ``ci_high`` (95 %), ``p``, ``p_holm`` (Holm over the table), ``d``, ``n_seeds``,
-        ``n_subjects``, ``p_tost``, ``equivalent`` (all as `compare`), and ``finding``: of the gain "there", "not
-        there" (within the margin) or "unclear"; of an explanation "does not explain it" (the guided network withstands
-        more than the margin), "explains it" (the control withstands as much, within the margin, or more) or "cannot be
-        told".
+        control), ``ci_low``, ``ci_high`` (95 %), ``p``, ``p_holm`` (of the gain, p; Holm over the explanations), ``d``,
+        ``n_seeds``, ``n_subjects``, ``p_tost``, ``equivalent`` (all as `compare`), and ``finding``: of the gain "there"
+        (more than 0, and not surely within the margin), "not there" (within the margin, or a loss) or "unclear"; of an
+        explanation "does not explain it" (the guided network withstands more), "explains it" (the control withstands
+        as much, within the margin, or more), "cannot be told", "nothing to explain" (no gain) or "not tried".
 
     Raises
     ------
@@ -67,6 +75,9 @@ def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.Da
 
     Notes
     -----
+    The gain is tested first, alone, and explanations only of a gain that is there: with such a gate, a difference that
+    is none is found as rarely as by one test (Dmitrienko and Tamhane 2007).
+
     Two explanations are quantities and not conditions: a network may withstand more because it is smoother, or because
     it gave up clean accuracy. There the weight-decay family of a seed, from ``none`` on, is made monotone in its decay,
     and read off where it is as smooth, or as accurate, as the guided network of that seed; it is never extended, and
@@ -87,9 +98,24 @@ def rivals(accuracy: pd.DataFrame, epsilon: float, guided: str, gradients: pd.Da
         compare_known(networks, "accuracy", guided, control).assign(explanation=label)
         for control, label in {"none": GAIN, **names}.items()
     ]
-    table = pd.concat(rows, ignore_index=True)
-    table = table.assign(p_holm=corrected(table["p"]), equivalent=corrected(table["p_tost"]) <= SIGNIFICANT)
-    return table.drop(columns="condition").assign(finding=[_finding(row) for row in table.to_dict("records")])
+    if equal is not None and (others := [name for name in equal["condition"].unique() if name != guided]):
+        beside = compare_known(equal, "accuracy", guided, others[0])
+        rows.append(beside.assign(explanation=QUALITY, control=f"{others[0]}, equal predictor r"))
+    return _judged(pd.concat(rows, ignore_index=True).drop(columns="condition"))
+
+
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    """Correct and judge the gain, then explanations, and name those of which there is no row."""
+    gain = table["explanation"] == GAIN
+    for found, p in (("p_holm", "p"), ("p_tost_holm", "p_tost")):
+        table[found] = table.groupby(gain)[p].transform(corrected)
+    table = table.assign(equivalent=table.pop("p_tost_holm") <= SIGNIFICANT)
+    first = _gain(table[gain].iloc[0])
+    table["finding"] = [first, *(_explains(row, first) for _, row in table[~gain].iterrows())]
+    all_there_are = dict.fromkeys([*EXPLANATIONS.values(), SMOOTHNESS, CLEAN, QUALITY])
+    none = {"control": "–", "n_seeds": 0, "n_subjects": 0, "equivalent": False, "finding": "not tried"}
+    left = [{"explanation": name, **none} for name in all_there_are if name not in set(table["explanation"])]
+    return pd.concat([table, pd.DataFrame(left, columns=table.columns)], ignore_index=True) if left else table
 
 
 def _names(name: str, guided: str) -> str | None:
@@ -122,10 +148,14 @@ def _family_at_equal(networks: pd.DataFrame, guided: str, match: str) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def _finding(row: dict[Hashable, Any]) -> str:
-    gain, told = row["explanation"] == GAIN, bool(row["p_holm"] <= SIGNIFICANT)
-    if told and row["difference"] > 0 and not row["equivalent"]:
-        return "there" if gain else "does not explain it"
-    if told or row["equivalent"]:
-        return "not there" if gain else "explains it"
-    return "unclear" if gain else "cannot be told"
+def _gain(row: pd.Series) -> str:
+    if row["equivalent"] or (row["p_holm"] <= SIGNIFICANT and row["difference"] <= 0):
+        return NOT_THERE
+    return THERE if row["p_holm"] <= SIGNIFICANT else "unclear"
+
+
+def _explains(row: pd.Series, gain: str) -> str:
+    """Judge an explanation by the gain that a guided network has beyond its control."""
+    if gain != THERE:
+        return "nothing to explain" if gain == NOT_THERE else "cannot be told"
+    return {THERE: "does not explain it", NOT_THERE: "explains it"}.get(_gain(row), "cannot be told")
