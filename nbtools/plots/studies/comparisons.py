@@ -27,7 +27,7 @@ from nbtools.plots.style import (
     new_figure,
     panels,
 )
-from nbtools.plots.tables import check_drawable, check_points, drawn_at, ordered
+from nbtools.plots.tables import check_drawable, check_points, clean_and_robust, ordered
 
 
 def scores_by_condition(
@@ -130,8 +130,8 @@ def alpha_ablation(
     """
     check_drawable(accuracy, ("condition", "alpha", "epsilon", "accuracy", "ci_low", "ci_high"))
     keys = ["condition", "alpha"]
-    both = drawn_at(accuracy, 0.0).merge(drawn_at(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
-    check_points(both, keys, fix="average seeds first: over_networks, by condition, α and ε")
+    check_points(accuracy, [*keys, "epsilon"], fix="average seeds first: over_networks, by condition, α and ε")
+    both = clean_and_robust(accuracy, epsilon, keys)
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
     for name in ordered(both["condition"], order):
         part = both[both["condition"] == name].sort_values("alpha")
