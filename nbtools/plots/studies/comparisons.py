@@ -90,7 +90,8 @@ def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title:
     controls, conditions = (ordered(table[name], order) for name in ("control", "condition"))
     titles = [f"minus {control}" for control in controls]
     layout: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": True, "horizontal_spacing": 0.04}
-    fig, places = panels(title, len(controls), min(len(controls), 4), gap=0.3, subplot_titles=titles, **layout)
+    height = 60 + 32 * len(conditions)  # of a row; between two, an axis' labels and the next head take 85 pixels
+    fig, places = panels(title, len(controls), min(len(controls), 4), gap=85 / height, subplot_titles=titles, **layout)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
@@ -99,8 +100,7 @@ def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title:
             add_point(fig, name, value, name, marker=marker, error_x=bars, **place)
         fig.add_vline(x=0, line=DOTTED, **place)
     fig.update_layout(showlegend=False)
-    rows, height = places[-1]["row"], 60 + 32 * len(conditions)
-    fig.update_layout(height=TOP + BOTTOM + height * rows, margin={"t": TOP + 20, "l": 110})
+    fig.update_layout(height=TOP + BOTTOM + height * places[-1]["row"], margin={"t": TOP + 20, "l": 110})
     small = {"tickfont": {"size": 11}, "tickangle": 0, "nticks": 4}  # panels are narrow
     fig.update_xaxes(title={"text": "difference", "standoff": 4}, tickformat="+.0%", showticklabels=True, **small)
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
