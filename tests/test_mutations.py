@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load as load_tensors, save as save_tensors
 
-from nbtools.cli import _lines
+from nbtools.cli.preparing import _lines
 from nbtools.conditions import ROI_LABELS
 from nbtools.data.archives import contents
 from nbtools.data.brains.anatomy import load_surfaces

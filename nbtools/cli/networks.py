@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-Add = Callable[..., argparse.ArgumentParser]
+from nbtools.cli.parser import add
 
 
-def add_networks(commands: argparse._SubParsersAction, add: Add) -> None:
+def add_networks(commands: argparse._SubParsersAction) -> None:
     """Add the commands ``adopt`` and ``export``."""
     about = "take a network from outside into a study, where it is the condition net-NAME"
     adopt = add(commands, "adopt", _adopt, about)
