@@ -26,7 +26,6 @@ from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.studies.frontier import frontier_area
 
 _PROBLEM, _FIX = "there are no fronts", "attack none, and networks of each front at two doses or more, seed by seed"
-
 _CUTS = {"lowpass"}  # words whose number is a cut, as a blur's: the lower it is, the farther from none
 
 
