@@ -284,6 +284,7 @@ def test_every_word_has_a_way_a_meaning_and_a_cost() -> None:
     assert len({dash(name) for name in names}) == len(names)
     for name, word in zip(names, sorted(words), strict=True):
         assert parse_condition(name).meaning == f"{MEANING['roi']}; {MODIFIERS[word].meaning}"
+        assert "0.5" in MODIFIERS[word].dose.format(0.5), "along a front"
     with pytest.raises(InputError, match="not trained against perturbations"):
         hardening.hardening(("pgd", 4.0))
 
