@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -23,6 +24,7 @@ from nbtools.conditions import (
 from nbtools.errors import InputError
 from nbtools.guides import MODIFIERS, Part, Parts, example, fits, is_region
 from nbtools.plots import looks as look
+from nbtools.plots.marks import look_of, marker
 
 
 def test_atlas_labels_are_those_of_the_paper() -> None:
@@ -198,6 +200,20 @@ def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
     assert looks["TO-shuffle"][0] == looks["TO"][0] == looks["TO-manifold"][0] == looks["TO-shuffle-manifold"][0]
     assert looks["random-manifold"][0] == looks["random"][0]
     assert {look.color(roi) for roi in DORSAL}.isdisjoint(look.color(name) for name in CONDITIONS)
+
+
+@pytest.mark.parametrize("kind", ["none-at", "none-gauss", "TO-at", "TO-noise", "V1+TO-rdm-lowpass"])
+def test_numbers_of_one_kind_of_condition_look_apart(kind: str) -> None:
+    """By sizes, which grey print and colour-blind readers see; without a guide also the darker, the larger."""
+    usual = MODIFIERS[kind.rpartition("-")[2]].number.example  # type: ignore[union-attr]
+    looks = [look_of(f"{kind}-{times * usual:g}", HIERARCHY) for times in (0.25, 0.5, 1, 2, 4)]
+    scales = [look.scale for look in looks]
+    assert all(second > 1.15 * first for first, second in pairwise(scales))
+    assert 0.4 < scales[0] < scales[2] == look_of("TO", HIERARCHY).scale == 1 < scales[-1] < 1.6
+    greys = [look.color for look in looks]
+    assert greys == sorted(greys, reverse=True)
+    assert len(set(greys)) == (5 if kind.startswith("none") else 1)
+    assert marker(f"{kind}-{2 * usual:g}", HIERARCHY)["size"] > 1.3 * marker(f"{kind}-{usual:g}", HIERARCHY)["size"]
 
 
 def test_regions_stand_in_nsds_volumes() -> None:

@@ -269,9 +269,8 @@ def load_imagenet_weights(backbone: Backbone) -> None:
     known = torchvision.models.list_models(module=torchvision.models)
     check_choice("torchvision has no weights for this architecture", backbone.architecture, known)
     weights = next(iter(torchvision.models.get_model_weights(backbone.architecture)))
-    state = downloaded(weights)
     with _telling_of(weights):
-        backbone.parts.load_state_dict(_fitted(state, backbone))
+        backbone.parts.load_state_dict(_fitted(downloaded(weights), backbone))
 
 
 def _fitted(state: dict[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
