@@ -357,7 +357,7 @@ def test_each_noise_has_its_panel_and_each_condition_its_line_and_band() -> None
     assert fig.layout.yaxis.title.text == "certified accuracy"
     assert sum(bool(trace.showlegend) for trace in fig.data) == 2
     heads = [head.text for head in fig.layout.annotations]
-    assert heads == ["noise σ = 0.25", "noise σ = 0.5", *["all votes<br>reach"] * 2]
+    assert heads == ["noise σ = 0.25", "noise σ = 0.5", *["reach of<br>all votes"] * 2]
 
 
 def test_certified_and_attacked_accuracy_stand_in_one_panel() -> None:

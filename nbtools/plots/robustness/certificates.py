@@ -112,6 +112,6 @@ def _add(fig: go.Figure, rows: pd.DataFrame, name: str, look: Look, place: Panel
 
 def _mark(fig: go.Figure, reach: float, place: Panel) -> None:
     """Mark beyond which radius nothing can be certified, on an axis that goes so far."""
-    words = {"annotation_text": "all votes<br>reach", "annotation_position": "top left", "annotation_font_size": 11}
+    words = {"annotation_text": "reach of<br>all votes", "annotation_position": "top left", "annotation_font_size": 11}
     fig.add_vline(x=reach, line=DOTTED, **words, **place)
     fig.add_scatter(x=[reach * 1.02], y=[0], mode="markers", opacity=0, hoverinfo="skip", showlegend=False, **place)
