@@ -202,7 +202,8 @@ def fits(word: str, number: object) -> bool:
     span = MODIFIERS[word].number
     if span is None or not isinstance(number, Real):
         return False
-    return bool(number > 0 and span.least <= number <= span.most and number < span.below)
+    value = float(number)
+    return value > 0 and span.least <= value <= span.most and value < span.below
 
 
 def takes(word: str, typed: float | None = None) -> str:
