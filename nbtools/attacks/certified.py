@@ -112,8 +112,8 @@ def certify(
         "radius": np.where(sure, _radius_of(found.low, sigma), 0.0),
         "passes": n0 + found.draws,
     }
-    columns |= {"sigma": float(sigma), "asked": " ".join(map(str, within))}
-    return pd.DataFrame({"image_id": images.ids.astype(str), **columns})
+    table = pd.DataFrame({"image_id": images.ids.astype(str), **columns})
+    return table.assign(sigma=float(sigma), asked=" ".join(map(str, within)))
 
 
 def reach(sigma: float, n: int = 100_000, alpha: float = 0.001, *, radii: Sequence[float] | None = None) -> float:

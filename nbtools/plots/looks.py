@@ -102,7 +102,8 @@ def level(condition: str) -> float:
     """Return how far the numbers in a condition's name are above (to 1) or below (to −1) those of usual examples."""
     parsed = parse_condition(condition)
     named = [word for part, _ in parsed.parts for word in part.words] + [parsed.hardened or ("", None)]
-    steps = [np.log2(number / MODIFIERS[word].number.example) for word, number in named if number is not None]
+    usual = {word: changed.number.example for word, changed in MODIFIERS.items() if changed.number}
+    steps = [np.log2(number / usual[word]) for word, number in named if number is not None]
     return float(np.tanh(sum(steps) / 2))
 
 
