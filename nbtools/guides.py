@@ -94,7 +94,7 @@ CALLED |= {"blur": "lowpass", "lowpassed": "lowpass", "bandpass": "channel", "sh
 # Words that no region's name holds, in whatever capitals: mistyped conditions would pass for regions.
 RESERVED = {"none", "start", "random", "labels", "weight", "decay", "net", *MODIFIERS}
 NAMING = (
-    "letters, digits and _ in words that hyphens join, none of them, in any capitals and between _ neither, "
+    "letters, digits and _ in words that hyphens join; no word between hyphens or _ is, in whatever capitals, "
     f"{', '.join(sorted(RESERVED))}"
 )
 
