@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_counts, check_enough, check_table
-from nbtools.guides import spelled, split_training
+from nbtools.guides import UNGUIDED, spelled, split_training
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, corrected
 from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.samples.verdicts import judged
 from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
+from nbtools.metrics.studies.fronts import dose_of
 
 STANDARD = "standard"  # trained on pictures as they are
 # Of others, on photographs, under AutoAttack (RobustBench, Croce et al. 2021): to be drawn, not compared with.
@@ -69,13 +70,15 @@ def guidance_gains(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     Notes
     -----
     The trade of a way to train, seed by seed: clean and robust accuracy of ``none``, ``none-at-2``, ``none-at-4``,
-    made monotone in their number by isotonic regression, joined by lines, never extended. Guided networks of standard
-    training are set against that same trade: a guide that only goes further along it gains nothing.
+    made monotone in their number (of ``lowpass``, in 1 / the cut; those of ``channel`` are in no order, and no trade)
+    by isotonic regression, joined by lines, never extended. Guided networks of standard training are set against that
+    same trade: a guide that only goes further along it gains nothing. ``TO-atboth-4`` is trained like ``none-at-4``.
     """
     both = clean_and_robust(accuracy, epsilon)
     both[["guide", "way", "number"]] = [factors_of(name) for name in both["condition"]]
     both["training"] = [training_of(name) for name in both["condition"]]
     block = [name for name in ("subject", "seed") if name in both]
+    both["dose"] = [0.0 if training == STANDARD else dose_of(training) for training in both["training"]]
     ways = both.loc[(both["guide"] != "none") & (both["way"] != ""), "way"].unique()
     check_enough(f"{_PROBLEM}: ways in which a guided network is trained", len(ways), 1, fix=_FIX)
     parts = [_gains(rows, way).assign(**shared) for shared, rows in groups_of(both, block) for way in ways]
@@ -87,11 +90,11 @@ def guidance_gains(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 
 def _gains(networks: pd.DataFrame, way: str) -> pd.DataFrame:
     """Return the gains of one seed's guides that are trained this way, and as usual."""
-    rows = networks[networks["way"].isin(["", way])]
-    unguided = rows[rows["guide"] == "none"]
+    alone, rows = networks["guide"] == "none", networks[networks["way"].isin(["", way])]
+    unguided = networks[alone & networks["way"].isin(["", UNGUIDED.get(way, way)])]
     guided = rows[rows["guide"].isin(rows.loc[rows["way"] == way, "guide"]) & (rows["guide"] != "none")]
-    trade = monotone(*unguided[["number", "clean", "accuracy"]].to_numpy(float).T)
-    alike = unguided.set_index("training")["accuracy"].reindex(guided["training"]).to_numpy()
+    alike = unguided.set_index("number")["accuracy"].reindex(guided["number"]).to_numpy()
+    trade = monotone(*unguided.dropna(subset="dose")[["dose", "clean", "accuracy"]].to_numpy(float).T)
     without = {OWN: alike, EQUAL: read_off(trade, guided["clean"].to_numpy())}
     named = guided[["guide", "way", "training"]].assign(way=way)
     gains = [named.assign(clean=clean, gain=guided["accuracy"] - other) for clean, other in without.items()]
