@@ -102,7 +102,7 @@ def test_false_alarms_and_coverage_are_as_they_say() -> None:
 
 
 def test_nothing_is_extrapolated() -> None:
-    table = planted({"TO": 0.1})
+    table = planted({"TO": 0.1}, noise=0.001)
     table.loc[(table["condition"] == "TO") & (table["seed"] == 1) & (table["epsilon"] == 0), "accuracy"] = 0.99
     found = interactions(guidance_gains(table, EPSILON)).set_index("clean")
     assert found.loc[EQUAL, ["gain", "interaction", "ci_low", "p", "p_holm"]].isna().all()
