@@ -51,5 +51,6 @@ def test_it_runs_with_any_conditions(
     assert saved == {"dimensions", "curvature", "lesions", "costs", "compared"} | ({"shapes"} if guided else set())
     assert set(found["compared"]["condition"]) == guided
     if guided:
-        assert np.isfinite(found["compared"]["ci_low"]).all()
+        assert np.isfinite(found["compared"]["difference"]).all()  # untrained networks may all lose as much
+        assert np.isfinite(found["shapes"]["ci_low"]).all()
         assert set(found["shapes"]["measure"]) == set(found["both"]["measure"])
