@@ -120,7 +120,13 @@ def test_what_is_lost_along_with_clean_accuracy_is_no_collapse() -> None:
     assert told([0.0, 0.0], [0.5, 0.5]) == []
     assert told([0.5, 0.0], [0.80, 0.79]) == [1], "a hair of clean accuracy hides no collapse"
     assert told([0.25, 0.1, 0.12], [0.25, 0.8, 0.9]) == [], "one class for all withstands all, and knows nothing"
-    assert collapsed(pd.DataFrame({"epoch": [0], "split": ["validation"], "accuracy": [0.5]})) == []
+    assert told([np.nan, np.nan], [0.5, 0.5]) == [], "nobody watched"
+    history = pd.DataFrame({"epoch": [0, 1], "split": "validation", "accuracy": [0.5, 0.6]})
+    assert collapsed(history) == []
+    watched = history.assign(robust_accuracy=0.4)
+    for wrong in (pd.concat([watched, watched]), watched.drop(columns="split"), watched.iloc[:0]):
+        with pytest.raises(InputError, match="no training's history"):
+            collapsed(wrong)
 
 
 # --- the published steps --------------------------------------------------------------------------------------
@@ -188,6 +194,16 @@ def test_trades_is_that_of_its_paper() -> None:
     torch.testing.assert_close(watched.seen[-1], moved)
 
 
+def test_beta_is_trades_by_its_other_number() -> None:
+    """At one ε: β = 6 makes the network of `trades`, to the bit; less of it another one."""
+    config = TrainConfig(epochs=1, batch_size=20, lr=3e-3, augmentation="none")
+    train = partial(training.train_network, world(40), predictor=None, config=config, alpha=0.0)
+    (one, told), (same, told_too), (other, _) = (train(f"none-{word}") for word in ("trades-4", "beta-6", "beta-1"))
+    torch.testing.assert_close(one.state_dict(), same.state_dict(), rtol=0, atol=0)
+    pd.testing.assert_frame_equal(told.drop(columns="seconds"), told_too.drop(columns="seconds"))
+    assert not torch.equal(one.state_dict()["class_head.weight"], other.state_dict()["class_head.weight"])
+
+
 def test_noise_is_white_of_its_sd_and_not_clipped() -> None:
     watched = Watched()
     noise = watched.shown("gauss", 0.5) - watched.x
@@ -220,7 +236,7 @@ def test_an_attack_leaves_no_trace_in_the_network(word: str) -> None:
     """Its passes move no statistics and no gradients of weights; the mode is that of before."""
     watched, plain = Watched(), Watched()
     shown = watched.shown(word)
-    for x in [plain.x, shown] if word == "trades" else [shown]:
+    for x in [plain.x, shown] if word in ("trades", "beta") else [shown]:
         plain.network.train()(x)
     torch.testing.assert_close(watched.network.state_dict(), plain.network.state_dict(), rtol=0, atol=0)
     assert watched.network.training
@@ -274,6 +290,7 @@ def test_every_word_has_a_way_a_meaning_and_a_cost() -> None:
     assert len({dash(name) for name in names}) == len(names)
     for name, word in zip(names, sorted(words), strict=True):
         assert parse_condition(name).meaning == f"{MEANING['roi']}; {MODIFIERS[word].meaning}"
+        assert "0.5" in MODIFIERS[word].dose.format(0.5), "along a front"
     with pytest.raises(InputError, match="not trained against perturbations"):
         hardening.hardening(("pgd", 4.0))
 

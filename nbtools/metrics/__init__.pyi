@@ -152,8 +152,9 @@ from .studies.fronts import (
     compare_fronts as compare_fronts,
     front_of as front_of,
     fronts as fronts,
+    named_fronts as named_fronts,
     training_costs as training_costs,
 )
 from .studies.gain import correlate_with_gain as correlate_with_gain
 from .studies.operating import findings as findings, rates as rates
-from .studies.rivals import rivals as rivals
+from .studies.rivals import rivals as rivals, rivals_verdict as rivals_verdict

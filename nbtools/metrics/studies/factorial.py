@@ -12,8 +12,10 @@ from nbtools.guides import spelled, split_training
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, corrected
 from nbtools.metrics.samples.known import compare_known
+from nbtools.metrics.samples.verdicts import judged
 from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
+from nbtools.metrics.studies.fronts import front_of
 
 STANDARD = "standard"  # trained on pictures as they are
 # Of others, on photographs, under AutoAttack (RobustBench, Croce et al. 2021): to be drawn, not compared with.
@@ -78,11 +80,11 @@ def guidance_gains(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     Notes
     -----
     The trade of a way to train, seed by seed: clean and robust accuracy of ``none``, ``none-at-2``, ``none-at-4``,
-    made monotone in their number by isotonic regression, joined by lines, never extended. Guided networks of standard
-    training are set against that same trade: a guide that only goes further along it gains nothing.
+    made monotone in their dose (`front_of`) by isotonic regression, joined by lines, never extended. Guided networks
+    of standard training are set against that same trade: a guide that only goes further along it gains nothing.
     """
     both = clean_and_robust(accuracy, epsilon)
-    both[["guide", "way", "number"]] = [factors_of(name) for name in both["condition"]]
+    both[["guide", "way"]] = [factors_of(name)[:2] for name in both["condition"]]
     both["training"] = [training_of(name) for name in both["condition"]]
     block = [name for name in ("subject", "seed") if name in both]
     guided = both[both["guide"] != "none"]
@@ -107,7 +109,8 @@ def _gains(networks: pd.DataFrame, way: str, guides: Collection[str]) -> pd.Data
     """Return the gains of one seed's guided networks that are trained this way, and as usual."""
     rows = networks[networks["way"].isin(["", way])]
     unguided, guided = rows[rows["guide"] == "none"], rows[rows["guide"].isin(guides)]
-    trade = monotone(*unguided[["number", "clean", "accuracy"]].to_numpy(float).T)
+    doses = np.array([front_of(name, 0.0)[1] for name in unguided["condition"]])
+    trade = monotone(doses, *unguided[["clean", "accuracy"]].to_numpy(float).T)
     alike = unguided.set_index("training")["accuracy"].reindex(guided["training"]).to_numpy()
     without = {OWN: alike, EQUAL: read_off(trade, guided["clean"].to_numpy())}
     named = guided[["guide", "way", "training"]].assign(way=way)
@@ -153,9 +156,8 @@ def interactions(gains: pd.DataFrame, margin: float = MARGINS["accuracy"]) -> pd
         ]
     )
     table["p_holm"], table["equivalent"] = corrected(table["p"]), corrected(table["p_tost"]) <= SIGNIFICANT
-    more, told = table["interaction"] > 0, table["p_holm"] <= SIGNIFICANT
-    said = {"more": told & more, "less": told & ~more, "as much": table["equivalent"]}
-    return table.assign(finding=np.select(list(said.values()), list(said), "unclear"))
+    found = table[["interaction", "p_holm", "equivalent"]].itertuples(index=False)
+    return table.assign(finding=[judged(*row) for row in found])
 
 
 def _interaction(gains: pd.DataFrame, training: str, margin: float) -> dict[str, object]:
