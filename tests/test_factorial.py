@@ -30,7 +30,7 @@ def planted(
 
 
 def trade(clean: float) -> float:
-    return 0.1 + 2.5 * (0.92 - clean) if clean > 0.88 else 0.2 + 1.0 * (0.88 - clean)
+    return 0.3 + 2.5 * (0.92 - clean) if clean > 0.88 else 0.4 + 1.0 * (0.88 - clean)
 
 
 def test_names_are_split_into_the_factors() -> None:
@@ -76,7 +76,7 @@ def test_false_alarms_and_coverage_are_as_they_say() -> None:
 
 
 def test_nothing_is_extrapolated() -> None:
-    table = planted({"TO": 0.1})
+    table = planted({"TO": 0.1}, noise=0.004)
     table.loc[(table["condition"] == "TO") & (table["seed"] == 1) & (table["epsilon"] == 0), "accuracy"] = 0.99
     found = interactions(guidance_gains(table, EPSILON)).set_index("clean")
     assert found.loc[EQUAL, ["gain", "interaction", "ci_low", "p", "p_holm"]].isna().all()
