@@ -32,7 +32,7 @@ def check_range(
 ) -> None:
     """Raise `InputError` unless a value is a finite number from `least` to `most`: NaN is nowhere, text no number."""
     kind: Any = Integral if whole else Real
-    if not (isinstance(value, kind) and least <= value <= most and value < inf):
+    if isinstance(value, bool) or not (isinstance(value, kind) and least <= value <= most and value < inf):
         number = "whole number" if whole or {type(least), type(value)} == {int} else "number"
         span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
         raise InputError(f"{name} cannot be {value!r}", expected=f"a {number} {span}", got=repr(value), fix=fix)

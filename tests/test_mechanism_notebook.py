@@ -43,10 +43,11 @@ def test_it_runs_with_any_conditions(
         if "parameters" in tags:
             found |= {"study": str(tiny_study), "rois": rois, **small}
     saved = {file.stem for file in found["run"].folder.glob("*.parquet")}
-    assert saved == {"dimensions", "curvature", "lesions", "costs", "compared"}
     assert set(found["accuracy"]["condition"]) == set(rois.split())
     assert (found["bent"]["n_seeds"] == 2).all()
     guided = {"V1"} if "V1" in rois else set()
+    assert saved == {"dimensions", "curvature", "lesions", "costs", "compared"} | ({"shapes"} if guided else set())
     assert set(found["compared"]["condition"]) == guided
     if guided:
         assert np.isfinite(found["compared"]["ci_low"]).all()
+        assert set(found["shapes"]["measure"]) == set(found["both"]["measure"])

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from nbtools.checks import check_choice, check_once, check_table
 from nbtools.data.images.bands import check_square, filtered, pass_gain
+from nbtools.errors import InputError
+from nbtools.guides import fits, takes
 from nbtools.models.networks import GuidedNet
 
 Hardened = tuple[str, float]  # a word of `HARDENINGS`, and its number as names have it
@@ -130,12 +132,15 @@ def hardening(hardened: Hardened | None) -> tuple[Callable[[Asked], Shown], Call
     Raises
     ------
     InputError
-        If there is no such way.
+        If there is no such way, or its number cannot be.
     """
     if hardened is None:
         return as_they_are, None
     word, number = hardened
     check_choice("networks are not trained against perturbations that way", word, HARDENINGS)
+    if not fits(word, number):
+        problem, fix = "networks are not trained against such perturbations", "correct the number"
+        raise InputError(problem, expected=takes(word), got=f"{word}, {number!r}", fix=fix)
     way = HARDENINGS[word]
     level = number * way.unit
     # no closures: they are sent to processes of other GPUs

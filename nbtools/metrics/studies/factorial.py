@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_counts, check_enough, check_table, reading
-from nbtools.guides import spelled, split_training
+from nbtools.guides import UNGUIDED, spelled, split_training
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, corrected
 from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.samples.verdicts import judged
 from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
-from nbtools.metrics.studies.fronts import front_of
+from nbtools.metrics.studies.fronts import dose_of
 
 STANDARD = "standard"  # trained on pictures as they are
 # Of others, on photographs, under AutoAttack (RobustBench, Croce et al. 2021): to be drawn, not compared with.
@@ -37,9 +37,9 @@ def factors_of(condition: str) -> tuple[str, str, float]:
     Raises
     ------
     InputError
-        If it is trained in two ways, or its number is spelled otherwise.
+        If it is trained in two ways, or its number cannot be.
     """
-    expected, fix = "one way to train, and its number as short as can be: TO-at-4", "correct the name"
+    expected, fix = "one way to train, and its number: TO-at-4", "correct the name"
     with reading(f"unknown condition {condition!r}", ValueError, expected=expected, fix=fix):
         guide, hardened = split_training(condition)
     return guide, *(hardened or ("", 0.0))
@@ -80,13 +80,15 @@ def guidance_gains(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     Notes
     -----
     The trade of a way to train, seed by seed: clean and robust accuracy of ``none``, ``none-at-2``, ``none-at-4``,
-    made monotone in their dose (`front_of`) by isotonic regression, joined by lines, never extended. Guided networks
-    of standard training are set against that same trade: a guide that only goes further along it gains nothing.
+    made monotone in their number (of ``lowpass``, in 1 / the cut; those of ``channel`` are in no order, and no trade)
+    by isotonic regression, joined by lines, never extended. Guided networks of standard training are set against that
+    same trade: a guide that only goes further along it gains nothing. ``TO-atboth-4`` is trained like ``none-at-4``.
     """
     both = clean_and_robust(accuracy, epsilon)
-    both[["guide", "way"]] = [factors_of(name)[:2] for name in both["condition"]]
+    both[["guide", "way", "number"]] = [factors_of(name) for name in both["condition"]]
     both["training"] = [training_of(name) for name in both["condition"]]
     block = [name for name in ("subject", "seed") if name in both]
+    both["dose"] = [0.0 if training == STANDARD else dose_of(training) for training in both["training"]]
     guided = both[both["guide"] != "none"]
     ways = {way: rows["guide"].unique() for way, rows in guided[guided["way"] != ""].groupby("way", sort=False)}
     check_enough(f"{_PROBLEM}: ways in which a guided network is trained", len(ways), 1, fix=_FIX)
@@ -108,10 +110,10 @@ def guidance_gains(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 def _gains(networks: pd.DataFrame, way: str, guides: Collection[str]) -> pd.DataFrame:
     """Return the gains of one seed's guided networks that are trained this way, and as usual."""
     rows = networks[networks["way"].isin(["", way])]
-    unguided, guided = rows[rows["guide"] == "none"], rows[rows["guide"].isin(guides)]
-    doses = np.array([front_of(name, 0.0)[1] for name in unguided["condition"]])
-    trade = monotone(doses, *unguided[["clean", "accuracy"]].to_numpy(float).T)
-    alike = unguided.set_index("training")["accuracy"].reindex(guided["training"]).to_numpy()
+    guided = rows[rows["guide"].isin(guides)]
+    unguided = networks[(networks["guide"] == "none") & networks["way"].isin(["", UNGUIDED.get(way, way)])]
+    alike = unguided.set_index("number")["accuracy"].reindex(guided["number"]).to_numpy()
+    trade = monotone(*unguided.dropna(subset="dose")[["dose", "clean", "accuracy"]].to_numpy(float).T)
     without = {OWN: alike, EQUAL: read_off(trade, guided["clean"].to_numpy())}
     named = guided[["guide", "way", "training"]].assign(way=way)
     gains = [named.assign(clean=clean, gain=guided["accuracy"] - other) for clean, other in without.items()]
