@@ -109,8 +109,7 @@ def guidance_gains(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 
 def _gains(networks: pd.DataFrame, way: str, guides: Collection[str]) -> pd.DataFrame:
     """Return the gains of one seed's guided networks that are trained this way, and as usual."""
-    rows = networks[networks["way"].isin(["", way])]
-    guided = rows[rows["guide"].isin(guides)]
+    guided = networks[networks["guide"].isin(guides) & networks["way"].isin(["", way])]
     unguided = networks[(networks["guide"] == "none") & networks["way"].isin(["", UNGUIDED.get(way, way)])]
     alike = unguided.set_index("number")["accuracy"].reindex(guided["number"]).to_numpy()
     trade = monotone(*unguided.dropna(subset="dose")[["dose", "clean", "accuracy"]].to_numpy(float).T)
