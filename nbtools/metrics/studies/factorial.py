@@ -37,9 +37,9 @@ def factors_of(condition: str) -> tuple[str, str, float]:
     Raises
     ------
     InputError
-        If it is trained in two ways, or its number is spelled otherwise.
+        If it is trained in two ways, or its number cannot be.
     """
-    expected, fix = "one way to train, and its number as short as can be: TO-at-4", "correct the name"
+    expected, fix = "one way to train, and its number: TO-at-4", "correct the name"
     with reading(f"unknown condition {condition!r}", ValueError, expected=expected, fix=fix):
         guide, hardened = split_training(condition)
     return guide, *(hardened or ("", 0.0))
