@@ -30,7 +30,7 @@ def planted(
 
 
 def trade(clean: float) -> float:
-    return 0.1 + 2.5 * (0.92 - clean) if clean > 0.88 else 0.2 + 1.0 * (0.88 - clean)
+    return 0.3 + 2.5 * (0.92 - clean) if clean > 0.88 else 0.4 + 1.0 * (0.88 - clean)
 
 
 def test_names_are_split_into_the_factors() -> None:
@@ -110,8 +110,30 @@ def test_nothing_is_extrapolated() -> None:
     assert np.isfinite(found.loc[OWN, "p"])
 
 
+def of(cells: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    rows = [(name, 0, *pair) for name, values in cells.items() for pair in zip((0.0, EPSILON), values, strict=True)]
+    return pd.DataFrame(rows, columns=["condition", "seed", "epsilon", "accuracy"])
+
+
+def test_networks_on_a_trade_with_a_plateau_gain_nothing() -> None:
+    plateau = {"none": (0.90, 0.20), "none-at-1": (0.89, 0.25), "none-at-2": (0.89, 0.40), "none-at-4": (0.85, 0.50)}
+    gains = guidance_gains(of({**plateau, "TO": (0.895, 0.225), "TO-at-4": (0.87, 0.45)}), EPSILON)
+    assert gains.loc[gains["clean"] == EQUAL, "gain"].to_numpy() == pytest.approx(0, abs=1e-9)
+    cuts = {"none": (0.9, 0.2), "none-lowpass-4": (0.5, 0.3), "none-lowpass-16": (0.85, 0.23)}  # the lower, the farther
+    gains = guidance_gains(of({**cuts, "TO": (0.7, 0.26), "TO-lowpass-4": (0.5, 0.3)}), EPSILON)
+    assert gains.loc[gains["clean"] == EQUAL, "gain"].to_numpy() == pytest.approx(0, abs=1e-9)
+
+
 def test_tables_that_are_no_factorial_are_refused() -> None:
     table = planted({})
+    for name in ("TO", "TO-at-4"):
+        with pytest.raises(InputError, match="1 guides × seeds without"):
+            guidance_gains(table[(table["condition"] != name) | (table["seed"] > 0)], EPSILON)
+    for spoilt in (100 * table["accuracy"], table["accuracy"].where(table.index > 0, np.inf)):
+        with pytest.raises(InputError, match="outside 0 to 1"):
+            guidance_gains(table.assign(accuracy=spoilt), EPSILON)
+    with pytest.raises(InputError, match="unknown condition"):
+        factors_of("TO-at-4-at-4")
     for without in ("none-at-4", "TO-at-4", "TO"):
         with pytest.raises(InputError):
             interactions(guidance_gains(table[table["condition"] != without], EPSILON))
@@ -184,3 +206,14 @@ def test_the_cost_is_over_the_unguided_network_of_the_seed() -> None:
     assert cost.to_dict() == pytest.approx({"none": 1.0, "TO": 1.5, "none-at": 6.5})
     with pytest.raises(InputError, match="none of every seed"):
         training_costs(seconds[1:])
+    for row in (0, 3):
+        for wrong in (0.0, -1.0, np.nan, np.inf):
+            with pytest.raises(InputError, match="1 networks without such a time"):
+                training_costs(seconds.assign(seconds=seconds["seconds"].where(seconds.index != row, wrong)))
+
+
+def test_no_front_is_asked_for() -> None:
+    table = of_several_alphas(0.05, 2, 0.0, np.random.default_rng(0))
+    for ask in (lambda: fronts(table, []), lambda: compare_fronts(table, EPSILON, [], ["none-at"])):
+        with pytest.raises(InputError, match="no fronts"):
+            ask()

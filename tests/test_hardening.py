@@ -120,7 +120,13 @@ def test_what_is_lost_along_with_clean_accuracy_is_no_collapse() -> None:
     assert told([0.0, 0.0], [0.5, 0.5]) == []
     assert told([0.5, 0.0], [0.80, 0.79]) == [1], "a hair of clean accuracy hides no collapse"
     assert told([0.25, 0.1, 0.12], [0.25, 0.8, 0.9]) == [], "one class for all withstands all, and knows nothing"
-    assert collapsed(pd.DataFrame({"epoch": [0], "split": ["validation"], "accuracy": [0.5]})) == []
+    assert told([np.nan, np.nan], [0.5, 0.5]) == [], "nobody watched"
+    history = pd.DataFrame({"epoch": [0, 1], "split": "validation", "accuracy": [0.5, 0.6]})
+    assert collapsed(history) == []
+    watched = history.assign(robust_accuracy=0.4)
+    for wrong in (pd.concat([watched, watched]), watched.drop(columns="split"), watched.iloc[:0]):
+        with pytest.raises(InputError, match="no training's history"):
+            collapsed(wrong)
 
 
 # --- the published steps --------------------------------------------------------------------------------------

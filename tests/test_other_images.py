@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,24 @@ def test_two_categories_are_too_few() -> None:
     trunk = freeze(build(GuidedNet, 0, "small_resnet", ("a", "b"), 0))
     with pytest.raises(InputError, match="several categories"):
         fit_head(trunk, one(np.zeros((32, 32))))
+
+
+def test_a_head_is_of_the_classes_that_all_images_have(study: Path) -> None:
+    images = load_categories(study.parent / "others/categories", 32, ())["val"]
+    trunk = freeze(build(GuidedNet, 0, "small_resnet", ("a", "b"), 3))
+    broken = freeze(build(GuidedNet, 0, "small_resnet", ("a", "b"), 3))
+    broken.backbone.load_state_dict({k: v * torch.nan if v.ndim else v for k, v in trunk.backbone.state_dict().items()})
+    labels = images.labels
+    wrong = {
+        "1 categories without an image": images[np.flatnonzero(labels != 0)],
+        "5 categories without an image": images[np.flatnonzero(labels == 0)],
+        "1 images of none of them": replace(images, labels=torch.where(torch.arange(len(labels)) == 3, -1, labels)),
+    }
+    for says, some in wrong.items():
+        with pytest.raises(InputError, match=says):
+            fit_head(trunk, some)
+    with pytest.raises(InputError, match="not finite"):
+        fit_head(broken, images)
 
 
 def test_decisions_are_of_each_set(study: Path) -> None:

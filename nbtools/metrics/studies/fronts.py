@@ -121,6 +121,7 @@ def fronts(accuracy: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         If a column is missing, or a front has no networks, no start or no order.
     """
     names = as_names(names)
+    check_enough(f"{_PROBLEM}: names", len(names), 1, fix="name those that networks lie on, such as TO and none-at")
     check_table(_PROBLEM, accuracy, ("condition", "alpha"), fix=_FIX)
     accuracy = plain(accuracy)
     places = [_place(*pair) for pair in zip(accuracy["condition"], accuracy["alpha"], strict=True)]
@@ -182,8 +183,9 @@ def compare_fronts(
     InputError
         As `fronts` and `frontier_area`.
     """
-    rows = []
-    for guide, control in product(as_names(guides), as_names(controls)):
+    pairs, rows = list(product(as_names(guides), as_names(controls))), []
+    check_enough(f"{_PROBLEM}: pairs of them", len(pairs), 1, fix="name a guide's front and a control's")
+    for guide, control in pairs:
         area = frontier_area(fronts(accuracy, [guide, control]), epsilon, "dose")
         tested = compare_known(area, "accuracy", guide, control)
         rows.append(tested.assign(low=area["low"].mean(), high=area["high"].mean()))
@@ -209,11 +211,13 @@ def training_costs(seconds: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing, there is no ``none`` of a seed, or more than one.
+        If a column is missing, a time is not above 0, there is no ``none`` of a seed, or more than one.
     """
     check_table(_PROBLEM, seconds, ("condition", "seed", "seconds"), fix=_FIX)
     seconds = plain(seconds)
     check_numbers(_PROBLEM, seconds, ("seconds",), fix=_FIX)
+    wrong = {"networks without such a time": int((~seconds["seconds"].between(0, np.inf, inclusive="neither")).sum())}
+    check_counts(_PROBLEM, wrong, expected="seconds above 0, finite", fix="leave out what was not timed")
     block = [name for name in ("subject", "seed") if name in seconds]
     plainly = seconds[seconds["condition"] == "none"]
     check_once(_PROBLEM, plainly, block, fix=_FIX)
