@@ -363,8 +363,8 @@ def test_questions_that_cannot_be_asked() -> None:
         decide_masked({("none", 0): Template(gaussian(8, 1.5), side=16).train()}, images)
     with pytest.raises(InputError, match="unknown filter"):
         pass_gain("notch", 4, 16)
-    for kind, cut in product(PASSES, (12.0, 1e5, 0.5)):  # 16 pixels have frequencies from 1 to 11.3
-        with pytest.raises(InputError, match=r"from 1 to 11\.3"):
+    for kind, cut in product(PASSES, (12.0, 1e5)):
+        with pytest.raises(InputError, match=r"to 11\.3"):
             pass_gain(kind, cut, 16)
     for word in ("lowpass", "channel"):
         with pytest.raises(InputError, match="16 pixels"):

@@ -138,7 +138,7 @@ def test_tensors_of_inference_mode_can_be_attacked(attack: str) -> None:
 
 NO_LOGITS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "dict": (lambda logits: {"logits": logits, "aux": logits}, "a dict of logits, aux"),
-    "tuple": (lambda logits: (logits, logits), "a tuple"),
+    "tuple": (lambda logits: (logits, logits), r"a tuple of a tensor \(\d+, 2\), a tensor \(\d+, 2\)"),
     "maps": (lambda logits: logits[:, :, None, None], r"a tensor \(\d+, 2, 1, 1\)"),
     "one image's": (lambda logits: logits[:1].expand(len(logits) + 1, -1), r"a tensor \(\d+, 2\)"),
     "classes": (lambda logits: logits.argmax(1), r"a tensor \(\d+,\)"),

@@ -91,7 +91,7 @@ def trade(above: float, n_seeds: int, noise: float, rng: np.random.Generator) ->
     for condition, steep in (("V1", 0.10), ("TO", 0.16)):
         for seed, alpha in ((seed, alpha) for seed in range(n_seeds) for alpha in (0, 0.35, 0.65, 0.9)):
             clean = 0.92 - steep * alpha**2
-            robust = 0.10 + 1.2 * (0.92 - clean) + above * (condition == "TO") + starts[seed]
+            robust = 0.30 + 1.2 * (0.92 - clean) + above * (condition == "TO") + starts[seed]
             values = np.array([clean, robust]) + rng.normal(0, noise, 2)
             rows += [(condition, seed, alpha, *pair) for pair in zip((0.0, EPSILON), values, strict=True)]
     return pd.DataFrame(rows, columns=["condition", "seed", "alpha", "epsilon", "accuracy"])
