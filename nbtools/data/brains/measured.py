@@ -23,7 +23,7 @@ import pandas as pd
 from nbtools.checks import as_names
 from nbtools.conditions import Condition, check_rois, parse_condition
 from nbtools.data.brains import nsd, own
-from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
+from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats, count_repeats, rows_of
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study
@@ -83,7 +83,8 @@ def load_trials(
     -------
     dict of str to RoiTrials
         Responses (n_trials, n_voxels), sessions ascending; every session's file is read once for all regions. Voxels
-        that do not vary, or whose ceiling is below the study's, are listed in ``dropped``.
+        that do not vary, or whose ceiling is below the study's, are listed in ``dropped``; showings of test images that
+        had to judge these are left out (`_reliable`).
 
     Raises
     ------
@@ -101,7 +102,8 @@ def load_trials(
     if study.voxels.subjects:
         return _together(study, rois, sessions, zscore, progress)
     zscore, threshold = zscore and study.voxels.zscore, study.voxels.noise_ceiling
-    trials = assemble(*_set(study).sessions_of(study, rois, sessions), zscore=zscore, progress=progress)
+    read = _set(study).sessions_of(study, rois, sessions)
+    trials = assemble(*read, zscore=zscore, progress=progress, sites=study.sites)
     if threshold and zscore:
         shared = load_design(study).shared_ids
         trials = {roi: _reliable(part, shared, threshold) for roi, part in trials.items()}
@@ -244,9 +246,18 @@ def _common_design(study: Study) -> Design:
 
 
 def _reliable(trials: RoiTrials, shared: np.ndarray, threshold: float) -> RoiTrials:
-    """Leave out voxels below a noise ceiling, which the test images have no part in."""
-    train = ~np.isin(trials.image_ids, shared)
-    ceiling = noise_ceiling(ncsnr(trials.responses[train], trials.image_ids[train]))
+    """Leave out voxels below a noise ceiling, which what is tested on has no part in.
+
+    The training images judge. Where each of them was shown once, nothing tells their noise from signal: then the odd
+    showings of the test images judge, and are left out, so that tests and ceilings rest on the even ones alone.
+    """
+    judges = ~np.isin(trials.image_ids, shared)
+    if count_repeats(trials.image_ids[judges]).max(initial=1) == 1:
+        judges = ~judges & (trials.repeats % 2 == 1)
+        trials, judging = rows_of(trials, ~judges), rows_of(trials, judges)
+    else:
+        judging = rows_of(trials, judges)
+    ceiling = noise_ceiling(ncsnr(judging.responses, judging.image_ids))
     keep = ceiling >= threshold
     if not keep.any():
         raise InputError(
