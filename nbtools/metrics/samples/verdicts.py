@@ -107,7 +107,10 @@ def sample_words(slope: Trend) -> str:
 
 def _unsure(slope: Trend) -> str:
     """Which of the two questions has no answer."""
-    of = {"these subjects" if slope.n_subjects > 1 else "these networks": slope.p_networks, "the regions' order": slope.p_order}
+    of = {
+        "these subjects" if slope.n_subjects > 1 else "these networks": slope.p_networks,
+        "the regions' order": slope.p_order,
+    }
     return " and ".join(name for name, p in of.items() if p > SIGNIFICANT)
 
 
