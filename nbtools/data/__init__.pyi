@@ -15,6 +15,11 @@ from .brains.measured import (
     region_volume as region_volume,
 )
 from .brains.prepare_nsd import prepare_nsd as prepare_nsd
+from .brains.prepare_things import (
+    ceilings_beside as ceilings_beside,
+    prepare_things_fmri as prepare_things_fmri,
+    prepare_tvsd as prepare_tvsd,
+)
 from .brains.responses import (
     ResponseBasis as ResponseBasis,
     RoiResponses as RoiResponses,

@@ -264,7 +264,9 @@ def _take(archive: Path, root: Path, subjects: Collection[int], names: Collectio
     _check_found(archive, [f"sub-{subject:02d}_{name}" for subject, name in places])
 
 
-def _files(archive: Path, subjects: Collection[int], names: Collection[str]) -> Iterator[tuple[int, str, int, IO[bytes]]]:
+def _files(
+    archive: Path, subjects: Collection[int], names: Collection[str]
+) -> Iterator[tuple[int, str, int, IO[bytes]]]:
     """Give some subjects' files as they come: subject, name without the subject, bytes, and what to read them from."""
     for path, size, content in contents(archive, largest=_LARGEST):
         found = re.fullmatch(r"sub-(\d+)_(.+)", PurePosixPath(path).name)

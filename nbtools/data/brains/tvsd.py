@@ -1,6 +1,6 @@
 """THINGS Ventral stream Spiking Dataset (Papale et al. 2025): two macaques' V1, V4 and IT, as their authors lay it out.
 
-monkey{F,N}/THINGS_normMUA.mat       multi-unit activity of 1,024 electrodes, an average over a window, normalised per day
+monkey{F,N}/THINGS_normMUA.mat       multi-unit activity of 1,024 electrodes: a mean over time, normalised per day
 monkey{F,N}/_logs/things_imgs.mat    which pictures were shown
 
 They are read once, into one session (`nbtools.data.brains.sessions`): all that follows then meets nothing new, at the
@@ -31,11 +31,12 @@ REGIONS: dict[str, dict[str, slice]] = {
 }
 N_ELECTRODES = 1024
 _POINTER = b"annex/objects/"  # in the text that git-annex leaves where it has not fetched a file
+_FORM = "HDF5, as MATLAB 7.3 writes it"
 _FETCH = "fetch it again: python -m nbtools fetch tvsd"
 
 
 class Shown(NamedTuple):
-    """Pictures by their names, ``<concept>/<file>.jpg``, in the order of the stimuli: training images, then the test's."""
+    """Pictures by the names of their files, in the order of the stimuli: training images, then those of the test."""
 
     train: list[str]
     test: list[str]
@@ -121,7 +122,7 @@ def session_of(folder: Path, monkey: str, shown: Shown) -> Session:
 
 
 def published_reliability(folder: Path) -> pd.DataFrame:
-    """Return what the authors say of each electrode: ``i`` (its number), ``reliab``, ``oracle``.
+    """Return what the authors say of each electrode: ``i``, ``j``, ``k`` (as its `Session` has it), ``reliab``, ``oracle``.
 
     ``reliab`` is the mean correlation of two showings of the test images (over all pairs that have one), ``oracle``
     that of a showing with the mean of all others.
@@ -133,16 +134,15 @@ def published_reliability(folder: Path) -> pd.DataFrame:
     """
     with _opened(folder / "THINGS_normMUA.mat", "reliab", "oracle") as tree:
         reliab = pd.DataFrame(tree["reliab"][:]).mean()  # without NaN
-        return pd.DataFrame({"i": range(len(reliab)), "reliab": reliab, "oracle": tree["oracle"][:].ravel()})
+        place = pd.DataFrame(_numbered(np.arange(len(reliab))), columns=["i", "j", "k"])
+        return place.assign(reliab=reliab, oracle=tree["oracle"][:].ravel())
 
 
 @contextmanager
 def _opened(file: Path, *needed: str) -> Iterator[h5py.File]:
     """Open a file of MATLAB's that holds these variables; say so where it is a pointer to it."""
     _check_pointer(file)
-    with opened_hdf5(
-        file, "a monkey's file cannot be read", expected="HDF5, as MATLAB 7.3 writes it", fix=_FETCH
-    ) as tree:
+    with opened_hdf5(file, "a monkey's file cannot be read", expected=_FORM, fix=_FETCH) as tree:
         lacking = [name for name in needed if name not in tree]
         if lacking:
             raise InputError(
@@ -161,17 +161,17 @@ def _check_pointer(file: Path) -> None:
         raise InputError(
             "this is git-annex's pointer to a file, not the file",
             file=file,
-            expected="HDF5, as MATLAB 7.3 writes it",
+            expected=_FORM,
             got=start.decode(errors="replace").strip(),
             fix=_FETCH,
         )
 
 
 def _paths(references: h5py.Dataset) -> list[str]:
-    """Read MATLAB's cell array of texts, ``aardvark\\aardvark_01b.jpg`` each, as ``aardvark/aardvark_01b.jpg``."""
+    r"""Read MATLAB's cell array of paths, ``aardvark\aardvark_01b.jpg`` each: the files' names."""
     tree = references.file
     texts = (tree[reference][:].astype(np.uint16).tobytes().decode("utf-16-le") for reference in references[:].ravel())
-    return ["/".join(PureWindowsPath(text).parts[-2:]) for text in texts]
+    return [PureWindowsPath(text).name for text in texts]
 
 
 def _check_shapes(file: Path, tree: h5py.File, n_train: int, n_test: int) -> int:

@@ -285,11 +285,10 @@ def trend(scores: np.ndarray, margin: float = np.nan) -> Trend:
     n_regions = len(scores)
     weights = rank_weights(n_regions)
     found = contrast(scores, weights, margin / (n_regions - 1))
-    asked: dict[str, float] = {}
-    if not np.isnan(found.p):
-        many = n_regions >= FEWEST_ORDERED
-        asked = {"p_order": _order_p(scores.mean(axis=(1, 2)), weights)} if many else {"p_page": _page_p(scores)}
-    return Trend(**asdict(found), **asked, n_regions=n_regions, margin=margin)
+    tested, many = not np.isnan(found.p), n_regions >= FEWEST_ORDERED
+    p_order = _order_p(scores.mean(axis=(1, 2)), weights) if tested and many else np.nan
+    p_page = _page_p(scores) if tested and not many else np.nan
+    return Trend(**asdict(found), p_order=p_order, p_page=p_page, n_regions=n_regions, margin=margin)
 
 
 def rank_weights(n: int) -> np.ndarray:
