@@ -350,7 +350,7 @@ def test_scores_that_cannot_be_contrasted_are_refused() -> None:
         ([[0.1, 0.12, 0.1], [0.2, 0.21, 0.2], [0.3, 0.33, 0.3]], ": rises along these 3 regions; whether for their"),
         (
             [[0.3, 0.33, 0.3], [0.2, 0.21, 0.2], [0.1, 0.12, 0.1]],
-            "in it, or its reverse, with p = 0.33 (6 orders)",
+            "in it, or in its reverse, with p = 0.33 (6 orders)",
         ),
         ([[0.1, 0.3], [0.2, 0.1], [0.3, 0.2]], "these networks cannot tell"),
         ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ", Page's L p = 0.056: whether it rises, these networks cannot"),

@@ -122,7 +122,7 @@ def session_of(folder: Path, monkey: str, shown: Shown) -> Session:
 
 
 def published_reliability(folder: Path) -> pd.DataFrame:
-    """Return what the authors say of each electrode: ``i``, ``j``, ``k`` (as its `Session` has it), ``reliab``, ``oracle``.
+    """Return what the authors say of each electrode: ``i``, ``j``, ``k`` (as in a `Session`), ``reliab``, ``oracle``.
 
     ``reliab`` is the mean correlation of two showings of the test images (over all pairs that have one), ``oracle``
     that of a showing with the mean of all others.

@@ -71,8 +71,8 @@ def describe(slope: Trend) -> str:
     the order p = 0.02: rises along the hierarchy"``.
 
     A rise is said only where networks (or subjects) and the regions' order both have p ≤ .05. Fewer than five regions
-    have too few orders: there slope and ranks (Page's L) of the networks must agree, and the verdict is of these regions
-    alone, and says so. Else it says which of the two cannot tell, or, where the slope is within its margin, that it is.
+    have too few orders: there slope and ranks (Page's L) of the networks must agree, and the verdict, of these regions
+    alone, says what it cannot show. Else it says which of the two cannot tell, or, where the slope is within its margin, that it is.
     One network of each region is no sample, and has no test.
     """
     value, low, high = map(signed, (slope.value, slope.ci_low, slope.ci_high))
@@ -94,8 +94,8 @@ def _along(n_regions: int) -> str:
         return "along the hierarchy"
     orders = factorial(n_regions)
     return (
-        f"along these {n_regions} regions; whether for their order, so few cannot show: any that differ stand in it, or "
-        f"its reverse, with p = {2 / orders:.2g} ({orders} orders)"
+        f"along these {n_regions} regions; whether for their order, so few cannot show: any that differ stand in it, "
+        f"or in its reverse, with p = {2 / orders:.2g} ({orders} orders)"
     )
 
 
