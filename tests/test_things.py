@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from tests.things_files import (
     names_of,
     write_image_list,
     write_monkey,
+    write_mua,
     write_person,
 )
 
@@ -214,16 +217,16 @@ def test_the_choice_rests_on_odd_showings_and_leaves_ceilings_without_bias(tmp_p
     assert np.unique(trials.repeats[trials.image_ids >= 300]).tolist() == [2, 4, 6]
     assert len(trials.voxels) + len(trials.dropped) == 2000
     assert 200 < len(trials.voxels) < 1500
-    assert abs(bias(trials.responses, trials.image_ids, signal[trials.voxels[:, 0]])) < 1
+    assert abs(bias(trials.responses, trials.image_ids, signal[trials.voxels[:, 0]])) < 0.6
     whole = load_trials(own_study(tmp_path / "all", signal, repeats=6), ["early-x"], progress=False)["early-x"]
     ceiling = noise_ceiling(ncsnr(whole.responses, whole.image_ids))
     chosen = ceiling >= 20
-    assert bias(whole.responses[:, chosen], whole.image_ids, signal[chosen]) > 4
+    assert bias(whole.responses[:, chosen], whole.image_ids, signal[chosen]) > 3
 
 
 def bias(responses: np.ndarray, ids: np.ndarray, signal: np.ndarray) -> float:
-    """Mean error of ceilings (percent, three repeats)."""
-    return float(np.mean(noise_ceiling(ncsnr(responses, ids)) - 100 * signal / (signal + (1 - signal) / 3)))
+    """Mean error of ceilings, percent, of single showings: there they are the share of variance that is signal."""
+    return float(np.mean(noise_ceiling(ncsnr(responses, ids), 1) - 100 * signal))
 
 
 # --- the open format: a training set without repeats, a test set with them ------------------------------------------
@@ -285,8 +288,7 @@ def test_a_persons_regions_come_out_of_the_tables(raw: Path, lo: str) -> None:
         everything = np.concatenate([trials[roi].voxels, trials[roi].dropped])
         assert set(map(tuple, everything)) == set(map(tuple, table.loc[rows, ["voxel_x", "voxel_y", "voxel_z"]].values))
         order = stimuli["trial_id"].to_numpy()
-        kept = table.index[rows][np.isin(rows, rows)]
-        assert {tuple(row) for row in values[kept][:, order]} >= {tuple(row) for row in trials[roi].responses.T}
+        assert {tuple(row) for row in values[rows][:, order]} >= {tuple(row) for row in trials[roi].responses.T}
     names = pd.read_parquet(raw / "things-subj01" / "stimuli.parquet")["name"].to_numpy()
     assert names[trials["V1"].image_ids].tolist() == stimuli["stimulus"].tolist(), "joined by name"
     assert sorted(names[load_design(study).shared_ids]) == sorted(TEST)
@@ -303,10 +305,8 @@ def test_overlapping_regions_share_their_voxels(raw: Path) -> None:
 
 def test_regions_that_were_not_fetched_are_left_out(raw: Path) -> None:
     write_fmri(raw)
-    file, table = (
-        raw / "things-fmri/sub-01/responses.h5",
-        things_fmri.read_voxels(raw / "things-fmri/sub-01/VoxelMetadata.csv"),
-    )
+    folder = raw / "things-fmri" / "sub-01"
+    file, table = folder / "responses.h5", things_fmri.read_voxels(folder / "VoxelMetadata.csv")
     kept = table["voxel_id"].to_numpy()[table[["V1", "hV4", "TO1", "TO2"]].eq(1).any(axis=1)]
     with h5py.File(file, "r+") as tree:
         values = tree["responses"][:][kept]
@@ -332,6 +332,49 @@ def test_catch_trials_are_left_out_and_damage_is_named(raw: Path) -> None:
             prepare_things_fmri(raw, 1)
     with pytest.raises(InputError, match="no such subject"):
         prepare_things_fmri(raw, 4)
+
+
+# --- true size ------------------------------------------------------------------------------------------------
+
+_READ = """
+import json, resource, sys, time
+from pathlib import Path
+import h5py
+from nbtools.data.brains import tvsd
+from nbtools.data.brains.measured import load_trials
+from nbtools.data.study import open_study
+folder, how = Path(sys.argv[1]), sys.argv[2]
+shown = tvsd.shown_images(folder) if how == "session" else None
+study = open_study(folder.parents[1] / "tvsd-F") if how == "study" else None
+start = time.perf_counter()
+if study:
+    load_trials(study, study.hierarchy, progress=False)
+elif shown:
+    tvsd.session_of(folder, "F", shown)
+else:
+    with h5py.File(folder / "THINGS_normMUA.mat") as tree:
+        tree["train_MUA"][:], tree["test_MUA_reps"][:]
+print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB there")
+def test_a_monkey_of_true_size_is_read_in_seconds(raw: Path) -> None:
+    """1,024 electrodes × (22,248 + 30 × 100) showings: three regions in 5 s and 500 MB, else about as by h5py."""
+    folder, rng = raw / "tvsd" / "monkeyF", np.random.default_rng(0)
+    write_image_list(folder / "_logs" / "things_imgs.mat", names_of(22_248), names_of(100, start=22_248))
+    train, test = rng.normal(size=(22_248, 1024)), rng.normal(size=(30, 100, 1024))
+    write_mua(folder / "THINGS_normMUA.mat", train, test, compression="gzip")
+    prepare_tvsd(raw, "F")
+    told = {}
+    for how in ("h5py", "session", "study"):
+        done = subprocess.run([sys.executable, "-c", _READ, folder, how], capture_output=True, text=True, check=True)
+        told[how] = json.loads(done.stdout)
+    print(f"seconds and MiB: {told}")
+    assert told["session"][0] < 1.5 * told["h5py"][0] + 1
+    assert told["study"][0] < 5
+    assert max(told["study"][1], told["session"][1]) < 500
 
 
 # --- the commands ---------------------------------------------------------------------------------------------

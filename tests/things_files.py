@@ -71,10 +71,13 @@ def write_image_list(file: Path, train: Sequence[str], test: Sequence[str]) -> N
             concepts = [name.rpartition("_")[0] for name in names]
             paths = [f"{concept}\\{name}" for concept, name in zip(concepts, names, strict=True)]
             for field, texts in {"class": concepts, "things_path": paths, "local_path": paths}.items():
-                cells = tree.create_dataset(f"{group}/{field}", (len(texts), 1), h5py.ref_dtype)
-                for row, text in enumerate(texts):
-                    codes = np.frombuffer(text.encode("utf-16-le"), np.uint16)[:, None]
-                    cells[row, 0] = tree.create_dataset(f"#refs#/{group}{field}{row}", data=codes).ref
+                cells = [_cell(tree, f"{group}/{field}/{row}", text) for row, text in enumerate(texts)]
+                tree.create_dataset(f"{group}/{field}", data=np.array(cells, h5py.ref_dtype)[:, None])
+
+
+def _cell(tree: h5py.File, name: str, text: str) -> h5py.Reference:
+    codes = np.frombuffer(text.encode("utf-16-le"), np.uint16)[:, None]
+    return tree.create_dataset("#refs#/" + name.replace("/", ""), data=codes).ref
 
 
 def matlab(file: Path) -> h5py.File:

@@ -72,8 +72,8 @@ def describe(slope: Trend) -> str:
 
     A rise is said only where networks (or subjects) and the regions' order both have p ≤ .05. Fewer than five regions
     have too few orders: there slope and ranks (Page's L) of the networks must agree, and the verdict, of these regions
-    alone, says what it cannot show. Else it says which of the two cannot tell, or, where the slope is within its margin, that it is.
-    One network of each region is no sample, and has no test.
+    alone, says what it cannot show. Else it says which of the two cannot tell, or, where the slope is within its
+    margin, that it is. One network of each region is no sample, and has no test.
     """
     value, low, high = map(signed, (slope.value, slope.ci_low, slope.ci_high))
     if np.isnan(slope.p):
