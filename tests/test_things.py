@@ -23,6 +23,8 @@ from nbtools.data.brains.sessions import Session, write_session
 from nbtools.data.study import Study, as_toml, open_study
 from nbtools.errors import InputError, Note
 from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
+from nbtools.runs.batch import run_notebook
+from nbtools.runs.folders import find
 from nbtools.workflow.doctor import GOOD, findings
 from tests.things_files import (
     AREAS,
@@ -30,7 +32,6 @@ from tests.things_files import (
     names_of,
     write_image_list,
     write_monkey,
-    write_mua,
     write_person,
 )
 
@@ -202,7 +203,7 @@ def own_study(folder: Path, signal: np.ndarray, *, repeats: int, noise_ceiling: 
     write_session(folder / "r/session1.hdf5", Session(ids, ids >= 300, np.zeros(len(ids), int), responses, nowhere))
     with h5py.File(folder / "stimuli.hdf5", "w") as tree:
         tree["imgBrick"] = rng.integers(0, 255, (400, 16, 16, 3), np.uint8)
-    entries = {"name": "own", "simulated": False, "responses": "r", "stimuli": "stimuli.hdf5", "image_size": 16}
+    entries = {"name": "own", "simulated": False, "responses": "r", "stimuli": "stimuli.hdf5", "image_size": 32}
     told = as_toml({**entries, "regions": ["LIP_2", "early-x"], "sites": "electrodes"})
     (folder / "study.toml").write_text(f"{told}\n[voxels]\nnoise_ceiling = {noise_ceiling}\n")
     return open_study(folder)
@@ -249,6 +250,19 @@ def test_any_number_of_repeats_in_the_test_set_alone(tmp_path: Path, repeats: in
     assert ceilings.isna().all() if repeats == 1 else abs(ceilings.mean() - 50) < 5
     assert equal_repeats(trials["LIP_2"], design.shared_ids).repeats.max() == repeats
     assert {found.part: found.state for found in findings(study, deep=True)}["prepared"] == GOOD
+
+
+@pytest.mark.notebook
+def test_the_notebooks_take_such_a_study(raw: Path) -> None:
+    """01 and 02, whose ceilings, split and scores meet training images shown once and test images shown six times."""
+    study = own_study(raw / "own", np.full(40, 0.5), repeats=6, noise_ceiling=20)
+    assert run_notebook("01_brain_responses", {"study": "own", "rois": "LIP_2 early-x"}) == 0
+    ceilings = find("01_brain_responses", "own").table("noise_ceilings").groupby("roi")["n1"].mean()
+    assert ceilings.to_numpy() == pytest.approx(50, abs=5)
+    assert run_notebook("02_neural_predictors", {"study": "own", "roi": "early-x", "epochs": "1"}) == 0
+    voxels = find("02_neural_predictors", "own").table("voxels")
+    assert (len(voxels), study.sites) == (40, "electrodes")
+    assert voxels["noise_ceiling"].mean() == pytest.approx(75, abs=5), "of three showings; the others chose"
 
 
 def test_a_choice_needs_showings_to_rest_on(tmp_path: Path) -> None:
@@ -362,10 +376,8 @@ print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAG
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB there")
 def test_a_monkey_of_true_size_is_read_in_seconds(raw: Path) -> None:
     """1,024 electrodes × (22,248 + 30 × 100) showings: three regions in 5 s and 500 MB, else about as by h5py."""
-    folder, rng = raw / "tvsd" / "monkeyF", np.random.default_rng(0)
-    write_image_list(folder / "_logs" / "things_imgs.mat", names_of(22_248), names_of(100, start=22_248))
-    train, test = rng.normal(size=(22_248, 1024)), rng.normal(size=(30, 100, 1024))
-    write_mua(folder / "THINGS_normMUA.mat", train, test, compression="gzip")
+    folder, train, test = raw / "tvsd" / "monkeyF", names_of(22_248), names_of(100, start=22_248)
+    write_monkey(folder, "F", train, test, compression="gzip")
     prepare_tvsd(raw, "F")
     told = {}
     for how in ("h5py", "session", "study"):

@@ -33,7 +33,14 @@ def names_of(n: int, start: int = 0) -> list[str]:
 
 
 def write_monkey(
-    folder: Path, monkey: str, train: Sequence[str], test: Sequence[str], *, repeats: int = 30, seed: int = 0
+    folder: Path,
+    monkey: str,
+    train: Sequence[str],
+    test: Sequence[str],
+    *,
+    repeats: int = 30,
+    seed: int = 0,
+    **options: object,
 ) -> np.ndarray:
     """Write both files of a monkey; return which share of a showing's variance is signal, by electrode (1024,)."""
     rng = np.random.default_rng(seed)
@@ -45,7 +52,7 @@ def write_monkey(
     noise = np.sqrt(1 - signal)
     train_mua = of_images[: len(train)] + noise * rng.normal(size=(len(train), N_ELECTRODES))
     reps = of_images[len(train) :] + noise * rng.normal(size=(repeats, len(test), N_ELECTRODES))
-    write_mua(folder / "THINGS_normMUA.mat", train_mua, reps)
+    write_mua(folder / "THINGS_normMUA.mat", train_mua, reps, **options)
     write_image_list(folder / "_logs" / "things_imgs.mat", train, test)
     return signal
 
