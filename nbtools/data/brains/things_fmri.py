@@ -220,8 +220,10 @@ def _reduced_ids(folder: Path) -> NDArray[np.int64]:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove the table that was unpacked, or that a killed process left."""
+    """Remove the table that was unpacked, and what a killed process left half written."""
     shutil.rmtree(root / _UNPACKED, ignore_errors=True)
+    for left in root.glob(f"sub-*/{PREFIX}*"):
+        left.unlink()
 
 
 def reduce_archive(archive: Path, root: Path, subjects: Collection[int], rois: Sequence[str]) -> None:
