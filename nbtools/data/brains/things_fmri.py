@@ -33,7 +33,8 @@ REGIONS = {
     **{name: (name,) for name in ("V1", "V2", "V3")},
     "V4": ("hV4",),
     **{name: (f"{name}1", f"{name}2") for name in ("VO", "LO", "TO")},
-    **{"V3A": ("V3a",), "V3B": ("V3b",)},
+    "V3A": ("V3a",),
+    "V3B": ("V3b",),
     **{name: (f"l{name}", f"r{name}") for name in ("PPA", "FFA", "EBA", "OFA", "LOC", "RSC", "STS", "TOS")},
 }
 # The paper's order; there is no PHC, and PPA stands in for it.
@@ -41,6 +42,7 @@ HIERARCHY = ("V1", "V2", "V4", "VO", "PPA", "LO", "TO")
 VOXELS, STIMULI, RESPONSES = "VoxelMetadata.csv", "StimulusMetadata.csv", "responses.h5"
 _TABLE = "ResponseData.h5"
 _SPELLINGS = {"LO1 (prf)": "LO1", "LO2 (prf)": "LO2"}  # of some releases
+_UNPACKED = f"{PREFIX}table"
 _LARGEST = 64 * 2**30  # bytes of a table: four times as many as there are
 _SPAN = 2**26  # bytes that are read at once
 _AGAIN = "fetch the archive again: python -m nbtools fetch things-fmri"
@@ -181,7 +183,7 @@ def _write(to: Path, voxel_ids: NDArray[np.int64], responses: h5py.Dataset, rows
         with beside.open("r+b") as out:
             out.seek(start)
             for block in _rows(responses, rows):
-                out.write(block)
+                out.write(block.data)
 
 
 def _rows(responses: h5py.Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
@@ -217,6 +219,13 @@ def _reduced_ids(folder: Path) -> NDArray[np.int64]:
         return tree["voxel_id"][:].astype(np.int64)
 
 
+def remove_leftovers(root: Path) -> None:
+    """Remove the table that was unpacked, and what a killed process left half written."""
+    shutil.rmtree(root / _UNPACKED, ignore_errors=True)
+    for left in root.glob(f"sub-*/{PREFIX}*"):
+        left.unlink()
+
+
 def reduce_archive(archive: Path, root: Path, subjects: Collection[int], rois: Sequence[str]) -> None:
     """Take subjects out of the archive, one after another; beside it, no more than one table lies on the disk.
 
@@ -236,19 +245,18 @@ def reduce_archive(archive: Path, root: Path, subjects: Collection[int], rois: S
     InputError
         If the archive is damaged or lacks a subject's file, or as `reduce_responses`.
     """
-    unpacked = root / f"{PREFIX}table"
-    shutil.rmtree(unpacked, ignore_errors=True)  # of a process that was killed
     _take(archive, root, subjects, {VOXELS, STIMULI})  # first: they say which voxels are wanted
     missing = {subject for subject in subjects if not is_reduced(root, subject, rois)}
     for subject, name, size, content in _files(archive, missing, {_TABLE}) if missing else ():
-        table, folder = unpacked / name, subject_place(root, subject)
+        table, folder = root / _UNPACKED / name, subject_place(root, subject)
         about = {"unit": "B", "unit_scale": True, "desc": f"subject {subject}", "leave": False, "disable": QUIET}
         with Bar.wrapattr(content, "read", size, **about) as told:
             save(told, size, table, archive)
         reduce_responses(table, np.union1d(_wanted(folder, rois), _reduced_ids(folder)), folder / RESPONSES)
-        table.unlink()
+        remove_leftovers(root)
         missing.remove(subject)
-    shutil.rmtree(unpacked, ignore_errors=True)
+        if not missing:
+            break
     _check_found(archive, [f"sub-{subject:02d}_{_TABLE}" for subject in sorted(missing)])
 
 
