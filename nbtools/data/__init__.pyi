@@ -58,6 +58,11 @@ from .images.sets import (
     to_pictures as to_pictures,
 )
 from .images.statistics import other_statistics as other_statistics
+from .images.things import (
+    things_classes as things_classes,
+    things_labels as things_labels,
+    things_stimuli as things_stimuli,
+)
 from .images.transformations import PATHS as PATHS, transformed as transformed
 from .names import usual_name as usual_name
 from .study import (

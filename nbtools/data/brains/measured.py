@@ -118,29 +118,31 @@ def label_trials(trials: RoiTrials, labels: Sequence[str] | np.ndarray) -> RoiTr
     trials : RoiTrials
         Responses (n_trials, n_voxels) of any region.
     labels : (n_trials,) str
-        The category of the image that each trial showed.
+        The category of the image that each trial showed; missing where it has none.
 
     Returns
     -------
     RoiTrials
-        Of the same trials: a "voxel" a category, 1 where an image is of it and 0 elsewhere, z-scored over trials. It
-        has no noise and no place in a brain.
+        Of the same trials: a "voxel" a category, 1 where an image is of it and 0 elsewhere, z-scored over trials; an
+        image without category is 0 in all. It has no noise and no place in a brain.
 
     Raises
     ------
     InputError
-        If there is no label for each trial, or all are the same.
+        If labels are not as many as trials, or all that are there are the same.
     """
-    names, of = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-    missing = len(trials.image_ids) - int(pd.notna(labels).sum())
-    if missing or len(names) < 2:
+    n, labels = len(trials.image_ids), np.asarray(labels, dtype=object)
+    has = pd.notna(labels)
+    names, of = np.unique(labels[has].astype(str), return_inverse=True)
+    if len(labels) != n or len(names) < 2:
         raise InputError(
             "the categories cannot guide",
-            expected=f"a label for each of {len(trials.image_ids)} trials, of two categories or more",
-            got=f"{missing} trials without a label, {len(names)} categories",
-            fix="name every image of the scanner in the study's scanner_labels, or leave out labels-guide",
+            expected=f"the labels of {n} trials, of two categories or more",
+            got=f"{int(has.sum())} labels, {len(names)} categories",
+            fix="name the scanner's images in the study's scanner_labels, or leave out labels-guide",
         )
-    chosen = np.eye(len(names), dtype=np.float32)[of]
+    chosen = np.zeros((n, len(names)), np.float32)
+    chosen[np.flatnonzero(has), of] = 1
     nowhere = np.zeros((len(names), 3), np.int64)
     z = (chosen - chosen.mean(axis=0)) / chosen.std(axis=0)
     return replace(trials, roi=LABELS_GUIDE, responses=z, voxels=nowhere, dropped=nowhere[:0])
