@@ -23,11 +23,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from test_download import Page, Server
 from things_archives import encrypted_zip, pickled_names, plain_zip, tar, voxel_table, write_responses
+from things_files import names_of, write_monkey, write_person
+from things_pictures import picture, write_categories
 
 from nbtools.cli import main
 from nbtools.data import archives
 from nbtools.data.archives import contents, unpack
 from nbtools.data.brains import things_fmri
+from nbtools.data.brains.measured import load_responses
 from nbtools.data.brains.things_fmri import (
     HIERARCHY,
     REGIONS,
@@ -37,8 +40,10 @@ from nbtools.data.brains.things_fmri import (
     region_voxels,
 )
 from nbtools.data.fetch import catalogue, download
+from nbtools.data.images.sets import load_stimuli
 from nbtools.data.images.things_pictures import unpack_things
 from nbtools.data.kinds import check_kind, kind_of, kinds_by_name
+from nbtools.data.study import open_study
 from nbtools.data.zips import zip_members
 from nbtools.errors import InputError
 
@@ -576,6 +581,33 @@ def test_an_archive_without_a_subjects_file(tmp_path: Path, published: dict[str,
     archive = put(tmp_path, {name: raw for name, raw in published.items() if not name.endswith(f"02_{missing}")})
     with pytest.raises(InputError, match=rf"lacks files(.|\n)*no sub-02_{missing}"):
         reduce_archive(archive, tmp_path, [1, 2], HIERARCHY)
+
+
+@pytest.mark.slow
+def test_from_the_server_to_studies(line: Line, tmp_path: Path) -> None:
+    """What is fetched is what `prepare` takes: the whole way, with a monkey and a person simulated."""
+    source, train, test = tmp_path / "public", names_of(60), names_of(8, start=60)
+    write_monkey(source / "monkeyF", "F", train, test)
+    write_person(source / "person", train, test, n_voxels=140)
+    with h5py.File(source / "person/responses.h5") as tree:
+        write_responses(source / "person/ResponseData.h5", tree["voxel_id"][:], tree["responses"][:].astype(float))
+    tables = ("ResponseData.h5", "VoxelMetadata.csv", "StimulusMetadata.csv")
+    line.put("betas_csv.zip", tar({f"b/sub-01_{name}": (source / "person" / name).read_bytes() for name in tables}))
+    for name in ("THINGS_normMUA.mat", "_logs/things_imgs.mat"):
+        line.put(f"monkeyF/{name}", (source / "monkeyF" / name).read_bytes())
+    places = [f"{name.rpartition('_')[0]}/{name}" for name in [*train, *test, *names_of(120, start=68)]]
+    line.put("images_THINGS.zip", encrypted_zip({f"object_images/{place}": picture(place) for place in places}))
+    members = {"animal": ["aardvark", "dog"], "food": ["dog_2", "ice_cream"]}
+    line.put("category53_long-format.tsv", write_categories(source / "categories.tsv", members).read_bytes())
+    for words in ("things --agreed", "tvsd --monkeys F", "things-fmri --subjects 1"):
+        assert line.fetch(*words.split()) == 0
+    assert main(["prepare", "tvsd", "--monkeys", "F", "--size", "16"]) == 0
+    assert main(["prepare", "things-fmri", "--subjects", "1", "--size", "16"]) == 0
+    for name, rois in (("tvsd-F-16px", ("V1", "V4", "IT")), ("things-subj01-16px", HIERARCHY)):
+        study = open_study(name)
+        assert study.hierarchy == rois
+        assert load_stimuli(study.need("stimuli"), np.arange(68), 16).pixels.shape == (68, 3, 16, 16)
+        assert {len(load_responses(study, roi).image_ids) for roi in rois} == {68}
 
 
 # --- rows out of a table --------------------------------------------------------------------------------------

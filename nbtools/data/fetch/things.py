@@ -48,9 +48,8 @@ def obtain_things(to: Path | None, route: Route) -> None:
     tell("things", route.agreed or route.dry_run)
     root = folder_of(to, "things")
     target = root / "object_images"
-    archive, categories = catalogue.things_files(root, base=route.mirror)
-    route.fetch([categories], root)
-    route.fetch([archive], root, have=lambda _: is_unpacked(target), unpacked=_PICTURES)
+    files = archive, _ = catalogue.things_files(root, base=route.mirror)
+    route.fetch(files, root, have=lambda file: file == archive and is_unpacked(target), unpacked=_PICTURES)
     if not route.dry_run:
         pictures = unpack_things(archive.file, target)["picture"]
         concepts = pictures.str.split("/").str[0].nunique()
