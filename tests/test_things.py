@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from nbtools.cli import main
-from nbtools.data.brains import things_fmri
+from nbtools.data.brains import things_fmri, tvsd
 from nbtools.data.brains.measured import load_design, load_responses, load_trials, region_names, region_volume
 from nbtools.data.brains.prepare_things import ceilings_beside, prepare_things_fmri, prepare_tvsd
 from nbtools.data.brains.responses import average_repeats, equal_repeats, split_images
