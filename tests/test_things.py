@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import h5py
 import numpy as np
@@ -15,11 +14,15 @@ import pandas as pd
 import pytest
 
 from nbtools.cli import main
-from nbtools.data.brains import things_fmri
+from nbtools.data.brains import things_fmri, tvsd
 from nbtools.data.brains.measured import load_design, load_responses, load_trials, region_names, region_volume
 from nbtools.data.brains.prepare_things import ceilings_beside, prepare_things_fmri, prepare_tvsd
 from nbtools.data.brains.responses import average_repeats, equal_repeats, split_images
 from nbtools.data.brains.sessions import Session, write_session
+from nbtools.data.images.folders import images_below
+from nbtools.data.images.labels import load_labels
+from nbtools.data.images.stimuli import opened_stimuli
+from nbtools.data.images.things import place_of
 from nbtools.data.study import Study, as_toml, open_study
 from nbtools.errors import InputError, Note
 from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
@@ -28,41 +31,37 @@ from nbtools.runs.folders import find
 from nbtools.workflow.doctor import GOOD, findings
 from tests.things_files import (
     AREAS,
+    CATEGORIES,
     LEVEL,
     names_of,
     write_image_list,
     write_monkey,
     write_person,
 )
+from tests.things_pictures import write_categories, write_pictures
 
-TRAIN, TEST = names_of(60), names_of(12, start=60)
+POOL = names_of(200)
+TEST = [name for name in POOL if name.startswith(("dog_2", "axe"))][:12]
+TRAIN = [name for name in POOL[:80] if name not in TEST][:60]
 pytestmark = pytest.mark.filterwarnings("ignore:.*were dropped:UserWarning")
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """THINGS' pictures, some of which nobody is shown, and their categories."""
+    folder = tmp_path_factory.mktemp("things")
+    write_pictures(folder / "object_images", [place_of(name) for name in names_of(800)])
+    write_categories(folder / "category53_long-format.tsv", CATEGORIES)
+    return folder
+
+
 @pytest.fixture
-def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def raw(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "nbtools.data.images.things", _without_pictures())
-    return tmp_path / "data" / "raw"
-
-
-def _without_pictures() -> ModuleType:
-    module = ModuleType("nbtools.data.images.things")
-
-    def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(file, "w") as tree:
-            tree["imgBrick"] = np.random.default_rng(0).integers(0, 255, (len(names), size, size, 3), np.uint8)
-
-    def things_classes(pictures: Path, table: Path, to: Path, held: object, **options: object) -> None:
-        for split in ("train", "val"):
-            (to / split / "animal").mkdir(parents=True, exist_ok=True)
-
-    def things_labels(names: Sequence[str], table: Path, classes: Sequence[str]) -> pd.DataFrame:
-        return pd.DataFrame({"image_id": range(len(names)), "label": "animal"})
-
-    module.__dict__.update(things_stimuli=things_stimuli, things_classes=things_classes, things_labels=things_labels)
-    return module
+    folder = tmp_path / "data" / "raw"
+    folder.mkdir(parents=True)
+    (folder / "things").symlink_to(pictures)
+    return folder
 
 
 def write_tvsd(raw: Path, monkey: str = "F", **options: int) -> np.ndarray:
@@ -167,13 +166,24 @@ def test_damage_is_named_and_no_study_left(raw: Path, damage: Callable[[Path], N
         prepare_tvsd(raw, "E")
 
 
-def test_a_stimulus_without_its_picture_is_refused(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("nbtools.data.images.superordinate")
-    monkeypatch.delitem(sys.modules, "nbtools.data.images.things")
-    write_tvsd(raw, repeats=3)
-    with pytest.raises(InputError, match="72 pictures of the stimuli are missing"):
+def test_a_stimulus_without_its_picture_is_refused(raw: Path) -> None:
+    write_monkey(raw / "tvsd" / "monkeyF", "F", [*TRAIN[:-1], "dog_88s.jpg"], TEST, repeats=3)
+    with pytest.raises(InputError, match="1 pictures of the stimuli are missing") as told:
         prepare_tvsd(raw, "F")
+    assert "dog/dog_88s.jpg" in str(told.value)
     assert not (raw / "tvsd-F" / "study.toml").exists()
+
+
+def test_no_test_image_of_the_brain_trains_or_validates(raw: Path) -> None:
+    write_tvsd(raw, repeats=3)
+    study = open_study(prepare_tvsd(raw, "F"))
+    there = {file.name for file in images_below(study.need("classification"))}
+    assert there & set(TRAIN)
+    assert not there & set(TEST)
+    labels = load_labels(study, np.arange(72))
+    assert labels.dropna().map(CATEGORIES.get).map(len).eq(5).all()
+    with opened_stimuli(study.stimuli) as brick:
+        assert brick.shape == (72, 64, 64, 3)
 
 
 # --- reliability ----------------------------------------------------------------------------------------------
@@ -181,7 +191,7 @@ def test_a_stimulus_without_its_picture_is_refused(raw: Path, monkeypatch: pytes
 
 def test_the_planted_ceilings_come_out_and_agree_with_the_publishers(raw: Path) -> None:
     """Of 1,024 electrodes and a hundred test images shown thirty times."""
-    test = names_of(100, start=60)
+    test = [name for name in names_of(800) if name.startswith(("dog_2", "axe"))][-100:]
     signal = write_monkey(raw / "tvsd" / "monkeyF", "F", TRAIN, test)
     study = open_study(prepare_tvsd(raw, "F"))
     beside = ceilings_beside(study, raw).set_index(["measure", "roi"])
@@ -351,7 +361,7 @@ def test_catch_trials_are_left_out_and_damage_is_named(raw: Path) -> None:
 # --- true size ------------------------------------------------------------------------------------------------
 
 _READ = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 import h5py
 from nbtools.data.brains import tvsd
@@ -368,22 +378,28 @@ elif shown:
 else:
     with h5py.File(folder / "THINGS_normMUA.mat") as tree:
         tree["train_MUA"][:], tree["test_MUA_reps"][:]
-print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())  # its own, not that of who started it
+print(json.dumps([time.perf_counter() - start, int(peak[1]) / 1000]))
 """
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB there")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the memory")
 def test_a_monkey_of_true_size_is_read_in_seconds(raw: Path) -> None:
     """1,024 electrodes × (22,248 + 30 × 100) showings: three regions in 5 s and 500 MB, else about as by h5py."""
     folder, train, test = raw / "tvsd" / "monkeyF", names_of(22_248), names_of(100, start=22_248)
     write_monkey(folder, "F", train, test, compression="gzip")
-    prepare_tvsd(raw, "F")
+    session = tvsd.session_of(folder, "F", tvsd.shown_images(folder))
+    write_session(raw / "tvsd-F" / "responses" / "session01.hdf5", session)
+    del session
+    entries = {"name": "tvsd-F", "simulated": True, "responses": "responses", "stimuli": "none", "image_size": 64}
+    told = as_toml({**entries, "regions": ["V1", "V4", "IT"], "sites": "electrodes"})
+    (raw / "tvsd-F" / "study.toml").write_text(told + "[voxels]\nnoise_ceiling = 56\n")
     told = {}
     for how in ("h5py", "session", "study"):
         done = subprocess.run([sys.executable, "-c", _READ, folder, how], capture_output=True, text=True, check=True)
         told[how] = json.loads(done.stdout)
-    print(f"seconds and MiB: {told}")
+    print(f"seconds and MB: {told}")
     assert told["session"][0] < 1.5 * told["h5py"][0] + 1
     assert told["study"][0] < 5
     assert max(told["study"][1], told["session"][1]) < 500

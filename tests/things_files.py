@@ -17,7 +17,12 @@ AREAS = {
     "N": {"V1": range(512), "V4": range(512, 768), "IT": range(768, 1024)},
 }
 LEVEL = {"V1": 10.0, "V4": 20.0, "IT": 30.0}  # mean response of an area's electrodes, by which a test knows them
-CONCEPTS = ("aardvark", "dog", "dog_2", "ice_cream")
+# Concepts of THINGS, some named like others, in two of its categories.
+CATEGORIES = {
+    "animal": ("aardvark", "dog", "dog_2", "mouse", "hen"),
+    "tool": ("mouse_2", "axe", "saw", "ice_pick", "drill"),
+}
+CONCEPTS = tuple(name for concepts in CATEGORIES.values() for name in concepts)
 
 
 def names_of(n: int, start: int = 0) -> list[str]:
