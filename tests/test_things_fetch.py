@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from test_download import Page, Server
 from things_archives import encrypted_zip, pickled_names, plain_zip, tar, voxel_table, write_responses
-from things_files import names_of, write_monkey, write_person
+from things_files import CATEGORIES as SORTED, names_of, write_monkey, write_person
 from things_pictures import picture, write_categories
 
 from nbtools.cli import main
@@ -361,12 +361,12 @@ def test_a_disk_too_small_is_told_before(
     raw = encrypted_zip({name: name.encode() + noise for name in PICTURES})
     page = line.put("images_THINGS.zip", raw)
     line.put("category53_long-format.tsv", CATEGORIES)
-    usage = shutil.disk_usage(line.home)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * len(raw) - 1))
+    usage, room = shutil.disk_usage(line.home), 2 * (len(raw) + len(CATEGORIES))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=room - 1))
     assert line.fetch("things", "--agreed") != 0
     assert "not enough room" in "".join(capsys.readouterr())
     assert "GET" not in page.methods
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * len(raw)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=room))
     assert line.fetch("things", "--agreed") == 0
     assert "to unpack" in capsys.readouterr().out
 
@@ -586,7 +586,9 @@ def test_an_archive_without_a_subjects_file(tmp_path: Path, published: dict[str,
 @pytest.mark.slow
 def test_from_the_server_to_studies(line: Line, tmp_path: Path) -> None:
     """What is fetched is what `prepare` takes: the whole way, with a monkey and a person simulated."""
-    source, train, test = tmp_path / "public", names_of(60), names_of(8, start=60)
+    source, pool = tmp_path / "public", names_of(400)
+    test = [name for name in pool if name.startswith(("dog_2", "axe"))][:12]
+    train = [name for name in pool[:80] if name not in test][:60]
     write_monkey(source / "monkeyF", "F", train, test)
     write_person(source / "person", train, test, n_voxels=140)
     with h5py.File(source / "person/responses.h5") as tree:
@@ -595,10 +597,9 @@ def test_from_the_server_to_studies(line: Line, tmp_path: Path) -> None:
     line.put("betas_csv.zip", tar({f"b/sub-01_{name}": (source / "person" / name).read_bytes() for name in tables}))
     for name in ("THINGS_normMUA.mat", "_logs/things_imgs.mat"):
         line.put(f"monkeyF/{name}", (source / "monkeyF" / name).read_bytes())
-    places = [f"{name.rpartition('_')[0]}/{name}" for name in [*train, *test, *names_of(120, start=68)]]
-    line.put("images_THINGS.zip", encrypted_zip({f"object_images/{place}": picture(place) for place in places}))
-    members = {"animal": ["aardvark", "dog"], "food": ["dog_2", "ice_cream"]}
-    line.put("category53_long-format.tsv", write_categories(source / "categories.tsv", members).read_bytes())
+    places = [f"object_images/{name.rpartition('_')[0]}/{name}" for name in pool]
+    line.put("images_THINGS.zip", encrypted_zip({place: picture(place) for place in places}))
+    line.put("category53_long-format.tsv", write_categories(source / "c.tsv", SORTED).read_bytes())
     for words in ("things --agreed", "tvsd --monkeys F", "things-fmri --subjects 1"):
         assert line.fetch(*words.split()) == 0
     assert main(["prepare", "tvsd", "--monkeys", "F", "--size", "16"]) == 0
@@ -606,8 +607,8 @@ def test_from_the_server_to_studies(line: Line, tmp_path: Path) -> None:
     for name, rois in (("tvsd-F-16px", ("V1", "V4", "IT")), ("things-subj01-16px", HIERARCHY)):
         study = open_study(name)
         assert study.hierarchy == rois
-        assert load_stimuli(study.need("stimuli"), np.arange(68), 16).pixels.shape == (68, 3, 16, 16)
-        assert {len(load_responses(study, roi).image_ids) for roi in rois} == {68}
+        assert load_stimuli(study.need("stimuli"), np.arange(72), 16).pixels.shape == (72, 3, 16, 16)
+        assert {len(load_responses(study, roi).image_ids) for roi in rois} == {72}
 
 
 # --- rows out of a table --------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ _SPELLINGS = {"LO1 (prf)": "LO1", "LO2 (prf)": "LO2"}  # of some releases
 _UNPACKED = f"{PREFIX}table"
 _LARGEST = 64 * 2**30  # bytes of a table: four times as many as there are
 _SPAN = 2**26  # bytes that are read at once
-_AGAIN = "fetch the archive again: python -m nbtools fetch things-fmri"
+_AGAIN = "delete it and fetch again: python -m nbtools fetch things-fmri"
 
 
 # --- voxels and regions ---------------------------------------------------------------------------------------
@@ -212,10 +212,10 @@ def is_reduced(root: Path, subject: int, rois: Sequence[str]) -> bool:
 
 
 def _reduced_ids(folder: Path) -> NDArray[np.int64]:
-    file, fix = folder / RESPONSES, "delete it: it is made again by python -m nbtools fetch things-fmri"
+    file = folder / RESPONSES
     if not file.exists():
         return np.array([], np.int64)
-    with opened_hdf5(file, "reduced responses cannot be read", expected="voxel_id and responses", fix=fix) as tree:
+    with opened_hdf5(file, "reduced responses cannot be read", expected="voxel_id and responses", fix=_AGAIN) as tree:
         return tree["voxel_id"][:].astype(np.int64)
 
 
