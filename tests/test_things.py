@@ -147,9 +147,9 @@ def break_lacking(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (break_pointer, "git-annex's pointer"),
+        (break_pointer, "but a git-annex pointer"),
         (break_truncated, "a monkey's file cannot be read"),
-        (break_page, "a monkey's file cannot be read"),
+        (break_page, "but a web page"),
         (break_transposed, "turned round"),
         (break_shape, "do not fit the pictures"),
         (break_twice, "stands twice"),

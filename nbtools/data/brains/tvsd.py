@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nbtools.checks import check_choice, listed
 from nbtools.data.brains.sessions import Session
+from nbtools.data.kinds import check_kind, kinds_by_name, read_head
 from nbtools.errors import InputError
 from nbtools.files import opened_hdf5
 
@@ -30,7 +31,6 @@ REGIONS: dict[str, dict[str, slice]] = {
     "N": {"V1": slice(0, 512), "V4": slice(512, 768), "IT": slice(768, 1024)},
 }
 N_ELECTRODES = 1024
-_POINTER = b"annex/objects/"  # in the text that git-annex leaves where it has not fetched a file
 _FORM = "HDF5, as MATLAB 7.3 writes it"
 _FETCH = "fetch it again: python -m nbtools fetch tvsd"
 
@@ -140,8 +140,8 @@ def published_reliability(folder: Path) -> pd.DataFrame:
 
 @contextmanager
 def _opened(file: Path, *needed: str) -> Iterator[h5py.File]:
-    """Open a file of MATLAB's that holds these variables; say so where it is a pointer to it."""
-    _check_pointer(file)
+    """Open a file of MATLAB's that holds these variables; say so where something else came in its place."""
+    check_kind(read_head(file), kinds_by_name(file.name), file)
     with opened_hdf5(file, "a monkey's file cannot be read", expected=_FORM, fix=_FETCH) as tree:
         lacking = [name for name in needed if name not in tree]
         if lacking:
@@ -153,18 +153,6 @@ def _opened(file: Path, *needed: str) -> Iterator[h5py.File]:
                 fix=_FETCH,
             )
         yield tree
-
-
-def _check_pointer(file: Path) -> None:
-    start = file.open("rb").read(1024) if file.is_file() else b""
-    if _POINTER in start:
-        raise InputError(
-            "this is git-annex's pointer to a file, not the file",
-            file=file,
-            expected=_FORM,
-            got=start.decode(errors="replace").strip(),
-            fix=_FETCH,
-        )
 
 
 def _paths(references: h5py.Dataset) -> list[str]:
