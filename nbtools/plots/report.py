@@ -37,8 +37,8 @@ def report(title: str, sections: Sequence[tuple[str, str, go.Figure | pd.DataFra
     title : str
         Title of the page, with `Study.title`.
     sections : sequence of (heading, text, content)
-        Text is plain but for `code`; lines stay lines, a blank one begins a paragraph. With a figure or a table it stands below as
-        the caption. A table's column ``epsilon`` is shown as k/255, its fractions with three decimals.
+        Text is plain but for `code`; lines stay lines, a blank one begins a paragraph. With a figure or a table it
+        stands below as the caption. A table's column ``epsilon`` is shown as k/255, its fractions with three decimals.
 
     Returns
     -------
