@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 
 from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
+from nbtools.metrics.decisions.robustness import robust_accuracy
 from nbtools.metrics.samples.contrasts import compare, contrast, layout, over_networks, slope, trend
 from nbtools.metrics.samples.measures import claims
 from nbtools.metrics.samples.verdicts import TOO_FEW, UNSCORED, in_order, verdict, verdicts
@@ -57,11 +58,21 @@ def test_one_network_is_no_sample() -> None:
     assert np.isnan([found.ci_low, found.ci_high, found.p, found.d]).all()
 
 
-def test_networks_that_all_agree_have_an_interval_of_no_width() -> None:
-    same = contrast(np.full((2, 1, 3), 0.4), PAIR)
-    assert (same.value, same.p, same.d) == (0, 1, 0)
-    apart = contrast([[[0.5, 0.5]], [[0.25, 0.25]]], PAIR)
-    assert (apart.ci_low, apart.ci_high, apart.p, apart.d) == (0.25, 0.25, 0, np.inf)
+@pytest.mark.parametrize(("other", "value"), [(0.5, 0.0), (0.25, 0.25)])
+def test_networks_that_all_agree_are_no_test(other: float, value: float) -> None:
+    """Two networks of which one image each stands differ by nothing: that is the images' grain, and no certainty."""
+    found = contrast([[[0.5, 0.5]], [[other, other]]], PAIR, margin=0.03)
+    assert found.value == value
+    assert np.isnan([found.ci_low, found.ci_high, found.p, found.d, found.p_tost]).all()
+    assert not found.equivalent
+
+
+def test_the_mean_of_networks_that_all_agree_has_the_interval_of_one_of_them() -> None:
+    right = pd.DataFrame({"condition": "TO", "epsilon": 0.0, "label": 1, "prediction": 0, "image_id": range(60)})
+    each = robust_accuracy(pd.concat([right.assign(seed=seed) for seed in (0, 1)]))
+    found = over_networks(each, "accuracy").iloc[0]
+    assert found["accuracy"] == found["ci_low"] == 0
+    assert found["ci_high"] == pytest.approx(scipy_stats.binomtest(0, 60).proportion_ci().high)
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
@@ -137,7 +148,7 @@ def test_the_order_of_many_regions_is_drawn_and_of_few_untested() -> None:
     assert trend(rise).p_order == pytest.approx(1 / 10_001)
     assert trend(rise[:8]).p_order == pytest.approx(2 / 40_320)
     assert trend(rise[:5]).p_order == pytest.approx(2 / 120)
-    assert trend(np.zeros((7, 1, 3))).p_order == 1
+    assert np.isnan(trend(np.zeros((7, 1, 3))).p_order), "nothing rises, in no network: no test"
     few = trend(rise[:4])
     assert np.isnan(few.p_order)
     assert few.p_both == few.p < 0.05, "the networks decide alone"
@@ -159,12 +170,12 @@ def test_equivalent_is_where_the_90_percent_interval_lies_within() -> None:
     for values in np.random.default_rng(0).normal(0.01, 0.02, (50, 4)):
         low, high = scipy_stats.t.interval(0.9, 3, values.mean(), scipy_stats.sem(values))
         assert contrast(values[None, None], [1.0], 0.03).equivalent == (low >= -0.03 and high <= 0.03)
-    assert contrast([[[0.2, 0.2]], [[0.2, 0.2]]], PAIR, 0.03).equivalent
-    assert not contrast([[[0.2, 0.2]], [[0.1, 0.1]]], PAIR, 0.03).equivalent
+    assert contrast([[[0.2, 0.201]], [[0.2, 0.2]]], PAIR, 0.03).equivalent
+    assert not contrast([[[0.2, 0.201]], [[0.1, 0.1]]], PAIR, 0.03).equivalent
 
 
 def test_a_margin_is_of_the_ends_and_of_a_known_score() -> None:
-    flat = table({name: [0.2 + 0.002 * rank, 0.201 + 0.002 * rank] for rank, name in enumerate(HIERARCHY)})
+    flat = table({name: [0.2 + 0.002 * rank, 0.201 + 0.00201 * rank] for rank, name in enumerate(HIERARCHY)})
     assert np.isnan(slope(flat, "score").p_tost), "whose margin nobody has said"
     assert slope(flat, "score", margin=0.013).equivalent
     assert not slope(flat, "score", margin=0.012).equivalent
@@ -346,7 +357,7 @@ def test_a_network_without_a_score_leaves_no_trend() -> None:
 
 def test_subjects_are_named_where_they_are_the_sample() -> None:
     one = table({"V1": [0.1, 0.12], "V4": [0.2, 0.21], "TO": [0.3, 0.33]}, subject="a")
-    said = verdict(pd.concat([one, one.assign(subject="b", score=one["score"] + 0.01)]), "score")
+    said = verdict(pd.concat([one, one.assign(subject="b", score=1.1 * one["score"])]), "score")
     assert "2 subjects, 2 seeds" in said
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from nbtools.errors import InputError
-from nbtools.metrics import holm, rivals
+from nbtools.metrics import holm, rivals, rivals_verdict
+from nbtools.metrics.studies.rivals import QUALITY
 from nbtools.plots import rivals as figure
 
 EPSILON = 4 / 255
@@ -77,10 +78,10 @@ def test_what_has_a_region_or_another_guide_is_no_rival() -> None:
 
 def test_where_there_is_no_gain_there_is_nothing_to_explain() -> None:
     said = found(rivals(world({"none": 0.3, "TO": 0.3, "none-lowpass-8": 0.1}), EPSILON, "TO"))
-    assert said == {"none": "not there", "none-lowpass-8": "nothing to explain"}
+    assert said == {"none": "not there", "none-lowpass-8": "cannot be told"}
     said = found(rivals(world({"none": 0.3, "TO": 0.33, "none-lowpass-8": 0.1}, 0.06), EPSILON, "TO"))
     assert said == {"none": "unclear", "none-lowpass-8": "cannot be told"}
-    with pytest.raises(InputError, match="TO and none among them"):
+    with pytest.raises(InputError, match="of no region as it is"):
         rivals(world({"none": 0.3, "V1": 0.3}), EPSILON, "TO")
 
 
@@ -107,14 +108,10 @@ def test_the_gain_is_tested_alone_and_explanations_are_corrected_among_themselve
 def test_at_equal_predictor_r_another_region_may_guide_as_well() -> None:
     networks = world({"none": 0.2, "TO": 0.4})
     for v1, finding in ((0.399, "explains it"), (0.3, "does not explain it")):
-        equal = pd.DataFrame(
-            [
-                {"condition": roi, "seed": s, "accuracy": value + 0.01 * s + 0.001 * (-1) ** s * (roi == "TO")}
-                for roi, value in (("V1", v1), ("TO", 0.4))
-                for s in SEEDS
-            ]
-        )
-        assert found(rivals(networks, EPSILON, "TO", equal=equal))["V1, equal predictor r"] == finding
+        at = {"V1, equal predictor r": v1, "TO": 0.4}
+        rows = [(name, s, value + (0.01 + 0.002 * (name == "TO")) * s) for name, value in at.items() for s in SEEDS]
+        equal = pd.DataFrame(rows, columns=["condition", "seed", "accuracy"])
+        assert found(rivals(networks, EPSILON, "TO", elsewhere={QUALITY: equal}))["V1, equal predictor r"] == finding
 
 
 def test_an_explanation_that_was_not_tried_is_listed_so() -> None:
@@ -133,3 +130,41 @@ def test_a_difference_within_the_margin_is_none_however_sure() -> None:
     table = rivals(world({"none": 0.2, "TO": 0.41, "labels-guide": 0.40}, 1e-4), EPSILON, "TO").set_index("control")
     assert table.loc["labels-guide", "p_holm"] < 0.05
     assert table.loc["labels-guide", "finding"] == "explains it"
+
+
+def test_gradients_are_those_of_all_networks_that_are_read_off() -> None:
+    networks = world({**FLAT, "TO": 0.4, "TO-shuffle": 0.2})
+    gradients = smooth({"none": 100.0, "decay-0.01": 50.0, "decay-0.1": 10.0, "TO": 10.0})
+    row = rivals(networks, EPSILON, "TO", gradients).set_index("explanation").loc["smoothness"]
+    as_text = rivals(networks, EPSILON, "TO", gradients.astype({"seed": str})).set_index("explanation")
+    pd.testing.assert_series_equal(as_text.loc["smoothness"], row)
+    decay = gradients["condition"].eq("decay-0.1") & gradients["seed"].eq(1)
+    for lacking in (
+        gradients[gradients["condition"] != "TO"],
+        gradients[~decay],
+        gradients.assign(seed=gradients["seed"] + 90),
+    ):
+        with pytest.raises(InputError, match="without a gradient"):
+            rivals(networks, EPSILON, "TO", lacking)
+    for wrong in (gradients.assign(score="high"), pd.concat([gradients, gradients])):
+        with pytest.raises(InputError):
+            rivals(networks, EPSILON, "TO", wrong)
+
+
+def test_what_is_said_names_each_finding_and_its_controls() -> None:
+    said = rivals_verdict(rivals(world({"none": 0.2, "TO": 0.4, "TO-shuffle": 0.2}), EPSILON, "TO"), "TO")
+    assert said.startswith("TO − none +0.2")
+    assert "the gain is there. Does not explain it: any guide (TO-shuffle). Not tried: labels of more images" in said
+    alone = world({"none": 0.2, "TO": 0.4})
+    assert "no test): the gain is unclear" in rivals_verdict(rivals(alone[alone["seed"] == 0], EPSILON, "TO"), "TO")
+
+
+def test_where_nobody_stands_nothing_is_told() -> None:
+    nobody = world({"none": 0.2, "TO": 0.2, "TO-shuffle": 0.2})
+    nobody.loc[nobody["epsilon"] > 0, "accuracy"] = 0.0
+    assert found(rivals(nobody, EPSILON, "TO")) == {"none": "unclear", "TO-shuffle": "cannot be told"}
+
+
+def test_a_gain_of_hardened_guides_has_other_controls() -> None:
+    with pytest.raises(InputError, match="of no region as it is"):
+        rivals(world({"none": 0.2, "TO": 0.4, "TO-at-4": 0.5}), EPSILON, "TO-at-4")

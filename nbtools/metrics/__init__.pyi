@@ -156,4 +156,4 @@ from .studies.fronts import (
 )
 from .studies.gain import correlate_with_gain as correlate_with_gain
 from .studies.operating import findings as findings, rates as rates
-from .studies.rivals import rivals as rivals
+from .studies.rivals import rivals as rivals, rivals_verdict as rivals_verdict

@@ -189,6 +189,15 @@ def clopper_pearson(n: ArrayLike, of: int, alpha: float) -> tuple[np.ndarray, np
     return low, np.where(no > 0, betaincinv(yes + 1, no, 1 - alpha), 1.0)
 
 
+def exact_at_ends(interval: np.ndarray, means: ArrayLike, n: int, level: float = 0.95) -> np.ndarray:
+    """Return an interval (2, …) of shares of n images, exact (`clopper_pearson`) where all or none of them count.
+
+    There every resample is like the sample, and a bootstrap interval has no width.
+    """
+    exact = np.stack(clopper_pearson(np.asarray(means) * n, n, (1 - level) / 2))
+    return np.where(np.isin(means, (0, 1)), exact, interval)
+
+
 def share(n: float, of: int, independent: int) -> tuple[float, float, float]:
     """Return a share with the bounds of its 95 % interval (`clopper_pearson`).
 

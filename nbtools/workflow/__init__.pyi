@@ -8,7 +8,11 @@ from .instructions import told_to_use as told_to_use
 from .known import as_text as as_text, how_often as how_often, save_known as save_known
 from .plan import plan as plan
 from .preregistration import preregister as preregister
-from .questions import answer_questions as answer_questions, asking as asking, at_equal_quality as at_equal_quality
+from .questions import (
+    answer_questions as answer_questions,
+    asking as asking,
+    controls_elsewhere as controls_elsewhere,
+)
 from .summary import newest_summary as newest_summary, summary as summary
 from .teaching import student_copies as student_copies
 from .worlds import Asked as Asked, calibrate as calibrate, save_counts as save_counts

@@ -131,9 +131,14 @@ class _Planner:
             self._job("21_mechanism", self._all(self._network, self.conditions), **self._same(self.conditions)),
             self._job("22_other_images", networks, **compared),
         ]
-        made += [*answering, *self._filtered()]
+        answering += self._filtered()
+        made += answering
         others = [f"none-{word}" for key in ("filtered", "hardened") for word in self._ways(key)]
-        asking = {"analyses": claims, "others": others, "questions": [record.parts[-3] for record in answering]}
+        asking = {
+            "analyses": claims,
+            "others": others,
+            "questions": ["/".join(record.parts[-3:-1]) for record in answering],
+        }
         joined = {name: " ".join(values) for name, values in asking.items()}
         waiting = attacks + made + self._all(self._attack, others)
         made += [

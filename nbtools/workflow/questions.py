@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,16 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from nbtools.checks import check_choice
 from nbtools.errors import InputError
 from nbtools.metrics.decisions.certificates import certified_accuracy
-from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare, contrast, layout
-from nbtools.metrics.samples.verdicts import p_text, signed
+from nbtools.metrics.decisions.robustness import at_epsilon, robust_accuracy
+from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, compare, contrast, layout
+from nbtools.metrics.samples.verdicts import judged, p_text, signed
+from nbtools.metrics.studies.rivals import EXPLANATIONS, QUALITY
 from nbtools.runs.folders import Run, collect
 from nbtools.runs.records import finished_record
 from nbtools.workflow.jobs import SUMMARY
 
 SUPPORTED, NOT_SUPPORTED, UNTOLD = "supported", "not supported", "cannot be told here"
 Answer = tuple[str, str]  # one of these, and its number in words
+ADVERSARIAL = ("at", "atboth", "fast", "trades", "beta")  # words of training against attacks
 
 
 class Question(NamedTuple):
@@ -28,74 +32,85 @@ class Question(NamedTuple):
     asks: str
     claim: str  # what "supported" is said of
     notebook: str  # whose tables answer
-    answer: Callable[[Mapping[str, pd.DataFrame], str], Answer]  # from these tables and the last region
+    answer: Callable[[Mapping[str, pd.DataFrame], tuple[str, str]], Answer]  # from these and the hierarchy's ends
     tables: tuple[str, ...]
 
 
-def _along_dorsal(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+def _along_dorsal(tables: Mapping[str, pd.DataFrame], ends: tuple[str, str]) -> Answer:
     rows = tables["streams"]
     rows = rows[rows["measure"].str.startswith("accuracy at ") & (rows["along"] == "dorsal")] if len(rows) else rows
     if not len(rows):
         return UNTOLD, "no slope of three dorsal regions (dorsal, in study.toml)"
     row = rows.iloc[-1]
     finding, number = _told(row, "slope", f"sd a region along the dorsal regions, {row['measure']}")
-    if np.isnan(row["p_order"]):  # regions that differ in any order would be said to rise, or not to
+    if row.reindex(["p_order", "p_page"]).isna().all():  # regions that differ in any order would be said to rise
         return UNTOLD, f"{number}; the order of so few regions is untested"
     return finding, number
 
 
-def _by_lesions(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+def _by_lesions(tables: Mapping[str, pd.DataFrame], ends: tuple[str, str]) -> Answer:
     """Go by attacks on the lesioned network itself: images made for the intact one were not made for this."""
-    rows = tables["compared"]
-    for column, value in {"condition": last, "over": "matched directions", "attacked": "lesioned"}.items():
+    rows, control = tables["compared"], f"{ends[-1]}-shuffle"
+    asked = {"condition": ends[-1], "control": control, "over": "matched directions", "attacked": "lesioned"}
+    for column, value in asked.items():
         rows = rows[rows[column] == value] if column in rows else rows.head(0)
     if not len(rows):
-        return UNTOLD, f"no lesions of {last} beside a control"
-    row = rows.sort_values(["epsilon", "control"], key=lambda x: x != f"{last}-shuffle" if x.name == "control" else x)
-    row = row.iloc[0]
-    return _told(row, "difference", f"of accuracy beyond directions of equal variance, minus {row['control']}")
+        return UNTOLD, f"no lesions of {ends[-1]} beside {control}"
+    row = rows.sort_values("epsilon").iloc[0]
+    return _told(row, "difference", f"of accuracy beyond directions of equal variance, minus {control}")
 
 
-def _beside_adversarial_training(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
+def _beside_adversarial_training(tables: Mapping[str, pd.DataFrame], ends: tuple[str, str]) -> Answer:
+    """Go by all adversarial training there is, each network's gains averaged: none of it is the one that counts."""
     rows = tables["gains"]
-    rows = rows[(rows["guide"] == last) & (rows["way"] == "at") & (rows["clean"] == "equal")]
-    rows = rows[rows["training"] != "standard"]
-    rows = rows[rows["training"] == rows["training"].iloc[0]] if len(rows) else rows
-    named = f"of accuracy added to {rows['training'].iloc[0]}, at equal clean accuracy" if len(rows) else ""
-    return _above_zero(rows.drop(columns="clean"), "gain", named)
-
-
-def _on_new_categories(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
-    rows = tables.get("beyond", pd.DataFrame(columns=["condition"]))
-    rows = rows[(rows["condition"] == last) & (rows["images"] != "clean")] if "images" in rows else rows.head(0)
+    rows = rows[(rows["guide"] == ends[-1]) & rows["way"].isin(ADVERSARIAL) & (rows["clean"] == "equal")]
+    rows = rows[rows["training"] != "standard"].drop_duplicates(["training", "seed", *{"subject"} & set(rows)])
     if not len(rows):
-        return UNTOLD, "no other categories were attacked"
+        return UNTOLD, f"no network was trained against attacks, with {ends[-1]} and without a guide"
+    if rows["gain"].isna().any():
+        return UNTOLD, "no unguided network trained so has the guided one's clean accuracy"
+    names = [name for name in ("subject", "seed") if name in rows]
+    mean = rows.groupby(names, as_index=False)["gain"].mean()
+    found = contrast(layout(mean.assign(condition="one"), "gain", ["one"]), [1.0], MARGINS["accuracy"])
+    trained = ", ".join(rows["training"].unique())
+    return _told(asdict(found), "value", f"of accuracy added to {trained}, at equal clean accuracy")
+
+
+def _on_new_categories(tables: Mapping[str, pd.DataFrame], ends: tuple[str, str]) -> Answer:
+    rows = tables["beyond"]
+    rows = rows[(rows["condition"] == ends[-1]) & (rows["images"] != "clean")]
+    if not len(rows):
+        return UNTOLD, f"{ends[-1]} was not attacked on other categories"
     row = rows.iloc[0]  # the least ε: where next to no image stands, logits are coarse
     said = f"of accuracy on other categories at {row['images']}, beyond what networks without a guide have"
     return _told(row, "effective", said)
 
 
-def _at_equal_clean(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
-    area = tables["area"]
-    others = [name for name in area["condition"].unique() if name != last]
-    if last not in set(area["condition"]) or not others or area["accuracy"].isna().any():
+def _at_equal_clean(tables: Mapping[str, pd.DataFrame], ends: tuple[str, str]) -> Answer:
+    area, (first, last) = tables["area"], ends
+    if first == last or not set(ends) <= set(area["condition"]):
+        return UNTOLD, f"{first} and {last} were not both trained at several α"
+    if area["accuracy"].isna().any():
         return UNTOLD, "the curves over α share no clean accuracy"
-    row = compare(area, "accuracy", [last], others[:1]).iloc[0]
-    return _told(row, "difference", f"of accuracy at equal clean accuracy over α, {last} minus {others[0]}")
+    row = compare(area, "accuracy", [last], [first]).iloc[0]
+    return _told(row, "difference", f"of accuracy at equal clean accuracy over α, {last} minus {first}")
 
 
-def _by_certificates(tables: Mapping[str, pd.DataFrame], last: str) -> Answer:
-    certificates = tables["certificates"]
+def _by_certificates(tables: Mapping[str, pd.DataFrame], ends: tuple[str, str]) -> Answer:
+    certificates, last = tables["certificates"], ends[-1]
     pair = certificates[certificates["condition"].isin(["none", last])]
     if pair["condition"].nunique() < 2:
         return UNTOLD, f"none and {last} were not both certified"
-    pair = pair[pair["sigma"] == pair["sigma"].max()]
+    sigma = pair["sigma"].max()
     radii = tables["certified"]["epsilon"]
     if not (radii > 0).any():
         return UNTOLD, "no radius above 0 was asked"
     radius = float(radii[radii > 0].min())  # the one that most networks can reach
-    row = compare(certified_accuracy(pair, [radius]), "accuracy", [last], ["none"]).iloc[0]
-    return _told(row, "difference", f"of images certified at L2 {radius:g}, {last} minus none")
+    found = certified_accuracy(pair[pair["sigma"] == sigma], [radius])
+    if not found["accuracy"].any():
+        return UNTOLD, f"no image was certified at L2 {radius:g} under σ = {sigma:g}"
+    row = compare(found, "accuracy", [last], ["none"]).iloc[0]
+    return _told(row, "difference", f"of images certified at L2 {radius:g} under σ = {sigma:g}, {last} minus none")
 
 
 QUESTIONS = (
@@ -142,43 +157,49 @@ QUESTIONS = (
         ("certificates", "certified"),
     ),
 )
+BLURRED = "20_frequency"
+ASKED = (*dict.fromkeys(question.notebook for question in QUESTIONS if question.notebook != SUMMARY), BLURRED)
 
 
-def asking(run: Run, notebooks: Iterable[str], **same: Any) -> dict[str, Run]:
-    """Find the runs that answer: of each notebook the one that was finished last, with these parameters.
+def asking(run: Run, words: Iterable[str], **same: Any) -> dict[str, Run]:
+    """Find the runs that answer.
 
     Parameters
     ----------
     run : Run
         Of the summary; it notes them as its input.
-    notebooks : iterable of str
-        Without ``.ipynb``.
+    words : iterable of str
+        A notebook of `ASKED`, of which the run that was finished last is taken, or a notebook and the folder of its
+        run, such as ``"12_alpha/all_be5bd1ed"``, as a study's plan has them.
     same
         Parameters that they have in common with the summary.
 
     Raises
     ------
     InputError
-        If a notebook has no such run.
+        If nothing is asked of a notebook, or there is no such run.
     """
     found = {}
-    for notebook in notebooks:
+    for word in words:
+        notebook, _, folder = word.partition("/")
+        check_choice("nothing is asked of this notebook", notebook, ASKED, fix="leave it out of `questions`")
         runs = collect(notebook, run.parameters["study"])
+        if folder:
+            runs = runs[[Path(there).name == folder for there in runs["folder"]]]
         for name, value in same.items():
             runs = runs[runs[name] == value]
         if runs.empty:
             asked = {"study": run.parameters["study"], **same}
-            what = f"no finished run of {notebook} with these parameters"
-            raise InputError(
-                what, expected="one", got=asked, fix="`make study` makes all, or leave it out of `questions`"
-            )
-        folder = Path(runs.loc[runs["finished"].idxmax(), "folder"])
-        found[notebook] = run.use(Run(notebook, finished_record(folder)["parameters"], folder, finished=True))
+            what = f"no finished run of {word} with these parameters"
+            fix = "`make study` makes all, or leave it out of `questions`"
+            raise InputError(what, expected="one", got=asked, fix=fix)
+        place = Path(runs.loc[runs["finished"].idxmax(), "folder"])
+        found[notebook] = run.use(Run(notebook, finished_record(place)["parameters"], place, finished=True))
     return found
 
 
-def at_equal_quality(runs: Mapping[str, Run], guided: str, epsilon: float, attack: str) -> pd.DataFrame | None:
-    """Return robust accuracy of regions at equal r of their predictors, for `metrics.rivals`.
+def controls_elsewhere(runs: Mapping[str, Run], guided: str, epsilon: float, attack: str) -> dict[str, pd.DataFrame]:
+    """Return scores of controls that have tables of their own, for `metrics.rivals`.
 
     Parameters
     ----------
@@ -189,22 +210,34 @@ def at_equal_quality(runs: Mapping[str, Run], guided: str, epsilon: float, attac
     epsilon : float
         Budget, pixel units.
     attack : str
-        Of the decisions.
+        Of the summary's decisions.
 
     Returns
     -------
-    DataFrame or None
-        The table ``equal`` of notebook 12; None where that was not run, or not with worse predictors of this region, at
-        this ε and under this attack.
+    dict of explanation → DataFrame
+        Of ``none`` behind a low pass at test time (notebook 20), of the first other region at equal r of the predictors
+        (notebook 12 with ``doses``): those that were run with `guided`, at this ε (and under this attack).
     """
-    if (run := runs.get("12_alpha")) is None:
-        return None
-    asked = run.parameters
-    at = np.isclose(float(asked["epsilon"]) / 255, epsilon) and asked["attack"] == attack
-    return run.table("equal") if at and asked["doses"] and guided in asked["regions"].split() else None
+    found = {}
+    if run := runs.get(BLURRED):
+        decisions = run.table("decisions")
+        blurred = [name for name in decisions["condition"].unique() if name.startswith("none blur ")]
+        pair = decisions[decisions["condition"].isin([guided, *blurred])]
+        if blurred and guided in set(pair["condition"]) and np.isclose(pair["epsilon"], epsilon).any():
+            found[EXPLANATIONS["lowpass"]] = at_epsilon(robust_accuracy(pair), epsilon)
+    if (run := runs.get("12_alpha")) and run.parameters["doses"]:
+        at = np.isclose(float(run.parameters["epsilon"]) / 255, epsilon) and run.parameters["attack"] == attack
+        equal = run.table("equal")
+        others = [name for name in equal["condition"].unique() if name != guided]
+        if at and others and guided in set(equal["condition"]):
+            named = equal[equal["condition"].isin([guided, others[0]])]
+            found[QUALITY] = named.replace({"condition": {others[0]: f"{others[0]}, equal predictor r"}})
+    return found
 
 
-def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], last: str) -> pd.DataFrame:
+def answer_questions(
+    runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], hierarchy: Sequence[str]
+) -> pd.DataFrame:
     """Answer the paper's open questions and further checks from a study's runs.
 
     Parameters
@@ -213,8 +246,8 @@ def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], l
         Finished ones; a question whose notebook is missing cannot be told.
     own : mapping of str → DataFrame
         Tables of the summary itself.
-    last : str
-        The hierarchy's last region.
+    hierarchy : sequence of str
+        Regions, early to late.
 
     Returns
     -------
@@ -225,33 +258,35 @@ def answer_questions(runs: Mapping[str, Run], own: Mapping[str, pd.DataFrame], l
     """
     rows = []
     for question in QUESTIONS:
-        finding, number = UNTOLD, f"{question.notebook} was not run"
-        if question.notebook == SUMMARY:
-            finding, number = question.answer(own, last)
-        elif run := runs.get(question.notebook):
-            there = {name: run.table(name) for name in question.tables if (run.folder / f"{name}.parquet").exists()}
-            finding, number = question.answer(there, last)
-        asked = runs[question.notebook].folder.name if question.notebook in runs else "–"
-        told = {"claim": question.claim, "finding": finding, "number": number, "from": question.notebook, "run": asked}
-        rows.append({"question": question.asks, **told})
+        run = runs.get(question.notebook)
+        finding, number = UNTOLD, f"{question.notebook} is not among the notebooks asked"
+        if run or question.notebook == SUMMARY:
+            finding, number = _answered(question, run, own, (hierarchy[0], hierarchy[-1]))
+        told = {"claim": question.claim, "finding": finding, "number": number, "from": question.notebook}
+        rows.append({"question": question.asks, **told, "run": run.folder.name if run else "–"})
     return pd.DataFrame(rows)
 
 
-def _above_zero(rows: pd.DataFrame, column: str, words: str) -> Answer:
-    """Test a score of one condition's networks against 0."""
-    if not len(rows) or rows[column].isna().any():
-        return UNTOLD, "no network of every seed to read it off from"
-    found = contrast(layout(rows.assign(condition="one"), column, ["one"]), [1.0])
-    return _told(asdict(found), "value", words)
+def _answered(question: Question, run: Run | None, own: Mapping[str, pd.DataFrame], ends: tuple[str, str]) -> Answer:
+    tables = own
+    if run:
+        saved = [name for name in question.tables if (run.folder / f"{name}.parquet").exists()]
+        if missing := [name for name in question.tables if name not in saved]:
+            return UNTOLD, f"its run has no {', '.join(missing)}: nothing to go by was in it"
+        tables = {name: run.table(name) for name in saved}
+    return question.answer(tables, ends)
 
 
 def _told(row: Mapping[str, Any] | pd.Series, column: str, words: str) -> Answer:
     """Say what was found by a difference, its interval and its p (Holm's, where there is one)."""
     value, low, high = (float(row[name]) for name in (column, "ci_low", "ci_high"))
     p = float(row.get("p_holm", row["p"]))
-    if np.isnan([value, p]).any():
-        return UNTOLD, f"{'' if np.isnan(value) else signed(value) + ' '}{words}: no test of so few networks"
+    if np.isnan([value, low, high, p]).any():
+        return (
+            UNTOLD,
+            f"{'' if np.isnan(value) else signed(value) + ' '}{words}: no test, of one network or of equal ones",
+        )
     number = f"{signed(value)} {words} (95 % CI {signed(low)} to {signed(high)}, {p_text(p)})"
-    if p > SIGNIFICANT:
-        return (NOT_SUPPORTED if bool(row.get("equivalent", False)) else UNTOLD), number
-    return (SUPPORTED if value > 0 else NOT_SUPPORTED), number
+    equivalent = bool(row["equivalent"]) if "equivalent" in row else bool(row.get("p_tost", np.nan) <= SIGNIFICANT)
+    said = judged(value, p, equivalent)
+    return {"more": SUPPORTED, "unclear": UNTOLD}.get(said, NOT_SUPPORTED), number

@@ -8,7 +8,7 @@ import pandas as pd
 
 from nbtools.checks import check_once, check_table, plain
 from nbtools.metrics.inputs import check_answers, groups_of
-from nbtools.metrics.stats import bootstrap_ci, ci
+from nbtools.metrics.stats import bootstrap_ci, ci, exact_at_ends
 
 
 def answered(problem: str, decisions: pd.DataFrame, keys: Sequence[str], *, fix: str) -> pd.DataFrame:
@@ -44,5 +44,6 @@ def accuracy_by(right: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     rows = []
     for named, group in groups_of(right, by):
         values = group.groupby("image_id")["right"].mean().to_numpy()  # all groups draw the same images
-        rows.append({**named, "accuracy": values.mean(), **ci(bootstrap_ci(values)), "n": len(values)})
+        bounds = ci(exact_at_ends(bootstrap_ci(values), values.mean(), len(values)))
+        rows.append({**named, "accuracy": values.mean(), **bounds, "n": len(values)})
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ import pandas as pd
 from nbtools.checks import as_names, check_choice, check_counts, check_numbers, check_once, check_table, plain
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_answers, groups_of
-from nbtools.metrics.stats import ci, percentile_interval, resampled_means
+from nbtools.metrics.stats import ci, exact_at_ends, percentile_interval, resampled_means
 
 DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction")
 # What tells one run's decisions from another's, where a table holds several.
@@ -66,7 +66,7 @@ def check_decisions(table: pd.DataFrame, by: Sequence[str] | None = None) -> Non
 def robust_accuracy(
     decisions: pd.DataFrame, by: Sequence[str] = ("condition", "seed"), level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Fraction of images that each network still classifies correctly at each ε, with bootstrap intervals over images.
+    """Fraction of images that each network still classifies correctly at each ε, with intervals over images.
 
     Parameters
     ----------
@@ -85,8 +85,7 @@ def robust_accuracy(
     DataFrame
         One row per network × ε: the `by` columns, ``epsilon``, ``accuracy``, ``ci_low``, ``ci_high`` (fractions; of
         this network on other images), ``n`` (images), ``unconverged`` (the fraction that stands because the attack did
-        not converge: by so much the accuracy may be too high). At an accuracy of exactly 0 or 1 a bootstrap interval
-        has no width: read ``n``.
+        not converge: by so much the accuracy may be too high). Intervals are bootstrapped; at 0 and 1 they are exact.
 
     Raises
     ------
@@ -102,7 +101,8 @@ def robust_accuracy(
     for named, group in groups_of(decisions, by):
         table = group.pivot(index="image_id", columns="epsilon", values="right")
         # One seed of the bootstrap for all networks: those with the same images draw the same ones (paired).
-        bounds = ci(percentile_interval(resampled_means(table, seed=seed), level))
+        interval = percentile_interval(resampled_means(table, seed=seed), level)
+        bounds = ci(exact_at_ends(interval, table.mean(), len(table), level))
         missed = 1 - group.groupby("epsilon")["converged"].mean().to_numpy()
         counts = {"n": len(table), "unconverged": missed}
         scores = {"epsilon": table.columns, "accuracy": table.mean().to_numpy(), **bounds, **counts}

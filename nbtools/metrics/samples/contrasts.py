@@ -35,7 +35,8 @@ class Effect:
     value : float
         Its mean over subjects of the mean over seeds.
     ci_low, ci_high : float
-        95 % interval: over subjects where there are several, else over seeds. NaN where there is one of both.
+        95 % interval: over subjects where there are several, else over seeds. NaN where there is one of both, or where
+        all agree exactly, as networks do of which none stands: how far others would differ, such a sample cannot say.
     p : float
         Two-sided; NaN where the interval is.
     d : float
@@ -104,9 +105,9 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
     -------
     DataFrame
         One row per group: the `by` columns, the score, ``ci_low``, ``ci_high``, ``n_seeds``, ``n_subjects``. The
-        interval is Student's over subjects, with one subject over seeds; with one network it is that network's own,
-        over images, and says nothing of another network; missing where the table has none. A group with a network
-        that has no score (NaN: who decides for neither cue has no shape bias) has no mean.
+        interval is Student's over subjects, with one subject over seeds; with one network, or where all agree exactly,
+        it is a network's own, over images, and says nothing of another network; missing where the table has none. A
+        group with a network that has no score (NaN: who decides for neither cue has no shape bias) has no mean.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condi
         scored = group[column].notna()
         values = layout(group.assign(condition="one", **{column: group[column].where(scored, 0)}), column, ["one"])
         found = asdict(contrast(values, [1.0]))
-        if values.size == 1:
+        if np.isnan(found["ci_low"]):
             found |= group.iloc[0].reindex(_BOUNDS).to_dict()
         kept = {column: found["value"], **{name: found[name] for name in (*_BOUNDS, "n_seeds", "n_subjects")}}
         rows.append({**named, **kept, **({} if scored.all() else dict.fromkeys([column, *_BOUNDS], np.nan))})
@@ -249,13 +250,9 @@ def contrast(scores: ArrayLike, weights: ArrayLike, margin: float = np.nan) -> E
     n_subjects, n_seeds = values.shape
     sample = values.mean(axis=1) if n_subjects > 1 else values[0]
     mean, df = float(sample.mean()), len(sample) - 1
-    if df == 0:
+    if df == 0 or sample.std(ddof=1) <= ROUNDING * np.abs(array).max():
         return Effect(mean, np.nan, np.nan, np.nan, np.nan, n_seeds, n_subjects)
-    spread, least = float(sample.std(ddof=1)), ROUNDING * float(np.abs(array).max())
-    if spread <= least:  # networks that all agree: on no difference at all, or on the very same one
-        p, d = (1.0, 0.0) if abs(mean) <= least else (0.0, np.copysign(np.inf, mean))
-        p_tost = np.nan if np.isnan(margin) else float(abs(mean) >= margin)
-        return Effect(mean, mean, mean, p, d, n_seeds, n_subjects, p_tost)
+    spread = float(sample.std(ddof=1))
     error = spread / np.sqrt(len(sample))
     half = float(t.ppf(0.975, df)) * error
     p, p_tost = 2 * float(t.sf(abs(mean) / error, df)), float(t.sf((margin - abs(mean)) / error, df))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from nbtools.checks import check_table
 from nbtools.conditions import HIERARCHY
 from nbtools.metrics.samples.contrasts import FEWEST_ORDERED, SIGNIFICANT, Trend, slope
 
+Judgement = Literal["more", "less", "as much", "unclear"]
 TOO_FEW = "no trend: that takes three regions"
 UNSCORED = "no trend: a network of these regions has no score"
 
@@ -85,6 +87,23 @@ def describe(slope: Trend) -> str:
     if slope.equivalent:
         return f"{found}: no rise or fall as large as {slope.margin:g} from the first region to the last"
     return f"{found}: whether it rises, {_unsure(slope)} cannot tell"
+
+
+def judged(value: float, p: float, equivalent: bool) -> Judgement:
+    """Judge a difference: within its margin for sure, however sure that it is one; else what p ≤ .05 says of its sign.
+
+    Parameters
+    ----------
+    value, p : float
+        The difference and its p, after correction; NaN: no test.
+    equivalent : bool
+        Whether it is within its margin for sure.
+    """
+    if equivalent:
+        return "as much"
+    if not p <= SIGNIFICANT:
+        return "unclear"
+    return "more" if value > 0 else "less"
 
 
 def sample_words(slope: Trend) -> str:

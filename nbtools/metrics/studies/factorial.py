@@ -10,6 +10,7 @@ from nbtools.guides import spelled, split_training
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, corrected
 from nbtools.metrics.samples.known import compare_known
+from nbtools.metrics.samples.verdicts import judged
 from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
 
@@ -135,9 +136,8 @@ def interactions(gains: pd.DataFrame, margin: float = MARGINS["accuracy"]) -> pd
         ]
     )
     table["p_holm"], table["equivalent"] = corrected(table["p"]), corrected(table["p_tost"]) <= SIGNIFICANT
-    more, told = table["interaction"] > 0, table["p_holm"] <= SIGNIFICANT
-    said = {"more": told & more, "less": told & ~more, "as much": table["equivalent"]}
-    return table.assign(finding=np.select(list(said.values()), list(said), "unclear"))
+    found = table[["interaction", "p_holm", "equivalent"]].itertuples(index=False)
+    return table.assign(finding=[judged(*row) for row in found])
 
 
 def _interaction(gains: pd.DataFrame, training: str, margin: float) -> dict[str, object]:
