@@ -552,21 +552,22 @@ def test_several_upstream_runs_are_found_by_what_they_differ_in(listed: dict[str
 
 
 def test_two_networks_of_one_name_are_not_joined() -> None:
-    """An attack on one TO, and another TO itself: the notebook's tables would have both under one name."""
-    write_notebook(NETWORKS)
-    one, other = (finished(NETWORKS, flip=flip) for flip in (False, True))
-    attack = folders.start("attack", DEFAULTS)
+    """An attack on one `none`, and another one: the notebook's tables would have both under one name."""
+    write_notebook(NETWORKS, PARAMETERS + '\npredictor_seed: int = 0\nstart: str = "scratch"')
+    plain = {"roi": "none", "predictor_seed": 0, "start": "scratch"}
+    one, other = (finished(NETWORKS, **plain, flip=flip) for flip in (False, True))
+    attack = folders.start("attack", {**DEFAULTS, "roi": "none"})
     attack.use(one)
     attack.save_table("scores", TABLE)
     attack.finish()
     run = folders.start("train", DEFAULTS)
-    for found in (one, attack, finished(NETWORKS, roi="V1", flip=True)):
+    for found in (one, attack, finished(NETWORKS, **{**plain, "roi": "ce-weight"}, flip=True)):
         run.use(found)
-    with pytest.raises(InputError, match=r"two networks are TO, seed 0[\s\S]*flip False and True"):
+    with pytest.raises(InputError, match=r"two networks are none, seed 0[\s\S]*flip False and True"):
         run.use(other)
     later = folders.start("train", {**DEFAULTS, "seed": 1})
     later.use(other)
-    with pytest.raises(InputError, match="two networks are TO"):
+    with pytest.raises(InputError, match="two networks are none"):
         later.use(attack)
 
 
