@@ -83,6 +83,7 @@ def conditions_of(hierarchy: Sequence[str] = HIERARCHY) -> tuple[str, ...]:
 BASELINES, CONDITIONS = baselines(), conditions_of()
 
 ADOPTED = "net-"  # before the name of a network from outside
+BLUR = " blur"  # after a condition, and before a cut: its network, tested behind a low pass (`probes.blurred`)
 # What makes a guide worse on purpose, and how much of it makes none: noise, share of images, share of voxels.
 UNDOSED = {"noise": 0.0, "images": 1.0, "voxels": 1.0}
 _WHOLE = {MODIFIERS[word].parameter: level for word, level in UNDOSED.items()}

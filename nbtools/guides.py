@@ -40,6 +40,7 @@ class Modifier(NamedTuple):
     marks: tuple[str, ...] = ()  # what its marker's name ends with: open, dot
     parameter: str = ""  # of notebook 02: which of its predictors is asked for
     below: float = 0.0  # its number is above 0 and below this; 0: it has none
+    dose: str = ""  # that number along a front (`metrics.fronts`), with its unit
 
 
 MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
@@ -54,19 +55,58 @@ MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     "shuffle": Modifier("images", "guide: the trained predictor, looking at another image", "dash", ("open",)),
     "scrambled": Modifier("images", "guide: the predictor, looking at phase noise", "5px 10px", ("open", "dot")),
     "manifold": Modifier("goal", "guide: the places and shapes of its categories' clouds", "longdashdot", ("dot",)),
-    "at": Modifier("training", "trained on PGD's pictures, ε in 1/255", "3px 3px", ("dot",), "", 255.0),
+    "at": Modifier("training", "trained on PGD's pictures, ε in 1/255", "3px 3px", ("dot",), "", 255.0, "ε = {:g}/255"),
     "atboth": Modifier(
-        "training", "trained on PGD's pictures, up both terms of the loss", "3px 6px", ("dot",), "", 255.0
+        "training",
+        "trained on PGD's pictures, up both terms of the loss",
+        "3px 6px",
+        ("dot",),
+        "",
+        255.0,
+        "ε = {:g}/255",
     ),
-    "fast": Modifier("training", "trained on pictures of one step from a random start", "3px 9px", ("dot",), "", 255.0),
-    "trades": Modifier("training", "trained so that PGD moves no answer (TRADES)", "6px 3px", ("dot",), "", 255.0),
+    "fast": Modifier(
+        "training",
+        "trained on pictures of one step from a random start",
+        "3px 9px",
+        ("dot",),
+        "",
+        255.0,
+        "ε = {:g}/255",
+    ),
+    "trades": Modifier(
+        "training", "trained so that PGD moves no answer (TRADES)", "6px 3px", ("dot",), "", 255.0, "ε = {:g}/255"
+    ),
+    "beta": Modifier(
+        "training",
+        "trained so that PGD moves no answer (TRADES, ε = 4/255), its β",
+        "6px 9px",
+        ("dot",),
+        "",
+        inf,
+        "β = {:g}",
+    ),
     "gauss": Modifier(
-        "training", "trained on pictures with white noise, its SD in [0, 1]", "6px 6px", ("dot",), "", inf
+        "training", "trained on pictures with white noise, its SD in [0, 1]", "6px 6px", ("dot",), "", inf, "σ = {:g}"
     ),
     "lowpass": Modifier(
-        "training", "trained on pictures of frequencies below, in cycles/image", "9px 3px", ("dot",), "", inf
+        "training",
+        "trained on pictures of frequencies below, in cycles/image",
+        "9px 3px",
+        ("dot",),
+        "",
+        inf,
+        "below {:g} cycles/image",
     ),
-    "channel": Modifier("training", "trained on one octave around, in cycles/image", "9px 6px", ("dot",), "", inf),
+    "channel": Modifier(
+        "training",
+        "trained on one octave around, in cycles/image",
+        "9px 6px",
+        ("dot",),
+        "",
+        inf,
+        "around {:g} cycles/image",
+    ),
 }
 # Words that no region's name holds.
 RESERVED = {"none", "start", "random", "labels", "weight", "decay", "net", *MODIFIERS}

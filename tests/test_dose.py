@@ -10,7 +10,7 @@ from nbtools.conditions import UNDOSED
 from nbtools.errors import InputError
 from nbtools.metrics.samples.contrasts import compare, slope
 from nbtools.metrics.samples.verdicts import verdict
-from nbtools.metrics.studies.dose import at_equal, explained_r
+from nbtools.metrics.studies.dose import at_equal, explained_r, read_off
 
 REGIONS = ("V1", "V2", "V4", "TO")
 LEVELS = {"images": (0.1, 0.3, 1.0), "noise": (0.0, 1.0, 4.0)}
@@ -47,6 +47,14 @@ def test_scores_are_read_at_equal_r_along_straight_lines() -> None:
     assert at_equal(two, "accuracy", "r", "dose").groupby("subject")["accuracy"].min().tolist() == pytest.approx(
         [1.55, 2.55]
     )
+
+
+def test_a_falling_curve_is_read_as_the_same_one_that_rises() -> None:
+    """Doses that isotonic regression gave one value are not skipped."""
+    doses, x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.9, 0.8, 0.8, 0.7]), np.array([0.1, 0.2, 0.5, 0.6])
+    levels = np.array([0.72, 0.75, 0.79, 0.85])
+    assert read_off((doses, x, y), levels) == pytest.approx([0.58, 0.55, 0.51, 0.15])
+    assert read_off((doses, x[::-1], y[::-1]), levels) == pytest.approx([0.58, 0.55, 0.51, 0.15])
 
 
 @pytest.mark.parametrize("dose", LEVELS)

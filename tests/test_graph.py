@@ -233,8 +233,14 @@ def test_networks_are_trained_against_perturbations_with_a_guide_and_without() -
     compared = planned["19_training_and_certificates"]
     crossed = "none LO none-fast-4 LO-fast-4 none-gauss-0.25 LO-gauss-0.25 none-fast-8 none-gauss-0.5"
     assert (compared.parameters["rois"], compared.parameters["seeds"]) == (crossed, "0 1")
-    attacks = {planned[f"attack_{name}_seed{seed}"].record for name in crossed.split() for seed in (0, 1)}
+    decays = "decay-0.003 decay-0.01 decay-0.03 decay-0.1 decay-0.3"
+    assert (compared.parameters["others"], compared.parameters["alphas"]) == (f"LO {decays}", "0.35 0.65 0.9")
+    on_fronts = [*crossed.split(), *decays.split(), "LO_alpha0.35", "LO_alpha0.65"]
+    attacks = {planned[f"attack_{name}_seed{seed}"].record for name in on_fronts for seed in (0, 1)}
     assert set(compared.after) == attacks
+    one = {job.name: job for job in make_graph({**config, "alphas": "", "further": "labels"}).jobs}
+    alone = one["19_training_and_certificates"].parameters
+    assert (alone["others"], alone["alphas"]) == ("LO", "0.9"), "no weight decays, one α"
     assert planned["predictor_LO_seed0"].record in planned["network_LO-fast-4_seed1"].after
     assert not any("fast" in name or name.startswith("19") for name in names({**config, "hardened": ""}))
     with pytest.raises(InputError, match="unknown condition 'none-fats-4'"):

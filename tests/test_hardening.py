@@ -188,6 +188,16 @@ def test_trades_is_that_of_its_paper() -> None:
     torch.testing.assert_close(watched.seen[-1], moved)
 
 
+def test_beta_is_trades_by_its_other_number() -> None:
+    """At one ε: β = 6 makes the network of `trades`, to the bit; less of it another one."""
+    config = TrainConfig(epochs=1, batch_size=20, lr=3e-3, augmentation="none")
+    train = partial(training.train_network, world(40), predictor=None, config=config, alpha=0.0)
+    (one, told), (same, told_too), (other, _) = (train(f"none-{word}") for word in ("trades-4", "beta-6", "beta-1"))
+    torch.testing.assert_close(one.state_dict(), same.state_dict(), rtol=0, atol=0)
+    pd.testing.assert_frame_equal(told.drop(columns="seconds"), told_too.drop(columns="seconds"))
+    assert not torch.equal(one.state_dict()["class_head.weight"], other.state_dict()["class_head.weight"])
+
+
 def test_noise_is_white_of_its_sd_and_not_clipped() -> None:
     watched = Watched()
     noise = watched.shown("gauss", 0.5) - watched.x
@@ -220,7 +230,7 @@ def test_an_attack_leaves_no_trace_in_the_network(word: str) -> None:
     """Its passes move no statistics and no gradients of weights; the mode is that of before."""
     watched, plain = Watched(), Watched()
     shown = watched.shown(word)
-    for x in [plain.x, shown] if word == "trades" else [shown]:
+    for x in [plain.x, shown] if word in ("trades", "beta") else [shown]:
         plain.network.train()(x)
     torch.testing.assert_close(watched.network.state_dict(), plain.network.state_dict(), rtol=0, atol=0)
     assert watched.network.training
@@ -274,6 +284,7 @@ def test_every_word_has_a_way_a_meaning_and_a_cost() -> None:
     assert len({dash(name) for name in names}) == len(names)
     for name, word in zip(names, sorted(words), strict=True):
         assert parse_condition(name).meaning == f"{MEANING['roi']}; {MODIFIERS[word].meaning}"
+        assert "0.5" in MODIFIERS[word].dose.format(0.5), "along a front"
     with pytest.raises(InputError, match="not trained against perturbations"):
         hardening.hardening(("pgd", 4.0))
 

@@ -235,6 +235,13 @@ def test_an_attack_grows_with_steps_budgets_and_images() -> None:
         assert counted(with_settings(setting, **{**values, **more}), name) > 1.6 * base
 
 
+def test_each_blur_is_counted_with_the_networks_behind_it() -> None:
+    name = "20_frequency"
+    one, two, three = (counted(with_settings(name, blurs=blurs), name) for blurs in ("4", "4 8", "4 8 12"))
+    assert two > one
+    assert three - two == pytest.approx(two - one)
+
+
 def test_an_attack_is_counted_with_the_steps_it_takes() -> None:
     for name, attack in ATTACKS.items():
         steps = OWN_STEPS.get(name.removeprefix("Linf").removeprefix("L2"), 7)

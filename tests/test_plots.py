@@ -411,6 +411,11 @@ def test_no_axis_of_the_differences_matches_itself():
     assert (figure.layout.xaxis.matches, figure.layout.xaxis2.matches) in ((None, "x"), ("x2", None))
 
 
+def test_a_reports_text_may_name_commands_and_nothing_else():
+    page = plots.report("r", [("h", "say `make study` <b>now</b>", None)])
+    assert "say <code>make study</code> &lt;b&gt;now&lt;/b&gt;" in page
+
+
 def test_report_refuses_nothing_and_unknown_contents():
     with pytest.raises(InputError, match="section"):
         plots.report("t", [])

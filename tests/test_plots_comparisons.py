@@ -79,6 +79,9 @@ def test_differences_from_many_controls_stand_in_rows_wide_enough_to_read() -> N
     widths = [axis.domain[1] - axis.domain[0] for axis in fig.select_xaxes()]
     assert len(widths) == len(controls)
     assert min(widths) > 0.19
+    above, below = (fig.layout[axis].domain for axis in ("yaxis", "yaxis5"))
+    apart = (above[0] - below[1]) * (fig.layout.height - fig.layout.margin.t - 70)
+    assert apart > 75, "an axis' title and the next head do not touch, however few conditions there are"
 
 
 def test_alpha_curves_run_over_alpha_in_their_looks() -> None:

@@ -20,6 +20,7 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.runs import folders, provenance, several
 from nbtools.runs.batch import run_notebook
+from nbtools.runs.lineage import NETWORKS
 
 PARAMETERS = 'study: str = "tiny"\nroi: str = "TO"\nalpha: float = 0.8\nseed: int = 0\nflip: bool = False'
 DEFAULTS = {"study": "tiny", "roi": "TO", "alpha": 0.8, "seed": 0, "flip": False}
@@ -548,6 +549,26 @@ def test_several_upstream_runs_are_found_by_what_they_differ_in(listed: dict[str
     assert list(run.upstreams("attack", roi="V1", seed=1)) == [()]
     with pytest.raises(InputError, match="no finished runs"):
         run.upstreams("attack", roi=["V1", "V4"], seed=0)
+
+
+def test_two_networks_of_one_name_are_not_joined() -> None:
+    """An attack on one `none`, and another one: the notebook's tables would have both under one name."""
+    write_notebook(NETWORKS, PARAMETERS + '\npredictor_seed: int = 0\nstart: str = "scratch"')
+    plain = {"roi": "none", "predictor_seed": 0, "start": "scratch"}
+    one, other = (finished(NETWORKS, **plain, flip=flip) for flip in (False, True))
+    attack = folders.start("attack", {**DEFAULTS, "roi": "none"})
+    attack.use(one)
+    attack.save_table("scores", TABLE)
+    attack.finish()
+    run = folders.start("train", DEFAULTS)
+    for found in (one, attack, finished(NETWORKS, **{**plain, "roi": "ce-weight"}, flip=True)):
+        run.use(found)
+    with pytest.raises(InputError, match=r"two networks are none, seed 0[\s\S]*flip False and True"):
+        run.use(other)
+    later = folders.start("train", {**DEFAULTS, "seed": 1})
+    later.use(other)
+    with pytest.raises(InputError, match="two networks are none"):
+        later.use(attack)
 
 
 # --- saving several results ---------------------------------------------------------------------------------

@@ -152,6 +152,7 @@ from .studies.fronts import (
     compare_fronts as compare_fronts,
     front_of as front_of,
     fronts as fronts,
+    named_fronts as named_fronts,
     training_costs as training_costs,
 )
 from .studies.gain import correlate_with_gain as correlate_with_gain

@@ -66,5 +66,6 @@ from .studies.comparisons import (
     trends as trends,
 )
 from .studies.curves import compared_curves as compared_curves
+from .studies.fronts import fronts as fronts
 from .studies.rivals import rivals as rivals
 from .style import guided_by as guided_by

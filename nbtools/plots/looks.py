@@ -29,6 +29,7 @@ _TRAINED_COLOR, _TRAINED_SHAPES = (
         "at": "diamond-tall",
         "fast": "triangle-ne",
         "trades": "triangle-se",
+        "beta": "star-triangle-down",
         "gauss": "octagon",
         "lowpass": "triangle-sw",
         "channel": "triangle-nw",

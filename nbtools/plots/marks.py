@@ -58,6 +58,14 @@ def error_bars(
     }
 
 
+def crossed_bars(rows: pd.DataFrame | Mapping[str, Any], ink: str) -> dict[str, dict[str, Any]]:
+    """Return plotly's error bars, both ways, of robust against clean accuracy (`tables.clean_and_robust`)."""
+    return {
+        axis: error_bars(rows, f"accuracy_{end}", ink, "cross", (f"ci_low_{end}", f"ci_high_{end}"))
+        for axis, end in (("error_x", "clean"), ("error_y", "robust"))
+    }
+
+
 def interval_text(value: float, low: float, high: float) -> str:
     """Write a value and its interval."""
     return f"{value:z.2f} [{low:z.2f}, {high:z.2f}]"
@@ -90,7 +98,7 @@ def add_curve(
     look: Look,
     bars: Bars | None = None,
     width: float = 2,
-    size: float = 8,
+    size: float | Sequence[float] = 8,
     **options: Any,
 ) -> None:
     """Draw a curve with its intervals; over several panels its name enters the legend once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -36,8 +37,8 @@ def report(title: str, sections: Sequence[tuple[str, str, go.Figure | pd.DataFra
     title : str
         Title of the page, with `Study.title`.
     sections : sequence of (heading, text, content)
-        Text is plain; lines stay lines, a blank one begins a paragraph. With a figure or a table it stands below as
-        the caption. A table's column ``epsilon`` is shown as k/255, its fractions with three decimals.
+        Text is plain but for `code`; lines stay lines, a blank one begins a paragraph. With a figure or a table it
+        stands below as the caption. A table's column ``epsilon`` is shown as k/255, its fractions with three decimals.
 
     Returns
     -------
@@ -64,10 +65,14 @@ def report(title: str, sections: Sequence[tuple[str, str, go.Figure | pd.DataFra
 
 
 def _section(heading: str, text: str, content: go.Figure | pd.DataFrame | None) -> str:
-    words = "".join(f"<p>{html.escape(part)}</p>" for part in text.split("\n\n") if part.strip())
+    words = "".join(f"<p>{_marked(part)}</p>" for part in text.split("\n\n") if part.strip())
     if content is not None:
         words = f"<figure>{_content(content)}<figcaption>{words}</figcaption></figure>"
     return f"<section>\n<h2>{html.escape(heading)}</h2>\n{words}\n</section>"
+
+
+def _marked(text: str) -> str:
+    return re.sub("`([^`\n]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _content(content: go.Figure | pd.DataFrame) -> str:

@@ -56,6 +56,20 @@ def drawn_at(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     return rows
 
 
+def clean_and_robust(accuracy: pd.DataFrame, epsilon: float, keys: Sequence[str]) -> pd.DataFrame:
+    """Return a row per key, with ``…_clean`` and ``…_robust`` of what it has at ε = 0 and at ε (pixel units)."""
+    clean, robust = drawn_at(accuracy, 0.0), drawn_at(accuracy, epsilon)
+    both = clean.merge(robust, on=list(keys), suffixes=("_clean", "_robust"))
+    if not len(both) == len(clean) == len(robust):
+        raise InputError(
+            "some networks lack one of the two budgets",
+            expected=f"every network at ε = 0 and at ε = {epsilon_label(epsilon)}",
+            got=f"{len(clean)} networks at ε = 0, {len(robust)} at the other, {len(both)} at both",
+            fix="attack every network at the same budgets, clean images included",
+        )
+    return both
+
+
 def ordered(names: pd.Series, order: Sequence[str] = HIERARCHY) -> list[str]:
     """Return the distinct names in the order of `conditions.conditions_of`, others after them as they come."""
     found, known = list(dict.fromkeys(names.astype(str))), conditions_of(order)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nbtools.checks import check_enough, check_eval, check_labels, check_range, check_same_classes
 from nbtools.classifiers import Classifier, logits_of
+from nbtools.conditions import BLUR
 from nbtools.data.images.bands import (
     CONTRAST,
     PASSES,
@@ -154,7 +155,7 @@ def blurred(networks: Networks, cuts: Sequence[float]) -> dict[tuple[str, int], 
     dict of (``"<condition> blur <cut>"``, seed) → `Blurred`
     """
     return {
-        (f"{condition} blur {cut:g}", seed): Blurred(network, cut)
+        (f"{condition}{BLUR} {cut:g}", seed): Blurred(network, cut)
         for (condition, seed), network in networks.items()
         for cut in cuts
     }

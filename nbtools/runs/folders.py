@@ -30,7 +30,7 @@ from nbtools.runs.figures import page, shared_library
 from nbtools.runs.lineage import Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
 from nbtools.runs.provenance import PROJECT, ran_stamp, registered_names, short, sources, stamp, surroundings
-from nbtools.runs.records import RECORD, finished_record, read_record, stale
+from nbtools.runs.records import RECORD, finished_record, one_of_each_name, read_record, stale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,7 @@ class Run:
     finished: bool
     started: float = field(default_factory=time.time, repr=False)
     inputs: list[Path] = field(default_factory=list, repr=False)
+    networks: dict[tuple[Any, ...], Parameters] = field(default_factory=dict, repr=False)  # behind these, by name
     ran: list[str] | None = field(default=None, repr=False)  # the cells that ran, where IPython keeps them
 
     @property
@@ -85,6 +86,7 @@ class Run:
         print(f"using {short(found.folder)}")
         if changed := stale(found.folder):
             print(f"note: {', '.join(changed)} changed since that ran: run {found.notebook} again, then this")
+        one_of_each_name(self.networks, found.folder)
         self.reads(*sorted(f for f in found.folder.iterdir() if f.suffix in (".parquet", ".safetensors")))
         return found
 
@@ -311,8 +313,7 @@ def collect(notebook: str, study: str) -> pd.DataFrame:
         if record and record["parameters"].keys() <= known:
             noted = {name: record[name] for name in ("seconds", "finished")}
             rows.append({**record["parameters"], **noted, "folder": str(file.parent)})
-    found = pd.DataFrame(rows)  # the columns are there even where no run is
-    found = found.reindex(columns=[*dict.fromkeys([*found, *defaults(notebook), "seconds", "finished", "folder"])])
+    found = pd.DataFrame(rows, columns=[*known, "seconds", "finished", "folder"])  # there even where no run is
     return found.assign(finished=pd.to_datetime(found["finished"], utc=True, format="ISO8601"))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from nbtools.checks import reading
 from nbtools.data.study import home
 from nbtools.errors import InputError
+from nbtools.runs.lineage import NETWORKS
 from nbtools.runs.provenance import unchanged
 
 RECORD = "run.json"
@@ -87,3 +88,27 @@ def ancestry(inputs: Iterable[Path]) -> list[dict[str, Any]]:
         named = {(home() / name).parent for name in record["inputs"]} if record else set()
         waiting |= named - found.keys()
     return [record for record in found.values() if record]
+
+
+def one_of_each_name(known: dict[tuple[Any, ...], dict[str, Any]], folder: Path) -> None:
+    """Add the networks that a run is of, or came from, to those `known`; refuse a second one of a name.
+
+    Else a notebook would join what two networks did under one name: their training's settings are in no table.
+
+    Raises
+    ------
+    InputError
+        If a network of the same study, condition, seed and α was trained otherwise.
+    """
+    records = [record for record in ancestry([folder / RECORD]) if record["notebook"] == NETWORKS]
+    for parameters in (record["parameters"] for record in records):
+        name = tuple(parameters.get(part) for part in ("study", "roi", "seed", "alpha"))
+        if (other := known.setdefault(name, parameters)) != parameters:
+            kinds = [key for key in {**other, **parameters} if other.get(key) != parameters.get(key)]
+            raise InputError(
+                f"two networks are {name[1]}, seed {name[2]}, in what this notebook would join",
+                file=folder,
+                expected=f"runs that all came from one {NETWORKS}",
+                got="; ".join(f"{key} {other.get(key)} and {parameters.get(key)}" for key in kinds),
+                fix="run what came from the other one again, or delete the folder of the network that is not wanted",
+            )

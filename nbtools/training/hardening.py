@@ -28,6 +28,8 @@ Loss = Callable[[Tensor], Tensor]  # pixels (n, 3, h, w) → a loss to climb
 PGD_STEPS, PGD_STEP = 7, 2 / 8  # Madry et al. 2018, section 5: 7 steps of 2/255 at 8/255
 FAST_STEP = 1.25  # Wong, Rice and Kolter 2020, section 4.1
 TRADES_STEPS, TRADES_STEP, TRADES_START, TRADES_BETA = 10, 0.007 / 0.031, 1e-3, 6.0  # Zhang et al. 2019, their code
+# Where β is what varies. Fronts are compared at it, and so are networks for ImageNet (RobustBench, Croce et al. 2021).
+TRADES_EPSILON = 4 / 255
 SLACK = 0.05  # of clean accuracy, that a network may lose and still know as much
 
 
@@ -68,7 +70,7 @@ def fast(asked: Asked, level: float) -> Shown:
     return _of(asked, _climbed(asked, _cross_entropy(asked), _near(asked.x, level), level, 1, FAST_STEP))
 
 
-def trades(asked: Asked, level: float) -> Shown:
+def trades(asked: Asked, level: float, beta: float = TRADES_BETA) -> Shown:
     """TRADES (Zhang et al. 2019, eq. 5): cross-entropy as they are, and β times how far an attack moves the answer.
 
     The neural term is that of the pictures as they are.
@@ -83,7 +85,12 @@ def trades(asked: Asked, level: float) -> Shown:
     attacked = _climbed(asked, moved, start, level, TRADES_STEPS, TRADES_STEP)
     clean = as_they_are(asked)
     divergence = _divergence(asked.model(attacked).log_softmax(1), clean.logits.log_softmax(1)).mean()
-    return clean._replace(class_loss=clean.class_loss + TRADES_BETA * divergence)
+    return clean._replace(class_loss=clean.class_loss + beta * divergence)
+
+
+def trades_weighed(asked: Asked, level: float) -> Shown:
+    """TRADES at one ε, with the level as its β: what of the loss is robustness (their trade-off)."""
+    return trades(asked, TRADES_EPSILON, level)
 
 
 def gaussian(asked: Asked, level: float) -> Shown:
@@ -102,7 +109,7 @@ class Hardening(NamedTuple):
 
     show: Callable[..., Shown]  # of what is asked, and its level
     unit: float = 1 / 255  # of the number in a name, in pixels in [0, 1], or in cycles/image
-    watched: bool = True  # whether robust accuracy is: where the number is a radius of an attack
+    radius: float | None = 0.0  # of the attack that robust accuracy is watched under; 0: the level; None: it is not
 
 
 HARDENINGS = {
@@ -110,9 +117,10 @@ HARDENINGS = {
     "atboth": Hardening(pgd_both),
     "fast": Hardening(fast),
     "trades": Hardening(trades),
-    "gauss": Hardening(gaussian, 1.0, watched=False),
-    "lowpass": Hardening(partial(through, passes="low"), 1.0, watched=False),
-    "channel": Hardening(partial(through, passes="band"), 1.0, watched=False),
+    "beta": Hardening(trades_weighed, 1.0, TRADES_EPSILON),
+    "gauss": Hardening(gaussian, 1.0, None),
+    "lowpass": Hardening(partial(through, passes="low"), 1.0, None),
+    "channel": Hardening(partial(through, passes="band"), 1.0, None),
 }
 
 
@@ -131,7 +139,8 @@ def hardening(hardened: Hardened | None) -> tuple[Callable[[Asked], Shown], Call
     way = HARDENINGS[word]
     level = number * way.unit
     # no closures: they are sent to processes of other GPUs
-    return partial(way.show, level=level), partial(_withstood, level=level) if way.watched else None
+    watched = None if way.radius is None else partial(_withstood, level=way.radius or level)
+    return partial(way.show, level=level), watched
 
 
 def _withstood(asked: Asked, level: float) -> Tensor:

@@ -64,7 +64,10 @@ class _Planner:
         self.conditions = self._with_data([*self._words("controls", controls), *self.rois])
         # What `study` adds: further controls, and other weights of guidance for the first and the last region.
         self.every = self._with_data([*self._words("further", [*MATCHED, *DECAYS]), *self.conditions])
+        self.decays = [name for name in self.every if self._condition(name).kind == "decay"]
         self.ends = once([self.rois[0], self.rois[-1]])
+        further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.65])]
+        self.alphas = sorted({self.alpha, *further})
 
     def graph(self) -> Graph:
         wanted = {"all": self._demo(), "attacks": self._all(self._attack, self.conditions)}
@@ -116,14 +119,17 @@ class _Planner:
         ready = {NETWORKS: networks, ATTACKED: attacks + predictors}
         claims = {name: ready[of] for name, of in COMPARED.items() if self._has_data(name, self.study)}
         made = [self._job(notebook, after, **compared) for notebook, after in claims.items()]
-        plain = [name for name in self.every if self._condition(name).kind != "decay"]
-        further = [number(value, "alphas", float) for value in self._words("alphas", [0.35, 0.65])]
-        alphas = sorted({self.alpha, *further})
-        varied = [self._attack(*how) for how in product(self.ends, self.seeds, alphas)]
+        plain = [name for name in self.every if name not in self.decays]
+        varied = self._over_alpha(self.ends)
         asked = {key: " ".join(self._words(key, [self._setting("12_alpha", key)])) for key in ("dose", "doses")}
         worse = folders.typed("12_alpha", asked)
         doses = self._all(self._attack, list(dosed(self.rois, worse["dose"], map(float, worse["doses"].split()))))
-        shown = {"alphas": " ".join(map(str, alphas)), "regions": " ".join(self.rois), **worse, **self._same(self.ends)}
+        shown = {
+            "alphas": " ".join(map(str, self.alphas)),
+            "regions": " ".join(self.rois),
+            **worse,
+            **self._same(self.ends),
+        }
         clouds = [self._network("none", first), self._network(last, first)]
         answering = [
             self._job("12_alpha", self._all(self._attack, ["none"]) + varied + doses, **shown),
@@ -161,7 +167,13 @@ class _Planner:
         crossed += [f"none-{how[0]}-{spelled(2 * how[1])}" for how in trained if how]
         if not ways:
             return []
-        return [self._job("19_training_and_certificates", self._all(self._attack, crossed), **self._same(crossed))]
+        # beside them on fronts: that region over α, and weight decay
+        after = [*self._all(self._attack, [*crossed, *self.decays]), *self._over_alpha([self.ends[-1]])]
+        further = {"others": " ".join([self.ends[-1], *self.decays]), "alphas": " ".join(map(str, self.alphas))}
+        return [self._job("19_training_and_certificates", after, **further, **self._same(crossed))]
+
+    def _over_alpha(self, conditions: list[str]) -> list[Path]:
+        return [self._attack(*how) for how in product(conditions, self.seeds, self.alphas)]
 
     def _filtered(self) -> list[Path]:
         """The regions beside networks without a guide that were trained on filtered images, if any were."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nbtools.checks import check_choice
+from nbtools.conditions import BLUR
 from nbtools.errors import InputError
 from nbtools.metrics.decisions.certificates import certified_accuracy
 from nbtools.metrics.decisions.robustness import at_epsilon, robust_accuracy
@@ -221,7 +222,7 @@ def controls_elsewhere(runs: Mapping[str, Run], guided: str, epsilon: float, att
     found = {}
     if run := runs.get(BLURRED):
         decisions = run.table("decisions")
-        blurred = [name for name in decisions["condition"].unique() if name.startswith("none blur ")]
+        blurred = [name for name in decisions["condition"].unique() if name.startswith(f"none{BLUR} ")]
         pair = decisions[decisions["condition"].isin([guided, *blurred])]
         if blurred and guided in set(pair["condition"]) and np.isclose(pair["epsilon"], epsilon).any():
             found[EXPLANATIONS["lowpass"]] = at_epsilon(robust_accuracy(pair), epsilon)

@@ -22,10 +22,11 @@ HARDENED = {
     "at": 7 * GRADIENT,
     "atboth": 7 * GRADIENT,
     "fast": GRADIENT,
-    "trades": PASSED + 10 * GRADIENT + 1,
+    **dict.fromkeys(("trades", "beta"), PASSED + 10 * GRADIENT + 1),
     **dict.fromkeys(("gauss", "lowpass", "channel"), 0.0),
 }
 OCTAVES, FILTERS = 6, 3  # in which notebook 20 has noise, and what it passes or stops there
+BLURRED = 2  # conditions that it attacks behind each blur, too: none, the last region
 # What one step of an attack takes, in steps of training, and whether it starts anew at every ε.
 _ATTACKS = {
     "PGD": (GRADIENT + PASSED, True),
@@ -127,14 +128,16 @@ KINDS = {
 def images_of(notebook: str, values: Values, sizes: Sizes) -> float:
     """Count the images that a run works on, each as often as it costs a step of training; `values`: all parameters."""
     kind = KINDS[notebook]
-    found = PASSED * sum(getattr(sizes, images) for images in kind.looks)
+    n, n_images = n_networks(values), min(values.get("n_images", 2), sizes.val)
+    found = PASSED * sum(getattr(sizes, images) for images in kind.looks) * n
     asked = [_climbed(attack, values, own=True) for attack in values.get("attacks", "").split()]
     asked += [_climbed(attack, values) for attack in kind.attacks.split()]
     asked.append(PASSED * CERTIFIED * values.get("passes", 0) * len(values.get("sigmas", "").split()))
     if "blurs" in values:
-        asked.append(PASSED * OCTAVES * (FILTERS + len(values["sigmas"].split())))
-    found += sum(asked) * min(values.get("n_images", 2), sizes.val)
-    return found * n_networks(values) + (_trained(values, sizes, kind.trains) if kind.trains else 0)
+        found += PASSED * OCTAVES * (FILTERS + len(values["sigmas"].split())) * n_images * n
+        n += BLURRED * len(values["blurs"].split()) * n_seeds(values)
+    found += sum(asked) * n_images * n
+    return found + (_trained(values, sizes, kind.trains) if kind.trains else 0)
 
 
 def networks_of(values: Values) -> list[str]:
@@ -145,7 +148,12 @@ def networks_of(values: Values) -> list[str]:
 
 def n_networks(values: Values) -> int:
     """Count them: of every condition one a seed."""
-    return len(networks_of(values)) * max(len(values.get("seeds", "").split()), 1)
+    return len(networks_of(values)) * n_seeds(values)
+
+
+def n_seeds(values: Values) -> int:
+    """Count the seeds, one where the run has no list of them."""
+    return max(len(values.get("seeds", "").split()), 1)
 
 
 def _climbed(attack: str, values: Values, *, own: bool = False) -> float:

@@ -72,8 +72,11 @@ EXPECTED = {
     "14_brain_and_geometry": (1, {"drive": {"roi"}, "rdms": set()}),
     "15_study_explorer": (1, {"runs": {"notebook"}}),
     "17_natural_corruptions": (1, {"mean": {"condition", "accuracy"}, "decisions": {"corruption", "severity"}}),
-    "19_training_and_certificates": (1, {"certificates": {"radius"}, "interactions": {"finding"}}),
-    "20_frequency": (1, {"differences": {"control", "p_holm"}, "robust": {"accuracy"}, "masked": {"band", "sd"}}),
+    "19_training_and_certificates": (
+        1,
+        {"certificates": {"radius"}, "interactions": {"finding"}, "fronts": {"control", "difference", "low"}},
+    ),
+    "20_frequency": (1, {"differences": {"control", "p_holm"}, "robust": {"accuracy"}, "fronts": {"difference"}}),
     "18_compare_networks": (1, {"scores": SCORES, "inputs": {"gradient", "attack_centroid"}, "spectra": {"share"}}),
     "22_other_images": (1, {"effective": {"images", "condition", "effective"}, "attacked": DECISIONS}),
     "21_mechanism": (1, {"dimensions": {"readout", "value"}, "lesions": DECISIONS | {"lesion", "attacked"}}),

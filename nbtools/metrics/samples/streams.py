@@ -130,5 +130,5 @@ def streams_verdict(scores: pd.DataFrame, column: str, ventral: Sequence[str], d
     words += f", difference {signed(found.value)} (95 % CI {low} to {high}; {sample_words(found)}), {p_text(found.p)}, "
     words += "their orders untested" if np.isnan(found.p_order) else f"of their orders {p_text(found.p_order)}"
     if found.p_both > SIGNIFICANT:
-        return f"{words}: whether they differ, that cannot tell"
+        return f"{words}: whether they differ cannot be told"
     return f"{words}: steeper along the {'ventral' if found.value > 0 else 'dorsal'} hierarchy"

@@ -87,10 +87,11 @@ def read_off(curve: Curve, levels: np.ndarray) -> np.ndarray:
     """Return the scores where a curve passes these levels (n,) of what is to be equal; NaN beyond its ends.
 
     A curve sorted by its own noisy values would be too low between its points: it is followed along its doses.
+    Where several doses have one value, as averaged ones do, lines to others leave from the one that is next to them.
     """
     doses, x, y = curve
-    order = np.argsort(x, kind="stable")
-    at = np.interp(levels, x[order], doses[order], left=np.nan, right=np.nan)
+    rising = slice(None, None, 1 if x[-1] >= x[0] else -1)
+    at = np.interp(levels, x[rising], doses[rising], left=np.nan, right=np.nan)
     return np.where(np.isnan(at), np.nan, np.interp(at, doses, y))  # NumPy takes NaN for a single point
 
 

@@ -4,31 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import as_names, check_choice, check_counts, check_numbers, check_once, check_table, plain
-from nbtools.conditions import parse_condition
+from nbtools.checks import (
+    as_names,
+    check_choice,
+    check_counts,
+    check_enough,
+    check_numbers,
+    check_once,
+    check_table,
+    plain,
+)
+from nbtools.conditions import BLUR, parse_condition
 from nbtools.guides import MODIFIERS
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, corrected
 from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.studies.frontier import frontier_area
 
 _PROBLEM, _FIX = "there are no fronts", "attack none, and networks of each front at two doses or more, seed by seed"
+_CUTS = {"lowpass"}  # words whose number is a cut, as a blur's: the lower it is, the farther from none
+
+
+class _Place(NamedTuple):
+    """Where a network lies: on which front, how far along it, that in words, and the condition that was trained."""
+
+    front: str
+    dose: float
+    said: str
+    network: str
 
 
 def front_of(condition: str, alpha: float = np.nan) -> tuple[str, float]:
     """Return the front a condition's networks lie on, and how far along it they are.
 
-    ``"TO"`` and α; ``"none-at"`` and its ε, ``"TO-trades"`` and its ε, ``"none-gauss"`` and its σ; ``"decay"`` and the
-    weight decay. ``none`` is where fronts start.
+    ``"TO"`` and α; ``"none-at"`` and its ε, ``"TO-trades"`` and its ε, ``"none-beta"`` and its β, ``"none-gauss"`` and
+    its σ; ``"decay"`` and the weight decay; ``"TO blur"``, ``"none-lowpass"`` and 1 / the cut in cycles/image. ``none``
+    is where fronts start.
     """
-    parsed = parse_condition(condition)
+    return _place(condition, alpha)[:2]
+
+
+def _place(condition: str, alpha: float) -> _Place:
+    network, _, cut = condition.partition(f"{BLUR} ")
+    parsed = parse_condition(network)
+    if cut:
+        return _Place(network + BLUR, 1 / float(cut), f"below {cut} cycles/image", network)
     if parsed.hardened:
         word, number = parsed.hardened
-        return condition[: condition.rindex(f"-{word}-")] + f"-{word}", number
-    return ("decay", parsed.weight_decay) if parsed.kind == "decay" else (condition, alpha)
+        front = condition[: condition.rindex(f"-{word}-")] + f"-{word}"
+        dose = 1 / number if word in _CUTS else number
+        return _Place(front, dose, MODIFIERS[word].dose.format(number), network)
+    if parsed.kind == "decay":
+        return _Place("decay", parsed.weight_decay, f"weight decay {parsed.weight_decay:g}", network)
+    return _Place(condition, alpha, f"α = {alpha:g}", network)
+
+
+def named_fronts(accuracy: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Name the fronts that networks lie on: those of guides, and those without a guide.
+
+    Parameters
+    ----------
+    accuracy : DataFrame
+        As for `fronts`. A guide of one α lies on none over α.
+
+    Returns
+    -------
+    guides, controls
+        Fronts, as `front_of` names them, in the order in which they come.
+    """
+    check_table(_PROBLEM, accuracy, ("condition", "alpha"), fix=_FIX)
+    each = plain(accuracy)[["condition", "alpha"]].drop_duplicates()
+    of: dict[str, list[str]] = {}
+    for condition, alpha in each.itertuples(index=False):
+        of.setdefault(front_of(condition, alpha)[0], []).append(condition)
+    several = [name for name, networks in of.items() if name not in networks or len(networks) > 1]
+    guided = [name for name in several if parse_condition(_place(of[name][0], np.nan).network).parts]
+    return guided, [name for name in several if name not in guided]
 
 
 def fronts(accuracy: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -45,8 +100,8 @@ def fronts(accuracy: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     -------
     DataFrame
         The rows of these, for `frontier_area` along ``dose`` and for figures: ``condition`` is the front, ``dose`` is
-        how far along it (0: where it starts, ``none``, or the guide itself for ``TO-at``), ``network`` is the
-        condition that was trained.
+        how far along it (0: where it starts, ``none``, or of ``TO-at`` and ``TO blur`` the guide itself, of their α),
+        ``said`` the same in words, with its unit, ``network`` the condition that was trained.
 
     Raises
     ------
@@ -56,19 +111,26 @@ def fronts(accuracy: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     names = as_names(names)
     check_table(_PROBLEM, accuracy, ("condition", "alpha"), fix=_FIX)
     accuracy = plain(accuracy)
-    placed = [front_of(*pair) for pair in zip(accuracy["condition"], accuracy["alpha"], strict=True)]
-    rows = accuracy.assign(network=accuracy["condition"], front=[front for front, _ in placed])
-    rows["dose"] = [dose for _, dose in placed]
+    places = [_place(*pair) for pair in zip(accuracy["condition"], accuracy["alpha"], strict=True)]
+    rows = accuracy.assign(**pd.DataFrame(places, columns=_Place._fields, index=accuracy.index))
     for name in names:
-        for needed in (name, _start(name)):
-            check_choice(f"{_PROBLEM} such as {name}", needed, rows["front"].unique(), fix=_FIX)
-    starts = {name: rows[rows["front"] == _start(name)].assign(dose=0.0) for name in names}
-    parts = [pd.concat([starts[name], rows[rows["front"] == name]]).assign(condition=name) for name in names]
-    return pd.concat(parts, ignore_index=True).drop(columns="front")
+        check_choice(f"{_PROBLEM} such as {name}", name, rows["front"].unique(), fix=_FIX)
+    return pd.concat([_along(rows, name) for name in names], ignore_index=True).drop(columns="front")
+
+
+def _along(rows: pd.DataFrame, front: str) -> pd.DataFrame:
+    """Return the networks of one front, those that have dose 0 first."""
+    along, base = rows[rows["front"] == front], _start(front)
+    alike = rows["alpha"].isin(along["alpha"]) | (base == "none")
+    start = rows[(rows["condition"] == base) & alike].assign(dose=0.0, said="start")
+    check_enough(f"{_PROBLEM} such as {front}: networks of {base} at its start", len(start), 1, fix=_FIX)
+    return pd.concat([start, along]).assign(condition=front)
 
 
 def _start(front: str) -> str:
-    """Name the front whose networks have dose 0 on another one."""
+    """Name the condition whose networks have dose 0 on a front."""
+    if front.endswith(BLUR):
+        return front.removesuffix(BLUR)
     base, _, word = front.rpartition("-")
     return base if word in MODIFIERS and MODIFIERS[word].sets == "training" else "none"
 

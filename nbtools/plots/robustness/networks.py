@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from nbtools.errors import InputError
 from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.plots.labels import epsilon_axis, place_labels, spread
 from nbtools.plots.looks import color
-from nbtools.plots.marks import Look, add_band, add_conditions, add_curve, add_point, error_bars, look_of, marker
+from nbtools.plots.marks import Look, add_band, add_conditions, add_curve, add_point, crossed_bars, look_of, marker
 from nbtools.plots.style import (
     BOTTOM,
     HEIGHT,
@@ -29,7 +28,7 @@ from nbtools.plots.style import (
     padded,
     panels,
 )
-from nbtools.plots.tables import check_accuracy, check_drawable, check_names, drawn_at, ordered
+from nbtools.plots.tables import check_accuracy, check_drawable, check_names, clean_and_robust, drawn_at, ordered
 
 METRIC_LABELS = {
     "loss": "loss",
@@ -204,21 +203,13 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = 
     """
     keys = ["condition", "seed"] if "seed" in accuracy else ["condition"]
     check_accuracy(accuracy, keys)
-    clean, robust = drawn_at(accuracy, 0.0), drawn_at(accuracy, epsilon)
-    both = clean.merge(robust, on=keys, suffixes=("_clean", "_robust"))
-    if not len(both) == len(clean) == len(robust):
-        raise InputError(
-            "some networks lack one of the two budgets",
-            expected=f"every network at ε = 0 and at ε = {epsilon_label(epsilon)}",
-            got=f"{len(clean)} networks at ε = 0, {len(robust)} at the other, {len(both)} at both",
-            fix="attack every network at the same budgets, clean images included",
-        )
+    both = clean_and_robust(accuracy, epsilon, keys)
     fig = new_figure(title, "clean accuracy", f"accuracy at ε = {epsilon_label(epsilon)}")
     for row in both.to_dict("records"):
         name, (x, y) = row["condition"], (row["accuracy_clean"], row["accuracy_robust"])
         # With a network per seed the markers themselves show the spread; bars would hide them.
         look = marker(name, order)
-        bars = {} if "seed" in keys else {"error_x": _bars(row, "clean", look), "error_y": _bars(row, "robust", look)}
+        bars = {} if "seed" in keys else crossed_bars(row, look["color"])
         add_point(fig, name, x, y, marker=look, **bars)
     bounds = ("accuracy",) if "seed" in keys else ("ci_low", "ci_high")
     fig.update_xaxes(range=padded(both[[f"{bound}_clean" for bound in bounds]]), tickformat=".3~p")
@@ -227,11 +218,6 @@ def trade_off(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = 
     points, targets = (table[["accuracy_clean", "accuracy_robust"]].to_numpy() for table in (both, labelled))
     place_labels(fig, targets, points, list(labelled["condition"]))
     return fig.update_layout(showlegend=False)
-
-
-def _bars(row: Mapping[str, Any], end: str, look: Mapping[str, Any]) -> dict[str, Any]:
-    bounds = (f"ci_low_{end}", f"ci_high_{end}")
-    return error_bars(row, f"accuracy_{end}", look["color"], "cross", bounds)
 
 
 def _name_ends(fig: go.Figure, ends: Mapping[str, tuple[float, float]], top: float, order: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from nbtools.plots.style import (
     new_figure,
     panels,
 )
-from nbtools.plots.tables import check_drawable, check_points, drawn_at, ordered
+from nbtools.plots.tables import check_drawable, check_points, clean_and_robust, ordered
 
 
 def scores_by_condition(
@@ -90,7 +90,8 @@ def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title:
     controls, conditions = (ordered(table[name], order) for name in ("control", "condition"))
     titles = [f"minus {control}" for control in controls]
     layout: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": True, "horizontal_spacing": 0.04}
-    fig, places = panels(title, len(controls), min(len(controls), 4), gap=0.3, subplot_titles=titles, **layout)
+    height = 60 + 32 * len(conditions)  # of a row; between two, an axis' labels and the next head take 85 pixels
+    fig, places = panels(title, len(controls), min(len(controls), 4), gap=85 / height, subplot_titles=titles, **layout)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
@@ -99,8 +100,7 @@ def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title:
             add_point(fig, name, value, name, marker=marker, error_x=bars, **place)
         fig.add_vline(x=0, line=DOTTED, **place)
     fig.update_layout(showlegend=False)
-    rows, height = places[-1]["row"], 60 + 32 * len(conditions)
-    fig.update_layout(height=TOP + BOTTOM + height * rows, margin={"t": TOP + 20, "l": 110})
+    fig.update_layout(height=TOP + BOTTOM + height * places[-1]["row"], margin={"t": TOP + 20, "l": 110})
     small = {"tickfont": {"size": 11}, "tickangle": 0, "nticks": 4}  # panels are narrow
     fig.update_xaxes(title={"text": "difference", "standoff": 4}, tickformat="+.0%", showticklabels=True, **small)
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
@@ -130,8 +130,8 @@ def alpha_ablation(
     """
     check_drawable(accuracy, ("condition", "alpha", "epsilon", "accuracy", "ci_low", "ci_high"))
     keys = ["condition", "alpha"]
-    both = drawn_at(accuracy, 0.0).merge(drawn_at(accuracy, epsilon), on=keys, suffixes=("_clean", "_robust"))
-    check_points(both, keys, fix="average seeds first: over_networks, by condition, α and ε")
+    check_points(accuracy, [*keys, "epsilon"], fix="average seeds first: over_networks, by condition, α and ε")
+    both = clean_and_robust(accuracy, epsilon, keys)
     fig, (left, right) = panels(title, 2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[0.55, 0.45])
     for name in ordered(both["condition"], order):
         part = both[both["condition"] == name].sort_values("alpha")
@@ -199,7 +199,7 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("measure", "slope", "ci_low", "ci_high", "p", "p_order", "p_holm"))
-    fig = new_figure(title, "slope, standard deviations per region (right: as the paper says)", "")
+    fig = new_figure(title, "slope, standard deviations per region (right: as the paper says of its regions)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
     marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
     text = table["p_holm"].map(p_text) + np.where(table["p_order"] > table["p"], " (order)", "")
