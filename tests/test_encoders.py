@@ -59,8 +59,9 @@ def test_an_encoders_answers_come_back(home: Path) -> None:
     assert len(data.load_training_images(study)) == len(data.load_training_images(measured))
 
 
-@pytest.mark.long  # three notebooks
+@pytest.mark.long  # four notebooks
 def test_it_guides(home: Path) -> None:
+    assert run_notebook("01_brain_responses", {"study": "predicted", "rois": "V1 TO"}) == 0
     few = {"study": "predicted", "roi": "V1", "epochs": "2"}
     assert run_notebook("02_neural_predictors", few) == 0
     for roi in ("start", "V1"):
