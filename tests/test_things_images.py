@@ -343,6 +343,15 @@ def test_pictures_of_too_few_categories_are_refused(
     assert not (tmp_path / "x").exists()
 
 
+def test_where_all_concepts_are_the_brains_test_no_picture_is_left_and_that_is_said(
+    pictures: Path, table: Path, tmp_path: Path
+) -> None:
+    every = [file.name for file in pictures.rglob("*.jpg")]
+    with pytest.raises(InputError, match="too few pictures"):
+        things_classes(pictures, table, tmp_path / "c", every, largest=2)
+    assert not (tmp_path / "c").exists()
+
+
 def test_notebook_22_takes_the_folders(pictures: Path, table: Path, tmp_path: Path) -> None:
     things_classes(pictures, table, tmp_path / "things", HELD, largest=2)
     classes = load_folder(tmp_path / "things/val", 16).classes

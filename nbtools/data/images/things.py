@@ -210,6 +210,7 @@ def things_classes(
     known, every = (category_of(members, names) for names in (classes, order))
     others = {concept: name for concept, name in every.items() if name not in classes}
     rows = pd.concat([split_pictures(found, of, tested, seen) for of in (known, others)], ignore_index=True)
+    _check_left(rows[rows["category"].isin(classes)], pictures)
     rows = _without_copies(rows, pictures, tested)
     asked = {
         "source": str(pictures.resolve()),
@@ -253,6 +254,19 @@ def _check_categories(names: Sequence[str], found: Collection[str], pictures: Pa
         )
 
 
+def _check_left(rows: pd.DataFrame, pictures: Path) -> None:
+    """Raise `InputError` unless two categories have pictures to train and to validate on."""
+    parts = [set(rows["category"][rows["part"] == part]) for part in ("train", "val")]
+    if len(set.intersection(*parts)) < 2:
+        raise InputError(
+            "there are too few pictures to classify",
+            file=pictures,
+            expected="two categories or more, each with pictures to train and to validate on that are no test images",
+            got=f"{len(rows)} pictures that are left, in {listed(sorted(set.union(*parts))) or 'no category'}",
+            fix="fetch all of them: python -m nbtools fetch things --agreed; what is there is kept",
+        )
+
+
 def _without_copies(rows: pd.DataFrame, pictures: Path, held: Collection[str]) -> pd.DataFrame:
     """Note, as ``flaw``, which pictures are byte for byte one to test on: of the brain, or for those that train."""
     files = rows["place"].map(lambda place: pictures / place)
@@ -264,7 +278,7 @@ def _without_copies(rows: pd.DataFrame, pictures: Path, held: Collection[str]) -
 
 def _linked(pictures: Path, rows: pd.DataFrame, to: Path, asked: Mapping[str, object]) -> pd.DataFrame:
     """Make a folder of links, ``<split>/<category>/<file>``, and report on it."""
-    names = rows["part"] + "/" + rows["category"] + "/" + rows["place"].str.rpartition("/")[2]
+    names = rows["part"] + "/" + rows["category"] + "/" + rows["place"].str.rsplit("/", n=1).str[-1]
     rows = rows.set_index(names)
 
     def fill(part: Path) -> pd.DataFrame:
