@@ -41,7 +41,7 @@ FLOORS = (
     "__main__",
 )
 INSIDE = {
-    "data": ("names", "archives study", "images synthetic", "brains", "fetch"),
+    "data": ("names kinds zips", "archives study", "images synthetic", "brains", "fetch"),
     "metrics": ("inputs stats", "samples", "brain decisions pixels", "geometry", "studies"),
     "plots": ("style looks", "images labels report tables", "marks", "brain geometry robustness", "studies"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -151,8 +152,46 @@ def test_the_order_of_many_regions_is_drawn_and_of_few_untested() -> None:
     assert np.isnan(trend(np.zeros((7, 1, 3))).p_order), "nothing rises, in no network: no test"
     few = trend(rise[:4])
     assert np.isnan(few.p_order)
-    assert few.p_both == few.p < 0.05, "the networks decide alone"
+    assert few.p_both == max(few.p, few.p_page) < 0.05, "the networks decide alone"
     assert np.isnan(trend(rise[..., :1]).p_both), "one seed is no sample"
+
+
+# --- three or four regions -----------------------------------------------------------------------------------
+
+
+def few(means: object, between: float, n: int, n_seeds: int, spread: float = 0.0) -> list[bool]:
+    """Whether each of n studies says rise or fall: regions of these means, scattered by `spread`; seeds by theirs."""
+    rng = np.random.default_rng(n_seeds)
+    regions = np.reshape(means, (-1, 1, 1)) + rng.normal(0, spread, (n, np.size(means), 1, 1))
+    scores = regions + rng.normal(0, between, (n, np.size(means), 1, n_seeds))
+    return [trend(study).p_both <= 0.05 for study in scores]
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 12])
+def test_three_regions_that_do_not_differ_do_not_rise(n_seeds: int) -> None:
+    assert np.mean(few([0, 0, 0], 1, 400, n_seeds)) <= most(0.05, 400)
+
+
+@pytest.mark.parametrize("n_seeds", [3, 12])
+def test_three_regions_in_no_order_rise_or_fall_as_often_as_chance_has_them_so(n_seeds: int) -> None:
+    """That is what the verdict's words say; the slope over seeds alone would say it of most such worlds."""
+    assert np.mean(few([0, 0, 0], 0.2, 200, n_seeds, spread=1)) <= most(1 / 3, 200)
+    assert np.mean(few([1, 0, 2], 0.2, 50, n_seeds)) == 0, "the ends rise, a step between them falls"
+
+
+def test_a_rise_over_three_regions_is_found() -> None:
+    assert np.mean(few([0, 2, 4], 1, 100, 5)) > 0.9
+    assert np.mean(few([0, -2, -4], 1, 100, 5)) > 0.9
+
+
+def test_the_ranks_p_is_that_of_all_orders_within_seeds() -> None:
+    """Page's L for three seeds of three regions, all 216 orders counted; SciPy gives the package's."""
+    scores = np.array([[0.0, 0.1, 0.2], [0.3, 0.25, 0.21], [0.5, 0.6, 0.205]])[:, None]
+    ranks = np.argsort(np.argsort(scores[:, 0], axis=0), axis=0) + 1
+    orders = np.array(list(permutations((1, 2, 3)))) @ np.arange(1, 4)
+    sums = np.add.outer(np.add.outer(orders, orders), orders)
+    assert trend(scores).p_page == pytest.approx(2 * np.mean(sums >= (ranks.T @ np.arange(1, 4)).sum()))
+    assert trend(np.repeat(scores, 2, axis=1)).p_page == pytest.approx(2 / 36), "of two subjects, ranked by their means"
 
 
 # --- no difference that counts --------------------------------------------------------------------------------
@@ -319,10 +358,13 @@ def test_scores_that_cannot_be_contrasted_are_refused() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ": rises along the hierarchy"),
-        ([[0.3, 0.33], [0.2, 0.21], [0.1, 0.12]], ": falls along the hierarchy"),
+        ([[0.1, 0.12, 0.1], [0.2, 0.21, 0.2], [0.3, 0.33, 0.3]], ": rises along these 3 regions; whether for their"),
+        (
+            [[0.3, 0.33, 0.3], [0.2, 0.21, 0.2], [0.1, 0.12, 0.1]],
+            "in it, or in its reverse, with p = 0.33 (6 orders)",
+        ),
         ([[0.1, 0.3], [0.2, 0.1], [0.3, 0.2]], "these networks cannot tell"),
-        ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ", the order of 3 regions untested: "),
+        ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ", Page's L p = 0.056: whether it rises, these networks cannot"),
         ([[0.1], [0.2], [0.3]], "+0.100 per region in these networks; one seed is no sample: no test"),
     ],
 )
@@ -362,9 +404,10 @@ def test_subjects_are_named_where_they_are_the_sample() -> None:
 
 
 def test_every_budget_has_its_verdict() -> None:
-    rows = table({"V1": [0.1, 0.12], "V4": [0.2, 0.21], "TO": [0.3, 0.33]}).rename(columns={"score": "accuracy"})
+    values = {"V1": [0.1, 0.12, 0.1], "V4": [0.2, 0.21, 0.2], "TO": [0.3, 0.33, 0.3]}
+    rows = table(values).rename(columns={"score": "accuracy"})
     both = pd.concat([rows.assign(epsilon=0.0), rows.assign(epsilon=4 / 255, accuracy=-rows["accuracy"])])
-    assert {epsilon: words.split(": ")[1] for epsilon, words in verdicts(both).items()} == {
-        0.0: "rises along the hierarchy",
-        4 / 255: "falls along the hierarchy",
+    assert {epsilon: words.split(": ")[1].split(";")[0] for epsilon, words in verdicts(both).items()} == {
+        0.0: "rises along these 3 regions",
+        4 / 255: "falls along these 3 regions",
     }

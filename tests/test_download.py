@@ -1008,13 +1008,14 @@ def test_a_mirror(base: str) -> None:
 def test_an_archive_comes_from_a_mirror_and_is_unpacked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked: list[tuple[Path, Path]] = []
     monkeypatch.setattr(obtain, "unpack_cue_conflict", lambda *paths: unpacked.append(paths))
-    remote, _ = site.put("cue-conflict.tar.gz")
+    content = gzip.compress(CONTENT)
+    remote, _ = site.put("cue-conflict.tar.gz", Page(content))
     route = obtain.Route(mirror=remote.url.rsplit("/", 1)[0], dry_run=True)
     obtain.obtain_cue_conflict(site.root / "images", route)
     assert not site.root.exists()
     obtain.obtain_cue_conflict(site.root / "images", replace(route, dry_run=False))
     assert unpacked == [(site.root / "cue-conflict.tar.gz", site.root / "images")]
-    assert unpacked[0][0].read_bytes() == CONTENT
+    assert unpacked[0][0].read_bytes() == content
 
 
 @pytest.mark.parametrize("source", catalogue.TERMS)

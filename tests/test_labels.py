@@ -49,8 +49,8 @@ def test_ids_may_be_text_and_columns_categories(tmp_path: Path, types: dict) -> 
 @pytest.mark.parametrize(
     ("ids", "labels", "got"),
     [
-        ([3, 5], ["disk", "bar"], "1 images without"),
-        ([3, 5, 7], ["disk", "bar", "heart"], "1 images without"),
+        ([9], ["disk"], "0 labels"),
+        ([3, 5, 7], ["disk", "bar", "heart"], "3 labels, 1 of them others: heart"),
         ([3, 5, 7, 7], ["disk", "bar", "star", "disk"], "1 images named twice"),
         (["3", "5", "seven"], ["disk", "bar", "star"], "1 ids are no whole number"),
         ([3, 5, 7.5], ["disk", "bar", "star"], "1 ids are no whole number"),
@@ -59,6 +59,14 @@ def test_ids_may_be_text_and_columns_categories(tmp_path: Path, types: dict) -> 
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path, ids: list[int], labels: list[str], got: str) -> None:
     with pytest.raises(InputError, match=got):
         label_stimuli(stimuli([5, 7, 3]), write(tmp_path / "labels.parquet", ids, labels), CLASSES)
+
+
+@pytest.mark.parametrize("rows", [([7, 9, 3], ["star", "disk", "disk"]), ([3, 5, 7], ["disk", None, "star"])])
+def test_images_without_a_category_are_left_out(tmp_path: Path, rows: tuple[list[int], list[str]]) -> None:
+    labelled = label_stimuli(stimuli([5, 7, 3]), write(tmp_path / "labels.parquet", *rows), CLASSES)
+    assert labelled.ids.tolist() == [7, 3]
+    assert labelled.labels.tolist() == [2, 0]
+    assert labelled.pixels[:, 0, 0, 0].tolist() == [7, 3]
 
 
 def test_a_missing_or_malformed_table_is_refused(tmp_path: Path) -> None:
@@ -102,8 +110,18 @@ def test_a_guide_of_labels_has_the_regions_trials_and_nothing_but_labels() -> No
     assert len(np.unique(made.responses, axis=0)) == 3  # two images of a category cannot be told apart
 
 
+def test_an_image_of_no_category_is_none_of_a_guides() -> None:
+    trials, labels = shown(60), np.array([*CLASSES, None, np.nan], dtype=object)[np.arange(60) % 5]
+    made = label_trials(trials, labels)
+    assert made.responses.shape == (60, 3)
+    np.testing.assert_allclose(made.responses.mean(0), 0, atol=1e-6)
+    of_none, of_one = made.responses[np.arange(60) % 5 > 2], made.responses[np.arange(60) % 5 < 3]
+    assert (of_none < 0).all()
+    assert ((of_one > 0).sum(1) == 1).all()
+
+
 def test_a_study_without_labels_or_with_one_has_no_such_guide() -> None:
-    for labels in (["disk"] * 6, ["disk", "bar", None, "bar", "disk", np.nan], []):
+    for labels in (["disk"] * 6, ["disk", None, None, "disk", "disk", np.nan], ["disk", "bar"], []):
         with pytest.raises(InputError, match=r"categories cannot guide[\s\S]*scanner_labels"):
             label_trials(shown(6), np.array(labels, dtype=object))
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import h5py
@@ -28,16 +29,18 @@ import scipy.io
 import torch
 from PIL import Image
 from safetensors.torch import load as load_tensors, save as save_tensors
+from things_archives import encrypted_zip, plain_zip, voxel_table, write_responses
 
 from nbtools.cli.preparing import _lines
 from nbtools.conditions import ROI_LABELS
-from nbtools.data.archives import contents
+from nbtools.data.archives import contents, read_files, unpack
 from nbtools.data.brains.anatomy import load_surfaces
 from nbtools.data.brains.betas import TRIALS_PER_SESSION, read_betas
 from nbtools.data.brains.design import design_file, load_design
 from nbtools.data.brains.haxby import CATEGORIES, _labels
 from nbtools.data.brains.nsd import roi_folder, roi_masks
 from nbtools.data.brains.sessions import FORMAT, read_session
+from nbtools.data.brains.things_fmri import read_voxels, reduce_responses
 from nbtools.data.fetch.checksums import CHECKSUMS, verify
 from nbtools.data.images import own
 from nbtools.data.images.files import read_image
@@ -280,6 +283,26 @@ def read_surface(file: Path) -> object:
 VOLUMES = Path(roi_folder(Path(), 1))
 SURFACE = surface()
 MESH, DEPTHS, LABELLED = list(SURFACE)[:3]
+
+
+def response_table() -> bytes:
+    with TemporaryDirectory() as folder:
+        write_responses(Path(folder, "t.h5"), np.arange(6), RNG.normal(size=(6, 5)))
+        return Path(folder, "t.h5").read_bytes()
+
+
+def decrypted(file: Path) -> dict[str, bytes]:
+    with TemporaryDirectory() as folder:
+        found = unpack(file, Path(folder), str, password=b"things4all")
+        return {place: file.read_bytes() for place, file in found.items()}
+
+
+def reduced(file: Path) -> list[np.ndarray]:
+    reduce_responses(file, np.array([1, 4]), file.with_name("r.h5"))
+    with h5py.File(file.with_name("r.h5")) as tree:
+        return [tree["voxel_id"][:], tree["responses"][:]]
+
+
 DOORS: dict[str, Door] = {
     **{
         f"{kind} image": Door(f"a.{kind}", picture(kind), lambda file: read_image(file).numpy())
@@ -327,6 +350,18 @@ DOORS: dict[str, Door] = {
     "weights": Door("m/weights.safetensors", network()[1], weights_of, False, {"m/model.json": network()[0]}),
     "checkpoint": Door("checkpoint.safetensors", checkpoint(), lambda file: load_checkpoint(file, {"epochs": 2})),
     "archive": Door("a.tar", tar("w"), lambda file: [(name, part.read()) for name, _, part in contents(file)]),
+    "voxels": Door("v.csv", voxel_table(np.arange(9), {"V1": [2]}).to_csv().encode(), read_voxels),
+    "responses": Door("t.h5", response_table(), reduced),
+    "zip archive": Door(
+        "a.zip",
+        plain_zip({f"{name}/{name}.png": name.encode() * 700 for name in "abc"}),
+        read_files,
+    ),
+    "encrypted archive": Door(
+        "b.zip",
+        encrypted_zip({f"{name}/{name}.png": name.encode() * 70 for name in "abc"}),
+        decrypted,
+    ),
     "gzipped archive": Door(
         "a.tar.gz", tar("w:gz"), lambda file: [(name, part.read()) for name, _, part in contents(file)], True
     ),

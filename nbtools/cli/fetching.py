@@ -31,7 +31,13 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
     stimuli = add(kinds, "stimuli", _fetch, "fetch the images NSD's subjects saw (37 GB)")
     conflict = add(kinds, "cue-conflict", _fetch, "fetch the cue-conflict images of Geirhos et al. 2019")
     cifar = add(kinds, "cifar100", _fetch, "fetch CIFAR-100 and sort it into folders")
-    for parser in (nsd, stimuli, conflict, cifar):
+    things = add(kinds, "things", _fetch, "fetch THINGS' pictures and their categories (5 GB)")
+    tvsd = add(kinds, "tvsd", _fetch_tvsd, "fetch two macaques' V1, V4 and IT (0.2 GB a monkey)")
+    tvsd.add_argument("--monkeys", nargs="+", choices=("F", "N"), default=("F", "N"), help="default: both")
+    fmri = add(kinds, "things-fmri", _fetch_things_fmri, "fetch three people's V1 to TO (43 GB, reduced to 1 GB)")
+    fmri.add_argument("--subjects", nargs="+", type=int, default=(1, 2, 3), help="1 to 3 (default: all)")
+    fmri.add_argument("--rois", nargs="+", default=(), help="regions (default: V1 V2 V4 VO PPA LO TO)")
+    for parser in (nsd, stimuli, conflict, cifar, things, tvsd, fmri):
         parser.add_argument("--to", type=Path, help="folder (default: in data/raw)")
         parser.add_argument("--mirror", help="address to fetch from in place of the public one")
         parser.add_argument("--proxy", help="proxy for http and https (default: that of the environment)")
@@ -39,6 +45,7 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
         parser.add_argument("--jobs", type=int, default=4, help="files at the same time (default: 4)")
     for parser in (nsd, stimuli):
         parser.add_argument("--agreed", action="store_true", help="you filled in NSD's access form and keep its terms")
+    things.add_argument("--agreed", action="store_true", help="you keep the terms that are told first")
 
 
 def _fetch_nsd(chosen: argparse.Namespace) -> None:
@@ -56,13 +63,26 @@ def _fetch_nsd(chosen: argparse.Namespace) -> None:
     obtain_nsd(wish, chosen.to, _route(chosen))
 
 
+def _fetch_tvsd(chosen: argparse.Namespace) -> None:
+    from nbtools.data.fetch.things import obtain_tvsd
+
+    obtain_tvsd(chosen.monkeys, chosen.to, _route(chosen))
+
+
+def _fetch_things_fmri(chosen: argparse.Namespace) -> None:
+    from nbtools.data.fetch.things import obtain_things_fmri
+
+    obtain_things_fmri(chosen.subjects, chosen.rois, chosen.to, _route(chosen))
+
+
 def _fetch(chosen: argparse.Namespace) -> None:
-    from nbtools.data.fetch import obtain
+    from nbtools.data.fetch import obtain, things
 
     obtainers = {
         "stimuli": obtain.obtain_stimuli,
         "cue-conflict": obtain.obtain_cue_conflict,
         "cifar100": obtain.obtain_cifar100,
+        "things": things.obtain_things,
     }
     obtainers[chosen.what](chosen.to, _route(chosen))
 

@@ -36,6 +36,12 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
     conflict.add_argument("--weights", type=Path, help="VGG-19's, a safetensors file (default: torchvision's, 550 MB)")
     haxby = add(kinds, "haxby", _prepare_haxby, "make a study of Haxby et al. 2001, fetched by nilearn")
     haxby.add_argument("--subject", type=int, default=2, help="1 to 6 (default: 2)")
+    monkeys = add(kinds, "tvsd", _prepare_tvsd, "make studies of two macaques' V1, V4, IT (Papale et al. 2025)")
+    monkeys.add_argument("--monkeys", nargs="+", default=["F", "N"], help="(default: F N)")
+    people = add(kinds, "things-fmri", _prepare_things, "make studies of three people's V1 to TO (Hebart et al. 2023)")
+    people.add_argument("--subjects", nargs="+", type=int, default=[1, 2, 3], help="(default: 1 2 3)")
+    for parser in (monkeys, people):
+        parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels (default: 64)")
 
 
 def _prepare_nsd(chosen: argparse.Namespace) -> None:
@@ -88,3 +94,22 @@ def _raw(name: str) -> Path:
 
 def _prepare_haxby(chosen: argparse.Namespace) -> None:
     print(f"study: {data.prepare_haxby(_raw('haxby'), chosen.subject)}")
+
+
+def _prepare_tvsd(chosen: argparse.Namespace) -> None:
+    for monkey in chosen.monkeys:
+        _print_study(data.prepare_tvsd(_raw(""), monkey, image_size=chosen.size))
+
+
+def _prepare_things(chosen: argparse.Namespace) -> None:
+    print("PPA stands in for PHC, which the data do not name")
+    for subject in chosen.subjects:
+        _print_study(data.prepare_things_fmri(_raw(""), subject, image_size=chosen.size))
+
+
+def _print_study(file: Path) -> None:
+    study = open_study(file)
+    beside = data.ceilings_beside(study, _raw(""))
+    print(f"study: {file}\nregions: {' '.join(study.hierarchy)}")
+    print(f"reliability from the repeats of test images, beside the publishers' own ({study.sites}):")
+    print(beside.round(3).to_string(index=False))

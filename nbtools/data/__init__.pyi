@@ -15,6 +15,11 @@ from .brains.measured import (
     region_volume as region_volume,
 )
 from .brains.prepare_nsd import prepare_nsd as prepare_nsd
+from .brains.prepare_things import (
+    ceilings_beside as ceilings_beside,
+    prepare_things_fmri as prepare_things_fmri,
+    prepare_tvsd as prepare_tvsd,
+)
 from .brains.responses import (
     ResponseBasis as ResponseBasis,
     RoiResponses as RoiResponses,
@@ -53,6 +58,11 @@ from .images.sets import (
     to_pictures as to_pictures,
 )
 from .images.statistics import other_statistics as other_statistics
+from .images.things import (
+    things_classes as things_classes,
+    things_labels as things_labels,
+    things_stimuli as things_stimuli,
+)
 from .images.transformations import PATHS as PATHS, transformed as transformed
 from .names import usual_name as usual_name
 from .study import (

@@ -22,23 +22,28 @@ import pandas as pd
 from isal import igzip, isal_zlib
 
 from nbtools.checks import reading
+from nbtools.data.kinds import kind_of, read_head
+from nbtools.data.zips import BROKEN, Member, zip_members
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
+from nbtools.processes import QUIET, Bar
 
 LARGEST = 2 * 2**30  # bytes; no file of an image set is larger, and none of ILSVRC's class archives
 REPORT = "report.parquet"
 UNPACKED = f"{PREFIX}unpacked"  # in a folder that is being filled; removed before it comes to its place
 _BLOCK = 512  # bytes; a tar archive is made of these
-_BROKEN = (tarfile.TarError, EOFError, OverflowError, gzip.BadGzipFile, zlib.error, isal_zlib.error)
+_BROKEN = (tarfile.TarError, EOFError, OverflowError, gzip.BadGzipFile, zlib.error, isal_zlib.error, *BROKEN)
 
 
 # --- archives -----------------------------------------------------------------------------------------------
 
 
-def contents(archive: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Give the files of a tar archive, plain or gzipped, one after another.
+def contents(
+    archive: Path, stream: IO[bytes] | None = None, *, password: bytes | None = None, largest: int = LARGEST
+) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Give the files of an archive, one after another: zip, tar or gzipped tar, as its bytes and not its name tell.
 
-    Nothing is left to tarfile's own extraction, whose safety depends on Python's patch version: a file is only
+    Nothing is left to the libraries' own extraction, whose safety depends on Python's patch version: a file is only
     ever read from the stream given here.
 
     Parameters
@@ -46,7 +51,11 @@ def contents(archive: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[s
     archive : Path
         Named in errors.
     stream : binary stream, optional
-        Where to read the archive from, if it lies inside another one.
+        Where to read a tar archive from, if it lies inside another one.
+    password : bytes, optional
+        Of a zip archive with encrypted files; each of them is held in memory while it is read.
+    largest : int
+        Bytes no file has more of.
 
     Yields
     ------
@@ -56,29 +65,35 @@ def contents(archive: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[s
     Raises
     ------
     InputError
-        If this is no tar archive, is cut short or damaged, or holds a name that leads out of it, a name twice,
-        a link, a device, or a file of more than 2 GB.
+        If this is no archive, is cut short or damaged, wants another password, or holds a name that leads out of it, a
+        name twice, a link, a device, or a file that is too large.
     """
+    kind = "a tar archive" if stream else kind_of(read_head(archive))
     seen: set[str] = set()
-    with (
-        _opened(archive) if stream is None else nullcontext(stream) as raw,
-        intact(archive),
-        tarfile.open(fileobj=raw, mode="r:") as tar,
-    ):
-        for member in tar:
-            name = _safe_name(archive, member, seen)
-            if member.isfile():
-                yield name, member.size, tar.extractfile(member)  # type: ignore[misc]  # a file has a stream
+    with _opened(archive, kind) if stream is None else nullcontext(stream) as raw, intact(archive):
+        members = zip_members(raw, password, archive) if kind == "a zip archive" else _tar_members(raw)
+        for member, content in members:
+            name = _safe_name(archive, member, seen, largest)
+            if member.is_file:
+                yield name, member.size, content
+
+
+def _tar_members(raw: IO[bytes]) -> Iterator[tuple[Member, IO[bytes]]]:
+    with tarfile.open(fileobj=raw, mode="r:") as tar:
+        for entry in tar:
+            is_file = entry.isfile() and not entry.issparse()
+            content = tar.extractfile(entry) if is_file else None
+            yield Member(entry.name, entry.size, entry.isdir(), is_file), content or io.BytesIO()
         _check_end(tar, raw)
 
 
-def intact(archive: Path) -> AbstractContextManager[None]:
-    """Turn what reading a damaged archive raises into an `InputError` that names it."""
+def intact(archive: Path, name: str = "the archive") -> AbstractContextManager[None]:
+    """Turn what reading a damaged archive, or a file of it, raises into an `InputError` that names it."""
     return reading(
-        "the archive cannot be read",
+        f"{name} cannot be read",
         *_BROKEN,  # type: ignore[arg-type]  # isal's stub takes its exception for an instance
         file=archive,
-        expected="a whole .tar or .tar.gz",
+        expected="a whole .zip, .tar or .tar.gz",
         fix="the copy is incomplete or damaged: download it again",
     )
 
@@ -98,27 +113,32 @@ def save(stream: IO[bytes], size: int, file: Path, archive: Path) -> None:
         If the archive ends early, or the disk has no room.
     """
     require_space(file.parent, size)
-    with written(file) as beside, beside.open("wb") as out, intact(archive):
+    with written(file) as beside, beside.open("wb") as out, intact(archive, file.name):
         shutil.copyfileobj(stream, out, 2**20)
         if out.tell() != size:
             raise tarfile.ReadError(f"{out.tell()} of {size} bytes of {file.name}")
 
 
 def unpack(
-    archive: Path, part: Path, place: Callable[[str], str | None], stream: IO[bytes] | None = None
+    archive: Path,
+    part: Path,
+    place: Callable[[str], str | None],
+    stream: IO[bytes] | None = None,
+    *,
+    password: bytes | None = None,
 ) -> dict[str, Path]:
     """Write the wanted files of an archive below ``.tmp-unpacked``; what is there with the right size is kept.
 
     Parameters
     ----------
     archive : Path
-        A tar archive, as `contents` takes it.
+        As `contents` takes it.
     part : Path
         Folder that is being filled, for `build`.
     place : callable
         Takes a name in the archive; returns where the file will go below `part`, or None if it is not wanted.
-    stream : binary stream, optional
-        As `contents` takes it.
+    stream, password : optional
+        As `contents` takes them.
 
     Returns
     -------
@@ -131,7 +151,8 @@ def unpack(
         If the archive is damaged or hostile, two of its files have one place, or the disk has no room.
     """
     found: dict[str, Path] = {}
-    for name, size, content in contents(archive, stream):
+    files = contents(archive, stream, password=password)
+    for name, size, content in Bar(files, desc=f"unpack {archive.name}", unit="file", leave=False, disable=QUIET):
         where = place(name)
         if where is None:
             continue
@@ -148,25 +169,20 @@ def _bytes_of(file: Path) -> int | None:
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[IO[bytes]]:
-    fix = "correct the path, or download the archive"
-    with reading("the archive cannot be opened", OSError, file=archive, expected="a .tar or .tar.gz", fix=fix):
-        raw: IO[bytes] = archive.open("rb")
-    with raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
+def _opened(archive: Path, kind: str) -> Iterator[IO[bytes]]:
+    with archive.open("rb") as raw:
         # The buffer lets _check_end step back by one block; gzip would start again from the beginning.
-        yield io.BufferedReader(igzip.IGzipFile(fileobj=raw), 2**20) if zipped else raw
+        yield io.BufferedReader(igzip.IGzipFile(fileobj=raw), 2**20) if kind == "a gzip file" else raw
 
 
-def _safe_name(archive: Path, member: tarfile.TarInfo, seen: set[str]) -> str:
+def _safe_name(archive: Path, member: Member, seen: set[str], largest: int) -> str:
     name = PurePosixPath(member.name).as_posix()
     windows = PureWindowsPath(member.name)  # knows drives, and both kinds of slashes
     flaws = {
         "a name that leads out of the archive": bool(windows.anchor) or ".." in windows.parts or "\0" in name,
-        "a link, a device or a file with holes": not (member.isfile() or member.isdir()) or member.issparse(),
-        "a name twice": name in seen and not member.isdir(),
-        f"a file of {member.size} bytes": not 0 <= member.size <= LARGEST,
+        "a link, a device or a file packed in a rare way": not (member.is_file or member.is_folder),
+        "a name twice": name in seen and not member.is_folder,
+        f"a file of {member.size} bytes": not 0 <= member.size <= largest,
     }
     if any(flaws.values()):
         raise _refused(archive, f"{next(flaw for flaw, found in flaws.items() if found)}: {member.name!r}")

@@ -21,9 +21,12 @@ USUAL: dict[str, dict[str, Any]] = {
     usual_name(*world): dict(zip(("profile", "truth", "subject", "dorsal"), world, strict=True))
     for world in product(get_args(ProfileName), get_args(Truth), range(1, 9), (False, True))
 }
+_MEASURED = "fetch and make it: `python -m nbtools fetch things --agreed`, then `fetch {0}` and `prepare {0}`"
 # How a study of this name comes.
 _WAYS = {
     "nsd": "fetch it: `python -m nbtools fetch nsd --dry-run` says what and how large; data/README.md says how",
+    **{f"tvsd-{monkey}": _MEASURED.format(f"tvsd --monkeys {monkey}") for monkey in "FN"},
+    **{f"things-subj{n:02d}": _MEASURED.format(f"things-fmri --subjects {n}") for n in (1, 2, 3)},
     "haxby": "make it: `python -m nbtools prepare haxby` (300 MB, by nilearn)",
     **{name: f"make it: `python -m nbtools world {name}`" for name in USUAL},
 }

@@ -30,9 +30,11 @@ _KINDS: dict[str, type] = {
     "subject": int,
     **dict.fromkeys(("regions", "dorsal"), list),
     "voxels": dict,
+    "sites": str,
     **dict.fromkeys(_PATHS, str),
 }
 _NOTES = {"note", "seed", "profile", "truth"}
+SITES = ("voxels", "electrodes")
 _SUBJECT = re.compile(r"subj\d\d")  # in the name of a folder of sessions
 
 
@@ -49,7 +51,7 @@ class VoxelChoices:
     zscore : bool
         Z-score each voxel within each session.
     noise_ceiling : float
-        Voxels with a lower ceiling (percent, three repeats, training images only) are left out.
+        Voxels with a lower ceiling (percent, three repeats) in showings that no test uses are left out.
     subjects : tuple of int
         Subjects whose responses are taken together, over the images all of them saw; empty: the study's subject.
     """
@@ -99,6 +101,8 @@ class Study:
         Its regions in their order, early to late, where the study says it.
     dorsal : tuple of str
         Regions of a second hierarchy beside it, early to late; none where the study names none.
+    sites : {"voxels", "electrodes"}
+        What its responses are of, as figures call it.
     """
 
     name: str
@@ -115,6 +119,7 @@ class Study:
     voxels: VoxelChoices = field(default_factory=VoxelChoices)
     regions: tuple[str, ...] = ()
     dorsal: tuple[str, ...] = ()
+    sites: str = SITES[0]
 
     @property
     def title(self) -> str:
@@ -271,6 +276,7 @@ def open_study(study: str | Path) -> Study:
         voxels=voxels,
         regions=regions,
         dorsal=_regions(file, entries, "dorsal", voxels, regions or HIERARCHY),
+        sites=entries.get("sites", SITES[0]),
         **places,
     )
 
@@ -308,6 +314,7 @@ def _entries(file: Path) -> dict[str, Any]:
             got=f"missing or of another type: {', '.join(wrong)}",
             fix="add them; data/README.md shows a whole study.toml, for NSD and for other responses",
         )
+    check_choice("a study has no such sites", entries.get("sites", SITES[0]), SITES, fix="correct sites in study.toml")
     low = [f"{key} = {entries[key]}" for key in ("subject", "image_size") if entries.get(key, 1) < 1]
     if low:
         problem, expected = "a number in the study's description cannot be", "subject and image_size from 1"

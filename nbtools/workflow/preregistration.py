@@ -41,7 +41,8 @@ EXCLUSION = "a network whose clean accuracy is below the least leaves, and with 
 ALPHA_RULE = "the same for all conditions, as the settings have it"
 TESTS = {
     "slope": "least squares over the regions' ranks; Student's t over seeds, over subjects where there are several",
-    "order": f"with {FEWEST_ORDERED} regions or more: share of orders with such a slope; a rise takes both",
+    "order": f"with {FEWEST_ORDERED} regions or more: share of orders with such a slope, with fewer Page's L; "
+    "a rise takes both",
     "contrasts": "region minus control, networks of the same seed; Student's t; Holm over all pairs",
     "measures": "each measure's slope and order, the larger p; Holm over all measures",
     "equivalence": f"two one-sided tests, margin {MARGINS['accuracy']:g} of accuracy from the first to the last region",

@@ -23,7 +23,7 @@ import pandas as pd
 from nbtools.checks import as_names
 from nbtools.conditions import Condition, check_rois, parse_condition
 from nbtools.data.brains import nsd, own
-from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats
+from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats, count_repeats, rows_of
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study
@@ -83,7 +83,8 @@ def load_trials(
     -------
     dict of str to RoiTrials
         Responses (n_trials, n_voxels), sessions ascending; every session's file is read once for all regions. Voxels
-        that do not vary, or whose ceiling is below the study's, are listed in ``dropped``.
+        that do not vary, or whose ceiling is below the study's, are listed in ``dropped``; showings of test images that
+        had to judge these are left out (`_reliable`).
 
     Raises
     ------
@@ -101,7 +102,8 @@ def load_trials(
     if study.voxels.subjects:
         return _together(study, rois, sessions, zscore, progress)
     zscore, threshold = zscore and study.voxels.zscore, study.voxels.noise_ceiling
-    trials = assemble(*_set(study).sessions_of(study, rois, sessions), zscore=zscore, progress=progress)
+    read = _set(study).sessions_of(study, rois, sessions)
+    trials = assemble(*read, zscore=zscore, progress=progress, sites=study.sites)
     if threshold and zscore:
         shared = load_design(study).shared_ids
         trials = {roi: _reliable(part, shared, threshold) for roi, part in trials.items()}
@@ -116,29 +118,31 @@ def label_trials(trials: RoiTrials, labels: Sequence[str] | np.ndarray) -> RoiTr
     trials : RoiTrials
         Responses (n_trials, n_voxels) of any region.
     labels : (n_trials,) str
-        The category of the image that each trial showed.
+        The category of the image that each trial showed; missing where it has none.
 
     Returns
     -------
     RoiTrials
-        Of the same trials: a "voxel" a category, 1 where an image is of it and 0 elsewhere, z-scored over trials. It
-        has no noise and no place in a brain.
+        Of the same trials: a "voxel" a category, 1 where an image is of it and 0 elsewhere, z-scored over trials; an
+        image without category is 0 in all. It has no noise and no place in a brain.
 
     Raises
     ------
     InputError
-        If there is no label for each trial, or all are the same.
+        If labels are not as many as trials, or all that are there are the same.
     """
-    names, of = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-    missing = len(trials.image_ids) - int(pd.notna(labels).sum())
-    if missing or len(names) < 2:
+    n, labels = len(trials.image_ids), np.asarray(labels, dtype=object)
+    has = pd.notna(labels)
+    names, of = np.unique(labels[has].astype(str), return_inverse=True)
+    if len(labels) != n or len(names) < 2:
         raise InputError(
             "the categories cannot guide",
-            expected=f"a label for each of {len(trials.image_ids)} trials, of two categories or more",
-            got=f"{missing} trials without a label, {len(names)} categories",
-            fix="name every image of the scanner in the study's scanner_labels, or leave out labels-guide",
+            expected=f"the labels of {n} trials, of two categories or more",
+            got=f"{int(has.sum())} labels, {len(names)} categories",
+            fix="name the scanner's images in the study's scanner_labels, or leave out labels-guide",
         )
-    chosen = np.eye(len(names), dtype=np.float32)[of]
+    chosen = np.zeros((n, len(names)), np.float32)
+    chosen[np.flatnonzero(has), of] = 1
     nowhere = np.zeros((len(names), 3), np.int64)
     z = (chosen - chosen.mean(axis=0)) / chosen.std(axis=0)
     return replace(trials, roi=LABELS_GUIDE, responses=z, voxels=nowhere, dropped=nowhere[:0])
@@ -244,9 +248,18 @@ def _common_design(study: Study) -> Design:
 
 
 def _reliable(trials: RoiTrials, shared: np.ndarray, threshold: float) -> RoiTrials:
-    """Leave out voxels below a noise ceiling, which the test images have no part in."""
-    train = ~np.isin(trials.image_ids, shared)
-    ceiling = noise_ceiling(ncsnr(trials.responses[train], trials.image_ids[train]))
+    """Leave out voxels below a noise ceiling, which what is tested on has no part in.
+
+    The training images judge. Where each of them was shown once, nothing tells their noise from signal: then the odd
+    showings of the test images judge, and are left out, so that tests and ceilings rest on the even ones alone.
+    """
+    judges = ~np.isin(trials.image_ids, shared)
+    if count_repeats(trials.image_ids[judges]).max(initial=1) == 1:
+        judges = ~judges & (trials.repeats % 2 == 1)
+        trials, judging = rows_of(trials, ~judges), rows_of(trials, judges)
+    else:
+        judging = rows_of(trials, judges)
+    ceiling = noise_ceiling(ncsnr(judging.responses, judging.image_ids))
     keep = ceiling >= threshold
     if not keep.any():
         raise InputError(

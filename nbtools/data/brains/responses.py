@@ -161,10 +161,11 @@ def average_repeats(trials: RoiTrials, shared_ids: IntArray) -> RoiResponses:
 
 def trials_of(trials: RoiTrials, image_ids: IntArray) -> RoiTrials:
     """Return the trials (n_kept, n_voxels) that showed one of these images, in the order in which they were shown."""
-    return _rows_of(trials, np.isin(trials.image_ids, image_ids))
+    return rows_of(trials, np.isin(trials.image_ids, image_ids))
 
 
-def _rows_of(trials: RoiTrials, rows: BoolArray) -> RoiTrials:
+def rows_of(trials: RoiTrials, rows: BoolArray) -> RoiTrials:
+    """Return these trials (n_kept, n_voxels), in the order in which they were shown; at least one."""
     fix = "ask for images that were shown; those to test on are marked as shared"
     check_enough(f"{trials.roi}: no trial shows these images", int(rows.sum()), 1, fix=fix)
     return replace(
@@ -199,7 +200,7 @@ def equal_repeats(trials: RoiTrials, image_ids: IntArray) -> RoiTrials:
     k = max(range(len(n_images)), key=lambda k: (k > 1, k * n_images[k]), default=0)
     enough = asked.image_ids[repeats == k]
     rows = np.isin(asked.image_ids, enough) & (repeats <= k)
-    return _rows_of(replace(asked, repeats=repeats), rows)
+    return rows_of(replace(asked, repeats=repeats), rows)
 
 
 def average_within_sessions(trials: RoiTrials) -> RoiTrials:

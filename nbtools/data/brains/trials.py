@@ -16,7 +16,12 @@ from nbtools.processes import Bar
 
 
 def assemble(
-    numbers: Sequence[int], read: Callable[[int], Session], *, zscore: bool = True, progress: bool = True
+    numbers: Sequence[int],
+    read: Callable[[int], Session],
+    *,
+    zscore: bool = True,
+    progress: bool = True,
+    sites: str = "voxels",
 ) -> dict[str, RoiTrials]:
     """Read sessions one after the other and put their trials together, region by region.
 
@@ -30,6 +35,8 @@ def assemble(
         Z-score each voxel within each session; else divide by the session's scale.
     progress : bool
         Show a bar over the sessions.
+    sites : str
+        What responses are of, as warnings call it.
 
     Returns
     -------
@@ -60,7 +67,7 @@ def assemble(
     return {
         roi: RoiTrials(
             roi=roi,
-            responses=_joined(scaled.pop(roi), keep := _check_alive(roi, alive[roi])),
+            responses=_joined(scaled.pop(roi), keep := _check_alive(roi, alive[roi], sites)),
             image_ids=np.concatenate([part.image_ids for part in parts]),
             sessions=np.repeat(np.array(numbers, np.int64), [len(part.image_ids) for part in parts]),
             repeats=repeats,
@@ -114,18 +121,18 @@ def _repeats(parts: list[Session]) -> NDArray[np.int64]:
     return said if said.all() else count_repeats(np.concatenate([part.image_ids for part in parts]))
 
 
-def _check_alive(roi: str, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _check_alive(roi: str, alive: NDArray[np.bool_], sites: str) -> NDArray[np.bool_]:
     n_dead = int((~alive).sum())
     if n_dead == len(alive):
         raise InputError(
-            f"{roi}: no voxel varies",
-            expected="at least one voxel with finite numbers and variance in every session",
-            got=f"{n_dead} of {len(alive)} voxels are constant, or not finite, in a session",
+            f"{roi}: no {sites[:-1]} varies",
+            expected="at least one with finite numbers and variance in every session",
+            got=f"{n_dead} of {len(alive)} {sites} are constant, or not finite, in a session",
             fix="leave out such voxels or sites; of NSD, check that masks and betas are of one subject and space",
         )
     if n_dead:
         warnings.warn(
-            f"{roi}: {n_dead} of {len(alive)} voxels do not vary in a session, or are not finite, and were dropped",
+            f"{roi}: {n_dead} of {len(alive)} {sites} do not vary in a session, or are not finite, and were dropped",
             Note,
             stacklevel=4,
         )

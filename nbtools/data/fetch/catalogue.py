@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from nbtools.checks import check_choice
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.nsd import BETA_VERSION, SPACE
 from nbtools.data.fetch.remote import Remote
+from nbtools.data.kinds import kinds_by_name
 from nbtools.errors import InputError
 
 NSD = "https://natural-scenes-dataset.s3.amazonaws.com"
@@ -22,6 +24,14 @@ ARCHIVES = {
         "cifar-100-binary.tar.gz",
         "md5:03b5dce01913d631647c71ecec9e9cb8",
     ),
+}
+TVSD = "https://gin.g-node.org/paolo_papale/TVSD/raw/master"
+MONKEYS = ("F", "N")
+# What lies under a number, not a name, where it is published; a mirror has it under the name.
+NUMBERED = {
+    "images_THINGS.zip": "https://osf.io/download/rdxy2",
+    "category53_long-format.tsv": "https://osf.io/download/vehr3",
+    "betas_csv.zip": "https://plus.figshare.com/ndownloader/files/36789690",
 }
 ATLASES = (
     *("Kastner2015", "nsdgeneral", "prf-visualrois", "streams"),
@@ -48,6 +58,30 @@ accuracy and robustness, ICLR, https://openreview.net/forum?id=Bygh9j09KX""",
     "cifar-100": """\
 CIFAR-100: https://www.cs.toronto.edu/~kriz/cifar.html. No licence is stated there; citation is asked for.
 Cite: Krizhevsky (2009), Learning multiple layers of features from tiny images, technical report.""",
+    "tvsd": """\
+THINGS Ventral Stream Spiking Dataset: electrodes in V1, V4 and IT of two macaques. No form; what its authors ask for
+stands beside the data: https://gin.g-node.org/paolo_papale/TVSD
+Cite: Papale, Wang, Self & Roelfsema (2025), An extensive dataset of spiking activity to reveal the syntax of the
+ventral stream, Neuron 113, https://doi.org/10.1016/j.neuron.2024.12.003""",
+    "things-fmri": """\
+THINGS-fMRI: single-trial responses of three people. Licence: CC0.
+Cite: Hebart et al. (2023), THINGS-data, a multimodal collection of large-scale datasets for investigating object
+representations in human brain and behavior, eLife 12:e82580, https://doi.org/10.7554/eLife.82580""",
+    "things": """\
+THINGS object images: https://osf.io/jum2f. Research only, nothing commercial, not to be passed on: the archive's
+password stands in password_images.txt there, and for these terms.
+Cite: Hebart et al. (2019), THINGS: a database of 1,854 object concepts and more than 26,000 naturalistic object
+images, PLoS ONE 14(10): e0223792, https://doi.org/10.1371/journal.pone.0223792""",
+}
+_FORM = (
+    "that you filled in the access form and keep the terms above",
+    "fill in the form at https://naturalscenesdataset.org, then say --agreed; --dry-run needs neither",
+)
+# What must have been agreed to, and what to do.
+AGREEMENTS = {
+    "nsd": _FORM,
+    "stimuli": _FORM,
+    "things": ("that you keep the terms above", "read them at https://osf.io/jum2f, then say --agreed"),
 }
 
 
@@ -127,5 +161,26 @@ def archive_file(source: str, root: Path, *, base: str | None = None) -> Remote:
     return _below(base or public, root, name, digest)
 
 
+def tvsd_files(root: Path, monkey: str, *, base: str | None = None) -> list[Remote]:
+    """List a monkey's responses and the pictures they belong to; raise `InputError` if there is no such monkey."""
+    check_choice("there is no such monkey", monkey, MONKEYS)
+    names = "THINGS_normMUA.mat", "_logs/things_imgs.mat"
+    return [_below(base or TVSD, root, f"monkey{monkey}/{name}") for name in names]
+
+
+def things_files(root: Path, *, base: str | None = None) -> tuple[Remote, Remote]:
+    """Return the archive of THINGS' pictures, and the table of their categories."""
+    return _numbered(base, root, "images_THINGS.zip"), _numbered(base, root, "category53_long-format.tsv")
+
+
+def things_fmri_file(root: Path, *, base: str | None = None) -> Remote:
+    """Return the archive of all subjects' tables."""
+    return _numbered(base, root, "betas_csv.zip")
+
+
+def _numbered(base: str | None, root: Path, name: str) -> Remote:
+    return _below(base, root, name) if base else Remote(NUMBERED[name], root / name, kinds=kinds_by_name(name))
+
+
 def _below(base: str, root: Path, key: str, digest: str | None = None) -> Remote:
-    return Remote(f"{base.rstrip('/')}/{key}", root / key, digest)
+    return Remote(f"{base.rstrip('/')}/{key}", root / key, digest, kinds_by_name(key))

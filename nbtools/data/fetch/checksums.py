@@ -10,6 +10,7 @@ from typing import Any
 
 from nbtools.checks import reading
 from nbtools.data.fetch.remote import Remote, Version
+from nbtools.data.kinds import check_kind, read_head
 from nbtools.errors import InputError
 from nbtools.files import write_text
 from nbtools.processes import QUIET, Bar
@@ -34,8 +35,9 @@ def new_digests(remote: Remote | None) -> dict[str, Any]:
     return {name: hashlib.new(name, usedforsecurity=False) for name in names}
 
 
-def check_digest(remote: Remote, digests: dict[str, Any]) -> None:
-    """Compare digests with the published one; raise `InputError` if that is another."""
+def check_content(remote: Remote, file: Path, digests: dict[str, Any]) -> None:
+    """Look at what came, which lies in `file`: raise `InputError` if it is of another kind or has another digest."""
+    check_kind(read_head(file), remote.kinds, remote.file)
     name, _, published = (remote.digest or "").partition(":")
     if name and (got := digests[name].hexdigest()) != published.lower():
         raise InputError(

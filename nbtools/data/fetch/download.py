@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_digest, digests_of
+from nbtools.data.fetch.checksums import CHECKSUMS, Ledger, check_content, digests_of
 from nbtools.data.fetch.remote import AGAIN, Remote, Version, announced, open_session, troubles_told
 from nbtools.data.fetch.resume import Line, kept, transfer
 from nbtools.errors import InputError
@@ -57,6 +57,7 @@ def fetch(
     arrived: Callable[[Path], None] | None = None,
     have: Callable[[Remote], bool] | None = None,
     at_once: int | None = None,
+    unpacked: float = 0.0,
     pause: float = 1.0,
 ) -> list[Planned]:
     """Fetch files, after printing how large they are and how much room there is.
@@ -80,6 +81,8 @@ def fetch(
         Says of a file that it is no longer needed, as what `arrived` made of it is there.
     at_once : int, optional
         How many of the files lie on the disk at the same time, where `arrived` deletes them. None: all.
+    unpacked : float
+        How large what is made of the files is, in parts of their size: told, and asked for, with those to be fetched.
     pause : float
         Seconds before a broken transfer goes on; doubled each time.
 
@@ -100,9 +103,10 @@ def fetch(
     with open_session(proxy, jobs, pause) as session, nullcontext() if dry_run else locked(root / "fetch", patience=0):
         ledger = Ledger(root)
         plans, failures = _each(partial(_look, session, ledger), wanted, jobs, Event())
-        print(_table(plans, len(remotes), len(remotes) - len(wanted), free_space(root)))
+        more = round(unpacked * sum(plan.version.size for plan in plans if not plan.there))
+        print(_table(plans, len(remotes), len(remotes) - len(wanted), more, free_space(root)))
         if not dry_run:
-            require_space(root, sum(_missing(plans)[:at_once]))
+            require_space(root, sum(_missing(plans)[:at_once]) + more)
             with _bar(plans) as advance:
                 line = Line(session, pause, advance, Event())
                 deliver = partial(_deliver, line, ledger, arrived)
@@ -176,7 +180,7 @@ def _deliver(line: Line, ledger: Ledger, arrived: Callable[[Path], None] | None,
             ledger.add(remote, *transfer(remote, plan.version, line))
         elif not ledger.get(remote):  # put there by other hands, or by a process killed before it was recorded
             digests = digests_of(remote.file, remote)
-            check_digest(remote, digests)
+            check_content(remote, remote.file, digests)
             ledger.add(remote, plan.version, digests["sha256"].hexdigest())
     if arrived:
         arrived(remote.file)
@@ -201,13 +205,14 @@ def _missing(plans: Sequence[Planned]) -> list[int]:
     return sorted((plan.version.size - plan.partial for plan in plans if not plan.there), reverse=True)
 
 
-def _table(plans: Sequence[Planned], n_files: int, n_had: int, free: int) -> str:
+def _table(plans: Sequence[Planned], n_files: int, n_had: int, unpacked: int, free: int) -> str:
     there, missing = [plan.version.size for plan in plans if plan.there], _missing(plans)
     total = sum(plan.version.size for plan in plans)
     rows = [
         ("all", n_files, total),
         ("already there", len(there) + n_had, total - sum(missing)),
         ("to fetch", len(missing), sum(missing)),
+        *[("to unpack", "", unpacked)] * bool(unpacked),
         ("free disk", "", free),
     ]
     lines = (f"{name:15}{n:>6}{n_bytes / 1e9:>10.2f}" for name, n, n_bytes in rows)

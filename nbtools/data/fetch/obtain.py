@@ -38,7 +38,7 @@ class Route:
     jobs : int
         Files at the same time.
     agreed : bool
-        Whether the user has NSD's permission.
+        Whether the user agreed to the data's terms, or has their owners' permission.
     """
 
     mirror: str | None = None
@@ -107,10 +107,10 @@ def obtain_nsd(wish: NsdWish, to: Path | None, route: Route) -> None:
         If it was not agreed, a region is unknown, a file cannot be fetched or is damaged, or there is another study of
         that name.
     """
-    _tell("nsd", route.agreed or route.dry_run)
+    tell("nsd", route.agreed or route.dry_run)
     for roi in wish.rois:
         region_labels(roi, wish.retinotopy)
-    root = _folder(to, "nsd")
+    root = folder_of(to, "nsd")
     numbers = wish.sessions or tuple(range(1, catalogue.N_SESSIONS[wish.subject - 1] + 1))
     small = catalogue.nsd_files(root, wish.subject, base=route.mirror)
     sessions = catalogue.nsd_sessions(
@@ -147,23 +147,23 @@ def _is_reduced(study: Study, wish: NsdWish, remote: Remote) -> bool:
 
 def obtain_stimuli(to: Path | None, route: Route) -> None:
     """Fetch the images shown in the scanner into an NSD tree (None: ``data/raw/nsd``)."""
-    _tell("stimuli", route.agreed or route.dry_run)
-    root = _folder(to, "nsd")
+    tell("stimuli", route.agreed or route.dry_run)
+    root = folder_of(to, "nsd")
     route.fetch([catalogue.stimuli_file(root, base=route.mirror)], root)
 
 
 def obtain_cue_conflict(to: Path | None, route: Route) -> None:
     """Fetch the cue-conflict images and sort them by shape (None: into ``data/raw/cue-conflict``)."""
-    _obtain_archive("cue-conflict", _folder(to, "cue-conflict"), unpack_cue_conflict, route)
+    _obtain_archive("cue-conflict", folder_of(to, "cue-conflict"), unpack_cue_conflict, route)
 
 
 def obtain_cifar100(to: Path | None, route: Route) -> None:
     """Fetch CIFAR-100 and sort it into folders (None: ``data/raw/cifar100``)."""
-    _obtain_archive("cifar-100", _folder(to, "cifar100"), unpack_cifar100, route)
+    _obtain_archive("cifar-100", folder_of(to, "cifar100"), unpack_cifar100, route)
 
 
 def _obtain_archive(source: str, target: Path, unpack: Callable[[Path, Path], object], route: Route) -> None:
-    _tell(source, True)
+    tell(source, True)
     remote = catalogue.archive_file(source, target.parent, base=route.mirror)
     route.fetch([remote], target.parent)
     if not route.dry_run:
@@ -171,19 +171,17 @@ def _obtain_archive(source: str, target: Path, unpack: Callable[[Path, Path], ob
         print(f"images: {target}")
 
 
-def _folder(to: Path | None, name: str) -> Path:
+def folder_of(to: Path | None, name: str) -> Path:
+    """Return where data go: the folder that was asked for, or their own in ``data/raw``."""
     return (to or home() / "data/raw" / name).absolute()
 
 
-def _tell(source: str, agreed: bool) -> None:
+def tell(source: str, agreed: bool) -> None:
+    """Tell the terms of some data; raise `InputError` unless they were agreed to."""
     print(f"{catalogue.TERMS[source]}\n")
     if not agreed:
-        raise InputError(
-            "these data need their owners' permission",
-            expected="that you filled in the access form and keep the terms above",
-            got="no --agreed",
-            fix="fill in the form at https://naturalscenesdataset.org, then say --agreed; --dry-run needs neither",
-        )
+        expected, fix = catalogue.AGREEMENTS[source]
+        raise InputError("these data have terms to agree to", expected=expected, got="no --agreed", fix=fix)
 
 
 def _describe_nsd(wish: NsdWish, root: Path) -> Study:

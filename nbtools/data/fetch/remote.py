@@ -47,6 +47,8 @@ class Remote:
         Where it goes; the server has no say in it.
     digest : str or None
         ``md5:…`` or ``sha256:…`` where one is published.
+    kinds : tuple of str
+        What it may be by its first bytes, as `kind_of` tells them; empty: anything.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class Remote:
     url: str
     file: Path
     digest: str | None = None
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.match(r"https?://[^/]", self.url):

@@ -20,7 +20,7 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError
 
-from nbtools.data.fetch.checksums import check_digest, digests_of, new_digests
+from nbtools.data.fetch.checksums import check_content, digests_of, new_digests
 from nbtools.data.fetch.remote import AGAIN, TRIES, Remote, Version, ask, check_answer, version_mark, whole_size
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, write_text
@@ -149,7 +149,7 @@ def transfer(remote: Remote, version: Version, line: Line) -> tuple[Version, str
         idle = 0 if part.size > most else idle + 1
         most = max(most, part.size)
     try:
-        check_digest(remote, part.digests)
+        check_content(remote, part.path, part.digests)
     except InputError:
         part.discard()  # nothing that is added can make it right
         raise

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nbtools.checks import check_counts
+from nbtools.checks import check_counts, listed
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import Study
 from nbtools.errors import InputError
@@ -17,27 +17,27 @@ from nbtools.files import read_table
 
 
 def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...]) -> ImageSet:
-    """Give scanner images the classes that a table names.
+    """Give scanner images the classes that a table names, and leave out those that it names no class of.
 
     Parameters
     ----------
     images : ImageSet
         From `load_stimuli`.
     file : Path or None
-        Parquet: ``image_id`` (row of the stimuli) and ``label`` (one of `classes`), a row per image at least for
-        `images`. None if the study has no such table.
+        Parquet: ``image_id`` (row of the stimuli) and ``label`` (one of `classes`), a row for each image that has one.
+        None if the study has no such table.
     classes : tuple of str
         The classifier's.
 
     Returns
     -------
     ImageSet
-        The same images, labelled.
+        Those of the images that have a label, in their order.
 
     Raises
     ------
     InputError
-        If there is no table, it lacks a column or an image, names an image twice, or a label is not a class.
+        If there is no table, it lacks a column, names an image twice or none of `images`, or a label is not a class.
     """
     if file is None:
         raise InputError(
@@ -46,17 +46,19 @@ def label_stimuli(images: ImageSet, file: Path | None, classes: tuple[str, ...])
             got="none",
             fix="write one (data/README.md), or leave out the condition labels",
         )
-    index = {name: place for place, name in enumerate(classes)}
-    found = [index.get(name, -1) for name in _read(file).reindex(images.ids)]
-    if min(found) < 0:
+    names = _read(file).reindex(images.ids)
+    labelled = names.notna().to_numpy()
+    labels = pd.Index(classes).get_indexer(names[labelled])
+    others = names[labelled][labels < 0]
+    if not len(labels) or len(others):
         raise InputError(
             "the scanner labels do not fit",
             file=file,
-            expected=f"one of {', '.join(classes)} for each of {len(images)} images",
-            got=f"{sum(place < 0 for place in found)} images without such a label",
-            fix="name every image once, by classes of the classification set",
+            expected=f"labels of some of {len(images)} images, each one of {', '.join(classes)}",
+            got=f"{len(labels)} labels, {len(others)} of them others: {listed(others, 5)}",
+            fix="name images by classes of the classification set, and leave out those of none; or leave out labels",
         )
-    return replace(images, labels=torch.tensor(found), classes=classes)
+    return replace(images[labelled], labels=torch.from_numpy(labels).long(), classes=classes)
 
 
 def load_labels(source: Study, image_ids: np.ndarray | None = None) -> pd.Series:

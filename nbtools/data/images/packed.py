@@ -289,7 +289,7 @@ def _append(source: Source, part: Path, marks: Path, records: list[Record]) -> s
     bar = Bar(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
     with part.open("ab") as pixels, marks.open("ab") as lines, bar:
         bar.update(len(records))
-        for block in _decoded(source, len(records)):
+        for block in decoded(source, len(records)):
             rows = torch.stack([image for _, image in block]).numpy().tobytes()
             digest.update(rows)
             pixels.write(rows)
@@ -307,8 +307,8 @@ def _to_disk(handle: IO[bytes]) -> None:
     os.fsync(handle.fileno())
 
 
-def _decoded(source: Source, start: int) -> Iterator[list[tuple[Record, Tensor]]]:
-    """Give blocks of images; while one is being written, all cores decode the next."""
+def decoded(source: Source, start: int = 0) -> Iterator[list[tuple[Record, Tensor]]]:
+    """Give blocks of images from one on, each with what it was decoded from; all cores are one block ahead."""
     blocks = [source.names[first : first + BLOCK] for first in range(start, len(source.names), BLOCK)]
     pool = ThreadPoolExecutor()
     try:

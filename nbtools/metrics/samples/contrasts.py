@@ -23,7 +23,7 @@ _BOUNDS = ["ci_low", "ci_high"]
 _FRACTIONS = {"accuracy", "shape_bias", "share"}  # whose intervals end at 0 and 1
 SIGNIFICANT = 0.05
 MARGINS = {"accuracy": 0.03}  # below these, differences count as none; other scores have the margin a caller gives
-FEWEST_ORDERED = 5  # regions: of four, 24 orders, no two-sided p is below .083
+FEWEST_ORDERED = 5  # regions: of four, 24 orders, no two-sided p is below .083; of three, six, below .33
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,10 @@ class Trend(Effect):
     p_order : float
         Do the regions' means follow this order more than a chance order? Two-sided, exact over all orders of up to
         eight regions. NaN with fewer than `FEWEST_ORDERED` regions, or where `p` is.
+    p_page : float
+        With fewer regions: do networks (or subjects), one by one, rank them in this order, or its reverse, more than
+        networks to which regions are all the same? Two-sided, Page's L; 1 where a step of the means goes the other
+        way. NaN with more regions, or where `p` is.
     n_regions : int
         Regions.
     margin : float
@@ -79,13 +83,19 @@ class Trend(Effect):
     """
 
     p_order: float = np.nan
+    p_page: float = np.nan
     n_regions: int = 0
     margin: float = np.nan
 
     @property
+    def p_networks(self) -> float:
+        """What networks (or subjects) alone say: that of the slope, and that of their ranks where it is asked for."""
+        return float(np.fmax(self.p, self.p_page))
+
+    @property
     def p_both(self) -> float:
         """That of networks and that of the order together: the larger one (an intersection–union test)."""
-        return float(np.fmax(self.p, self.p_order))
+        return float(np.fmax(self.p_networks, self.p_order))
 
 
 def over_networks(scores: pd.DataFrame, column: str, by: Sequence[str] = ("condition",)) -> pd.DataFrame:
@@ -266,14 +276,16 @@ def trend(scores: np.ndarray, margin: float = np.nan) -> Trend:
     -----
     `p` speaks of further networks (or subjects) of *these* regions: it is small also where regions differ for reasons
     that have no order, such as their voxels' noise. `p_order` takes the regions for the sample: in which share of all
-    their orders do the means, over subjects and seeds, rise or fall as much?
+    their orders do the means, over subjects and seeds, rise or fall as much? Three or four regions have too few orders
+    for that: `p_page` then asks each network for the order. It speaks of these regions, as `p` does.
     """
     n_regions = len(scores)
     weights = rank_weights(n_regions)
     found = contrast(scores, weights, margin / (n_regions - 1))
-    tested = n_regions >= FEWEST_ORDERED and not np.isnan(found.p)
-    p_order = _order_p(scores.mean(axis=(1, 2)), weights) if tested else np.nan
-    return Trend(**asdict(found), p_order=p_order, n_regions=n_regions, margin=margin)
+    tested, many = not np.isnan(found.p), n_regions >= FEWEST_ORDERED
+    p_order = _order_p(scores.mean(axis=(1, 2)), weights) if tested and many else np.nan
+    p_page = _page_p(scores) if tested and not many else np.nan
+    return Trend(**asdict(found), p_order=p_order, p_page=p_page, n_regions=n_regions, margin=margin)
 
 
 def rank_weights(n: int) -> np.ndarray:
@@ -286,6 +298,17 @@ def _order_p(means: np.ndarray, weights: np.ndarray) -> float:
     """Share of the orders of means (n_regions,) whose contrast is as far from 0 as that of the order they have."""
     found = np.abs(weights[chance_orders(len(means))] @ means)
     return float(np.mean(found >= found[0] - ROUNDING * np.abs(means).max()))
+
+
+def _page_p(scores: np.ndarray) -> float:
+    """Two-sided p of Page's L (1963) over what is the sample of scores (n_regions, n_subjects, n_seeds)."""
+    from scipy.stats import page_trend_test  # imports slowly
+
+    steps = np.diff(scores.mean(axis=(1, 2)))
+    if abs(np.sign(steps).sum()) < len(steps):  # from enough networks on, L is significant in spite of such a step
+        return 1.0
+    sample = scores.mean(axis=2).T if scores.shape[1] > 1 else scores[:, 0].T
+    return float(min(1, 2 * min(page_trend_test(ranked).pvalue for ranked in (sample, sample[:, ::-1]))))
 
 
 def layout(scores: pd.DataFrame, column: str, conditions: Sequence[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ from nbtools.checks import check_counts, check_numbers, check_table, plain
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.samples.contrasts import Trend, corrected, slope
 
-_TOLD = ("ci_low", "ci_high", "p", "p_order", "p_both", "d", "n_seeds", "n_subjects")
+_TOLD = ("ci_low", "ci_high", "p", "p_order", "p_page", "p_both", "d", "n_seeds", "n_subjects")
 _PROBLEM, _FIX = "these scores cannot be tested along the hierarchy", "run the analyses for all compared regions"
 
 
@@ -32,8 +32,9 @@ def claims(scores: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         One row per measure, in the order they come: ``measure``, ``direction``, ``slope`` (positive where it goes the
         paper's way; in standard deviations of the regions' networks, so that measures can be set side by side),
         ``ci_low``, ``ci_high``, ``p`` (two-sided, over networks), ``p_order`` (over orders of the regions, see
-        `Trend`), ``p_holm`` (of the larger one, Holm over the table), ``d``, ``n_seeds``, ``n_subjects``. A measure
-        that a network of the regions has no score of (NaN) has no slope, and no test.
+        `Trend`), ``p_page`` (of fewer than five regions, see `Trend`), ``p_holm`` (of the largest, Holm over the
+        table), ``d``, ``n_seeds``, ``n_subjects``. A measure that a network of the regions has no score of (NaN) has no
+        slope, and no test.
 
     Raises
     ------

@@ -86,8 +86,9 @@ def streams(scores: pd.DataFrame, ventral: Sequence[str], dorsal: Sequence[str])
     DataFrame
         Three rows per measure: ``measure``, ``along`` ("ventral", "dorsal", "ventral − dorsal"), ``slope`` (in standard
         deviations of all these regions' networks, per region; positive where it goes the paper's way), ``ci_low``,
-        ``ci_high``, ``p``, ``p_order``, ``p_holm`` (of the larger one; Holm over the measures), ``d``, ``n_seeds``,
-        ``n_subjects``. A measure that a network of the regions has no score of (NaN) has no slope, and no test.
+        ``ci_high``, ``p``, ``p_order``, ``p_page``, ``p_holm`` (of the largest; Holm over the measures), ``d``,
+        ``n_seeds``, ``n_subjects``. A measure that a network of the regions has no score of (NaN) has no slope, and no
+        test.
 
     Raises
     ------

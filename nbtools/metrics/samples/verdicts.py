@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import factorial
 from typing import Literal
 
 import numpy as np
@@ -71,22 +72,33 @@ def describe(slope: Trend) -> str:
     """Put a slope into one sentence, such as ``"+0.014 per region (95 % CI +0.006 to +0.022; 3 seeds), p = 0.017, of
     the order p = 0.02: rises along the hierarchy"``.
 
-    A rise is said only where networks (or subjects) and the regions' order both have p ≤ .05; of fewer than five
-    regions the order cannot, and networks decide alone. Else it says which of the two cannot tell, or, where the slope
-    is within its margin, that it is. One network of each region is no sample, and has no test.
+    A rise is said only where networks (or subjects) and the regions' order both have p ≤ .05. Fewer than five regions
+    have too few orders: there slope and ranks (Page's L) of the networks must agree, and the verdict, of these regions
+    alone, says what it cannot show. Else it says which of the two cannot tell, or, where the slope is within its
+    margin, that it is. One network of each region is no sample, and has no test.
     """
     value, low, high = map(signed, (slope.value, slope.ci_low, slope.ci_high))
     if np.isnan(slope.p):
         return f"{value} per region in these networks; one seed is no sample: no test"
-    of_order = f"of the order {p_text(slope.p_order)}"
-    if slope.n_regions < FEWEST_ORDERED:
-        of_order = f"the order of {slope.n_regions} regions untested"
+    few = slope.n_regions < FEWEST_ORDERED
+    of_order = f"Page's L {p_text(slope.p_page)}" if few else f"of the order {p_text(slope.p_order)}"
     found = f"{value} per region (95 % CI {low} to {high}; {sample_words(slope)}), {p_text(slope.p)}, {of_order}"
     if slope.p_both <= SIGNIFICANT:
-        return f"{found}: {'rises' if slope.value > 0 else 'falls'} along the hierarchy"
+        return f"{found}: {'rises' if slope.value > 0 else 'falls'} {_along(slope.n_regions)}"
     if slope.equivalent:
         return f"{found}: no rise or fall as large as {slope.margin:g} from the first region to the last"
     return f"{found}: whether it rises, {_unsure(slope)} cannot tell"
+
+
+def _along(n_regions: int) -> str:
+    """Say of what a rise is one: of the hierarchy, or of regions too few to say that their order is the reason."""
+    if n_regions >= FEWEST_ORDERED:
+        return "along the hierarchy"
+    orders = factorial(n_regions)
+    return (
+        f"along these {n_regions} regions; whether for their order, so few cannot show: any that differ stand in it, "
+        f"or in its reverse, with p = {2 / orders:.2g} ({orders} orders)"
+    )
 
 
 def judged(value: float, p: float, equivalent: bool) -> Judgement:
@@ -114,7 +126,10 @@ def sample_words(slope: Trend) -> str:
 
 def _unsure(slope: Trend) -> str:
     """Which of the two questions has no answer."""
-    of = {"these subjects" if slope.n_subjects > 1 else "these networks": slope.p, "the regions' order": slope.p_order}
+    of = {
+        "these subjects" if slope.n_subjects > 1 else "these networks": slope.p_networks,
+        "the regions' order": slope.p_order,
+    }
     return " and ".join(name for name, p in of.items() if p > SIGNIFICANT)
 
 

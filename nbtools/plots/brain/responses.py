@@ -60,6 +60,7 @@ def noise_ceilings(
     *,
     order: Sequence[str] = HIERARCHY,
     title: str,
+    sites: str = "voxels",
 ) -> go.Figure:
     """Show the distribution of voxels' noise ceilings in each region.
 
@@ -74,6 +75,8 @@ def noise_ceilings(
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
+    sites : str
+        What voxels are called: `Study.sites`.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def noise_ceilings(
         said = {"name": roi, "showlegend": False, "hoverinfo": "skip"}
         fig.add_violin(x0=place, y=values, points=False, spanmode="hard", **look, **said)
     stats = table.groupby("roi")["noise_ceiling"].agg(["mean", "std", "size"]).loc[rois]
-    _mean_sd(fig, range(len(rois)), stats, "mean ± SD of voxels", "circle")
+    _mean_sd(fig, range(len(rois)), stats, f"mean ± SD of {sites}", "circle")
     if table["noise_ceiling"].isna().all():
         _say_no_ceiling(fig)
     shown = [roi for roi in rois if roi in (published or {})]
@@ -133,7 +136,9 @@ def predictor_scores(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, t
     return fig.update_xaxes(tickvals=np.arange(len(rois)), ticktext=[f"<b>{roi}</b>" for roi in rois])
 
 
-def voxel_scores(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
+def voxel_scores(
+    table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str, sites: str = "voxels"
+) -> go.Figure:
     """Show each voxel's prediction r against the highest r its noise allows, sqrt(NC/100); a panel per region.
 
     Parameters
@@ -144,6 +149,8 @@ def voxel_scores(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title
         Regions, early to late: `Study.hierarchy`.
     title : str
         Title, with `Study.title`.
+    sites : str
+        What voxels are called: `Study.sites`.
 
     Raises
     ------
@@ -153,13 +160,16 @@ def voxel_scores(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title
     check_drawable(table, ("roi", "voxel", "r", "noise_ceiling"))
     rois = ordered(table["roi"], order)
     columns = min(4, len(rois))
-    titles = {"x_title": "ceiling of the voxel, √(NC/100)", "y_title": "prediction r of the voxel"}
+    titles = {
+        "x_title": f"ceiling of the {sites[:-1]}, √(NC/100)",
+        "y_title": f"prediction r of the {sites[:-1]}",
+    }
     fig, places = panels(title, len(rois), columns, gap=0.24, shared_yaxes=True, horizontal_spacing=0.03, **titles)
     corner = {"x": 0.03, "y": 0.99, "yanchor": "top", "align": "left", "xanchor": "left"}
     for roi, place in zip(rois, places, strict=True):
         part = table[table["roi"] == roi]
         add_voxels(fig, part, roi, order, text=part["voxel"], **place)
-        text = f"<b>{roi}</b>, {len(part)} voxels<br>median r {part['r'].median():.2f}"
+        text = f"<b>{roi}</b>, {len(part)} {sites}<br>median r {part['r'].median():.2f}"
         fig.add_annotation(text=text, **corner, showarrow=False, **place)
     low = min(-0.1, float(table["r"].min()) - 0.05)
     side = (WIDTH - LEFT - RIGHT) // max(columns, 2)  # panels stay about square, however few
