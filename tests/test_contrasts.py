@@ -191,7 +191,9 @@ def test_the_ranks_p_is_that_of_all_orders_within_seeds() -> None:
     orders = np.array(list(permutations((1, 2, 3)))) @ np.arange(1, 4)
     sums = np.add.outer(np.add.outer(orders, orders), orders)
     assert trend(scores).p_page == pytest.approx(2 * np.mean(sums >= (ranks.T @ np.arange(1, 4)).sum()))
-    assert trend(np.repeat(scores, 2, axis=1)).p_page == pytest.approx(2 / 36), "of two subjects, ranked by their means"
+    assert trend(np.concatenate([scores, 1.1 * scores], axis=1)).p_page == pytest.approx(2 / 36), (
+        "of two subjects, ranked by their means"
+    )
 
 
 # --- no difference that counts --------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from nbtools.data.images.things import place_of
 from nbtools.data.study import Study, as_toml, open_study
 from nbtools.errors import InputError, Note
 from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
+from nbtools.plots.brain.responses import noise_ceilings, voxel_scores
 from nbtools.runs.batch import run_notebook
 from nbtools.runs.folders import find
 from nbtools.workflow.doctor import GOOD, findings
@@ -426,3 +427,18 @@ def test_the_commands_say_how_reliable_sites_are_and_keep_what_is_there(
     write_image_list(raw / "tvsd/monkeyF/_logs/things_imgs.mat", TRAIN[::-1], TEST)
     prepare_tvsd(raw, "F", image_size=32)
     assert (raw / "tvsd-F-32px" / "stimuli.hdf5").stat().st_mtime_ns > made, "other pictures, or in another order"
+
+
+def test_figures_name_electrodes() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"roi": "IT", "voxel": range(9), "noise_ceiling": rng.uniform(40, 90, 9), "r": rng.random(9)})
+    figures = [draw(table, order=("IT",), title="", sites="electrodes") for draw in (noise_ceilings, voxel_scores)]
+    drawn = " ".join(json.dumps(figure.to_plotly_json(), default=str, ensure_ascii=False) for figure in figures)
+    assert all(words in drawn for words in ("SD of electrodes", "ceiling of the electrode", "9 electrodes"))
+    assert "of voxels" not in drawn
+
+
+@pytest.mark.parametrize(("study", "said"), [("tvsd-F", "prepare tvsd --monkeys F"), ("things-subj02", "--subjects 2")])
+def test_whoever_asks_for_such_a_study_is_told_how_it_comes(raw: Path, study: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        open_study(study)
