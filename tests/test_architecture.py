@@ -320,6 +320,7 @@ PAGES = (
     "docs/methods.md",
     "notebooks/glossary.md",
     "docs/teaching.md",
+    "docs/encoders.md",
 )
 
 

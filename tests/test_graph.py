@@ -10,6 +10,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -176,6 +177,22 @@ def test_what_a_study_lacks_data_for_is_not_planned() -> None:
     with study_file("tiny").open("a") as file:
         file.write('cue_conflict = "."\nscanner_labels = "study.toml"\ncorruptions = "nowhere"\n')
     assert everything - names(TINY) == {"17_natural_corruptions"}
+
+
+@pytest.mark.parametrize(("label", "fits"), [("dog", True), ("n02391049", False)])
+def test_labels_are_told_where_they_are_classes_alone(label: str, fits: bool) -> None:
+    """Pictures of THINGS may be labelled by its categories, and networks trained on ImageNet's classes beside them."""
+    describe("tiny")
+    file = study_file("tiny")
+    for name, part in product(("dog", "tool"), ("train", "val")):
+        (file.parent / part / name).mkdir()
+    pd.DataFrame({"image_id": [0, 1], "label": [label, None]}).to_parquet(file.parent / "labels.parquet")
+    with file.open("a") as described:
+        described.write('scanner_labels = "labels.parquet"\n')
+    planned = make_graph({**TINY, "controls": "none labels labels-guide", "rois": "V1 TO"})
+    assert ("network_labels_seed0" in {job.name for job in planned.jobs}) == fits
+    assert "network_labels-guide_seed0" in {job.name for job in planned.jobs}
+    assert planned.left_out.get("labels", []) == ([] if fits else ["scanner_labels of its classes"])
 
 
 @pytest.mark.parametrize("folders_there", ["", "val", "train val"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import time
@@ -18,8 +19,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from things_pictures import picture, picture_names, write_categories, write_pictures
 
+from nbtools.data.brains.measured import load_design, load_responses
+from nbtools.data.brains.sessions import Session, write_session
 from nbtools.data.images import things
 from nbtools.data.images.files import decode_image, fitted, read_image
+from nbtools.data.images.labels import load_labels
 from nbtools.data.images.others import load_categories, load_other_images
 from nbtools.data.images.sets import load_folder, load_stimuli
 from nbtools.data.images.superordinate import (
@@ -31,7 +35,10 @@ from nbtools.data.images.superordinate import (
     split_pictures,
 )
 from nbtools.data.images.things import concept_of, place_of, things_classes, things_labels, things_stimuli
+from nbtools.data.study import open_study
 from nbtools.errors import InputError
+from nbtools.runs import folders
+from nbtools.runs.batch import EXECUTED, run_notebook
 
 MEMBERS = {
     "animal": [f"animal{i}" for i in range(9)] + ["dog", "bat"],
@@ -413,6 +420,61 @@ def test_a_full_disk_is_told(pictures: Path, tmp_path: Path, monkeypatch: pytest
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert not [*(tmp_path / "s").iterdir()]
+
+
+# --- the label control --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study of random responses to THINGS's pictures: half of them are of no category that is classified."""
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    members = {name: [f"{name}{i}" for i in range(n)] for name, n in (("animal", 7), ("tool", 6))}
+    concepts = [*members["animal"], *members["tool"], *(f"thing{i}" for i in range(12))]
+    names = [name for concept in concepts for name in picture_names(concept, 8)]
+    pictures = write_pictures(tmp_path / "object_images", names, 32)
+    table = write_categories(tmp_path / "category53_long-format.tsv", members)
+    train = [name for name in names if int(name[-7:-5]) <= 5]
+    test = [name for name in names if int(name[-7:-5]) == 6 and name[-9] in "03"]
+    folder = tmp_path / "data/raw/small"
+    things_stimuli(pictures, train + test, folder / "stimuli.hdf5", 32)
+    report = things_classes(pictures, table, folder / "images", test, shown=train + test)
+    things_labels(train + test, table, list(report["class"].unique())).to_parquet(folder / "labels.parquet")
+    ids, tested = np.arange(len(train + test)), np.arange(len(train + test)) >= len(train)
+    ids, tested = np.concatenate([ids, ids[tested]]), np.concatenate([tested, tested[tested]])
+    values = np.random.default_rng(0).normal(size=(len(ids), 12)).astype(np.float32)
+    voxels, repeats = np.full((12, 3), -1), np.zeros(len(ids), int)
+    write_session(folder / "responses/session01.hdf5", Session(ids, tested, repeats, {"V1": values}, {"V1": voxels}))
+    (folder / "study.toml").write_text(
+        'name = "small"\nsimulated = false\nresponses = "responses"\nstimuli = "stimuli.hdf5"\nimage_size = 32\n'
+        'classification = "images"\nscanner_labels = "labels.parquet"\nregions = ["V1"]\n'
+    )
+    return folder / "study.toml"
+
+
+def test_pictures_of_no_category_stay_among_a_guides_trials(study: Path) -> None:
+    source = open_study(study)
+    region, made = load_responses(source, "V1"), load_responses(source, "labels-guide")
+    np.testing.assert_array_equal(made.image_ids, region.image_ids)
+    named = load_labels(source, made.image_ids)
+    assert 0.4 < named.isna().mean() < 0.6
+    assert made.responses.shape == (len(region.responses), 2)
+    for row, name in enumerate(("animal", "tool")):
+        assert ((made.responses[:, row] > 0) == (named == name).to_numpy()).all()
+
+
+@pytest.mark.notebook
+def test_labels_control_networks_of_real_pictures(study: Path) -> None:
+    few = {"study": "small", "epochs": "1", "batch_size": "8"}
+    assert run_notebook("02_neural_predictors", {**few, "roi": "labels-guide"}) == 0
+    for roi in ("start", "labels", "labels-guide"):
+        assert run_notebook("03_guided_training", {**few, "roi": roi, "start_epochs": "1"}) == 0
+    taken = folders.find("03_guided_training", "small", roi="labels").folder
+    cells = json.loads((taken / EXECUTED).read_text(encoding="utf-8"))["cells"]
+    told = "".join(text for cell in cells for out in cell.get("outputs", []) for text in out.get("text", []))
+    labels = pd.read_parquet(study.parent / "labels.parquet")
+    n = int((labels["image_id"].to_numpy() < len(load_design(open_study(study)).training_ids)).sum())
+    assert f"{n} images of the scanner's, labelled, join" in told
 
 
 # --- true number --------------------------------------------------------------------------------------------

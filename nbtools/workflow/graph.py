@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, dosed, nsd_regions, parse_condition
+from nbtools.data.images.folders import SPLITS, subfolders
 from nbtools.data.study import open_study, study_name
+from nbtools.errors import InputError
+from nbtools.files import read_table
 from nbtools.guides import is_region, spelled
 from nbtools.runs import folders
 from nbtools.runs.asked import check_readouts
@@ -315,11 +319,28 @@ class _Planner:
         return not absent
 
     def _with_data(self, conditions: list[str]) -> list[str]:
-        """Leave out conditions that take the scanner's labels where a study has none."""
+        """Leave out conditions that take the scanner's labels where a study has none, or none of its classes."""
         labelled = self.source.has("scanner_labels") if self.source else is_simulated(self.study)
-        absent = [] if labelled else [name for name in conditions if self._condition(name).labelled]
-        self.left_out |= {name: ["scanner_labels"] for name in absent}
+        wanting = "scanner_labels of its classes" if labelled else "scanner_labels"
+        unfit = "labels" if labelled and not self._classes_are_labels() else None
+        absent = [
+            name
+            for name, condition in zip(conditions, map(self._condition, conditions), strict=True)
+            if condition.kind == unfit or (condition.labelled and not labelled)
+        ]
+        self.left_out |= {name: [wanting] for name in absent}
         return once(name for name in conditions if name not in absent)
+
+    def _classes_are_labels(self) -> bool:
+        """Whether the scanner's images are labelled by classes of the images to classify; what cannot be read is."""
+        source = self.source
+        if source is None or not source.has("classification"):
+            return True
+        classes = {place.name for folder in SPLITS for place in subfolders(source.need("classification") / folder)}
+        with suppress(InputError):  # whoever reads the table says it
+            labels = read_table(source.need("scanner_labels"), ["label"])["label"].dropna()
+            return not classes or set(labels) <= classes
+        return True
 
     def _region_names(self) -> tuple[str, ...]:
         """Name the regions there are, or will be; none where it is not known yet."""
