@@ -1,4 +1,4 @@
-"""Measured brains from a server on loopback to the report, as README's chapter has it; here all responses are simulated.
+"""Measured brains from a server on loopback to the report, as README's chapter has it; all of it is simulated here.
 
 Small first: a few hundred pictures, three regions, one network each. Then files of the true size, to a predictor.
 """
@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -64,8 +66,6 @@ def write_stand_in(folder: Path, n: int, n_test: int, side: int = 20) -> dict[st
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    from threading import Thread
-
     with Server() as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -127,8 +127,7 @@ def test_from_the_server_to_the_report(server: Server, tmp_path: Path) -> None:
 
     records = {file: file.stat().st_mtime_ns for file in home.rglob("run.json")}
     assert len(records) == 1 + 3 + 5 + 4 + 1
-    fetch_again = say(home, "prepare", "tvsd", "--monkeys", "F", "--size", "32")
-    assert "V1 V4 IT" in fetch_again
+    assert "V1 V4 IT" in say(home, "prepare", "tvsd", "--monkeys", "F", "--size", "32")
     assert "noise_ceiling = 60" in described.read_text()
     say(home, "study", str(config), "--cores", "2")
     assert {file: file.stat().st_mtime_ns for file in home.rglob("run.json")} == records
@@ -185,8 +184,6 @@ def test_a_predictor_reaches_the_planted_ceiling(planted: Study, one_thread: Non
 
 
 def test_a_monkey_and_a_person_are_no_subjects_of_one_hierarchy(planted: Study) -> None:
-    from dataclasses import replace
-
     data.check_alike(planted, replace(planted, name="tvsd-N"))
     person = replace(planted, name="things-subj01", regions=("V1", "V2", "V4"), sites="voxels")
     for other in (person, replace(person, regions=planted.regions), replace(planted, regions=("V4", "V1", "IT"))):
