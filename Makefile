@@ -36,7 +36,7 @@ study: .venv/.ready
 
 # What is there is kept, step by step. FETCH="--mirror http://…" has the data come from elsewhere.
 real: .venv/.ready
-	@echo "== measured: V1, V4 and IT of macaque F (data/README.md)"
+	@echo "== measured: V1, V4 and IT of macaque F (data/README.md); AGREED=yes if you keep the terms of the pictures"
 	$(BIN)/python -m nbtools fetch things $(if $(filter yes,$(AGREED)),--agreed) $(FETCH)
 	$(BIN)/python -m nbtools fetch tvsd --monkeys F $(FETCH)
 	$(BIN)/python -m nbtools prepare tvsd --monkeys F

@@ -29,6 +29,8 @@ from nbtools.data.images.things import place_of
 from nbtools.data.study import Study, open_study
 from nbtools.errors import InputError
 from nbtools.runs import folders
+from nbtools.workflow.config import read_config
+from nbtools.workflow.graph import make_graph
 
 CONFIG = {
     "study": "tvsd-F-32px",
@@ -181,6 +183,16 @@ def test_a_predictor_reaches_the_planted_ceiling(planted: Study, one_thread: Non
     assert len(r) > 50
     assert np.median(reached) > 0.85
     assert np.median(reached) <= 1.02
+
+
+def test_what_is_planned_is_there(planted: Study) -> None:
+    """Label controls are, for the scanner's pictures have categories; what has no data is left out, in words."""
+    file = planted.stimuli.with_name("study.toml")
+    graph = make_graph({**read_config(folders.PROJECT / "config/tvsd.yaml"), "study": str(file)})
+    trained = {str(job.parameters["roi"]) for job in graph.jobs if job.notebook == "03_guided_training"}
+    assert trained >= {"none", "random", "V1-shuffle", "IT-shuffle", "labels", "labels-guide", "V1", "V4", "IT"}
+    assert not trained & {"TO", "TO-shuffle"}
+    assert set(graph.left_out) == {"07_shape_bias", "17_natural_corruptions", "14_brain_and_geometry"}
 
 
 def test_a_monkey_and_a_person_are_no_subjects_of_one_hierarchy(planted: Study) -> None:
