@@ -46,7 +46,7 @@ CONFIG = {
 FURTHER = {  # notebooks that take the study as it is
     "05_attack_explorer": {"steps": "2", "n_images": "4", "rois": "none IT"},
     "08_rsa": {"n_boot": "5", "rois": "none V1 V4 IT"},
-    "09_manifolds": {"n_points": "3", "n_samples": "5", "n_draws": "1", "rois": "none V1 V4 IT", "seeds": "0"},
+    "09_manifolds": {"n_points": "3", "n_samples": "5", "n_draws": "2", "rois": "none V1 V4 IT", "seeds": "0"},
     "15_study_explorer": {},
 }
 
@@ -128,7 +128,7 @@ def test_from_the_server_to_the_report(server: Server, tmp_path: Path) -> None:
     assert "voxels" not in report.partition("<body")[2].replace("plotly", "")[:20_000]
 
     records = {file: file.stat().st_mtime_ns for file in home.rglob("run.json")}
-    assert len(records) == 1 + 3 + 5 + 4 + 1
+    assert len(records) == 1 + 3 + 5 + 4 + 2  # responses, predictors, networks and their start, attacks, reports
     assert "V1 V4 IT" in say(home, "prepare", "tvsd", "--monkeys", "F", "--size", "32")
     assert "noise_ceiling = 60" in described.read_text()
     say(home, "study", str(config), "--cores", "2")
