@@ -56,7 +56,7 @@ def write_stand_in(folder: Path, n: int, n_test: int, side: int = 20) -> dict[st
 
     Of a hundred drawings, each in many pictures: a mark behind the drawing tells their files apart.
     """
-    pool = names_of(n + n // 6)
+    pool = names_of(n + max(n // 7, 100))
     test = [name for name in pool if name.startswith(("dog_2_", "axe"))][:n_test]
     train = [name for name in pool if name not in test][:n]
     drawings = [picture(f"{number}", side) for number in range(100)]
@@ -143,7 +143,7 @@ def test_from_the_server_to_the_report(server: Server, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.notebook
 def test_files_of_true_size_to_a_predictor(server: Server, tmp_path: Path) -> None:
-    """22,248 + 100 × 30 showings on 1,024 electrodes, 26,000 pictures of 500 px in one archive."""
+    """22,248 + 100 × 30 showings on 1,024 electrodes, 25,000 pictures of 500 px in one archive."""
     drawn = write_stand_in(tmp_path / "public", 22_248, 100, side=500)
     write_categories(tmp_path / "public" / "category53_long-format.tsv", CATEGORIES)
     url = serve(server, tmp_path / "public", plain_zip({f"object_images/{place}": raw for place, raw in drawn.items()}))

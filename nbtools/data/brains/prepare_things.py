@@ -244,17 +244,20 @@ def _write_stimuli(pictures: Path, names: list[str], file: Path, image_size: int
 
 
 def _describe(file: Path, told: Mapping[str, object], choice: tuple[float, str]) -> Path:
-    """Write a study's description; one that says the same is kept, with what was chosen there under [voxels]."""
+    """Write a study's description; one that says the same is kept, and of any what was chosen under [voxels]."""
+    old = ""
     with suppress(OSError, ValueError):
-        if told.items() <= tomllib.loads(file.read_text(encoding="utf-8-sig")).items():
+        old = file.read_text(encoding="utf-8-sig")
+        if told.items() <= tomllib.loads(old).items():
             return file
     made = "# Measured responses to pictures of THINGS, made by `python -m nbtools prepare`.\n"
     if told["simulated"]:
         made = "# Made-up responses in the form of measured ones: no brain was measured.\n"
     stands_in = "# PPA stands in for PHC, which the data do not name.\n" * ("PPA" in str(told["regions"]))
     least, why = choice
-    voxels = f"[voxels]\nnoise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
-    return write_text(file, f"{made}{stands_in}{as_toml(told)}\n{voxels}")
+    _, heading, chosen = old.partition("\n[voxels]\n")
+    chosen = chosen if heading else f"noise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
+    return write_text(file, f"{made}{stands_in}{as_toml(told)}\n[voxels]\n{chosen}")
 
 
 def _is_simulated(file: Path) -> bool:
