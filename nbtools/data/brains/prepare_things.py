@@ -16,8 +16,7 @@ from nbtools.checks import check_choice, check_once, check_table, listed, readin
 from nbtools.data.brains import things_fmri, tvsd
 from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import count_repeats, trials_of
-from nbtools.data.brains.sessions import Session, write_session
-from nbtools.data.brains.things_fmri import SIMULATED
+from nbtools.data.brains.sessions import SIMULATED, Session, write_session
 from nbtools.data.brains.tvsd import Shown
 from nbtools.data.images.folders import subfolders
 from nbtools.data.study import Study, as_toml

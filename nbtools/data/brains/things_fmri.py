@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from nbtools.checks import check_choice, listed, reading
 from nbtools.data.archives import contents, save
+from nbtools.data.brains.sessions import SIMULATED
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, opened_hdf5, require_space, written
 from nbtools.processes import QUIET, Bar
@@ -39,7 +40,6 @@ REGIONS = {
 }
 # The paper's order; there is no PHC, and PPA stands in for it.
 HIERARCHY = ("V1", "V2", "V4", "VO", "PPA", "LO", "TO")
-SIMULATED = "simulated"  # attribute of a file of responses that is a stand-in for a measured one
 VOXELS, STIMULI, RESPONSES = "VoxelMetadata.csv", "StimulusMetadata.csv", "responses.h5"
 _TABLE = "ResponseData.h5"
 _SPELLINGS = {"LO1 (prf)": "LO1", "LO2 (prf)": "LO2"}  # of some releases
