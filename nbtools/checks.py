@@ -32,7 +32,7 @@ def check_range(
 ) -> None:
     """Raise `InputError` unless a value is a finite number from `least` to `most`: NaN is nowhere, text no number."""
     kind: Any = Integral if whole else Real
-    if not (isinstance(value, kind) and least <= value <= most and value < inf):
+    if isinstance(value, bool) or not (isinstance(value, kind) and least <= value <= most and value < inf):
         number = "whole number" if whole or {type(least), type(value)} == {int} else "number"
         span = f"from {least:g}" + (f" to {most:g}" if most < inf else " on")
         raise InputError(f"{name} cannot be {value!r}", expected=f"a {number} {span}", got=repr(value), fix=fix)
@@ -197,12 +197,13 @@ def check_labels(logits: Tensor, labels: Tensor) -> None:
     check_finite(logits)
 
 
-def check_finite(logits: Tensor) -> None:
-    """Raise `InputError` where a logit (n, n_classes) is not a number: it is no decision and must not count as one."""
-    if not logits.isfinite().all():
+def check_finite(values: Tensor, what: str = "logits") -> None:
+    """Raise `InputError` where one of an image's values (n, …) is not a number: it is no decision, and no gradient."""
+    if not values.isfinite().all():
+        broken = int((~values.isfinite().flatten(1).all(1)).sum())
         raise InputError(
-            "the model's logits are not finite",
-            expected="finite logits for every image",
-            got=f"NaN or infinite for {int((~logits.isfinite().all(1)).sum())} of {len(logits)} images",
+            f"the model's {what} are not finite",
+            expected=f"finite {what} for every image",
+            got=f"NaN or infinite for {broken} of {len(values)} images",
             fix="look for a diverged training or a model in low precision",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -45,9 +46,9 @@ class Classifier(nn.Module):
         Raises
         ------
         InputError
-            If the network returns anything else, or a logit is not finite.
+            If the network returns anything else, or a logit is not finite, nor a gradient, once it is asked for.
         """
-        return _checked(self.model(x.to(home_of(self.model, x))), x)
+        return _checked(self.model(self._seen(x)), x)
 
     def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the logits (n, n_classes) and what each guide matches (n, width), as `GuidedNet.matched` does.
@@ -55,7 +56,7 @@ class Classifier(nn.Module):
         Raises
         ------
         InputError
-            As `forward`, or if the network has no such method.
+            As `forward`, or if the network has no such method, or what it matches is nothing, or not finite.
         """
         matched: Any = getattr(self.model, "matched", None)
         if matched is None:
@@ -65,8 +66,19 @@ class Classifier(nn.Module):
                 got=f"a {type(self.model).__name__} without",
                 fix="take a network that was trained or adopted here, or leave the adaptive attack out",
             )
-        logits, values = matched(x.to(home_of(self.model, x)))
+        logits, values = matched(self._seen(x))
+        _check_matched(values, x)
         return _checked(logits, x), [value.to(x) for value in values]
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Return pixels as the network sees them; a gradient that comes back to them is checked.
+
+        The sign of NaN is 0: an image without a direction would count as one that withstands L∞.
+        """
+        watched = x.view_as(x)
+        if watched.requires_grad:
+            watched.register_hook(partial(check_finite, what="gradients"))
+        return watched.to(home_of(self.model, x))
 
 
 def _checked(logits: Tensor, x: Tensor) -> Tensor:
@@ -80,6 +92,21 @@ def _checked(logits: Tensor, x: Tensor) -> Tensor:
         )
     check_finite(logits)
     return logits.to(x, copy=True)
+
+
+def _check_matched(values: object, x: Tensor) -> None:
+    """Raise `InputError` unless a network matches several numbers of every image of x, all of them finite."""
+    several = values if isinstance(values, list | tuple) else ()
+    fits = [isinstance(each, Tensor) and each.ndim == 2 and len(each) == len(x) for each in several]
+    if not several or not all(fits):
+        raise InputError(
+            "the model's method matched returns nothing that a guide could match",
+            expected=f"logits, and a list of tensors ({len(x)}, width), one or more",
+            got=_described(values),
+            fix="return the neural output of all images, whatever its name, in a list",
+        )
+    for each in several:
+        check_finite(each, "neural outputs")
 
 
 def home_of(model: nn.Module, x: Tensor) -> Tensor:
@@ -97,5 +124,7 @@ def logits_of(model: nn.Module, x: Tensor) -> Tensor:
 def _described(answer: object) -> str:
     if isinstance(answer, Tensor):
         return f"a tensor {tuple(answer.shape)}"
+    if isinstance(answer, list | tuple):
+        return f"a {type(answer).__name__} of {', '.join(map(_described, answer)) or 'nothing'}"
     inside = f" of {', '.join(map(str, answer))}" if isinstance(answer, dict) else ""
     return f"a {type(answer).__name__}{inside}"

@@ -6,6 +6,7 @@ to late, is `Study.hierarchy`, and what depends on it takes it as an argument; t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,17 +15,20 @@ from typing import Any
 from nbtools.checks import check_choice
 from nbtools.errors import InputError
 from nbtools.guides import (
+    CALLED,
     LABELS_GUIDE,
     MODIFIERS,
     NAMING,
     OTHERS,
+    TRAININGS,
     Misspelled,
     Parts,
+    example,
+    fits,
     helpful,
     is_region,
-    read_guide,
+    read_name,
     spelled,
-    split_training,
 )
 
 # Labels of the Kastner 2015 atlas (Wang et al. 2015) as NSD's Kastner2015.nii.gz numbers them.
@@ -232,10 +236,7 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
     if is_adopted(name):
         return Condition(name, ("adopted",))
     try:
-        base, hardened = split_training(name)
-        parts, endings = ((), ()) if hardened and base == "none" else read_guide(base, hierarchy[-1], _ORDER, regions)
-        if hardened and "manifold" in endings:
-            raise ValueError("clouds and perturbed pictures are not learnt together: leave one out")
+        parts, endings, hardened = read_name(name, hierarchy[-1], _ORDER, regions)
     except ValueError as wrong:
         raise InputError(
             f"unknown condition {name!r}",
@@ -243,16 +244,26 @@ def parse_condition(name: str, hierarchy: Sequence[str] = HIERARCHY, regions: Se
             got=repr(name),
             fix=str(wrong) if isinstance(wrong, Misspelled) else f"{wrong}{_meant(name, regions or hierarchy)}",
         ) from None
-    kinds = _kinds(parts) if parts else (base,)
+    kinds = _kinds(parts) if parts else ("none",)
     return Condition(name, (*kinds, *endings, *(hardened or ())[:1]), parts, hardened=hardened)
 
 
 def _meant(name: str, regions: Sequence[str]) -> str:
-    """Ask for the usual name that is nearest to one that was mistyped, if any is near."""
-    ends = ["", *(f"-{word}" + "-0.5" * bool(changed.below) for word, changed in MODIFIERS.items())]
-    usual = {name.lower(): name for name in (*_PLAIN, *OTHERS, *(roi + end for roi in regions for end in ends))}
-    near = get_close_matches(name.lower().replace("_", "-"), usual, 1, 0.75)
-    return f"; did you mean {usual[near[0]]}?" if near else ""
+    """Ask for the usual name that is nearest to one that was mistyped, if any is near; of several parts, the last's."""
+    before, plus, last = name.rpartition("+")
+    words = [CALLED.get(word, word) for word in re.split(r"[-_\s]+", last.strip().lower())]
+    number = words.pop() if re.fullmatch(r"\d+(\.\d+)?", words[-1]) else ""
+    usual = {whole.lower(): (whole, "") for whole in (*_PLAIN, *OTHERS, *regions)}
+    usual |= {f"{roi}-{word}".lower(): (roi, word) for roi in regions for word in MODIFIERS}
+    usual |= {key: ("none", word) for word in TRAININGS for key in (word, f"none-{word}")}
+    if said := set(words).intersection(TRAININGS):
+        usual = {key: made for key, made in usual.items() if made[1] in said}
+    near = get_close_matches("-".join(words), usual, 1, 0.75)
+    source, word = usual[near[0]] if near else ("", "")
+    if not near or (word and number and not fits(word, float(number))):
+        return ""
+    end = f"{word}-{number}" if word and number else word and example(word)
+    return f"; did you mean {before.rstrip()}{plus}{'-'.join(filter(None, (source, end)))}?"
 
 
 def _kinds(parts: Parts) -> tuple[str, ...]:

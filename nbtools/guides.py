@@ -18,7 +18,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from math import gcd, inf
+from numbers import Real
 from typing import Any, Literal, NamedTuple, get_args
 
 from numpy import format_float_positional
@@ -31,6 +33,17 @@ Target = Literal["responses", "rdm", "cka"]
 Words = tuple[tuple[str, float | None], ...]
 
 
+class Number(NamedTuple):
+    """What follows a word: a number above 0, and between these."""
+
+    example: float
+    least: float = 0.0
+    most: float = inf
+    below: float = inf
+    dose: str = ""  # along a front (`metrics.fronts`), with its unit
+    order: int = 1  # there: 1, the larger the farther from none; -1, the smaller; 0, neither
+
+
 class Modifier(NamedTuple):
     """What a word changes."""
 
@@ -39,94 +52,87 @@ class Modifier(NamedTuple):
     dash: str  # plotly's, of a guide's curve
     marks: tuple[str, ...] = ()  # what its marker's name ends with: open, dot
     parameter: str = ""  # of notebook 02: which of its predictors is asked for
-    below: float = 0.0  # its number is above 0 and below this; 0: it has none
-    dose: str = ""  # that number along a front (`metrics.fronts`), with its unit
+    number: Number | None = None
 
 
+_SHARE = Number(0.5, below=1.0)
+_EPSILON = Number(4, least=0.1, below=255.0, dose="ε = {:g}/255")
+_BETA, _SD = Number(6, dose="β = {:g}"), Number(0.1, most=1.0, dose="σ = {:g}")
+_CUT = Number(8, dose="below {:g} cycles/image", order=-1)
+_CENTRE = Number(8, dose="around {:g} cycles/image", order=0)
 MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     "noise": Modifier(
-        "predictor", "its predictor learnt from responses plus noise (in SD)", "2px 2px", (), "noise", inf
+        "predictor", "its predictor learnt from responses plus noise (in SD)", "2px 2px", (), "noise", Number(0.5)
     ),
-    "images": Modifier("predictor", "its predictor learnt from a share of the images", "2px 4px", (), "share", 1.0),
-    "voxels": Modifier("predictor", "its predictor learnt from a share of the voxels", "2px 8px", (), "voxels", 1.0),
+    "images": Modifier("predictor", "its predictor learnt from a share of the images", "2px 4px", (), "share", _SHARE),
+    "voxels": Modifier("predictor", "its predictor learnt from a share of the voxels", "2px 8px", (), "voxels", _SHARE),
     "ridge": Modifier("predictor", "its predictor is a ridge regression on features", "8px 2px", (), "predictor"),
     "rdm": Modifier("target", "matched: how unlike the predictor finds a batch's images (RDM)", "12px 2px"),
     "cka": Modifier("target", "matched: the predictor's similarities of a batch's images (CKA)", "12px 6px"),
     "shuffle": Modifier("images", "guide: the trained predictor, looking at another image", "dash", ("open",)),
     "scrambled": Modifier("images", "guide: the predictor, looking at phase noise", "5px 10px", ("open", "dot")),
     "manifold": Modifier("goal", "guide: the places and shapes of its categories' clouds", "longdashdot", ("dot",)),
-    "at": Modifier("training", "trained on PGD's pictures, ε in 1/255", "3px 3px", ("dot",), "", 255.0, "ε = {:g}/255"),
-    "atboth": Modifier(
-        "training",
-        "trained on PGD's pictures, up both terms of the loss",
-        "3px 6px",
-        ("dot",),
-        "",
-        255.0,
-        "ε = {:g}/255",
-    ),
-    "fast": Modifier(
-        "training",
-        "trained on pictures of one step from a random start",
-        "3px 9px",
-        ("dot",),
-        "",
-        255.0,
-        "ε = {:g}/255",
-    ),
-    "trades": Modifier(
-        "training", "trained so that PGD moves no answer (TRADES)", "6px 3px", ("dot",), "", 255.0, "ε = {:g}/255"
-    ),
-    "beta": Modifier(
-        "training",
-        "trained so that PGD moves no answer (TRADES, ε = 4/255), its β",
-        "6px 9px",
-        ("dot",),
-        "",
-        inf,
-        "β = {:g}",
-    ),
-    "gauss": Modifier(
-        "training", "trained on pictures with white noise, its SD in [0, 1]", "6px 6px", ("dot",), "", inf, "σ = {:g}"
-    ),
-    "lowpass": Modifier(
-        "training",
-        "trained on pictures of frequencies below, in cycles/image",
-        "9px 3px",
-        ("dot",),
-        "",
-        inf,
-        "below {:g} cycles/image",
-    ),
-    "channel": Modifier(
-        "training",
-        "trained on one octave around, in cycles/image",
-        "9px 6px",
-        ("dot",),
-        "",
-        inf,
-        "around {:g} cycles/image",
-    ),
+    **{
+        word: Modifier("training", meaning, dash, ("dot",), number=number)
+        for word, meaning, dash, number in (
+            ("at", "trained on PGD's pictures, ε in 1/255", "3px 3px", _EPSILON),
+            ("atboth", "trained on PGD's pictures, up both terms of the loss", "3px 6px", _EPSILON),
+            ("fast", "trained on pictures of one step from a random start", "3px 9px", _EPSILON),
+            ("trades", "trained so that PGD moves no answer (TRADES)", "6px 3px", _EPSILON),
+            ("beta", "trained so that PGD moves no answer (TRADES, ε = 4/255), its β", "6px 9px", _BETA),
+            ("gauss", "trained on pictures with white noise, its SD in [0, 1]", "6px 6px", _SD),
+            ("lowpass", "trained on pictures of frequencies below, in cycles/image", "9px 3px", _CUT),
+            ("channel", "trained on one octave around, in cycles/image", "9px 6px", _CENTRE),
+        )
+    },
 }
-# Words that no region's name holds.
+TRAININGS = tuple(word for word, changed in MODIFIERS.items() if changed.sets == "training")
+UNGUIDED = {"atboth": "at"}  # what a way to train is called without a guide, where there is but one term to attack
+# What others say for a word.
+CALLED = {"pgd": "at", "adv": "at", "madry": "at", "fgsm": "fast", "gaussian": "gauss", "noisy": "gauss"}
+CALLED |= {"blur": "lowpass", "lowpassed": "lowpass", "bandpass": "channel", "shuffled": "shuffle"}
+# Words that no region's name holds, in whatever capitals: mistyped conditions would pass for regions.
 RESERVED = {"none", "start", "random", "labels", "weight", "decay", "net", *MODIFIERS}
-NAMING = f"letters, digits and _ in words that hyphens join, none of them {', '.join(sorted(RESERVED))}"
+NAMING = (
+    "letters, digits and _ in words that hyphens join; no word between hyphens or _ is, in whatever capitals, "
+    f"{', '.join(sorted(RESERVED))}"
+)
 
 
 def _words(*sets: str) -> str:
     """Return a pattern for words that set one of these, each with its number."""
     chosen = {word: changed for word, changed in MODIFIERS.items() if changed.sets in sets}
-    return "|".join(f"-{word}" + r"-\d+(?:\.\d+)?" * bool(changed.below) for word, changed in chosen.items())
+    return "|".join(f"-{word}" + r"-\d+(?:\.\d+)?" * bool(changed.number) for word, changed in chosen.items())
+
+
+def example(word: str) -> str:
+    """Return a word as names have it, with a usual number where it has one: ``at-4``."""
+    number = MODIFIERS[word].number
+    return f"{word}-{spelled(number.example)}" if number else word
+
+
+def _examples(*sets: str) -> str:
+    return ", ".join(f"-{example(word)}" for word, changed in MODIFIERS.items() if changed.sets in sets)
+
+
+def spelled(number: float) -> str:
+    """Return the one spelling of a number in a name: without an exponent, and as short as can be."""
+    return str(format_float_positional(number, trim="-"))
 
 
 _PART = re.compile(rf"(.+?)((?:{_words('predictor', 'target')})*)(?:@([\w.]+))?(?:~([1-9]\d*))?", re.ASCII)
 _GUIDE = re.compile(rf"(.+?)((?:{_words('images', 'goal')})*)", re.ASCII)
 _TRAINED = re.compile(rf"(.+?)((?:{_words('training')})+)", re.ASCII)
+_INSIDE = re.compile(rf"(.+?)({_words('training')})([-+@~].+)", re.ASCII)
+_IN_UNITS = re.compile(
+    rf"(-(?:{'|'.join(word for word in MODIFIERS if MODIFIERS[word].number == _EPSILON)})-[\d.]+)/255"
+)
 _WORD = re.compile(r"-([a-z]+)(?:-([\d.]+))?")
-_BARE = re.compile(rf"-({'|'.join(word for word in MODIFIERS if MODIFIERS[word].below)})(?!-\d+(\.\d+)?(-|$))")
+_BARE = re.compile(rf"-({'|'.join(word for word in MODIFIERS if MODIFIERS[word].number)})(?!-\d+(\.\d+)?(-|$))")
 GRAMMAR = (
-    "a guide: SOURCE[-noise-0.5, -images-0.25, -voxels-0.25, -ridge][-rdm or -cka][@READOUT][~WEIGHT], several joined "
-    "by +, then [-shuffle or -scrambled][-manifold][-at-4, -gauss-0.1, -lowpass-8 …]"
+    f"a guide: SOURCE[{_examples('predictor')}][{_examples('target')}][@READOUT][~WEIGHT], several joined by +, then "
+    f"[{_examples('images')}][{_examples('goal')}]; SOURCE is a region, {' or '.join(OTHERS)};\n"
+    f"            or a guide, or none, and how it is trained: {_examples('training')}"
 )
 _LISTED = 20  # regions, in an error
 
@@ -168,11 +174,6 @@ class Part:
         return "-".join([self.source, *words]) + (f"@{self.readout}" if self.readout else "")
 
 
-def spelled(number: float) -> str:
-    """Return the one spelling of a number in a name: without an exponent, and as short as can be."""
-    return str(format_float_positional(number, trim="-"))
-
-
 Parts = tuple[tuple[Part, int], ...]  # each with its weight
 
 
@@ -184,9 +185,38 @@ class Absent(ValueError):
     """A guide's name has a meaning, but names regions that are not there."""
 
 
+def unguided(way: str) -> str:
+    """Name the condition without a guide that is trained this way: of ``atboth-4``, ``none-at-4``."""
+    word, _, number = way.partition("-")
+    return f"none-{UNGUIDED.get(word, word)}-{number}"
+
+
 def is_region(name: str) -> bool:
     """Say whether a name can be a region's (`NAMING`)."""
-    return bool(re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)) and RESERVED.isdisjoint(name.split("-"))
+    named = re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*", name)
+    return bool(named) and RESERVED.isdisjoint(re.split("[-_]", name.lower()))
+
+
+def fits(word: str, number: object) -> bool:
+    """Say whether a number can follow a word."""
+    span = MODIFIERS[word].number
+    if span is None or not isinstance(number, Real):
+        return False
+    value = float(number)
+    return value > 0 and span.least <= value <= span.most and value < span.below
+
+
+def takes(word: str, typed: float | None = None) -> str:
+    """Say which number follows a word, and of one that is a share of 255 how it is written."""
+    changed = MODIFIERS[word]
+    assert changed.number  # where there is none, none is asked for
+    usual, least, most, below, dose, _ = changed.number
+    if typed and 0 < typed < least:
+        usual = round(255 * typed, 1) or least
+    span = f"from {least:g}" if least else "above 0"
+    span += f" to {most:g}" if most < inf else f" and below {below:g}" if below < inf else ""
+    unit = f" ({dose.format(usual)})" if dose else ""
+    return f"after {word} comes a number {span}, such as {word}-{spelled(usual)}{unit}: {changed.meaning}"
 
 
 def split_training(name: str) -> tuple[str, tuple[str, float] | None]:
@@ -195,27 +225,24 @@ def split_training(name: str) -> tuple[str, tuple[str, float] | None]:
     Raises
     ------
     ValueError
-        If it is trained in two ways, or its number cannot be or is written otherwise.
+        If it is trained in two ways, or its number cannot be.
     """
     if not (found := _TRAINED.fullmatch(name)):
         return name, None
-    base, ((word, number),) = found[1], _in_order(found[2])
+    ((word, number),) = _in_order(found[2])
     assert number is not None  # all these words have one
-    word = "at" if (base, word) == ("none", "atboth") else word  # without a guide there is but one term
-    if name != (one := f"{base}-{word}-{spelled(number)}"):
-        raise Misspelled(f"write {one}")
-    return base, (word, number)
+    return found[1], (word, number)
 
 
-def read_guide(
+def read_name(
     name: str, largest: str, order: Sequence[str], regions: Sequence[str] = ()
-) -> tuple[Parts, tuple[str, ...]]:
-    """Read a guide's name.
+) -> tuple[Parts, tuple[str, ...], tuple[str, float] | None]:
+    """Read the name of a guide, or of none, with how the network is trained.
 
     Parameters
     ----------
     name : str
-        Of a guide.
+        ``"TO"``, ``"V1+TO-shuffle-at-4"``, ``"none-at-4"``.
     largest : str
         The region that ``random`` has the size of.
     order : sequence of str
@@ -225,16 +252,35 @@ def read_guide(
 
     Returns
     -------
-    parts, endings
-        The parts, each once and with its weight, and the words that hold for all of them.
+    parts, endings, hardened
+        The guide's parts, each once and with its weight, the words that hold for all of them, and the word of training
+        with its number; without a guide no parts, without such a word None.
 
     Raises
     ------
     ValueError
-        If the name is no guide's, or not its one spelling: what to do.
+        If the name is none of these, or not the one spelling of what it means: what to do.
     """
-    if name != (tight := re.sub(r"\s*\+\s*", "+", name)):
-        raise Misspelled(f"write {tight}, without blanks around +")
+    base, hardened = split_training(_tidied(name))
+    parts, endings = ((), ()) if hardened and base == "none" else _read_guide(base, largest, order, regions)
+    if hardened and "manifold" in endings:
+        raise ValueError("clouds and perturbed pictures are not learnt together: leave one out")
+    if hardened and not parts:
+        _, hardened = split_training(unguided(f"{hardened[0]}-{spelled(hardened[1])}"))
+    one = _spell(parts, endings) if parts else base
+    one += f"-{hardened[0]}-{spelled(hardened[1])}" if hardened else ""
+    if name != one:
+        raise Misspelled(f"write {one}")
+    return parts, endings, hardened
+
+
+def _tidied(name: str) -> str:
+    """Return a name without blanks around + or units, the word of training at its end."""
+    name = _IN_UNITS.sub(r"\1", re.sub(r"\s*\+\s*", "+", name))
+    return _INSIDE.sub(r"\1\3\2", name)
+
+
+def _read_guide(name: str, largest: str, order: Sequence[str], regions: Sequence[str]) -> tuple[Parts, tuple[str, ...]]:
     texts, ends = _match(_GUIDE, name)
     endings = tuple(word for word, _ in _in_order(ends))
     weights: Counter[Part] = Counter()
@@ -250,10 +296,7 @@ def read_guide(
     rank = {source: place for place, source in enumerate((*order, *OTHERS))}
     ordered = sorted(weights, key=lambda part: (rank.get(part.source, len(order) - 0.5), str(part)))
     common = gcd(*weights.values())
-    parts = tuple((part, weights[part] // common) for part in ordered)
-    if name != (one := _spell(parts, endings)):
-        raise Misspelled(f"write {one}")
-    return parts, endings
+    return tuple((part, weights[part] // common) for part in ordered), endings
 
 
 def helpful(wrong: ValueError, regions: Sequence[str]) -> str:
@@ -261,7 +304,7 @@ def helpful(wrong: ValueError, regions: Sequence[str]) -> str:
     if isinstance(wrong, Misspelled):
         return "the one spelling of a guide"
     if not isinstance(wrong, Absent):
-        return f"{GRAMMAR}; SOURCE is a region, {' or '.join(OTHERS)}"
+        return GRAMMAR
     more = len(regions) - _LISTED
     return f"a guide of {', '.join(regions[:_LISTED])}" + (f" and {more} more" if more > 0 else "")
 
@@ -275,10 +318,13 @@ def _match(pattern: re.Pattern[str], text: str) -> tuple[str, ...]:
 def _part(source: str, words: Words, readout: str | None, largest: str) -> Part:
     if not (source in OTHERS or is_region(source)):
         if bare := _BARE.search(source):
-            raise ValueError(_takes(bare[1]))
+            raise ValueError(takes(bare[1]))
         if "~" in source:
             raise ValueError(f"{source!r}: a weight is a whole number from 1, after its part, such as V1~2+TO")
-        raise ValueError(f"{source!r} is no source: names are case-sensitive, and controls stand at the end, for all")
+        raise ValueError(
+            f"{source!r} is no source: names are case-sensitive, and controls stand at the end, for all, then, after "
+            f"none too, how it is trained: {_trainings(source)}"
+        )
     if source == RANDOM and any(MODIFIERS[word].sets == "predictor" for word, _ in words):
         raise ValueError("a predictor that was never trained learnt from nothing")
     return Part(source, largest if source == RANDOM else source, words, readout)
@@ -291,16 +337,16 @@ def _in_order(text: str) -> Words:
     if len(set(sets)) < len(sets):
         raise ValueError(f"{text[1:]} says one thing twice")
     for word, number in words:
-        if number is not None and not 0 < number < MODIFIERS[word].below:
-            raise ValueError(_takes(word))
+        if number is not None and not fits(word, number):
+            raise ValueError(takes(word, number))
     return tuple(sorted(words, key=lambda word: list(MODIFIERS).index(word[0])))
 
 
-def _takes(word: str) -> str:
-    """Say which number follows a word."""
-    changed = MODIFIERS[word]
-    below = f" and below {changed.below:g}" if changed.below < inf else ""
-    return f"after {word} comes a number above 0{below}, such as {word}-0.5: {changed.meaning}"
+def _trainings(source: str) -> str:
+    """List words of training, those first that are near to what was typed."""
+    said = [CALLED.get(word, word) for word in re.split(r"[-_\s]+", source.lower())]
+    near = [word for typed in said for word in get_close_matches(typed, TRAININGS)]
+    return ", ".join(f"-{example(word)}" for word in dict.fromkeys([*near, *TRAININGS]))
 
 
 def _spell(parts: Parts, endings: Sequence[str]) -> str:

@@ -111,3 +111,26 @@ def test_a_network_without_a_neural_output_is_refused_in_words() -> None:
     )
     with pytest.raises(InputError, match="no neural output"):
         sweep(Foreign().eval(), images, [0.1], attack="LinfAdaptivePGD")
+
+
+WRONG = {
+    "an empty list": (lambda values: [], "a list of nothing"),
+    "a tensor": (lambda values: values[0], r"a tensor \(4, 1\)"),
+    "maps": (lambda values: [values[0][:, :, None]], r"a tensor \(4, 1, 1\)"),
+    "NaN": (lambda values: [values[0] * torch.nan], "neural outputs are not finite"),
+    "too large a number": (lambda values: [1e30 * values[0]], "gradients are not finite"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_no_guide_could_match_is_refused(case: str) -> None:
+    change, says = WRONG[case]
+
+    class Other(Guarded):
+        def matched(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+            logits, values = super().matched(x)
+            return logits, change(values)
+
+    model = Other(0, "unless held").eval()
+    with pytest.raises(InputError, match=says):
+        sweep(model, natural_images(model, 4), [0.1], attack="LinfAdaptivePGD", steps=4)

@@ -796,6 +796,27 @@ def test_no_attack_gives_a_number_for_nan(attack: str) -> None:
         swept(Broken(only_perturbed=True), grey_images(3), attack=attack, steps=2)
 
 
+class Undirected(Linear):
+    """Finite logits, those of the plain network, whose gradient is NaN, or infinite: a square root at 0."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + (self.factor * (x - x.detach()).flatten(1).sum(1, keepdim=True)).abs().sqrt()
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+@pytest.mark.parametrize("attack", ["LinfPGD", "LinfTargetedPGD", "LinfFGSM", "LinfAutoAttack", "LinfFMN", "L2PGD"])
+def test_no_gradient_that_is_nan_counts_as_robustness(attack: str, factor: float) -> None:
+    images, broken = grey_images(8), Undirected(factor).eval()
+    plain = Linear().eval()(to_float(images.pixels))
+    assert torch.equal(broken(to_float(images.pixels)), plain)
+    with pytest.raises(InputError, match="not finite"):
+        swept(broken, replace(images, labels=plain.argmax(1)), attack=attack, steps=2)
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case: str) -> None:
     attempt, message = BAD[case]

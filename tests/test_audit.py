@@ -230,3 +230,17 @@ def test_bad_input(case: str) -> None:
     attempt, message = BAD[case]
     with pytest.raises(InputError, match=message):
         attempt()
+
+
+def test_flags_are_raised_of_finite_gradients_and_labels_that_fit() -> None:
+    class Undirected(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + (0 * x).flatten(1).norm(dim=1, keepdim=True).sqrt()
+
+    images = images_of(Plain(), 6)
+    x = to_float(images.pixels)
+    with pytest.raises(InputError, match="gradients are not finite"):
+        flags(Classifier(Undirected().eval()), x, images.labels)
+    for label in (-1, 99):
+        with pytest.raises(InputError, match="labels do not fit"):
+            flags(Classifier(Plain().eval()), x, torch.full_like(images.labels, label))

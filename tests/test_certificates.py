@@ -14,7 +14,7 @@ from scipy.stats import binomtest, norm
 from torch import Tensor, nn
 
 from nbtools import plots
-from nbtools.attacks import certify
+from nbtools.attacks import certify, reach
 from nbtools.attacks.certified import Bounded, bound
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
@@ -44,6 +44,13 @@ class Linear(nn.Module):
         """|w·x + b| / ‖w‖ of each image."""
         with torch.no_grad():
             return (self.margin(to_float(images.pixels)).abs() / self.weight.norm()).numpy()
+
+
+class Always(nn.Module):
+    """Says the first class to all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor([1.0, 0.0]).expand(len(x), 2)
 
 
 class CoinFlip(nn.Module):
@@ -157,6 +164,7 @@ def test_who_is_asked_to_the_end_has_seen_the_same_noise() -> None:
         {"sigma": 0.0},
         {"sigma": 64.0},
         {"n": 0},
+        {"n": True},
         {"n0": 0},
         {"alpha": 0.0},
         {"alpha": 0.9},
@@ -310,6 +318,26 @@ def test_a_table_that_is_none_of_certificates_is_refused(spoil: Callable[[pd.Dat
         certified_accuracy(spoil(certificates()), [0.0, 0.25])
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_the_reach_is_the_radius_of_an_image_on_which_all_votes_agree(early: bool) -> None:
+    radii = [reach(0.02, 300, radii=[0.0]) * (1 - 1e-9)] if early else None
+    at_most = reach(0.02, 300, radii=radii)
+    sure = certify(Always().eval(), pictures(3), 0.02, radii=radii, n=300)
+    assert (sure["votes"] == 300).all()
+    assert sure["radius"].to_numpy() == pytest.approx(at_most, rel=1e-12)
+    assert reach(0.04, 300) == pytest.approx(2 * reach(0.02, 300))
+    assert reach(0.02, 9) == 0 < reach(0.02, 10) < reach(0.02, 20), "of nine votes .001 ** (1 / 9) < .5 is sure"
+
+
+def test_certificates_are_read_at_the_radii_they_were_made_for() -> None:
+    near = certify(linear(), pictures(5), 0.02, radii=[0.0, 0.01], n=300).assign(condition="none", seed=0)
+    assert set(certified_accuracy(near, [0.01, 0.0])["epsilon"]) == {0.0, 0.01}
+    with pytest.raises(InputError, match=r"not made for these radii\n +expected: radii of 0.0 0.01\n +got: +0.2\n"):
+        certified_accuracy(near, [0.01, 0.2])
+    every = certify(linear(), pictures(5), 0.02, n=300).assign(condition="none", seed=0)
+    assert len(certified_accuracy(every, [0.013, 0.2])) == 2
+
+
 # --- figures ------------------------------------------------------------------------------------------------
 
 
@@ -320,26 +348,30 @@ def drawn() -> pd.DataFrame:
 
 
 def test_each_noise_has_its_panel_and_each_condition_its_line_and_band() -> None:
-    fig = plots.certified_curves(drawn(), title=TITLE)
+    fig = plots.certified_curves(drawn(), {SIGMA: 0.5, 0.5: 0.3}, title=TITLE)
     lines = [trace for trace in fig.data if trace.mode == "lines+markers"]
     assert [trace.name for trace in lines] == ["none", "TO"] * 2
-    assert len(fig.data) == 2 * len(lines)
-    assert list(lines[0].x) == [0, 0.2, 0.4]
+    assert len(fig.data) == 2 * len(lines) + 2
+    assert [list(line.x) for line in lines] == [[0, 0.2, 0.4]] * 2 + [[0, 0.2]] * 2, "they end where no vote reaches"
+    assert [shape.x0 for shape in fig.layout.shapes] == [0.5, 0.3]
+    assert fig.layout.yaxis.title.text == "certified accuracy"
     assert sum(bool(trace.showlegend) for trace in fig.data) == 2
-    assert [head.text for head in fig.layout.annotations] == ["noise σ = 0.25", "noise σ = 0.5"]
+    heads = [head.text for head in fig.layout.annotations]
+    assert heads == ["noise σ = 0.25", "noise σ = 0.5", *["reach of<br>all votes"] * 2]
 
 
 def test_certified_and_attacked_accuracy_stand_in_one_panel() -> None:
     one = drawn().query("sigma == 0.5")
-    fig = plots.certified_and_attacked(one, one[one["condition"] == "TO"], title=TITLE)
+    fig = plots.certified_and_attacked(one, one[one["condition"] == "TO"], 0.3, title=TITLE)
     lines = [trace for trace in fig.data if trace.mode == "lines+markers"]
     assert [trace.line.dash for trace in lines] == ["solid", "solid", "dot"]
     assert lines[1].line.color == lines[2].line.color != lines[0].line.color
-    assert [head.text for head in fig.layout.annotations] == ["none", "TO"]
+    assert [head.text for head in fig.layout.annotations][:2] == ["none", "TO"]
+    assert [max(line.x) for line in lines] == [0.2, 0.2, 0.4], "attacks go on"
 
 
 def test_tables_that_hold_a_point_twice_are_not_drawn() -> None:
     with pytest.raises(InputError, match="twice"):
-        plots.certified_and_attacked(drawn(), drawn(), title=TITLE)
+        plots.certified_and_attacked(drawn(), drawn(), 0.5, title=TITLE)
     with pytest.raises(InputError, match="twice"):
-        plots.certified_curves(pd.concat([drawn(), drawn()]), title=TITLE)
+        plots.certified_curves(pd.concat([drawn(), drawn()]), {SIGMA: 0.5, 0.5: 0.5}, title=TITLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from scipy.optimize import least_squares
 from torch import Tensor, nn
 
 from nbtools import plots
+from nbtools.attacks import sweep
 from nbtools.data.images.bands import (
     GREY,
     PASSES,
@@ -22,7 +24,7 @@ from nbtools.data.images.bands import (
     octave_centres,
     pass_gain,
 )
-from nbtools.data.images.sets import ImageSet
+from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.errors import InputError
 from nbtools.metrics.decisions import channels
 from nbtools.metrics.decisions.channels import (
@@ -33,7 +35,8 @@ from nbtools.metrics.decisions.channels import (
     noise_thresholds,
 )
 from nbtools.metrics.pixels.spectrum import frequencies, spectral_energy
-from nbtools.probes.bands import decide_filtered, decide_masked
+from nbtools.probes.bands import blurred, decide_filtered, decide_masked
+from nbtools.training.hardening import Asked, hardening
 
 SIDE = 64
 SDS = np.geomspace(0.01, 0.32, 11).tolist()
@@ -242,6 +245,24 @@ def test_without_thresholds_there_is_no_channel() -> None:
     assert noise_channel(table_of(rising, sds), n_boot=50)["value"].isna().all()
 
 
+def by_luck(clean: float, noisy: float, n: int, seed: int) -> pd.DataFrame:
+    """Decisions of a network that is right by chance alone, with and without noise, or without it alone."""
+    table, rng = table_of(np.full((5, 4), 0.5), [0.02, 0.04, 0.08, 0.16], n=n), np.random.default_rng(seed)
+    right = rng.random(len(table)) < np.where(table["sd"] == 0, clean, noisy)
+    return table.assign(prediction=np.where(right, table["label"], 9))
+
+
+def test_luck_has_no_channel() -> None:
+    """Networks at chance, of few images and of many, and networks of whose thresholds nothing is known."""
+    for n in (40, 400):
+        tables = [noise_channel(by_luck(0.25, 0.25, n, seed), n_boot=100) for seed in range(6)]
+        assert all(table["value"].isna().all() for table in tables)
+        assert sum(table["found"].str.contains("not surely better than chance").all() for table in tables) >= 5
+    unknown = noise_channel(by_luck(1.0, 0.625, 40, 0), n_boot=100)  # half way in all noise
+    assert unknown[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert set(unknown["found"]) == {"no channel: nothing is known of a band"}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_fit_is_the_least_squares_parabola_within_what_is_known(seed: int) -> None:
     rng, x = np.random.default_rng(seed), np.arange(7.0)
@@ -303,6 +324,12 @@ def test_a_figure_shows_points_curves_and_people() -> None:
         (lambda t: t.assign(prediction=t["prediction"].astype(str)), "all integer or all text"),
         (lambda t: t.assign(sd=t["sd"].astype(str)), "numbers"),
         (lambda t: t[~(t["band"] > 2)], "three parameters"),
+        (lambda t: t.assign(band=t["band"].where(t["band"] != 2, 0.0)), "40 rows of noise without a band"),
+        (lambda t: t.assign(band=-t["band"]), "120 rows of noise without a band"),
+        (lambda t: t.assign(band=t["band"].where(t["band"] != 2)), "40 rows of noise without a band"),
+        (lambda t: t.assign(sd=t["sd"].where(t["sd"] != 0.04)), "60 rows whose SD"),
+        (lambda t: t.assign(sd=-t["sd"]), "120 rows whose SD"),
+        (lambda t: t.assign(band=t["band"].fillna(1.0)), "20 rows of a band without noise"),
     ],
 )
 def test_tables_that_are_none(change: Callable[[pd.DataFrame], pd.DataFrame], says: str) -> None:
@@ -315,7 +342,12 @@ def test_questions_that_cannot_be_asked() -> None:
     network = Template(gaussian(8, 1.5), side=16)
     images = images_of(network, 8)
     asked = {("none", 0): network}
-    for sds, says in (([0.0, 0.1], "noise SD cannot be 0"), ([0.2, 0.1], "ascending"), ([], "no noise")):
+    for sds, says in (
+        ([25.5], "noise SD cannot be 25.5"),
+        ([0.0, 0.1], "noise SD cannot be 0"),
+        ([0.2, 0.1], "ascending"),
+        ([], "no noise"),
+    ):
         with pytest.raises(InputError, match=says):
             decide_masked(asked, images, sds)
     with pytest.raises(InputError, match="no network"):
@@ -331,6 +363,16 @@ def test_questions_that_cannot_be_asked() -> None:
         decide_masked({("none", 0): Template(gaussian(8, 1.5), side=16).train()}, images)
     with pytest.raises(InputError, match="unknown filter"):
         pass_gain("notch", 4, 16)
+    for kind, cut in product(PASSES, (12.0, 1e5, 0.5)):  # 16 pixels have frequencies from 1 to 11.3
+        with pytest.raises(InputError, match=r"from 1 to 11\.3"):
+            pass_gain(kind, cut, 16)
+    for word in ("lowpass", "channel"):
+        with pytest.raises(InputError, match="16 pixels"):
+            hardening((word, 40.0))[0](Asked(network, to_float(images.pixels), images.labels, None))
+    with pytest.raises(InputError, match="16 pixels"):
+        sweep(blurred(asked, [40])["none blur 40", 0], images, [0.1], steps=1)
+    with pytest.raises(InputError, match="cannot be told apart"):
+        blurred(asked, [8, 8.00000001])
     with pytest.raises(InputError, match="does not fit"):
         filtered(torch.rand(1, 3, 16, 16), pass_gain("low", 4, 32))
 

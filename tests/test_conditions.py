@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -21,8 +22,9 @@ from nbtools.conditions import (
     region_labels,
 )
 from nbtools.errors import InputError
-from nbtools.guides import MODIFIERS, Part, Parts
+from nbtools.guides import MODIFIERS, Part, Parts, example, fits, is_region
 from nbtools.plots import looks as look
+from nbtools.plots.marks import look_of, marker
 
 
 def test_atlas_labels_are_those_of_the_paper() -> None:
@@ -118,10 +120,18 @@ def test_regions_that_are_not_there_are_refused_where_it_is_known(name: str) -> 
         ("V1~0+TO", "'V1~0': a weight is"),
         ("V1~+TO", "'V1~': a weight is"),
         ("V1~2-rdm+TO", "'V1~2': a weight is a whole number from 1, after its part"),
-        ("V1 + TO", r"write V1\+TO, without blanks around \+"),
+        ("V1 + TO", r"write V1\+TO$"),
         ("+", r"\+ stands between two parts, without blanks: V1\+TO"),
         ("V1+", r"\+ stands between"),
-        ("V1~2 +TO", r"write V1~2\+TO, without"),
+        ("V1~2 +TO", r"write V1~2\+TO$"),
+        ("TO-lowpass", r"after lowpass comes a number above 0, such as lowpass-8 \(below 8 cycles/image\): "),
+        ("none-trades", r"after trades comes a number from 0.1 and below 255, such as trades-4 \(ε = 4/255\): "),
+        ("none-gauss-25", "after gauss comes a number above 0 to 1, such as gauss-0.1"),
+        ("none-at-0.0157", r"after at comes a number from 0.1 .*, such as at-4 \(ε = 4/255\): .*, ε in 1/255$"),
+        ("TO-fast-0.0314", r"after fast comes .* such as fast-8 \(ε = 8/255\)"),
+        ("none-pgd", "'none-pgd' is no source.* how it is trained: -at-4, .*-atboth-4"),
+        ("none-tradse-3", "'none-tradse-3' is no source.* how it is trained: -trades-4, "),
+        ("none-foo-3", "'none-foo-3' is no source.* how it is trained: -at-4, -atboth-4, -fast-4, .*-channel-8$"),
     ],
 )
 def test_a_word_without_its_number_is_answered_with_which_it_is(typed: str, says: str) -> None:
@@ -134,6 +144,23 @@ def test_what_a_refused_name_is_told_can_be_read_at_a_glance(name: str) -> None:
     with pytest.raises(InputError) as raised:
         parse_condition(name, regions=[*nsd_regions(), *(f"area{n}" for n in range(180))])
     assert max(map(len, str(raised.value).splitlines())) < 320
+
+
+def test_the_grammar_of_an_error_has_every_word() -> None:
+    with pytest.raises(InputError) as raised:
+        parse_condition("?")
+    assert all(f"-{example(word)}" in str(raised.value) for word in MODIFIERS)
+    for word, changed in MODIFIERS.items():
+        base = "TO" if word != "atboth" else "V1"
+        assert parse_condition(f"{base}-{example(word)}").kind == word
+        assert changed.number is None or fits(word, changed.number.example)
+
+
+@pytest.mark.parametrize("name", ["TO-AT", "TO-AT-4", "NONE", "none_at_4", "TO_fast_4", "Start", "V1-Net"])
+def test_a_mistyped_word_is_no_region(name: str) -> None:
+    assert not is_region(name)
+    with pytest.raises(InputError, match="unknown condition"):
+        parse_condition(name)
 
 
 def test_names_are_checked() -> None:
@@ -175,6 +202,20 @@ def test_a_condition_is_told_apart_by_color_dash_and_symbol() -> None:
     assert {look.color(roi) for roi in DORSAL}.isdisjoint(look.color(name) for name in CONDITIONS)
 
 
+@pytest.mark.parametrize("kind", ["none-at", "none-gauss", "TO-at", "TO-noise", "V1+TO-rdm-lowpass"])
+def test_numbers_of_one_kind_of_condition_look_apart(kind: str) -> None:
+    """By sizes, which grey print and colour-blind readers see; without a guide also the darker, the larger."""
+    usual = MODIFIERS[kind.rpartition("-")[2]].number.example  # type: ignore[union-attr]
+    looks = [look_of(f"{kind}-{times * usual:g}", HIERARCHY) for times in (0.25, 0.5, 1, 2, 4)]
+    scales = [look.scale for look in looks]
+    assert all(second > 1.15 * first for first, second in pairwise(scales))
+    assert 0.4 < scales[0] < scales[2] == look_of("TO", HIERARCHY).scale == 1 < scales[-1] < 1.6
+    greys = [look.color for look in looks]
+    assert greys == sorted(greys, reverse=True)
+    assert len(set(greys)) == (5 if kind.startswith("none") else 1)
+    assert marker(f"{kind}-{2 * usual:g}", HIERARCHY)["size"] > 1.3 * marker(f"{kind}-{usual:g}", HIERARCHY)["size"]
+
+
 def test_regions_stand_in_nsds_volumes() -> None:
     assert region_labels("V4") == ("Kastner2015", (7,))
     assert region_labels("V4", "prf-visualrois") == ("prf-visualrois", (7,))
@@ -188,7 +229,7 @@ def test_regions_stand_in_nsds_volumes() -> None:
 
 
 NUMBERS = st.decimals("0.0001", "0.9999", places=4).map(lambda number: f"{number:f}")
-WORDS = [st.tuples(st.just(w), NUMBERS) if m.below else st.tuples(st.just(w)) for w, m in MODIFIERS.items()]
+WORDS = [st.tuples(st.just(w), NUMBERS) if m.number else st.tuples(st.just(w)) for w, m in MODIFIERS.items()]
 PART_WORDS = st.lists(st.one_of(WORDS[:6]), max_size=3, unique_by=lambda word: word[0])
 SOURCES = st.sampled_from(["V1", "TO", "V3A", "7a", "VT-face", "random", "labels-guide"])
 READOUTS = st.sampled_from(["", "@layer1", "@blocks.3.attn", "@features.12"])
@@ -204,7 +245,17 @@ def part_texts(draw: st.DrawFn) -> str:
 @st.composite
 def guide_texts(draw: st.DrawFn) -> tuple[list[str], str]:
     parts = draw(st.lists(part_texts(), min_size=1, max_size=4))
-    return parts, draw(st.sampled_from(["", "-shuffle", "-scrambled", "-manifold", "-manifold-shuffle"]))
+    ends = [
+        "",
+        "-shuffle",
+        "-scrambled",
+        "-manifold",
+        "-manifold-shuffle",
+        "-at-4",
+        "-shuffle-gauss-0.50",
+        "-at-4-shuffle",
+    ]
+    return parts, draw(st.sampled_from(ends))
 
 
 def spelled(name: str) -> str | None:
@@ -239,6 +290,12 @@ def test_a_guide_has_one_name_in_any_order_of_its_parts(text: tuple[list[str], s
         ("TO~3", "TO"),
         ("TO-rdm-noise-0.50", "TO-noise-0.5-rdm"),
         ("TO-manifold-shuffle", "TO-shuffle-manifold"),
+        ("TO+V1-at-4", "V1+TO-at-4"),
+        ("TO + V1~2-shuffle-at-4.0", "V1~2+TO-shuffle-at-4"),
+        ("TO-at-4-shuffle", "TO-shuffle-at-4"),
+        ("TO-at-4+V1", "V1+TO-at-4"),
+        ("TO-at-4/255", "TO-at-4"),
+        ("none-atboth-4", "none-at-4"),
         ("labels-guide+zz+7a+V3+TO@layer4+TO@layer1", "TO@layer1+TO@layer4+V3+7a+zz+labels-guide"),
     ],
 )
@@ -254,13 +311,28 @@ def test_another_spelling_is_refused_with_the_one(typed: str, name: str) -> None
         ("to", "TO"),
         ("TO_shuffle", "TO-shuffle"),
         ("TO-shufle", "TO-shuffle"),
-        ("TO-nois-1", "TO-noise-0.5"),
+        ("TO-nois-1", "TO-noise-1"),
+        ("TO-AT", "TO-at-4"),
+        ("TO-AT-8", "TO-at-8"),
+        ("V1+TO-AT-8", "V1+TO-at-8"),
+        ("TO at", "TO-at-4"),
+        ("TO at 4", "TO-at-4"),
+        ("at-4", "none-at-4"),
+        ("trades", "none-trades-4"),
+        ("none_at_4", "none-at-4"),
+        ("NONE", "none"),
+        ("none-pgd-8", "none-at-8"),
+        ("none-adv-4", "none-at-4"),
+        ("none-madry-4", "none-at-4"),
+        ("none-blur-8", "none-lowpass-8"),
+        ("TO-fast4", "TO-fast-4"),
+        ("TO-lowpas-8", "TO-lowpass-8"),
         ("V1-scrambeld", "V1-scrambled"),
         ("label", "labels"),
     ],
 )
 def test_a_mistyped_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(InputError, match=rf"did you mean {meant}\?"):
+    with pytest.raises(InputError, match=rf"did you mean {re.escape(meant)}\?"):
         parse_condition(typed, regions=HIERARCHY)
 
 

@@ -368,6 +368,7 @@ def test_scores_that_cannot_be_contrasted_are_refused() -> None:
         ([[0.1, 0.3], [0.2, 0.1], [0.3, 0.2]], "these networks cannot tell"),
         ([[0.1, 0.12], [0.2, 0.21], [0.3, 0.33]], ", Page's L p = 0.056: whether it rises, these networks cannot"),
         ([[0.1], [0.2], [0.3]], "+0.100 per region in these networks; one seed is no sample: no test"),
+        ([[0.1] * 2, [0.2] * 2, [0.3] * 2], "+0.100 per region in these networks; all of them are alike: no test"),
     ],
 )
 def test_a_verdict_says_what_the_sample_can(values: list[list[float]], said: str) -> None:

@@ -12,6 +12,7 @@ from nbtools import data, metrics, models, probes
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.transformations import PATHS, transformed
 from nbtools.errors import InputError
+from nbtools.metrics.geometry import curvature
 from nbtools.metrics.geometry.curvature import mean_curvature, step_angles, tangent_angles
 
 
@@ -66,6 +67,14 @@ def test_what_is_no_path_is_refused() -> None:
             step_angles(wrong)
     with pytest.raises(InputError, match="stands still"):
         step_angles(np.array([[0.0], [1.0], [1.0], [2.0]]))
+    rng = np.random.default_rng(0)
+    point, wander = rng.standard_normal((1, 300)), np.cumsum(rng.standard_normal((9, 300)), axis=0)
+    wander[4] = wander[3]
+    rounding = point * (1 + 1e-7 * rng.standard_normal((9, 300)))
+    for still in (np.zeros((9, 300)), np.repeat(point, 9, axis=0), rounding, wander):
+        for angles in (step_angles, tangent_angles):
+            with pytest.raises(InputError, match="stands still"):
+                angles(still)
     with pytest.raises(InputError, match="4 points or more"):
         tangent_angles(np.zeros((3, 2)))
 
@@ -156,6 +165,32 @@ def test_angles_do_not_depend_on_the_batch() -> None:
     one, other = (table.set_index(keys)["value"].sort_index() for table in tables)
     np.testing.assert_allclose(one, other, rtol=1e-3)
     assert len(one) == 8 * 4 * 3 * 2
+
+
+def test_what_does_not_move_has_no_curvature() -> None:
+    shown, network = images(), models.freeze(models.build(models.GuidedNet, 0, "small_resnet", ("a", "b"), 3))
+    constant = models.build(models.GuidedNet, 0, "small_resnet", ("a", "b"), 3)
+    with torch.no_grad():
+        for weights in constant.parameters():
+            weights.copy_(torch.zeros_like(weights) if weights.ndim > 1 else torch.rand_like(weights) + 0.1)
+    stripes = torch.randint(0, 255, (8, 3, 32, 1), dtype=torch.uint8).expand(-1, -1, -1, 32)
+    for asked, pixels in (
+        (models.freeze(constant), shown.pixels),
+        (network, torch.full_like(shown.pixels, 128)),
+        (network, stripes.contiguous()),
+    ):
+        still = ImageSet(pixels, shown.labels, shown.ids, shown.classes)
+        with pytest.raises(InputError, match="stands still"):
+            probes.measure_curvature({("V1", 0): asked}, still, ["pooled"])
+
+
+@pytest.mark.parametrize("column", ["label", "value"])
+def test_images_without_a_curvature_or_a_label_are_not_left_out(column: str) -> None:
+    rows = [("V1", 0, "rotation", "pooled", "step angle", str(i), float(i % 2), 3.0 + i) for i in range(6)]
+    table = pd.DataFrame(rows, columns=[*curvature._OF_AN_IMAGE, "label", "value"])
+    assert mean_curvature(table)["value"].item() == 5.5
+    with pytest.raises(InputError, match=f"1 images without a {column}"):
+        mean_curvature(table.assign(**{column: table[column].where(table.index > 0)}))
 
 
 def test_a_table_of_one_category_has_no_interval() -> None:

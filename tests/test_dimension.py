@@ -108,8 +108,21 @@ def test_categories_are_measured_apart() -> None:
     assert same.loc["participation ratio", "ci_high"] == pytest.approx(np.mean(own) + half, rel=1e-3)
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e-90, 3.0, 1e90, 1e160, 1e300])
+def test_no_unit_is_too_small_or_too_large(unit: float) -> None:
+    x = np.random.default_rng(3).standard_normal((60, 4))
+    assert (two_nn(unit * x), participation_ratio(unit * x)) == pytest.approx((two_nn(x), participation_ratio(x)))
+
+
 def test_what_has_no_dimension_is_refused() -> None:
     x = np.random.default_rng(0).standard_normal((8, 3))
+    grid = np.stack(np.meshgrid(np.arange(5), np.arange(5)), -1).reshape(-1, 2)
+    for even in (np.eye(6), grid, 0.1 * grid):
+        for measure in (two_nn, dimensions):
+            with pytest.raises(InputError, match="points lie evenly"):
+                measure(even)
+    with pytest.raises(InputError, match="several kinds"):
+        category_dimensions(x, np.array([0] * 4 + ["a"] * 4, dtype=object))
     with pytest.raises(InputError, match="2 of 9 points lie on another"):
         two_nn(np.vstack([x, x[:1]]))
     with pytest.raises(InputError, match="2 of 9 points lie on another"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from nbtools.conditions import UNDOSED
 from nbtools.errors import InputError
 from nbtools.metrics.samples.contrasts import compare, slope
 from nbtools.metrics.samples.verdicts import verdict
-from nbtools.metrics.studies.dose import at_equal, explained_r, read_off
+from nbtools.metrics.studies.dose import at_equal, explained_r, monotone, read_off
 
 REGIONS = ("V1", "V2", "V4", "TO")
 LEVELS = {"images": (0.1, 0.3, 1.0), "noise": (0.0, 1.0, 4.0)}
@@ -51,10 +52,38 @@ def test_scores_are_read_at_equal_r_along_straight_lines() -> None:
 
 def test_a_falling_curve_is_read_as_the_same_one_that_rises() -> None:
     """Doses that isotonic regression gave one value are not skipped."""
-    doses, x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.9, 0.8, 0.8, 0.7]), np.array([0.1, 0.2, 0.5, 0.6])
+    x, y = np.array([0.9, 0.8, 0.8, 0.7]), np.array([0.1, 0.2, 0.5, 0.6])
     levels = np.array([0.72, 0.75, 0.79, 0.85])
-    assert read_off((doses, x, y), levels) == pytest.approx([0.58, 0.55, 0.51, 0.15])
-    assert read_off((doses, x[::-1], y[::-1]), levels) == pytest.approx([0.58, 0.55, 0.51, 0.15])
+    assert read_off((x, y), levels) == pytest.approx([0.58, 0.55, 0.51, 0.15])
+    assert read_off((x[::-1], y[::-1]), levels) == pytest.approx([0.58, 0.55, 0.51, 0.15])
+    assert read_off((x, y), np.array([0.8])) == read_off((x[::-1], y[::-1]), np.array([0.8])) == pytest.approx([0.35])
+
+
+def test_doses_that_are_numbered_backwards_give_the_same_scores() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        table = pd.DataFrame({"condition": ["V1"] * 5 + ["TO"] * 5, "dose": np.tile([0.0, 1, 2, 4, 8], 2)})
+        falling = np.tile([0.9, 0.9, 0.89, 0.86, 0.78], 2)
+        table["clean"] = falling + 0.02 * rng.standard_normal(10)
+        table["accuracy"] = 1.2 - falling + 0.02 * rng.standard_normal(10)
+        found = at_equal(table, "accuracy", "clean", "dose")
+        other = at_equal(table.assign(dose=1 / (1 + table["dose"])), "accuracy", "clean", "dose")
+        np.testing.assert_allclose(found["accuracy"], other["accuracy"], rtol=1e-12)
+
+
+def test_a_plateau_is_no_gain() -> None:
+    """Networks on the very curve that they are read against, whose first doses cost nothing: false gains and alarms."""
+    rng, doses = np.random.default_rng(1), np.array([0.0, 1, 2, 4, 8])
+    clean, robust = np.array([0.90, 0.90, 0.895, 0.86, 0.78]), np.array([0.20, 0.30, 0.38, 0.48, 0.52])
+    at, true = 0.875, np.interp(0.875, [0.86, 0.895], [0.48, 0.38])
+    gains = np.empty((300, 5))
+    for gain in gains.reshape(-1, 1):
+        noise = 0.01 * rng.standard_normal((2, 6))
+        curve = monotone(doses, clean + noise[0, :5], robust + noise[1, :5])
+        gain[:] = true + noise[1, 5] - read_off(curve, np.array([at + noise[0, 5]]))
+    assert abs(np.nanmean(gains)) < 0.009  # of a bent curve, noise in clean accuracy takes some off
+    alarms = ttest_1samp(gains, 0, axis=1, alternative="greater", nan_policy="omit").pvalue < 0.05
+    assert alarms.mean() < 0.09
 
 
 @pytest.mark.parametrize("dose", LEVELS)

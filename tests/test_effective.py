@@ -122,6 +122,8 @@ def test_clean_accuracy_is_that_of_the_images_that_correspond() -> None:
         (lambda table: table.iloc[1:], "1 images that not all networks"),
         (lambda table: pd.concat([table, table.tail(2)]), "2 of them twice"),
         (lambda table: table.drop(columns="images"), "without images"),
+        (lambda table: table.assign(label=table.label.where(table.images == "clean", 7)), "4 images with two labels"),
+        (lambda table: table.assign(label=table.label.where(table.condition == "TO", 7)), "8 images with two labels"),
     ],
 )
 def test_tables_that_are_none(change: Callable[[pd.DataFrame], pd.DataFrame], says: str) -> None:
@@ -134,6 +136,9 @@ def test_there_must_be_networks_of_both_kinds() -> None:
     pairs = networks(0.5, sd=0.2)
     with pytest.raises(InputError, match="no network is without a guide"):
         effective_robustness(pairs, ["labels"])
+    assert accuracy_lines(pairs, "none")["n"].item() == 1
+    with pytest.raises(InputError, match="no network is without a guide"):
+        effective_robustness(pairs, "labels")
     with pytest.raises(InputError, match="no network is guided"):
         effective_robustness(pairs, [*PLAIN, "TO"])
 

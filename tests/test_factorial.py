@@ -9,7 +9,7 @@ import pytest
 from nbtools.errors import InputError
 from nbtools.metrics.samples.contrasts import over_networks
 from nbtools.metrics.studies.factorial import EQUAL, OWN, factors_of, guidance_gains, interactions, training_of
-from nbtools.metrics.studies.fronts import compare_fronts, front_of, fronts, training_costs
+from nbtools.metrics.studies.fronts import compare_fronts, front_of, fronts, named_fronts, training_costs
 
 EPSILON = 4 / 255
 SERIES = {"none": 0, "none-at-1": 1, "none-at-2": 2, "none-at-4": 4, "none-at-8": 8}
@@ -30,7 +30,7 @@ def planted(
 
 
 def trade(clean: float) -> float:
-    return 0.1 + 2.5 * (0.92 - clean) if clean > 0.88 else 0.2 + 1.0 * (0.88 - clean)
+    return 0.3 + 2.5 * (0.92 - clean) if clean > 0.88 else 0.4 + 1.0 * (0.88 - clean)
 
 
 def test_names_are_split_into_the_factors() -> None:
@@ -47,6 +47,32 @@ def test_gains_are_over_the_network_trained_alike_and_over_the_trade() -> None:
     assert gains["at-4", EQUAL] == pytest.approx(0.05)
     assert gains["standard", OWN] == pytest.approx(0.08 + trade(0.89) - trade(0.92))
     assert gains["at-4", OWN] == pytest.approx(0.05 + trade(0.81) - trade(0.84))
+
+
+def renamed(table: pd.DataFrame, way: str) -> pd.DataFrame:
+    """Return networks of another way to train; of a cut, the lower the harder."""
+    changed = {name: f"{factors_of(name)[0]}-{way}-{16 / factors_of(name)[2]:g}" for name in [*SERIES, "TO-at-4"][1:]}
+    return table.replace({"condition": changed})
+
+
+def test_a_guide_attacked_through_both_terms_has_none_of_the_same_number_beside_it() -> None:
+    table = planted({"TO": 0.08, "TO-at-4": 0.05})
+    both = guidance_gains(table.replace({"condition": {"TO-at-4": "TO-atboth-4"}}), EPSILON)
+    pd.testing.assert_series_equal(both["gain"], guidance_gains(table, EPSILON)["gain"])
+    assert set(both["training"]) == {"standard", "atboth-4"}
+    assert interactions(both)["n_seeds"].eq(4).all()
+
+
+def test_a_cut_is_the_farther_from_none_the_lower_it_is_and_an_octave_is_not() -> None:
+    table = planted({"TO": 0.08, "TO-at-4": 0.05})
+    cut = guidance_gains(renamed(table, "lowpass"), EPSILON)
+    pd.testing.assert_series_equal(cut["gain"], guidance_gains(table, EPSILON)["gain"])
+    octaves = guidance_gains(renamed(table, "channel"), EPSILON)
+    assert octaves["gain"].isna().eq(octaves["clean"] == EQUAL).all()
+    assert named_fronts(renamed(table, "channel").assign(alpha=0.9)) == ([], [])
+    with pytest.raises(InputError, match=r"none-channel is no front(.|\n)*octaves"):
+        fronts(renamed(table, "channel").assign(alpha=0.9), ["none-channel"])
+    assert fronts(renamed(table, "lowpass").assign(alpha=0.9), ["none-lowpass"])["dose"].max() == 1 / 2
 
 
 WORLDS = {"more": 0.08, "less": -0.08, "as much": 0.0}
@@ -76,7 +102,7 @@ def test_false_alarms_and_coverage_are_as_they_say() -> None:
 
 
 def test_nothing_is_extrapolated() -> None:
-    table = planted({"TO": 0.1})
+    table = planted({"TO": 0.1}, noise=0.001)
     table.loc[(table["condition"] == "TO") & (table["seed"] == 1) & (table["epsilon"] == 0), "accuracy"] = 0.99
     found = interactions(guidance_gains(table, EPSILON)).set_index("clean")
     assert found.loc[EQUAL, ["gain", "interaction", "ci_low", "p", "p_holm"]].isna().all()
@@ -84,8 +110,30 @@ def test_nothing_is_extrapolated() -> None:
     assert np.isfinite(found.loc[OWN, "p"])
 
 
+def of(cells: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    rows = [(name, 0, *pair) for name, values in cells.items() for pair in zip((0.0, EPSILON), values, strict=True)]
+    return pd.DataFrame(rows, columns=["condition", "seed", "epsilon", "accuracy"])
+
+
+def test_networks_on_a_trade_with_a_plateau_gain_nothing() -> None:
+    plateau = {"none": (0.90, 0.20), "none-at-1": (0.89, 0.25), "none-at-2": (0.89, 0.40), "none-at-4": (0.85, 0.50)}
+    gains = guidance_gains(of({**plateau, "TO": (0.895, 0.225), "TO-at-4": (0.87, 0.45)}), EPSILON)
+    assert gains.loc[gains["clean"] == EQUAL, "gain"].to_numpy() == pytest.approx(0, abs=1e-9)
+    cuts = {"none": (0.9, 0.2), "none-lowpass-4": (0.5, 0.3), "none-lowpass-16": (0.85, 0.23)}  # the lower, the farther
+    gains = guidance_gains(of({**cuts, "TO": (0.7, 0.26), "TO-lowpass-4": (0.5, 0.3)}), EPSILON)
+    assert gains.loc[gains["clean"] == EQUAL, "gain"].to_numpy() == pytest.approx(0, abs=1e-9)
+
+
 def test_tables_that_are_no_factorial_are_refused() -> None:
     table = planted({})
+    for name in ("TO", "TO-at-4"):
+        with pytest.raises(InputError, match="1 guides × seeds without"):
+            guidance_gains(table[(table["condition"] != name) | (table["seed"] > 0)], EPSILON)
+    for spoilt in (100 * table["accuracy"], table["accuracy"].where(table.index > 0, np.inf)):
+        with pytest.raises(InputError, match="outside 0 to 1"):
+            guidance_gains(table.assign(accuracy=spoilt), EPSILON)
+    with pytest.raises(InputError, match="unknown condition"):
+        factors_of("TO-at-4-at-4")
     for without in ("none-at-4", "TO-at-4", "TO"):
         with pytest.raises(InputError):
             interactions(guidance_gains(table[table["condition"] != without], EPSILON))
@@ -158,3 +206,14 @@ def test_the_cost_is_over_the_unguided_network_of_the_seed() -> None:
     assert cost.to_dict() == pytest.approx({"none": 1.0, "TO": 1.5, "none-at": 6.5})
     with pytest.raises(InputError, match="none of every seed"):
         training_costs(seconds[1:])
+    for row in (0, 3):
+        for wrong in (0.0, -1.0, np.nan, np.inf):
+            with pytest.raises(InputError, match="1 networks without such a time"):
+                training_costs(seconds.assign(seconds=seconds["seconds"].where(seconds.index != row, wrong)))
+
+
+def test_no_front_is_asked_for() -> None:
+    table = of_several_alphas(0.05, 2, 0.0, np.random.default_rng(0))
+    for ask in (lambda: fronts(table, []), lambda: compare_fronts(table, EPSILON, [], ["none-at"])):
+        with pytest.raises(InputError, match="no fronts"):
+            ask()

@@ -242,6 +242,9 @@ def test_networks_are_trained_against_perturbations_with_a_guide_and_without() -
     alone = one["19_training_and_certificates"].parameters
     assert (alone["others"], alone["alphas"]) == ("LO", "0.9"), "no weight decays, one α"
     assert planned["predictor_LO_seed0"].record in planned["network_LO-fast-4_seed1"].after
+    both = {job.name: job for job in make_graph({**config, "hardened": "at-4 atboth-4"}).jobs}
+    crossed = "none LO none-at-4 LO-at-4 LO-atboth-4 none-at-8"
+    assert both["19_training_and_certificates"].parameters["rois"] == crossed, "without a guide there is one term"
     assert not any("fast" in name or name.startswith("19") for name in names({**config, "hardened": ""}))
     with pytest.raises(InputError, match="unknown condition 'none-fats-4'"):
         make_graph({**config, "hardened": "fats-4"})

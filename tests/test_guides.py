@@ -79,7 +79,7 @@ def digest(model: torch.nn.Module) -> str:
 
 # --- every kind trains --------------------------------------------------------------------------------------
 
-KINDS = [f"TO-{word}" + "-0.5" * bool(changed.below) for word, changed in MODIFIERS.items() if word != "manifold"]
+KINDS = [f"TO-{word}" + "-0.5" * bool(changed.number) for word, changed in MODIFIERS.items() if word != "manifold"]
 KINDS += ["random", "labels-guide-shuffle", "TO@layer2", "V1~2+TO", "V1@layer1+V4-rdm@layer3+TO-cka-scrambled"]
 KINDS += ["none-at-4", "V1+TO-atboth-4"]
 

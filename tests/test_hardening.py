@@ -120,7 +120,13 @@ def test_what_is_lost_along_with_clean_accuracy_is_no_collapse() -> None:
     assert told([0.0, 0.0], [0.5, 0.5]) == []
     assert told([0.5, 0.0], [0.80, 0.79]) == [1], "a hair of clean accuracy hides no collapse"
     assert told([0.25, 0.1, 0.12], [0.25, 0.8, 0.9]) == [], "one class for all withstands all, and knows nothing"
-    assert collapsed(pd.DataFrame({"epoch": [0], "split": ["validation"], "accuracy": [0.5]})) == []
+    assert told([np.nan, np.nan], [0.5, 0.5]) == [], "nobody watched"
+    history = pd.DataFrame({"epoch": [0, 1], "split": "validation", "accuracy": [0.5, 0.6]})
+    assert collapsed(history) == []
+    watched = history.assign(robust_accuracy=0.4)
+    for wrong in (pd.concat([watched, watched]), watched.drop(columns="split"), watched.iloc[:0]):
+        with pytest.raises(InputError, match="no training's history"):
+            collapsed(wrong)
 
 
 # --- the published steps --------------------------------------------------------------------------------------
@@ -257,15 +263,15 @@ def test_a_guided_network_is_trained_against_attacks_and_matches_its_guide() -> 
     ("name", "fix"),
     [
         ("none-at", "number"),
-        ("none-at-0", "above 0 and below 255"),
-        ("none-at-255", "above 0 and below 255"),
+        ("none-at-0", "from 0.1 and below 255"),
+        ("none-at-255", "from 0.1 and below 255"),
         ("none-at-4.0", "write none-at-4"),
         ("none-gauss-0", "above 0"),
         (f"none-gauss-{'9' * 400}", "above 0"),
         ("none-at-4-fast-4", "one thing twice"),
         ("none-atboth-4", "write none-at-4"),
         ("TO-manifold-at-4", "clouds and perturbed pictures"),
-        ("TO-at-4-shuffle", "controls stand at the end"),
+        ("TO-at-4-shuffle", "write TO-shuffle-at-4"),
         ("labels-at-4", "no source"),
         ("decay-0.1-at-4", "no source"),
         ("start-at-4", "no source"),
@@ -284,9 +290,18 @@ def test_every_word_has_a_way_a_meaning_and_a_cost() -> None:
     assert len({dash(name) for name in names}) == len(names)
     for name, word in zip(names, sorted(words), strict=True):
         assert parse_condition(name).meaning == f"{MEANING['roi']}; {MODIFIERS[word].meaning}"
-        assert "0.5" in MODIFIERS[word].dose.format(0.5), "along a front"
+        assert "0.5" in MODIFIERS[word].number.dose.format(0.5), "along a front"
     with pytest.raises(InputError, match="not trained against perturbations"):
         hardening.hardening(("pgd", 4.0))
+
+
+@pytest.mark.parametrize(
+    "hardened",
+    [("at", -4.0), ("at", 0.0), ("at", 1000.0), ("at", 4 / 255), ("gauss", -1.0), ("gauss", 25.5), ("at", "4")],
+)
+def test_numbers_that_cannot_be_are_refused(hardened: hardening.Hardened) -> None:
+    with pytest.raises(InputError, match=rf"such perturbations(.|\n)*after {hardened[0]} comes a number"):
+        hardening.hardening(hardened)
 
 
 def test_a_checkpoint_of_another_way_is_not_taken_up(tmp_path: Path) -> None:

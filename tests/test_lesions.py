@@ -234,3 +234,31 @@ def test_lesions_that_are_not_asked_for_in_numbers_are_refused(decisions: pd.Dat
         metrics.lesion_cost(decisions, "neural")
     with pytest.raises(InputError, match="cannot be compared"):
         metrics.lesion_accuracy(pd.concat([decisions, decisions]))
+
+
+def test_tables_with_gaps_are_refused(decisions: pd.DataFrame) -> None:
+    for name in ("neural directions", "random directions"):
+        with pytest.raises(InputError, match="lacks lesions"):
+            metrics.lesion_cost(decisions[decisions["lesion"] != name])
+    half = decisions["image_id"].isin([f"i{k}" for k in range(12)])
+    draw = (decisions["lesion"] == "random directions") & (decisions["draw"] == 1)
+    for measure in (metrics.lesion_cost, metrics.lesion_accuracy):
+        with pytest.raises(InputError, match="that other images lack"):
+            measure(decisions[~(draw & half)])
+        with pytest.raises(InputError, match="without variance"):
+            measure(decisions.drop(columns="variance"))
+
+
+def test_features_that_do_not_vary_have_no_directions() -> None:
+    for covariance, says in ((np.zeros((5, 5)), "no variance"), (np.full((5, 5), np.nan), "not finite")):
+        with pytest.raises(InputError, match=says):
+            matched_directions(covariance, 2, 0.3, 0)
+        with pytest.raises(InputError, match=says):
+            leading_directions(np.eye(5), covariance, 2)
+    network = planted(True)
+    with pytest.raises(InputError, match="at least 2"):
+        attacks.decide_lesioned({("TO", 0): network}, images(1), [1 / 255], steps=1)
+    with torch.no_grad():
+        network.neural_head.weight.fill_(torch.nan)
+    with pytest.raises(InputError, match="weights are not finite"):
+        attacks.decide_lesioned({("TO", 0): network}, images(6), [1 / 255], k=1, steps=1)

@@ -21,7 +21,9 @@ def planted(study: Path, classes: tuple[str, ...], roi: str, seed: int) -> None:
     full = {**folders.defaults("03_guided_training"), "study": str(study), "roi": roi, "seed": seed}
     folder = folders.run_folder("03_guided_training", full)
     folder.mkdir(parents=True)
-    models.save_model(models.build(models.GuidedNet, seed, "small_resnet", classes, 5 if roi != "none" else 0), folder)
+    models.save_model(
+        models.build(models.GuidedNet, seed + len(roi), "small_resnet", classes, 5 if roi != "none" else 0), folder
+    )
     record = {"notebook": "03_guided_training", "parameters": full, "inputs": {}, "seconds": 1.0}
     (folder / folders.RECORD).write_text(json.dumps({**record, "finished": "2026-01-01T00:00:00+0000"}))
 
@@ -43,10 +45,11 @@ def test_it_runs_with_any_conditions(
         if "parameters" in tags:
             found |= {"study": str(tiny_study), "rois": rois, **small}
     saved = {file.stem for file in found["run"].folder.glob("*.parquet")}
-    assert saved == {"dimensions", "curvature", "lesions", "costs", "compared"}
     assert set(found["accuracy"]["condition"]) == set(rois.split())
     assert (found["bent"]["n_seeds"] == 2).all()
     guided = {"V1"} if "V1" in rois else set()
+    assert saved == {"dimensions", "curvature", "lesions", "costs", "compared"} | ({"shapes"} if guided else set())
     assert set(found["compared"]["condition"]) == guided
     if guided:
         assert np.isfinite(found["compared"]["ci_low"]).all()
+        assert set(found["shapes"]["measure"]) == set(found["both"]["measure"])

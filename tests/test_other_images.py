@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nbtools import attacks, data
 from nbtools.data.images.ilsvrc import ILSVRC
-from nbtools.data.images.others import load_categories, load_other_images
+from nbtools.data.images.others import load_categories, load_other_images, name_sets
 from nbtools.data.images.sets import ImageSet, load_folder
 from nbtools.data.images.statistics import CUT, other_statistics
 from nbtools.data.study import open_study
@@ -128,9 +129,26 @@ def test_malformed_folders_are_refused(tmp_path: Path) -> None:
         load_other_images(broken, 32, CLASSES)
 
 
+def test_classes_that_are_digits_are_no_numbers_of_imagenets(tmp_path: Path) -> None:
+    images, left_out = load_other_images(folder_of(tmp_path, ("3", "7", "12")), 32, ("1", "3", "7"))
+    assert sorted(images.labels.tolist()) == [1, 1, 2, 2]
+    assert left_out == {"folders": ["12"], "classes": ["1"]}
+
+
+def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    folders_ = [tmp_path / name for name in ("a/photos", "b/photos", "c/clean", "sketch", "a/photos", "x/a/photos")]
+    named = name_sets(folders_, ["clean", "drawing"])
+    top = tmp_path.name
+    assert list(named) == [f"{top}/a/photos", "b/photos", "c/clean", "sketch", "x/a/photos"]
+    assert list(named.values()) == list(dict.fromkeys(folders_))
+
+
 def test_categories_must_be_new(tmp_path: Path) -> None:
     for split in ("train", "val"):
         folder_of(tmp_path / split, ("ant", ILSVRC[2]))
+    with pytest.raises(InputError, match=r"nothing is left to test on(.|\n)*all of them"):
+        load_categories(tmp_path, 32, ("bee",))
+    Image.new("RGB", (40, 40), (0, 0, 90)).save(tmp_path / "val/ant/0.png")
     with pytest.raises(InputError, match=ILSVRC[2]):
         load_categories(tmp_path, 32, CLASSES)
     assert load_categories(tmp_path, 32, ("bee",))["val"].classes == ("ant", ILSVRC[2])
@@ -203,6 +221,24 @@ def test_two_categories_are_too_few() -> None:
     trunk = freeze(build(GuidedNet, 0, "small_resnet", ("a", "b"), 0))
     with pytest.raises(InputError, match="several categories"):
         fit_head(trunk, one(np.zeros((32, 32))))
+
+
+def test_a_head_is_of_the_classes_that_all_images_have(study: Path) -> None:
+    images = load_categories(study.parent / "others/categories", 32, ())["val"]
+    trunk = freeze(build(GuidedNet, 0, "small_resnet", ("a", "b"), 3))
+    broken = freeze(build(GuidedNet, 0, "small_resnet", ("a", "b"), 3))
+    broken.backbone.load_state_dict({k: v * torch.nan if v.ndim else v for k, v in trunk.backbone.state_dict().items()})
+    labels = images.labels
+    wrong = {
+        "1 categories without an image": images[np.flatnonzero(labels != 0)],
+        "5 categories without an image": images[np.flatnonzero(labels == 0)],
+        "1 images of none of them": replace(images, labels=torch.where(torch.arange(len(labels)) == 3, -1, labels)),
+    }
+    for says, some in wrong.items():
+        with pytest.raises(InputError, match=says):
+            fit_head(trunk, some)
+    with pytest.raises(InputError, match="not finite"):
+        fit_head(broken, images)
 
 
 def test_decisions_are_of_each_set(study: Path) -> None:

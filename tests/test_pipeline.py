@@ -26,6 +26,7 @@ from nbtools.data import (
 )
 from nbtools.errors import InputError
 from nbtools.models import GuidedNet, RoiPredictor, build
+from nbtools.models.networks import load_model, save_model
 from nbtools.runs.provenance import PROJECT
 from nbtools.training import TrainConfig, fit_predictor, make_guide, train_guided, train_network, train_predictor
 
@@ -90,6 +91,16 @@ def test_a_network_is_trained_by_the_steps_of_notebook_03(
 def test_what_cannot_be_trained_says_what_to_do(pictures: ImageSet, condition: str, words: str) -> None:
     with pytest.raises(InputError, match=f"cannot be trained[\\s\\S]*{words}"):
         train_network(pictures, condition, None, CONFIG)
+
+
+@pytest.mark.parametrize("typed", ["TO-AT-4", "TO-fast4", "TO-lowpas-8", "none_at_4", "NONE", "none-pgd-4", "V1"])
+def test_a_mistyped_condition_trains_no_other_network(
+    pictures: ImageSet, predictor: RoiPredictor, typed: str, tmp_path: Path
+) -> None:
+    save_model(predictor, tmp_path)
+    for of in (predictor, load_model(tmp_path)):
+        with pytest.raises(InputError, match=r"unknown condition|guided by other regions than these predictors are of"):
+            train_network(pictures, typed, of, CONFIG)
 
 
 def test_images_and_responses_are_of_the_same_ids(region: tuple[ImageSet, RoiResponses]) -> None:

@@ -82,7 +82,7 @@ def test_a_panel_of_curvature_is_one_transformation_and_measure() -> None:
 def test_markers_stand_where_lesions_left_accuracy() -> None:
     figure = plots.lesion_accuracies(ACCURACY, title="")
     heads = [note.text for note in figure.layout.annotations]
-    assert heads == ["clean images", "ε = 2/255, against the intact", "ε = 2/255, against the lesioned"]
+    assert heads == ["clean images", *(f"ε = 2/255, against<br>the {kind} network" for kind in ("intact", "lesioned"))]
     assert figure.layout.yaxis4.title.text == "accuracy without<br>neural units"
     drawn = {trace.name: trace.y[0] for trace in figure.data if panel_of(trace) == 3}
     found = ACCURACY.query("attacked == 'lesioned' and epsilon > 0").set_index(["condition", "lesion"])["accuracy"]

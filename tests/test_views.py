@@ -22,7 +22,7 @@ from nbtools.data.brains import anatomy
 from nbtools.data.brains.anatomy import RegionVolume, Surface
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import open_study
-from nbtools.errors import InputError
+from nbtools.errors import InputError, Note
 from nbtools.metrics.brain.drive import drive, extremes
 from nbtools.metrics.geometry.embedding import image_map, manifold_tables, pairs, rdm_tables, square, top_components
 from nbtools.plots.brain.spaces import ranked
@@ -575,6 +575,15 @@ def test_the_hierarchy_follows_its_lists(study):
 def test_a_choice_that_was_not_run_says_what_to_do(study):
     with pytest.raises(InputError, match="no finished run"):
         study_state.hierarchy_of(study_state.all_runs(study), HierarchyChoice(0.1, (0,), "LinfPGD", 4 / 255))
+
+
+def test_a_network_that_was_attacked_on_other_images_is_left_out_and_said(study):
+    table = study_state.all_runs(study)
+    table.loc[table["roi"] == "TO", "n_images"] = 7
+    with pytest.warns(Note, match="on other images: TO"):
+        accuracy, _ = study_state.hierarchy_of(table, HierarchyChoice(0.65, (0,), "LinfPGD", 4 / 255))
+    assert len(accuracy)
+    assert "TO" not in set(accuracy["condition"])
 
 
 def test_a_study_without_runs_says_so(study, tmp_path):

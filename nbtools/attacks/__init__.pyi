@@ -1,5 +1,5 @@
 from .audit import audit as audit, describe_audit as describe_audit
-from .certified import certify as certify
+from .certified import certify as certify, reach as reach
 from .examined import Examined as Examined, examine as examine
 from .interface import perturb as perturb, sweep as sweep
 from .lesions import decide_lesioned as decide_lesioned

@@ -55,7 +55,8 @@ def certify(
         "Is it certified at this radius, yes or no?" (L2, pixel units, 0: does it abstain?) An image is left alone as
         soon as this is decided at every one of them. Without them every image takes all passes, as in the paper.
     n, n0 : int
-        Passes that bound the chosen class's probability, at most, and those that choose the class before.
+        Passes that bound the chosen class's probability, at most, and those that choose the class before: of an image,
+        n0 + n in all, at most.
     alpha : float
         Chance that an image's certificate is wrong, at most, wherever it stopped.
     seed : int
@@ -69,7 +70,7 @@ def certify(
         One row per image: ``image_id``, ``label``, ``prediction`` (class of the smoothed network, or `ABSTAINED`),
         ``votes`` (for the chosen class, of the passes after the first `n0`), ``p_low`` (lower bound of that class's
         probability), ``radius`` (L2, pixel units; 0 where it abstained), ``passes`` (all that were made), ``sigma``.
-        With `radii`, a radius is as large as was shown by then: of other radii than these it decides "no" too early.
+        ``asked``: the `radii`, as text; a radius is then as large as was shown by then, and tells nothing of others.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def certify(
     check_range("n0", n0, 1, whole=True)
     check_range("alpha", alpha, 1e-9, 0.5)
     check_range("batch_size", batch_size, 1, whole=True)
-    asked = np.empty(0) if radii is None else _share_at(check_radii(radii), sigma)
+    within = np.empty(0) if radii is None else check_radii(radii)
     device = best_device()
     model = Classifier(model.to(device))
     check_classes(model, images)
@@ -101,7 +102,7 @@ def certify(
         def votes(rows: np.ndarray, first: int, last: int) -> np.ndarray:
             return noisy.counts(rows, n0 + first, n0 + last)[np.arange(len(rows)), chosen[rows]]
 
-        found = bound(votes, len(images), n, alpha, asked)
+        found = bound(votes, len(images), n, alpha, _share_at(within, sigma))
     sure = found.low >= 0.5
     columns = {
         "label": images.labels.cpu().numpy(),
@@ -111,7 +112,28 @@ def certify(
         "radius": np.where(sure, _radius_of(found.low, sigma), 0.0),
         "passes": n0 + found.draws,
     }
-    return pd.DataFrame({"image_id": images.ids.astype(str), **columns, "sigma": float(sigma)})
+    table = pd.DataFrame({"image_id": images.ids.astype(str), **columns})
+    return table.assign(sigma=float(sigma), asked=" ".join(map(str, within)))
+
+
+def reach(sigma: float, n: int = 100_000, alpha: float = 0.001, *, radii: Sequence[float] | None = None) -> float:
+    """Return the largest radius (L2, pixel units) that so many passes can certify: that of an image all agree on.
+
+    Parameters
+    ----------
+    sigma, n, alpha, radii
+        As in `certify`; asked about radii, it keeps half of α for the last look.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+    """
+    check_range("sigma", sigma, 0.001, 1)
+    check_range("n", n, 1, whole=True)
+    check_range("alpha", alpha, 1e-9, 0.5)
+    *_, (_, level) = _looks(n, alpha, early=radii is not None)
+    return max(0.0, float(_radius_of(clopper_pearson(n, n, level)[0], sigma)))
 
 
 class Bounded(NamedTuple):
@@ -149,8 +171,7 @@ def bound(
     sequence of Voráček (2024, arXiv 2406.17830), with an end. The last look has half of α: what gets that far is
     decided almost as by all draws at once. "No" takes an upper bound of the same level.
     """
-    early = [look for look in _LOOKS if look < n] if len(asked) else []
-    looks = [*((look, alpha / 2 / len(early)) for look in early), (n, alpha / 2 if early else alpha)]
+    looks = _looks(n, alpha, early=len(asked) > 0)
     asked = asked[asked <= clopper_pearson(n, n, looks[-1][1])[0]]  # of more, not even all votes would convince
     tally, draws = np.zeros((2, n_images), dtype=int)
     low, high = np.zeros(n_images), np.ones(n_images)
@@ -163,6 +184,12 @@ def bound(
         undecided = (low[rows, None] < asked) & (asked <= high[rows, None])
         rows, first = rows[undecided.any(1)], last
     return Bounded(tally, draws, low)
+
+
+def _looks(n: int, alpha: float, *, early: bool) -> list[tuple[int, float]]:
+    """Return after how many draws of n it is looked, and the share of α of each look."""
+    before = [look for look in _LOOKS if look < n] if early else []
+    return [*((look, alpha / 2 / len(before)) for look in before), (n, alpha / 2 if before else alpha)]
 
 
 @dataclass(frozen=True)

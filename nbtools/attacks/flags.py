@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtools.attacks.gradient import ClassLoss, Said
+from nbtools.checks import check_labels
 from nbtools.classifiers import logits_of
 
 _PASSES, _SAME, _SUM = 5, 1e-4, 1e-5  # AutoAttack's: how often it asks, and its tolerances
@@ -36,13 +37,14 @@ def flags(model: nn.Module, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        If no gradient passes through the network at all.
+        If no gradient passes through the network at all, one is not finite, or labels do not fit.
 
     Notes
     -----
     The flags of AutoAttack (Croce and Hein 2020, arXiv 2003.01690; its ``flags_doc.md``).
     """
     answers = torch.stack([logits_of(model, x) for _ in range(_PASSES)])
+    check_labels(answers[0], labels)
     answer, directions = answers[0], nn.functional.normalize(answers, dim=2)
     apart = (directions[:, None] - directions[None]).norm(dim=3).amax((0, 1))
     within = (answer > -_SUM).all(1) & (answer < 1 + _SUM).all(1) & ((answer.sum(1) - 1).abs() < _SUM)

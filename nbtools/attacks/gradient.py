@@ -55,7 +55,7 @@ class ClassLoss:
         Raises
         ------
         InputError
-            If no gradient passes through the network.
+            As `gradient_at`.
         """
         return gradient_at(x, _lag(said.logits, self.labels, self.rivals))
 
@@ -85,7 +85,7 @@ def gradient_at(x: Tensor, values: Tensor, *, again: bool = False) -> Tensor:
     Raises
     ------
     InputError
-        If the values do not depend on x in a way that can be differentiated.
+        If the values do not depend on x in a way that can be differentiated, or as `Classifier.forward`.
     """
     if not values.requires_grad:
         raise InputError(
@@ -117,8 +117,8 @@ def descend(make: Callable[[int], Any], patience: float, task: Task, aim: Aim | 
     Raises
     ------
     InputError
-        If the attack takes its steps by an optimiser of its own (momentum, Adam), or of an absolute size, or no
-        gradient passes through the network.
+        If the attack takes its steps by an optimiser of its own (momentum, Adam), or of an absolute size, or as
+        `gradient_at`.
 
     Notes
     -----

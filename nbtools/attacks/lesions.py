@@ -94,7 +94,8 @@ def decide_lesioned(
     Raises
     ------
     InputError
-        If there is no network, one is not of the images' classes, k is too large, or as `attacks.sweep`.
+        If there is no network, one is not of the images' classes, has features or weights that are not finite, or
+        features that do not vary, there is one image alone, k is too large, or as `attacks.sweep`.
 
     Notes
     -----
@@ -106,6 +107,7 @@ def decide_lesioned(
     """
     check_enough("no network was given", len(networks), 1, fix="name one: {('TO', 0): network}")
     check_range("n_draws", n_draws, 1, whole=True)
+    check_enough("lesions go by how features vary: images", len(images), 2, fix="take more of them")
     check_same_classes(images.classes, *networks.values())
     parts = []
     for (condition, seed), network in Bar(networks.items(), "lesions", unit="network", disable=None):

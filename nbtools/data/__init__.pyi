@@ -45,7 +45,11 @@ from .images.cue_conflict import cue_conflict_names as cue_conflict_names
 from .images.decisions import read_decisions as read_decisions
 from .images.imagenet import prepare_imagenet as prepare_imagenet
 from .images.labels import label_stimuli as label_stimuli, load_labels as load_labels
-from .images.others import load_categories as load_categories, load_other_images as load_other_images
+from .images.others import (
+    load_categories as load_categories,
+    load_other_images as load_other_images,
+    name_sets as name_sets,
+)
 from .images.own import photographs as photographs, read_image as read_image, with_photographs as with_photographs
 from .images.prepare import prepare_folder as prepare_folder
 from .images.sets import (

@@ -46,6 +46,8 @@ class RoiPredictor(nn.Module):
         Read-outs the linear head sits on, side by side; ``pooled`` alone in the paper. Any nodes, as `Backbone`.
     side : int, optional
         To which images are resized within, in pixels, as in `AdoptedNet`; left out, they are taken as they are.
+    roi : str
+        Whose responses it predicts, where that is known: no guide of another name is made of it.
 
     Raises
     ------
@@ -63,13 +65,14 @@ class RoiPredictor(nn.Module):
         image_size: int | None = None,
         readouts: Sequence[str] = ("pooled",),
         side: int | None = None,
+        roi: str = "",
     ):
         super().__init__()
         check_readouts(readouts)
         self.backbone = Backbone(architecture, image_size, readouts)
         size = {"n_components": n_components, "n_voxels": n_voxels}
-        self.config = {**self.backbone.config, **size, "readouts": list(readouts), "side": side}
-        self.readouts, self.side = tuple(readouts), side
+        self.config = {**self.backbone.config, **size, "readouts": list(readouts), "side": side, "roi": roi}
+        self.readouts, self.side, self.roi = tuple(readouts), side, roi
         self.head = nn.Linear(sum(map(self.backbone.readout_width, readouts)), n_components)
         self.register_buffer("components", torch.zeros(n_components, n_voxels))
 
@@ -266,9 +269,8 @@ def load_imagenet_weights(backbone: Backbone) -> None:
     known = torchvision.models.list_models(module=torchvision.models)
     check_choice("torchvision has no weights for this architecture", backbone.architecture, known)
     weights = next(iter(torchvision.models.get_model_weights(backbone.architecture)))
-    state = downloaded(weights)
     with _telling_of(weights):
-        backbone.parts.load_state_dict(_fitted(state, backbone))
+        backbone.parts.load_state_dict(_fitted(downloaded(weights), backbone))
 
 
 def _fitted(state: dict[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:

@@ -22,9 +22,10 @@ _CONTROL_MARKS = {
     LABELS_GUIDE: ("#2d6cc0", "hourglass-open"),
     CE_WEIGHT: ("#5a5a5a", "diamond-wide"),
 }
-# Without a guide, by how they are trained, all in one grey.
-_TRAINED_COLOR, _TRAINED_SHAPES = (
-    "#5f5f5f",
+# Without a guide, by how they are trained: in grey, the darker the larger their number.
+_TRAINED_GREY, _TRAINED_SPAN, _TRAINED_SHAPES = (
+    0x5F,
+    0x3C,
     {
         "at": "diamond-tall",
         "fast": "triangle-ne",
@@ -73,7 +74,8 @@ def _mark(parsed: Condition, hierarchy: Sequence[str]) -> tuple[str, str]:
         shape, color = divmod(crc32(parsed.name.encode()) % (len(_SHAPES) * len(_ADOPTED)), len(_ADOPTED))
         return _ADOPTED[color], _SHAPES[shape]
     if parsed.hardened and not parsed.parts:
-        return _TRAINED_COLOR, _TRAINED_SHAPES[parsed.hardened[0]]
+        grey = f"{round(_TRAINED_GREY - _TRAINED_SPAN * level(parsed.name)):02x}"
+        return f"#{3 * grey}", _TRAINED_SHAPES[parsed.hardened[0]]
     if parsed.kinds[0] in _CONTROL_MARKS:
         return _CONTROL_MARKS[parsed.kinds[0]]
     places = [hierarchy.index(part.source) for part, n in parsed.parts for _ in range(n) if part.source in hierarchy]
@@ -94,6 +96,15 @@ def _shade(share: float) -> str:
 def dash(condition: str) -> str:
     """Return the condition's plotly line dash, so that print and colour-blind readers can tell controls."""
     return _DASHES[parse_condition(condition).kind]
+
+
+def level(condition: str) -> float:
+    """Return how far the numbers in a condition's name are above (to 1) or below (to −1) those of usual examples."""
+    parsed = parse_condition(condition)
+    named = [word for part, _ in parsed.parts for word in part.words] + [parsed.hardened or ("", None)]
+    usual = {word: changed.number.example for word, changed in MODIFIERS.items() if changed.number}
+    steps = [np.log2(number / usual[word]) for word, number in named if number is not None]
+    return float(np.tanh(sum(steps) / 2))
 
 
 def symbol(condition: str, hierarchy: Sequence[str] = HIERARCHY) -> str:

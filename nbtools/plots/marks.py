@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nbtools.plots.looks import color, dash, symbol
+from nbtools.plots.looks import color, dash, level, symbol
 from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure, plot_width
 from nbtools.plots.tables import ordered
 
@@ -22,18 +22,23 @@ _WIDTHS: dict[Bars, dict[str, float]] = {
 }
 
 
+_LARGER = 0.7  # than usual, at most: of the largest numbers
+
+
 @dataclass(frozen=True)
 class Look:
-    """Colour (hex), plotly's dash and plotly's marker of a curve."""
+    """Colour (hex), plotly's dash and plotly's marker of a curve, and how large they are."""
 
     color: str
     dash: str = "solid"
     symbol: str = "circle"
+    scale: float = 1.0  # of lines' widths and markers' sizes: conditions of one kind differ in it, by their number
 
 
 def look_of(condition: str, order: Sequence[str]) -> Look:
     """Return a condition's look in a hierarchy."""
-    return Look(color(condition, order), dash(condition), symbol(condition, order))
+    scale = 1 + _LARGER * level(condition)
+    return Look(color(condition, order), dash(condition), symbol(condition, order), scale)
 
 
 def error_bars(
@@ -74,7 +79,7 @@ def interval_text(value: float, low: float, high: float) -> str:
 def marker(condition: str, order: Sequence[str], size: float = 12) -> dict[str, Any]:
     """Return a condition's marker."""
     look = look_of(condition, order)
-    return {"symbol": look.symbol, "size": size, "color": look.color, "line": {"width": 1.5}}
+    return {"symbol": look.symbol, "size": size * look.scale, "color": look.color, "line": {"width": 1.5}}
 
 
 def ring(condition: str, order: Sequence[str], size: float = 10, *, filled: bool = True) -> dict[str, Any]:
@@ -126,8 +131,8 @@ def add_curve(
         options["error_y"] = error_bars(rows, y, look.color, bars)
     if "row" in options:
         options |= {"legendgroup": name, "showlegend": not any(trace.name == name for trace in fig.data)}
-    line = {"color": look.color, "dash": look.dash, "width": width}
-    marks = {"symbol": look.symbol, "size": size}
+    line = {"color": look.color, "dash": look.dash, "width": width * look.scale}
+    marks = {"symbol": look.symbol, "size": np.multiply(size, look.scale)}
     fig.add_scatter(x=x, y=rows[y], name=name, mode="lines+markers", line=line, marker=marks, **options)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from nbtools.checks import check_enough, check_eval, check_labels, check_range, check_same_classes
+from nbtools.checks import check_counts, check_enough, check_eval, check_labels, check_range, check_same_classes
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.conditions import BLUR
 from nbtools.data.images.bands import (
@@ -53,7 +53,7 @@ def decide_masked(
     images : ImageSet
         Labelled, square. The noise of an image is drawn by its id, and is the same for all networks.
     sds : sequence of float
-        Standard deviations of the noise, pixel units, ascending, above 0.
+        Standard deviations of the noise, pixel units, ascending, above 0, at most 1.
     contrast : float
         What is left of the images' own.
     seed : int
@@ -72,7 +72,7 @@ def decide_masked(
     ------
     InputError
         If images are not square, have no label or are not of a network's classes, a network is in training mode, or
-        SDs do not ascend from above 0.
+        SDs do not ascend from above 0 to at most 1.
 
     Notes
     -----
@@ -81,7 +81,7 @@ def decide_masked(
     """
     sds = list(sds)
     for sd in sds:
-        check_range("a noise SD", sd, np.finfo(float).tiny)
+        check_range("a noise SD", sd, np.finfo(float).tiny, 1, fix="give pixel units: 25.5/255 is 0.1")
     check_enough("no noise was asked for", len(sds), 1, fix="name SDs, or leave them out")
     if sorted(set(sds)) != sds:
         raise InputError("noise does not grow", expected="ascending SDs", got=sds, fix="sort them, each once")
@@ -153,7 +153,15 @@ def blurred(networks: Networks, cuts: Sequence[float]) -> dict[tuple[str, int], 
     Returns
     -------
     dict of (``"<condition> blur <cut>"``, seed) → `Blurred`
+
+    Raises
+    ------
+    InputError
+        If two cuts are the same, or are spelled alike.
     """
+    doubled = {"cuts that are spelled as another": len(cuts) - len({f"{cut:g}" for cut in cuts})}
+    fix = "give each once"
+    check_counts("blurs cannot be told apart", doubled, expected="cuts that differ in six digits", fix=fix)
     return {
         (f"{condition}{BLUR} {cut:g}", seed): Blurred(network, cut)
         for (condition, seed), network in networks.items()

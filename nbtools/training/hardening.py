@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, check_once, check_table
 from nbtools.data.images.bands import check_square, filtered, pass_gain
+from nbtools.errors import InputError
+from nbtools.guides import fits, takes
 from nbtools.models.networks import GuidedNet
 
 Hardened = tuple[str, float]  # a word of `HARDENINGS`, and its number as names have it
@@ -130,12 +132,15 @@ def hardening(hardened: Hardened | None) -> tuple[Callable[[Asked], Shown], Call
     Raises
     ------
     InputError
-        If there is no such way.
+        If there is no such way, or its number cannot be.
     """
     if hardened is None:
         return as_they_are, None
     word, number = hardened
     check_choice("networks are not trained against perturbations that way", word, HARDENINGS)
+    if not fits(word, number):
+        problem, fix = "networks are not trained against such perturbations", "correct the number"
+        raise InputError(problem, expected=takes(word), got=f"{word}, {number!r}", fix=fix)
     way = HARDENINGS[word]
     level = number * way.unit
     # no closures: they are sent to processes of other GPUs
@@ -165,11 +170,20 @@ def collapsed(history: pd.DataFrame) -> list[int]:
     list of int
         Epochs at which robust accuracy is below half of its best so far (of epochs that know half of what the best
         knows), and clean accuracy, which a training that diverges loses along with it, at most `SLACK` lower than at
-        that best; none where robust accuracy was not watched.
+        that best; none where robust accuracy was not watched (no column, or NaN).
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or an epoch stands twice.
     """
+    problem, fix = "this is no training's history", "take the table that train_guided returned"
+    check_table(problem, history, ("epoch", "split", "accuracy"), fix=fix)
     if "robust_accuracy" not in history:
         return []
-    watched = history[history["split"] == "validation"].set_index("epoch").sort_index()
+    watched = history[(history["split"] == "validation") & history["robust_accuracy"].notna()]
+    check_once(problem, watched, ("epoch",), fix=fix)
+    watched = watched.set_index("epoch").sort_index()
     accuracy, robust = watched["accuracy"], watched["robust_accuracy"]
     learnt = robust.where(accuracy >= accuracy.max() / 2, 0)  # one class for all withstands all, and knows nothing
     best = [learnt.loc[:epoch].idxmax() for epoch in learnt.index]

@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from nbtools.checks import check_enough
+from nbtools.checks import check_counts, check_enough
 from nbtools.data.images.sets import ImageSet
 from nbtools.devices import best_device
+from nbtools.metrics.inputs import check_features
 from nbtools.models.networks import Network, freeze
 from nbtools.models.read_outs import read_out
 
@@ -65,7 +66,8 @@ def fit_head(trunk: Network, images: ImageSet, name: str = "pooled") -> NewHead:
     Raises
     ------
     InputError
-        If there are fewer than three categories, the network is in training mode, or has no such read-out.
+        If there are fewer than three categories, one has no image or an image none of them, the network is in training
+        mode, has no such read-out, or gives it values that are not finite.
 
     Notes
     -----
@@ -74,11 +76,19 @@ def fit_head(trunk: Network, images: ImageSet, name: str = "pooled") -> NewHead:
     into the weights.
     """
     check_enough("a head tells several categories apart", len(images.classes), 3, fix="give more categories")
+    labels, numbers = images.labels.numpy(), np.arange(len(images.classes))
+    wrong = {
+        "images of none of them": int((~np.isin(labels, numbers)).sum()),
+        "categories without an image": int((~np.isin(numbers, labels)).sum()),
+    }
+    fix = "leave these images, or these categories, out"
+    check_counts("the images do not show the categories", wrong, expected="images of every category alone", fix=fix)
     home = next(trunk.parameters()).device
     features = read_out(trunk.to(best_device()), images.pixels, [name])[name].double().numpy()
     trunk.to(home)
+    check_features(f"the network's read-outs {name}", features)
     scaler = StandardScaler().fit(features)
-    fitted = LogisticRegression(max_iter=MAX_STEPS).fit(scaler.transform(features), images.labels.numpy())
+    fitted = LogisticRegression(max_iter=MAX_STEPS).fit(scaler.transform(features), labels)
     weight = fitted.coef_ / scaler.scale_
     bias = fitted.intercept_ - weight @ scaler.mean_
     weights, biases = (torch.from_numpy(np.asarray(each, np.float32)) for each in (weight, bias))

@@ -149,7 +149,7 @@ def new_predictor(
     Parameters
     ----------
     parameters : mapping
-        ``seed``, ``architecture``, ``readouts``, ``predictor``, ``features_of``.
+        ``seed``, ``architecture``, ``readouts``, ``predictor``, ``features_of``; ``roi``, where it is of one.
     components : array (n_components, n_voxels)
         Of the response basis.
     trunk : Path, optional
@@ -170,7 +170,7 @@ def new_predictor(
     known = {"architecture": parameters["architecture"], "image_size": image_size}
     if network:
         known = {**network.backbone.config, "side": getattr(network, "side", None)}
-    size = dict(zip(("n_components", "n_voxels"), components.shape, strict=True))
+    size = dict(zip(("n_components", "n_voxels"), components.shape, strict=True), roi=parameters.get("roi", ""))
     predictor = build(RoiPredictor, parameters["seed"], readouts=parameters["readouts"].split(), **known, **size)
     predictor.components.copy_(torch.from_numpy(components))
     if network:

@@ -67,7 +67,8 @@ def train_predictor(
     basis = fit_basis(responses.responses[splits["train"]], variance)
     scores = torch.from_numpy(project(basis, responses.responses)).float()
     size = images.pixels.shape[-1]
-    predictor = build(RoiPredictor, config.seed, architecture, *basis.components.shape, image_size=size)
+    named = {"image_size": size, "roi": responses.roi}
+    predictor = build(RoiPredictor, config.seed, architecture, *basis.components.shape, **named)
     predictor.components.copy_(torch.from_numpy(basis.components))
     return predictor, fit_predictor(predictor, images, scores, splits, config, checkpoint)
 
@@ -119,7 +120,8 @@ def train_network(
     Raises
     ------
     InputError
-        If the condition is unknown, takes other images than these, or lacks its predictor; or as `train_guided`.
+        If the condition is unknown, takes other images than these, lacks its predictor or was given another region's;
+        or as `train_guided`.
     """
     chosen = parse_condition(condition)
     if chosen.kind == "labels":

@@ -14,7 +14,7 @@ from nbtools.data.images.scrambled import scramble_phases
 from nbtools.data.images.sets import ImageSet
 from nbtools.devices import best_device, full_precision
 from nbtools.errors import InputError
-from nbtools.guides import Target
+from nbtools.guides import RANDOM, Target
 from nbtools.models.networks import RoiPredictor, fold_batchnorm, freeze
 from nbtools.models.read_outs import predict
 from nbtools.training.checkpoints import fingerprint
@@ -185,13 +185,21 @@ def make_guide(
 
 
 def check_predictors(condition: Condition, predictors: Sequence[RoiPredictor]) -> None:
-    """Raise `InputError` unless there is a predictor for each part of a condition."""
+    """Raise `InputError` unless there is a predictor for each part of a condition, and none is of another region."""
     if len(predictors) != len(condition.parts):
         raise InputError(
             f"{condition.name} cannot be trained without its predictors",
             expected=f"{len(condition.parts)}, of {', '.join(part.roi for part, _ in condition.parts)} in this order",
             got=len(predictors),
             fix="train its predictor first (train_predictor, notebook 02), one for each part",
+        )
+    pairs = [(part.source, predictor.roi) for predictor, (part, _) in zip(predictors, condition.parts, strict=True)]
+    if others := [roi for source, roi in pairs if roi and source not in (roi, RANDOM)]:
+        raise InputError(
+            f"{condition.name} is guided by other regions than these predictors are of",
+            expected=", ".join(source for source, _ in pairs),
+            got=", ".join(others),
+            fix="correct the condition's name, or give its regions' predictors in their order",
         )
 
 

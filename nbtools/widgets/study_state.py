@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 
 from nbtools.checks import check_enough
 from nbtools.conditions import HIERARCHY, conditions_of
-from nbtools.errors import InputError
+from nbtools.errors import InputError, Note
 from nbtools.files import read_table
 from nbtools.metrics.decisions.robustness import WORST_CASE, at_epsilon, epsilon_label, robust_accuracy, under_attack
 from nbtools.metrics.samples.contrasts import over_networks
@@ -164,7 +165,7 @@ def hierarchy_of(
     Returns
     -------
     accuracy : DataFrame
-        From `metrics.over_networks`.
+        From `metrics.over_networks`, of the networks that were attacked on as many images as most.
     said : dict of ε → str
         From `metrics.verdicts`: of clean images and of the chosen ε.
 
@@ -174,7 +175,11 @@ def hierarchy_of(
         If no network fits, or as `under_attack`.
     """
     found = several.chosen(table, ATTACKED, alpha=chosen.alpha, seed=list(chosen.seeds))
-    networks = robust_accuracy(under_attack(several.tables(found, "decisions"), chosen.attack))
+    alike = found["n_images"].isin(found["n_images"].mode().tail(1))
+    if not alike.all():
+        names = ", ".join(found.loc[~alike, "roi"].unique())
+        warnings.warn(f"left out, as most were attacked on other images: {names}", Note, stacklevel=2)
+    networks = robust_accuracy(under_attack(several.tables(found[alike], "decisions"), chosen.attack))
     accuracy = over_networks(networks, "accuracy", by=("condition", "epsilon"))
     return accuracy, verdicts(networks[networks["epsilon"].isin([0.0, chosen.epsilon])], order)
 

@@ -15,6 +15,7 @@ from nbtools.conditions import parse_condition
 from nbtools.data.names import ProfileName, Truth
 from nbtools.data.study import Study, open_study, study_file
 from nbtools.errors import InputError
+from nbtools.guides import unguided
 from nbtools.runs import folders
 from nbtools.runs.parameters import words_of
 from nbtools.runs.provenance import PACKAGE, PROJECT
@@ -105,7 +106,7 @@ def check_config(config: Config) -> Study | None:
     for name in (word for key in ("rois", "controls", "further") for word in words(config.get(key), key)):
         parse_condition(name)
     for word in (word for key in ("hardened", "filtered") for word in words(config.get(key), key)):
-        parse_condition(f"none-{word}")
+        parse_condition(unguided(word))
     if empty := [key for key in ("rois", "seeds") if key in config and not words(config[key], key)]:
         raise _wrong(
             "a study without regions or seeds", 'such as rois: "V1 TO", seeds: 0', f"{', '.join(empty)}: nothing"

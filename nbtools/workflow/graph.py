@@ -14,7 +14,7 @@ from nbtools.data.images.folders import SPLITS, subfolders
 from nbtools.data.study import open_study, study_name
 from nbtools.errors import InputError
 from nbtools.files import read_table
-from nbtools.guides import is_region, spelled
+from nbtools.guides import is_region, spelled, unguided
 from nbtools.runs import folders
 from nbtools.runs.asked import check_readouts
 from nbtools.runs.lineage import ATTACKED, CLOUDS, COMPARED, NETWORKS, PREDICTORS, START, trunk_of
@@ -139,7 +139,7 @@ class _Planner:
         ]
         answering += self._filtered()
         made += answering
-        others = [f"none-{word}" for key in ("filtered", "hardened") for word in self._ways(key)]
+        others = once([unguided(word) for key in ("filtered", "hardened") for word in self._ways(key)])
         asking = {
             "analyses": claims,
             "others": others,
@@ -161,10 +161,11 @@ class _Planner:
     def _hardened(self) -> list[Path]:
         """No guide and the last region's, each trained plainly and in every way against perturbations, if in any."""
         ways = self._ways("hardened")
-        crossed = [f"{guide}{way}" for way in ("", *(f"-{word}" for word in ways)) for guide in ("none", self.ends[-1])]
-        trained = [self._condition(f"none-{way}").hardened for way in ways]
+        alone = [unguided(way) for way in ways]
+        crossed = ["none", self.ends[-1], *(name for way in ways for name in (unguided(way), f"{self.ends[-1]}-{way}"))]
         # twice as hard, without a guide: what guided networks have is read off there at equal clean accuracy
-        crossed += [f"none-{how[0]}-{spelled(2 * how[1])}" for how in trained if how]
+        trained = [self._condition(name).hardened for name in alone]
+        crossed = once([*crossed, *(f"none-{how[0]}-{spelled(2 * how[1])}" for how in trained if how)])
         if not ways:
             return []
         # beside them on fronts: that region over α, and weight decay
@@ -177,7 +178,7 @@ class _Planner:
 
     def _filtered(self) -> list[Path]:
         """The regions beside networks without a guide that were trained on filtered images, if any were."""
-        controls = ["none", *(f"none-{word}" for word in self._ways("filtered"))]
+        controls = ["none", *map(unguided, self._ways("filtered"))]
         if len(controls) == 1:
             return []
         after = self._all(self._network, [*controls, *self.rois])

@@ -125,7 +125,8 @@ def pass_gain(kind: str, cut: float, side: int) -> Tensor:
     kind : {"low", "high", "band"}
         What passes: frequencies below the cut, above it, or the octave around it.
     cut : float
-        In cycles/image, above 0: where a low or a high pass lets half the amplitude through.
+        In cycles/image, from 1 to side / √2, the lowest and the highest that such an image has: where a low or a high
+        pass lets half the amplitude through.
     side : int
         Of the image, in pixels.
 
@@ -140,10 +141,10 @@ def pass_gain(kind: str, cut: float, side: int) -> Tensor:
     Raises
     ------
     InputError
-        If there is no such filter, or the cut is not above 0.
+        If there is no such filter, or images of that side have no such frequency.
     """
     check_choice("unknown filter", kind, PASSES)
-    check_range("cut", cut, np.finfo(float).tiny)
+    check_range(f"a cut, of images of {side} pixels,", cut, 1.0, side / 2**0.5, fix="choose a frequency that they have")
     edges = {"low": (cut, 0.0), "high": (np.inf, cut), "band": (cut * 2**0.5, cut / 2**0.5)}[kind]
     upper, lower = (_low_pass(edge, side) for edge in edges)
     return (upper - lower).float()

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 from tqdm.contrib.concurrent import thread_map
 
-from nbtools.checks import check_enough, reading
+from nbtools.checks import check_range, reading
 from nbtools.files import written
 from nbtools.processes import QUIET, Bar
 
@@ -111,7 +111,8 @@ def fitted(pixels: Tensor, size: int) -> Tensor:
 
 def check_side(size: int) -> None:
     """Raise `InputError` unless images can have this side in pixels."""
-    check_enough("images cannot have this size", size, 1, fix="give their side in pixels, such as 32 or 224")
+    fix = "give their side in pixels, such as 32 or 224"
+    check_range("the side of images", size, 1, 4096, whole=True, fix=fix)
 
 
 # --- many of them -------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nbtools.checks import check_counts
@@ -13,6 +14,8 @@ from nbtools.data.images.folders import SPLITS, check_splits, class_files
 from nbtools.data.images.ilsvrc import ILSVRC
 from nbtools.data.images.sets import ImageSet, load_folder, read_classes
 from nbtools.errors import InputError
+
+_APART = "put each image into one of the two folders alone"
 
 
 def load_other_images(folder: Path, size: int, classes: Sequence[str]) -> tuple[ImageSet, dict[str, list[str]]]:
@@ -43,7 +46,7 @@ def load_other_images(folder: Path, size: int, classes: Sequence[str]) -> tuple[
     check_side(size)
     found = class_files(folder)
     names = list(found)
-    members = counterparts(_synsets(names), classes)
+    members = counterparts(_synsets(names, classes), classes)
     files = {name: [file for i in own for file in found[names[i]]] for name, own in zip(classes, members, strict=True)}
     taken = {names[i] for own in members for i in own}
     empty = [name for name in taken if not found[name]]
@@ -62,10 +65,33 @@ def load_other_images(folder: Path, size: int, classes: Sequence[str]) -> tuple[
     }
 
 
-def _synsets(names: list[str]) -> list[str]:
-    """Return the synsets of ImageNet's numbers, where all names are such; else the names."""
+def _synsets(names: list[str], classes: Sequence[str]) -> list[str]:
+    """Return the synsets of ImageNet's numbers, where all names are such and none is a class's; else the names."""
     numbers = {str(i): synset for i, synset in enumerate(ILSVRC)}
-    return [numbers[name] for name in names] if numbers.keys() >= set(names) else names
+    known = numbers.keys() >= set(names) and set(names).isdisjoint(classes)
+    return [numbers[name] for name in names] if known else names
+
+
+def name_sets(folders: Sequence[Path], taken: Iterable[str] = ()) -> dict[str, Path]:
+    """Name sets of images by their folders, with as much of the paths as tells them apart.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        One of each set; one that is named twice is one set.
+    taken : iterable of str
+        What other sets are called.
+
+    Returns
+    -------
+    dict of str → Path
+        ``photos``, or ``a/photos`` and ``b/photos`` where there are two.
+    """
+    folders, taken = list(dict.fromkeys(folder.absolute() for folder in folders)), set(taken)
+    ends = {folder: [folder.parts[-n:] for n in range(1, len(folder.parts) + 1)] for folder in folders}
+    times = Counter(end for own in ends.values() for end in own)
+    free = {folder: ("/".join(end) for end in own if times[end] == 1) for folder, own in ends.items()}
+    return {next(name for name in names if name not in taken): folder for folder, names in free.items()}
 
 
 def load_categories(folder: Path, size: int, classes: Sequence[str]) -> dict[str, ImageSet]:
@@ -88,7 +114,8 @@ def load_categories(folder: Path, size: int, classes: Sequence[str]) -> dict[str
     Raises
     ------
     InputError
-        If one of the categories is a class of the networks (`counterparts`), or as `load_folder`.
+        If one of the categories is a class of the networks (`counterparts`), all images of ``val`` are among those of
+        ``train``, or as `load_folder`.
     """
     check_splits(folder)
     sets = {split: load_folder(folder / split, size) for split in SPLITS}
@@ -96,4 +123,8 @@ def load_categories(folder: Path, size: int, classes: Sequence[str]) -> dict[str
     names = ", ".join(sets["train"].classes[i] for i in known[:20])
     fix = "leave these out: their head would not be new"
     check_counts(f"categories are not new: {folder}", {f"known ones: {names}": len(known)}, expected="others", fix=fix)
+    seen = {image.tobytes() for image in sets["train"].to_numpy()}
+    same = sum(image.tobytes() in seen for image in sets["val"].to_numpy())
+    again = {"images of val that train has, too: all of them": same if same == len(sets["val"]) else 0}
+    check_counts(f"nothing is left to test on: {folder}", again, expected="other images in val", fix=_APART)
     return sets

@@ -27,7 +27,7 @@ def other_statistics(images: ImageSet) -> dict[str, ImageSet]:
     Parameters
     ----------
     images : ImageSet
-        Square images.
+        Square images of 8 pixels a side or more.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def other_statistics(images: ImageSet) -> dict[str, ImageSet]:
     Raises
     ------
     InputError
-        If images are not square.
+        If images are not square, or too small.
     """
     side = check_square(images.pixels)
     ways: dict[str, Callable[[Tensor], Tensor]] = {

@@ -23,9 +23,10 @@ def certified_decisions(
     Parameters
     ----------
     certificates : DataFrame
-        Of `attacks.certify`, with the `by` columns: one row per network and image.
+        Of `attacks.certify`, with the `by` columns: one row per network and image. Without a column ``asked`` they are
+        those of all passes.
     radii : sequence of float
-        L2, pixel units; 0 is the clean image. Where certificates were made with ``radii``, these.
+        L2, pixel units; 0 is the clean image. Where certificates were made with ``radii``, of these.
     by : sequence of str
         Columns that tell networks apart, ``sigma`` among them if there are several.
 
@@ -38,11 +39,13 @@ def certified_decisions(
     Raises
     ------
     InputError
-        If a column or a value is missing, a network certifies an image twice, or a radius is negative or not finite.
+        If a column or a value is missing, a network certifies an image twice, or a radius is negative, not finite, or
+        none of those that certificates were made for.
     """
     by, certificates = as_names(by), plain(certificates)
     _check(certificates, by)
     at = pd.DataFrame({"epsilon": check_radii(radii)})
+    _check_asked(certificates, at["epsilon"])
     table = certificates[[*by, *_COLUMNS]].merge(at, how="cross")
     certified = table["prediction"].where(table["radius"] >= table["epsilon"], ABSTAINED)
     return table.assign(prediction=certified, attack="L2 certificate").drop(columns="radius")
@@ -96,6 +99,19 @@ def check_radii(radii: Sequence[float]) -> np.ndarray:
             fix="give L2 lengths in pixel units, 0 for the clean image",
         )
     return np.unique(values.astype(float))
+
+
+def _check_asked(table: pd.DataFrame, radii: pd.Series) -> None:
+    """Raise `InputError` if a certificate was stopped before it was known what it says at one of the radii."""
+    for asked in filter(None, table["asked"].unique() if "asked" in table else ()):
+        others = set(radii).difference(map(float, asked.split()))
+        if others:
+            raise InputError(
+                "certificates were not made for these radii",
+                expected=f"radii of {asked}",
+                got=", ".join(f"{radius:g}" for radius in sorted(others)),
+                fix="certify with these radii, or without any, which takes all passes",
+            )
 
 
 def _check(table: pd.DataFrame, by: Sequence[str]) -> None:

@@ -34,6 +34,8 @@ class _Masked(NamedTuple):
         ``condition`` and ``seed``.
     bands, sds : array (n_bands,), (n_sds,)
         Centres in cycles/image, and standard deviations of the noise in pixel units; ascending.
+    sure : bool
+        Whether accuracy without noise is above chance, whichever images are drawn (95 %).
     low, high : array (1 + n_boot, n_bands)
         What is known of log₂ sensitivity, that of 1 / variance: between these it lies. Both are the same where there
         is a threshold.
@@ -42,8 +44,15 @@ class _Masked(NamedTuple):
     name: dict[str, Any]
     bands: np.ndarray
     sds: np.ndarray
+    sure: bool
     low: np.ndarray
     high: np.ndarray
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each band's sensitivity over images (95 %): 0 or infinite where resamples leave the range of SDs."""
+        least, energy = (percentile_interval(2**part)[0] for part in (self.low[1:], -self.high[1:]))
+        return least, np.divide(1, energy, out=np.full_like(energy, np.inf), where=energy > 0)
 
 
 def masked_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
@@ -63,9 +72,10 @@ def masked_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column or an answer is missing, answers are of two kinds, or an image was decided twice.
+        If a column or an answer is missing, answers are of two kinds, an image was decided twice, or noise has no band
+        or no SD.
     """
-    return accuracy_by(_answered(decisions, _MASKED), _MASKED[1:])
+    return accuracy_by(_noisy(decisions), _MASKED[1:])
 
 
 def filtered_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +95,7 @@ def filtered_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        As `masked_accuracy`.
+        If a column or an answer is missing, answers are of two kinds, or an image was decided twice.
     """
     return accuracy_by(_answered(decisions, _FILTERED), _FILTERED[1:])
 
@@ -123,8 +133,7 @@ def noise_thresholds(decisions: pd.DataFrame, n_boot: int = 2000, seed: int = 0)
         bounds = zip(network.low[0], network.high[0], strict=True)
         found = [_said(low, high, network.sds) for low, high in bounds]
         sensitivity = np.where(network.low[0] == network.high[0], 2 ** network.low[0], np.nan)
-        least, energy = (percentile_interval(2**part)[0] for part in (network.low[1:], -network.high[1:]))
-        most = np.divide(1, energy, out=np.full_like(energy, np.inf), where=energy > 0)
+        least, most = network.bounds
         columns = {"band": network.bands, "threshold": sensitivity**-0.5, "sensitivity": sensitivity, "found": found}
         parts.append(pd.DataFrame({**network.name, **columns, "ci_low": least, "ci_high": most}))
     return pd.concat(parts, ignore_index=True)
@@ -167,9 +176,10 @@ def noise_channel(decisions: pd.DataFrame, n_boot: int = 2000, seed: int = 0) ->
     -------
     DataFrame
         One row per condition × seed × measure of `CHANNEL`: ``measure``, ``value``, ``ci_low``, ``ci_high`` (95 %,
-        bootstrap over images), ``n_bands`` (with a threshold). ``centre`` in cycles/image, ``bandwidth`` in octaves
-        (full width at half of the peak), ``peak`` in 1 / (pixel units)². All are missing where no band has a threshold,
-        or where sensitivity has no peak within the bands.
+        bootstrap over images), ``n_bands`` (with a threshold), ``found``. ``centre`` in cycles/image, ``bandwidth`` in
+        octaves (full width at half of the peak), ``peak`` in 1 / (pixel units)². All are missing, and ``found`` says
+        why, where accuracy without noise is not surely above chance (95 %, over images), where of some band nothing is
+        known (an interval from 0 to infinity), or where sensitivity has no peak within the bands.
 
     Raises
     ------
@@ -187,12 +197,24 @@ def noise_channel(decisions: pd.DataFrame, n_boot: int = 2000, seed: int = 0) ->
     for network in _masked(decisions, n_boot, seed):
         fix = "take larger images, or more of the bands"
         check_enough("a Gaussian has three parameters", len(network.bands), 3, fix=fix)
-        found = _fitted(np.log2(network.bands), network.low, network.high)
+        values, found = _channel(network)
         n_bands = int((network.low[0] == network.high[0]).sum())
-        for measure, values in zip(CHANNEL, found.T, strict=True):
-            shown = {"measure": measure, "value": values[0], **ci(percentile_interval(values[1:]))}
-            rows.append({**network.name, **shown, "n_bands": n_bands})
+        for measure, of in zip(CHANNEL, values.T, strict=True):
+            shown = {"measure": measure, "value": of[0], **ci(percentile_interval(of[1:]))}
+            rows.append({**network.name, **shown, "n_bands": n_bands, "found": found})
     return pd.DataFrame(rows)
+
+
+def _channel(network: _Masked) -> tuple[np.ndarray, str]:
+    """Return centre, bandwidth and peak (1 + n_boot, 3), NaN where there is no channel, and what was found."""
+    least, most = network.bounds
+    nothing = np.full((len(network.low), len(CHANNEL)), np.nan)
+    if not network.sure:
+        return nothing, "no channel: not surely better than chance without noise"
+    if ((least == 0) & np.isinf(most)).any():
+        return nothing, "no channel: nothing is known of a band"
+    values = _fitted(np.log2(network.bands), network.low, network.high)
+    return (nothing, "no channel: no peak within the bands") if np.isnan(values[0, 0]) else (values, "channel")
 
 
 def gaussian(frequency: np.ndarray, centre: float, bandwidth: float, peak: float) -> np.ndarray:
@@ -205,10 +227,24 @@ def _answered(decisions: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return answered(f"this is not a table of decisions by {' and '.join(keys[3:])}", decisions, keys, fix=fix)
 
 
-def _masked(decisions: pd.DataFrame, n_boot: int, seed: int) -> Iterator[_Masked]:
-    """Yield each network's sensitivity, of all images and of resamples."""
+def _noisy(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Return answers in noise of a band and an SD, and without any."""
     right, fix = _answered(decisions, _MASKED), "take the table as decide_masked gave it"
     check_numbers("noise is not in numbers", right, ("band", "sd"), fix=fix)
+    band, sd = right["band"], right["sd"]
+    wrong = {
+        "rows whose SD is no number from 0 on": int((~sd.between(0, np.inf, inclusive="left")).sum()),
+        "rows of noise without a band": int(((sd > 0) & ~band.between(0, np.inf, inclusive="neither")).sum()),
+        "rows of a band without noise": int(((sd == 0) & band.notna()).sum()),
+    }
+    expected = "bands in cycles/image and SDs, both above 0; without noise an SD of 0, and NaN for the band"
+    check_counts("noise has a band and an SD", wrong, expected=expected, fix=fix)
+    return right
+
+
+def _masked(decisions: pd.DataFrame, n_boot: int, seed: int) -> Iterator[_Masked]:
+    """Yield each network's sensitivity, of all images and of resamples."""
+    right, fix = _noisy(decisions), "take the table as decide_masked gave it"
     for name, group in groups_of(right, _NETWORK):
         clean = group[group["sd"] == 0].set_index("image_id")["right"]
         noisy = (
@@ -225,7 +261,9 @@ def _masked(decisions: pd.DataFrame, n_boot: int, seed: int) -> Iterator[_Masked
         values = np.column_stack([clean, noisy.loc[clean.index]])
         accuracy = np.vstack([values.mean(axis=0), resampled_means(values, n_boot, seed)])
         curves = accuracy[:, 1:].reshape(len(accuracy), len(bands), len(sds))
-        yield _Masked(name, bands, sds, *_known(accuracy[:, 0], curves, sds, 1 / group["label"].nunique()))
+        clean_of, chance = accuracy[:, 0], 1 / group["label"].nunique()
+        sure = bool(percentile_interval(clean_of[1:])[0] > chance)
+        yield _Masked(name, bands, sds, sure, *_known(clean_of, curves, sds, chance))
 
 
 def _known(clean: np.ndarray, curves: np.ndarray, sds: np.ndarray, chance: float) -> tuple[np.ndarray, np.ndarray]:

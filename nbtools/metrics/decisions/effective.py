@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_choice, check_counts, check_table
+from nbtools.checks import as_names, check_choice, check_counts, check_table
 from nbtools.metrics.decisions.accuracy import answered
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, holm
@@ -40,7 +40,7 @@ def accuracy_pairs(decisions: pd.DataFrame) -> pd.DataFrame:
     ------
     InputError
         If a column or an answer is missing, answers are of two kinds, there are no clean images (of these classes), an
-        image was decided twice, or not by every network.
+        image was decided twice, or not by every network, or has two labels.
     """
     problem, fix = "this is not a table of decisions on other images", "give each network each image once"
     right = answered(problem, decisions, _KEYS, fix=fix)
@@ -48,16 +48,25 @@ def accuracy_pairs(decisions: pd.DataFrame) -> pd.DataFrame:
     n_networks = len(right[_NETWORK].drop_duplicates())
     absent = int((right.groupby(["images", "image_id"]).size() != n_networks).sum())
     check_counts(problem, {"images that not all networks decided on": absent}, expected="the same images", fix=fix)
+    _check_labels(right, ["images", "image_id"])
     clean, parts = right[right["images"] == CLEAN], []
     for named, other in groups_of(right[right["images"] != CLEAN], ["images"]):
         paired = set(other["image_id"]) <= set(clean["image_id"])
         key = "image_id" if paired else "label"
+        if paired:
+            _check_labels(pd.concat([clean, other]), ["image_id"])
         both = [_share(rows) for rows in (clean[clean[key].isin(other[key])], other)]
         check_table("no clean image is of these classes", both[0], (), fix="test with images of the same classes")
         joined = both[0].set_axis(["clean", "n_clean"], axis=1).join(both[1].set_axis(["accuracy", "n"], axis=1))
         parts.append(joined.reset_index().assign(**named, paired=paired))
     check_table("there are no other images", pd.concat([clean.head(0), *parts]), (), fix="decide on some")
     return pd.concat(parts, ignore_index=True)[[*_PAIRS, "paired"]]
+
+
+def _check_labels(right: pd.DataFrame, image: list[str]) -> None:
+    doubled = {"images with two labels": int((right.groupby(image)["label"].nunique() > 1).sum())}
+    fix = "give each image one label, and other images than the clean ones ids of their own"
+    check_counts("labels contradict each other", doubled, expected="one label per image", fix=fix)
 
 
 def _share(right: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +101,7 @@ def accuracy_lines(pairs: pd.DataFrame, plain: Collection[str]) -> pd.DataFrame:
     """
     fix = "train networks without a guide, and name them among the conditions"
     check_table("a line cannot be fitted", pairs, _PAIRS, fix=fix)
-    points = pairs[pairs["condition"].isin(plain)]
+    points = pairs[pairs["condition"].isin(as_names(plain))]
     check_table("no network is without a guide", points, (), fix=fix)
     return pd.DataFrame([{**named, **_line(group)} for named, group in groups_of(points, ["images"])])
 
@@ -147,7 +156,7 @@ def effective_robustness(pairs: pd.DataFrame, plain: Collection[str]) -> pd.Data
     All see the same images, so that no image's difficulty is a difference.
     """
     lines = accuracy_lines(pairs, plain).set_index("images")
-    guided = pairs[~pairs["condition"].isin(plain)]
+    guided = pairs[~pairs["condition"].isin(as_names(plain))]
     check_table("no network is guided", guided, (), fix="name guided networks among the conditions")
     groups = groups_of(guided, ["images", "condition"])
     table = pd.DataFrame([{**named, **_beyond(group, lines.loc[named["images"]])} for named, group in groups])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nbtools.checks import check_choice
+from nbtools.checks import check_choice, check_counts, check_table
 from nbtools.metrics.decisions.accuracy import accuracy_by, answered
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import bootstrap_ci, ci
@@ -15,6 +15,7 @@ LESIONS: dict[str, tuple[str, ...]] = {
     "neural directions": ("matched directions", "random directions"),
     "neural units": ("random units",),
 }
+_FIX = "give the decisions of attacks.decide_lesioned, those of other runs apart"
 _NETWORK = ["condition", "seed"]
 _ASKED = ["attacked", "epsilon"]
 _KEYS = ("image_id", *_NETWORK, *_ASKED, "lesion", "draw")
@@ -38,7 +39,8 @@ def lesion_accuracy(decisions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column or an answer is missing, answers are of two kinds, or an image was decided twice.
+        If a column or an answer is missing, answers are of two kinds, an image was decided twice, or not after every
+        lesion and draw of a network.
     """
     by = [*_NETWORK, *_ASKED, "lesion"]
     right = _answered(decisions)
@@ -67,12 +69,16 @@ def lesion_cost(decisions: pd.DataFrame, lesion: str = "neural directions") -> p
     Raises
     ------
     InputError
-        As `lesion_accuracy`, or if there is no such lesion.
+        As `lesion_accuracy`, or if there is no such lesion, or a network has it, or a control of it, alone.
     """
     check_choice("unknown lesion", lesion, LESIONS)
     right, rows = _answered(decisions), []
     for named, group in groups_of(right[right["lesion"] != INTACT], [*_NETWORK, *_ASKED]):
         each = group.groupby(["image_id", "lesion"])["right"].mean().unstack()
+        wanted = (lesion, *LESIONS[lesion])
+        absent = {"of a lesion and its controls": sum(name not in each for name in wanted)}
+        problem = f"{named['condition']}, seed {named['seed']}, lacks lesions"
+        check_counts(problem, absent, expected=", ".join(wanted), fix=_FIX)
         for control in LESIONS[lesion]:
             lost = (each[control] - each[lesion]).to_numpy()  # all groups draw the same images
             interval = ci(bootstrap_ci(lost))
@@ -81,5 +87,11 @@ def lesion_cost(decisions: pd.DataFrame, lesion: str = "neural directions") -> p
 
 
 def _answered(decisions: pd.DataFrame) -> pd.DataFrame:
-    fix = "give the decisions of attacks.decide_lesioned, those of other runs apart"
-    return answered("lesions cannot be compared", decisions, _KEYS, fix=fix)
+    problem = "lesions cannot be compared"
+    check_table(problem, decisions, ("variance",), fix=_FIX)
+    right = answered(problem, decisions, _KEYS, fix=_FIX)
+    asked = right.groupby([*_NETWORK, *_ASKED])["image_id"].transform("nunique")
+    seen = right.groupby(list(_KEYS[1:]))["image_id"].transform("size")
+    partly = {"decisions after a lesion or draw that other images lack": int((seen < asked).sum())}
+    check_counts(problem, partly, expected="every image after every lesion and draw", fix=_FIX)
+    return right

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from nbtools.checks import check_counts, check_enough, check_once, check_range, check_table
+from nbtools.checks import check_counts, check_enough, check_numbers, check_once, check_range, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.stats import ci, jackknife_interval
 
 _OF_AN_IMAGE = ("condition", "seed", "transformation", "readout", "measure", "image_id")
+_STILL = 1e-6  # of a point's length: float32 has seven digits
 
 
 def step_angles(paths: ArrayLike) -> np.ndarray:
@@ -31,20 +32,16 @@ def step_angles(paths: ArrayLike) -> np.ndarray:
     Raises
     ------
     InputError
-        If the shape is another, a value is not finite, there are too few points, or a step has no length.
+        If the shape is another, a value is not finite, there are too few points, or a step has no length: less than a
+        millionth of the farthest point's distance from 0, which is rounding in float32.
 
     Notes
     -----
     Hénaff, Goris & Simoncelli (2019), Nat. Neurosci. 22, 984: the discrete curvature of a sequence of frames. A path is
     *straightened* by as much as its angles are smaller than those of its pixels.
     """
-    x = _checked(paths, 3)
-    steps = np.diff(x, axis=-2)
-    lengths = np.linalg.norm(steps, axis=-1, keepdims=True)
-    still = {f"of {lengths.size} steps have no length": int((lengths == 0).sum())}
-    fix = "leave out images that the transformation does not change; look for a dead layer"
-    check_counts("a path stands still", still, expected="points that differ from those before them", fix=fix)
-    directions = steps / lengths
+    steps = np.diff(_checked(paths, 3), axis=-2)
+    directions = steps / np.linalg.norm(steps, axis=-1, keepdims=True)
     return _angles(directions[..., :-1, :], directions[..., 1:, :])
 
 
@@ -67,7 +64,7 @@ def tangent_angles(paths: ArrayLike, reach: int = 1) -> np.ndarray:
     Raises
     ------
     InputError
-        If the shape is another, a value is not finite, or there are too few points.
+        As `step_angles`.
 
     Notes
     -----
@@ -100,10 +97,13 @@ def mean_curvature(curvature: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing, an image stands there twice, or there is one category alone.
+        If a column, a label or a value is missing, an image stands there twice, or there is one category alone.
     """
     problem, fix = "curvature cannot be averaged", "make the table with probes.measure_curvature"
     check_table(problem, curvature, (*_OF_AN_IMAGE, "label", "value"), fix=fix)
+    check_numbers(problem, curvature, ("value",), fix=fix)
+    missing = {f"images without a {name}": int(curvature[name].isna().sum()) for name in ("label", "value")}
+    check_counts(problem, missing, expected="every image's label and curvature", fix=fix)
     check_once(problem, curvature, _OF_AN_IMAGE, fix=fix)
     fewest = int(curvature.groupby(list(_OF_AN_IMAGE[:-1]))["label"].nunique().min())
     check_enough("one category has no interval", fewest, 2, fix="take images of more categories")
@@ -127,7 +127,13 @@ def _checked(paths: ArrayLike, fewest: int) -> np.ndarray:
             fix="give the points along each path in their order; look for a diverged network",
         )
     # Only the span of its own points matters to a path's angles: QR gives their coordinates in it.
-    return np.swapaxes(np.linalg.qr(np.swapaxes(x, -1, -2), mode="r"), -1, -2)
+    x = np.swapaxes(np.linalg.qr(np.swapaxes(x, -1, -2), mode="r"), -1, -2)
+    lengths = np.linalg.norm(np.diff(x, axis=-2), axis=-1)
+    farthest = np.linalg.norm(x, axis=-1).max(axis=-1, keepdims=True)
+    still = {f"of {lengths.size} steps have no length": int((lengths <= _STILL * farthest).sum())}
+    fix = "leave out images that the transformation does not change; look for a dead layer"
+    check_counts("a path stands still", still, expected="points that differ from those before them", fix=fix)
+    return x
 
 
 def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:

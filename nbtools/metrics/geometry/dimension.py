@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
-from nbtools.checks import check_counts, check_enough, check_range
+from nbtools.checks import check_counts, check_enough, check_range, reading
 from nbtools.metrics.inputs import check_features
-from nbtools.metrics.stats import ci, jackknife_interval
+from nbtools.metrics.stats import ROUNDING, ci, jackknife_interval
 
 _FEWEST = 3  # points that have a first and a second neighbour
 
@@ -31,7 +31,8 @@ def two_nn(points: ArrayLike) -> float:
     Raises
     ------
     InputError
-        If the shape is another, a value is not finite, there are fewer than three points, or two are the same.
+        If the shape is another, a value is not finite, there are fewer than three points, two are the same, or of all
+        of them the second neighbour is as near as the first (a grid, one-hot rows).
 
     Notes
     -----
@@ -135,11 +136,13 @@ def category_dimensions(points: ArrayLike, categories: ArrayLike, seed: int = 0)
     Raises
     ------
     InputError
-        As `two_nn` and `participation_ratio`, or if categories do not fit, are missing or too few.
+        As `two_nn` and `participation_ratio`, or if categories do not fit, are missing, of several kinds or too few.
     """
     x, of = _checked(points), np.asarray(categories)
     check_features("points", x, of)
-    names, counts = np.unique(of, return_counts=True)
+    kinds, fix = "numbers alone, or text alone", "give all categories by name, or all by number"
+    with reading("categories are of several kinds", TypeError, expected=kinds, fix=fix):
+        names, counts = np.unique(of, return_counts=True)
     check_enough("one category has no interval", len(names), 2, fix="take images of more categories")
     fewest, rng = int(counts.min()), np.random.default_rng(seed)
     clouds = [x[rng.permutation(np.flatnonzero(of == name))[:fewest]] for name in names]
@@ -155,7 +158,8 @@ def category_dimensions(points: ArrayLike, categories: ArrayLike, seed: int = 0)
 def _checked(points: ArrayLike, fewest: int = 1) -> np.ndarray:
     x = np.asarray(points, dtype=np.float64)
     check_features("points", x, n_rows=fewest)
-    return x
+    # No unit matters: in this one squares are finite and above 0. A power of two changes no digit.
+    return np.ldexp(x, -np.frexp(np.abs(x).max())[1])
 
 
 def _distances(points: ArrayLike) -> np.ndarray:
@@ -171,4 +175,8 @@ def _distances(points: ArrayLike) -> np.ndarray:
 
 def _two_nn(distances: np.ndarray) -> float:
     first, second = np.partition(distances, 1, axis=1)[:, :2].T
-    return float((len(distances) - 1) / np.log(second / first).sum())
+    growth = np.log(second / first).sum()
+    even = {"points, all of them as far from a second neighbour": len(first) if growth < ROUNDING * len(first) else 0}
+    fix = "take points at random: those of a grid, or one-hot ones, have no such dimension"
+    check_counts("points lie evenly", even, expected="second neighbours that are farther than first ones", fix=fix)
+    return float((len(distances) - 1) / growth)

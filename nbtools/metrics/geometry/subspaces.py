@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import brentq
 
-from nbtools.checks import check_range
+from nbtools.checks import check_counts, check_range
+from nbtools.metrics.inputs import check_features
 
 _FLATTEST, _STEEPEST = -2.0, 4.0  # of t in `matched_directions`: beyond, trailing or leading components alone are left
 _FLOOR = 1e-9  # of the largest eigenvalue: what a dead unit has
@@ -32,13 +33,15 @@ def leading_directions(weights: np.ndarray, covariance: np.ndarray, k: int) -> n
     Raises
     ------
     InputError
-        If k is below 1 or above the rank.
+        If k is below 1 or above the rank, weights are not finite, or as `variance_share`.
 
     Notes
     -----
     By weights alone the order would be another: a head that was hardly trained has directions of large weight, left
     from its start, in which no feature varies.
     """
+    check_features("a head's weights", weights)
+    _check(covariance)
     check_range("k", k, 1, np.linalg.matrix_rank(weights), whole=True)
     answers = np.linalg.eigh(weights @ covariance @ weights.T)[1][:, ::-1]
     return np.linalg.qr(weights.T @ answers[:, :k])[0]
@@ -73,8 +76,9 @@ def matched_directions(covariance: np.ndarray, k: int, share: float, seed: int) 
     Raises
     ------
     InputError
-        If k is below 1 or above the number of features, or the share not between 0 and 1.
+        If k is below 1 or above the number of features, the share not between 0 and 1, or as `variance_share`.
     """
+    _check(covariance)
     check_range("k", k, 1, len(covariance), whole=True)
     check_range("share", share, 0, 1)
     values, vectors = np.linalg.eigh(covariance)
@@ -104,5 +108,19 @@ def random_units(n_features: int, k: int, seed: int) -> np.ndarray:
 
 
 def variance_share(basis: np.ndarray, covariance: np.ndarray) -> float:
-    """Return the share of the variance (n_features, n_features) within an orthonormal basis (n_features, k)."""
+    """Return the share of the variance (n_features, n_features) within an orthonormal basis (n_features, k).
+
+    Raises
+    ------
+    InputError
+        If there is no variance, or it is not finite.
+    """
+    _check(covariance)
     return float(np.einsum("ik,ij,jk->", basis, covariance, basis, optimize=True) / np.trace(covariance))
+
+
+def _check(covariance: np.ndarray) -> None:
+    check_features("covariances", covariance)
+    still = {"features that do not vary": 0 if np.trace(covariance) > 0 else len(covariance)}
+    fix = "take several images, and look for a dead layer"
+    check_counts("there is no variance", still, expected="features that vary over images", fix=fix)

@@ -11,7 +11,7 @@ import pandas as pd
 from nbtools.errors import InputError
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, Trend, contrast, corrected, layout, rank_weights, slope
 from nbtools.metrics.samples.measures import along, by_measure
-from nbtools.metrics.samples.verdicts import p_text, sample_words, signed
+from nbtools.metrics.samples.verdicts import no_sample, p_text, sample_words, signed
 from nbtools.metrics.stats import ROUNDING, chance_orders
 
 _FEWEST = 40  # pairs of orders: of fewer, no two-sided p is below .05
@@ -126,7 +126,7 @@ def streams_verdict(scores: pd.DataFrame, column: str, ventral: Sequence[str], d
     found = slope_difference(scores, column, ventral, dorsal)
     words = f"ventral {signed(each[0])}, dorsal {signed(each[1])} per region"
     if np.isnan(found.p):
-        return f"{words} in these networks; one seed is no sample: no test"
+        return f"{words} in these networks; {no_sample(found)}: no test"
     low, high = signed(found.ci_low), signed(found.ci_high)
     words += f", difference {signed(found.value)} (95 % CI {low} to {high}; {sample_words(found)}), {p_text(found.p)}, "
     words += "their orders untested" if np.isnan(found.p_order) else f"of their orders {p_text(found.p_order)}"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from nbtools.checks import check_table
 from nbtools.conditions import HIERARCHY
-from nbtools.metrics.samples.contrasts import FEWEST_ORDERED, SIGNIFICANT, Trend, slope
+from nbtools.metrics.samples.contrasts import FEWEST_ORDERED, SIGNIFICANT, Effect, Trend, slope
 
 Judgement = Literal["more", "less", "as much", "unclear"]
 TOO_FEW = "no trend: that takes three regions"
@@ -79,7 +79,7 @@ def describe(slope: Trend) -> str:
     """
     value, low, high = map(signed, (slope.value, slope.ci_low, slope.ci_high))
     if np.isnan(slope.p):
-        return f"{value} per region in these networks; one seed is no sample: no test"
+        return f"{value} per region in these networks; {no_sample(slope)}: no test"
     few = slope.n_regions < FEWEST_ORDERED
     of_order = f"Page's L {p_text(slope.p_page)}" if few else f"of the order {p_text(slope.p_order)}"
     found = f"{value} per region (95 % CI {low} to {high}; {sample_words(slope)}), {p_text(slope.p)}, {of_order}"
@@ -116,6 +116,11 @@ def judged(value: float, p: float, equivalent: bool) -> Judgement:
     if not p <= SIGNIFICANT:
         return "unclear"
     return "more" if value > 0 else "less"
+
+
+def no_sample(effect: Effect) -> str:
+    """Say why networks are no sample that tells how far others would differ."""
+    return "one seed is no sample" if max(effect.n_seeds, effect.n_subjects) == 1 else "all of them are alike"
 
 
 def sample_words(slope: Trend) -> str:

@@ -13,7 +13,7 @@ from nbtools.metrics.stats import ROUNDING
 
 N_LEVELS = 201  # at which the mean over a range is taken
 
-Curve = tuple[np.ndarray, np.ndarray, np.ndarray]  # doses, what is to be equal, the score; (n_doses,) each
+Curve = tuple[np.ndarray, np.ndarray]  # what is to be equal, and the score: (n_doses,) each, in the order of the doses
 
 
 def at_equal(networks: pd.DataFrame, score: str, match: str, dose: str) -> pd.DataFrame:
@@ -61,8 +61,8 @@ def at_equal(networks: pd.DataFrame, score: str, match: str, dose: str) -> pd.Da
             of["condition"]: monotone(*part[[dose, match, score]].to_numpy(float).T)
             for of, part in groups_of(group, ["condition"])
         }
-        check_enough(f"{problem}: doses of a condition", min(len(doses) for doses, *_ in curves.values()), 2, fix=fix)
-        low, high = max(x.min() for _, x, _ in curves.values()), min(x.max() for _, x, _ in curves.values())
+        check_enough(f"{problem}: doses of a condition", min(len(x) for x, _ in curves.values()), 2, fix=fix)
+        low, high = max(x.min() for x, _ in curves.values()), min(x.max() for x, _ in curves.values())
         levels = np.linspace(low, high, N_LEVELS) if high - low > ROUNDING else np.array([np.nan])
         scores = {condition: read_off(curve, levels).mean() for condition, curve in curves.items()}
         rows += [
@@ -72,7 +72,7 @@ def at_equal(networks: pd.DataFrame, score: str, match: str, dose: str) -> pd.Da
 
 
 def monotone(doses: np.ndarray, x: np.ndarray, y: np.ndarray) -> Curve:
-    """Return a curve for `read_off`: doses (n,) ascending, x and y the closest rising or falling values."""
+    """Return a curve for `read_off`: the closest rising or falling values of x and of y (n,) along the doses (n,)."""
     from scipy.optimize import isotonic_regression  # imports slowly
 
     def closest(values: np.ndarray) -> np.ndarray:
@@ -80,19 +80,22 @@ def monotone(doses: np.ndarray, x: np.ndarray, y: np.ndarray) -> Curve:
         return min(fits, key=lambda fit: float(((fit - values) ** 2).sum()))
 
     order = np.argsort(doses)
-    return doses[order], closest(x[order]), closest(y[order])
+    return closest(x[order]), closest(y[order])
 
 
 def read_off(curve: Curve, levels: np.ndarray) -> np.ndarray:
     """Return the scores where a curve passes these levels (n,) of what is to be equal; NaN beyond its ends.
 
-    A curve sorted by its own noisy values would be too low between its points: it is followed along its doses.
-    Where several doses have one value, as averaged ones do, lines to others leave from the one that is next to them.
+    A curve sorted by its own noisy values would be too low between its points: it is followed along its doses, from
+    either end alike. Where doses share a value, as isotonic regression makes them, it stands upright there, and at that
+    very level the score is half way between its lower and its upper end.
     """
-    doses, x, y = curve
-    rising = slice(None, None, 1 if x[-1] >= x[0] else -1)
-    at = np.interp(levels, x[rising], doses[rising], left=np.nan, right=np.nan)
-    return np.where(np.isnan(at), np.nan, np.interp(at, doses, y))  # NumPy takes NaN for a single point
+    x, y = curve
+    rising = 1 if x[0] <= x[-1] else -1
+    x, levels = rising * x, rising * levels
+    # np.interp takes the last of equal ones, of a mirrored curve the first
+    ends = [np.interp(way * levels, way * x[::way], y[::way], left=np.nan, right=np.nan) for way in (1, -1)]
+    return np.mean(ends, axis=0)
 
 
 def explained_r(voxels: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

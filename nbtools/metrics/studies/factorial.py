@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
-from nbtools.checks import check_counts, check_enough, check_table
-from nbtools.guides import spelled, split_training
+from nbtools.checks import check_counts, check_enough, check_table, reading
+from nbtools.guides import UNGUIDED, spelled, split_training
 from nbtools.metrics.inputs import groups_of
 from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, corrected
 from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.samples.verdicts import judged
 from nbtools.metrics.studies.dose import monotone, read_off
 from nbtools.metrics.studies.frontier import clean_and_robust
+from nbtools.metrics.studies.fronts import dose_of
 
 STANDARD = "standard"  # trained on pictures as they are
 # Of others, on photographs, under AutoAttack (RobustBench, Croce et al. 2021): to be drawn, not compared with.
@@ -29,8 +32,16 @@ _PROBLEM, _FIX = "there is no factorial", "attack none and each guide, each of t
 
 
 def factors_of(condition: str) -> tuple[str, str, float]:
-    """Split a condition's name into guide, way to train and its number: ``("TO", "at", 4)``, ``("none", "", 0)``."""
-    guide, hardened = split_training(condition)
+    """Split a condition's name into guide, way to train and its number: ``("TO", "at", 4)``, ``("none", "", 0)``.
+
+    Raises
+    ------
+    InputError
+        If it is trained in two ways, or its number cannot be.
+    """
+    expected, fix = "one way to train, and its number: TO-at-4", "correct the name"
+    with reading(f"unknown condition {condition!r}", ValueError, expected=expected, fix=fix):
+        guide, hardened = split_training(condition)
     return guide, *(hardened or ("", 0.0))
 
 
@@ -63,35 +74,45 @@ def guidance_gains(accuracy: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing, a network stands twice or lacks an ε, no guided network is trained in some way, or
-        one lacks the unguided network trained alike.
+        If a column is missing, a network stands twice or lacks an ε, an accuracy is no fraction, no guided network is
+        trained in some way, or one lacks the unguided network trained alike, or a seed that others of its guide have.
 
     Notes
     -----
     The trade of a way to train, seed by seed: clean and robust accuracy of ``none``, ``none-at-2``, ``none-at-4``,
-    made monotone in their number by isotonic regression, joined by lines, never extended. Guided networks of standard
-    training are set against that same trade: a guide that only goes further along it gains nothing.
+    made monotone in their number (of ``lowpass``, in 1 / the cut; those of ``channel`` are in no order, and no trade)
+    by isotonic regression, joined by lines, never extended. Guided networks of standard training are set against that
+    same trade: a guide that only goes further along it gains nothing. ``TO-atboth-4`` is trained like ``none-at-4``.
     """
     both = clean_and_robust(accuracy, epsilon)
     both[["guide", "way", "number"]] = [factors_of(name) for name in both["condition"]]
     both["training"] = [training_of(name) for name in both["condition"]]
     block = [name for name in ("subject", "seed") if name in both]
-    ways = both.loc[(both["guide"] != "none") & (both["way"] != ""), "way"].unique()
+    both["dose"] = [0.0 if training == STANDARD else dose_of(training) for training in both["training"]]
+    guided = both[both["guide"] != "none"]
+    ways = {way: rows["guide"].unique() for way, rows in guided[guided["way"] != ""].groupby("way", sort=False)}
     check_enough(f"{_PROBLEM}: ways in which a guided network is trained", len(ways), 1, fix=_FIX)
-    parts = [_gains(rows, way).assign(**shared) for shared, rows in groups_of(both, block) for way in ways]
+    parts = [
+        _gains(rows, way, guides).assign(**shared)
+        for shared, rows in groups_of(both, block)
+        for way, guides in ways.items()
+    ]
     gains = pd.concat(parts, ignore_index=True)
     alone = {"guided networks without one": int(gains.loc[gains["clean"] == OWN, "gain"].isna().sum())}
     check_counts(_PROBLEM, alone, expected="an unguided network trained like each guided one", fix=_FIX)
+    trainings = gains.groupby(["guide", "way", *block])["training"].nunique()
+    most = trainings.groupby(["guide", "way"]).transform("max")
+    short = {"guides × seeds without one of the guide's trainings": int((trainings < most).sum())}
+    check_counts(_PROBLEM, short, expected="every training of a guide with every seed", fix=_FIX)
     return gains
 
 
-def _gains(networks: pd.DataFrame, way: str) -> pd.DataFrame:
-    """Return the gains of one seed's guides that are trained this way, and as usual."""
-    rows = networks[networks["way"].isin(["", way])]
-    unguided = rows[rows["guide"] == "none"]
-    guided = rows[rows["guide"].isin(rows.loc[rows["way"] == way, "guide"]) & (rows["guide"] != "none")]
-    trade = monotone(*unguided[["number", "clean", "accuracy"]].to_numpy(float).T)
-    alike = unguided.set_index("training")["accuracy"].reindex(guided["training"]).to_numpy()
+def _gains(networks: pd.DataFrame, way: str, guides: Collection[str]) -> pd.DataFrame:
+    """Return the gains of one seed's guided networks that are trained this way, and as usual."""
+    guided = networks[networks["guide"].isin(guides) & networks["way"].isin(["", way])]
+    unguided = networks[(networks["guide"] == "none") & networks["way"].isin(["", UNGUIDED.get(way, way)])]
+    alike = unguided.set_index("number")["accuracy"].reindex(guided["number"]).to_numpy()
+    trade = monotone(*unguided.dropna(subset="dose")[["dose", "clean", "accuracy"]].to_numpy(float).T)
     without = {OWN: alike, EQUAL: read_off(trade, guided["clean"].to_numpy())}
     named = guided[["guide", "way", "training"]].assign(way=way)
     gains = [named.assign(clean=clean, gain=guided["accuracy"] - other) for clean, other in without.items()]

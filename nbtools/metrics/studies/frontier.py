@@ -132,7 +132,9 @@ def clean_and_robust(accuracy: pd.DataFrame, epsilon: float, *doses: str) -> pd.
     at = {name: at_epsilon(accuracy, e).set_index(names) for name, e in {"clean": 0.0, "accuracy": epsilon}.items()}
     both = pd.concat({name: rows["accuracy"] for name, rows in at.items()}, axis=1, sort=False)
     lacking = {"networks without one of the two": int(both.isna().any(axis=1).sum())}
-    check_counts(_PROBLEM, lacking, expected=f"accuracies at ε = 0 and {epsilon * 255:g}/255", fix=_FIX)
+    lacking["accuracies outside 0 to 1"] = int((both.lt(0) | both.gt(1)).to_numpy().sum())
+    expected = f"accuracies at ε = 0 and {epsilon * 255:g}/255, fractions"
+    check_counts(_PROBLEM, lacking, expected=expected, fix=_FIX)
     return both.reset_index()
 
 

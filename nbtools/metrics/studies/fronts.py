@@ -20,13 +20,13 @@ from nbtools.checks import (
     plain,
 )
 from nbtools.conditions import BLUR, parse_condition
-from nbtools.guides import MODIFIERS
+from nbtools.errors import InputError
+from nbtools.guides import MODIFIERS, TRAININGS, Number
 from nbtools.metrics.samples.contrasts import SIGNIFICANT, corrected
 from nbtools.metrics.samples.known import compare_known
 from nbtools.metrics.studies.frontier import frontier_area
 
 _PROBLEM, _FIX = "there are no fronts", "attack none, and networks of each front at two doses or more, seed by seed"
-_CUTS = {"lowpass"}  # words whose number is a cut, as a blur's: the lower it is, the farther from none
 
 
 class _Place(NamedTuple):
@@ -42,8 +42,8 @@ def front_of(condition: str, alpha: float = np.nan) -> tuple[str, float]:
     """Return the front a condition's networks lie on, and how far along it they are.
 
     ``"TO"`` and α; ``"none-at"`` and its ε, ``"TO-trades"`` and its ε, ``"none-beta"`` and its β, ``"none-gauss"`` and
-    its σ; ``"decay"`` and the weight decay; ``"TO blur"``, ``"none-lowpass"`` and 1 / the cut in cycles/image. ``none``
-    is where fronts start.
+    its σ; ``"decay"`` and the weight decay; ``"TO blur"``, ``"none-lowpass"`` and 1 / the cut in cycles/image;
+    ``"none-channel"`` and NaN: octaves are in no order away from all of an image. ``none`` is where fronts start.
     """
     return _place(condition, alpha)[:2]
 
@@ -56,11 +56,22 @@ def _place(condition: str, alpha: float) -> _Place:
     if parsed.hardened:
         word, number = parsed.hardened
         front = condition[: condition.rindex(f"-{word}-")] + f"-{word}"
-        dose = 1 / number if word in _CUTS else number
-        return _Place(front, dose, MODIFIERS[word].dose.format(number), network)
+        return _Place(front, dose_of(f"{word}-{number}"), _number(word).dose.format(number), network)
     if parsed.kind == "decay":
         return _Place("decay", parsed.weight_decay, f"weight decay {parsed.weight_decay:g}", network)
     return _Place(condition, alpha, f"α = {alpha:g}", network)
+
+
+def dose_of(training: str) -> float:
+    """Return how far from plain training it is to train this way (``at-4``); NaN where that is in no order."""
+    word, _, number = training.partition("-")
+    return {1: float(number), -1: 1 / float(number), 0: np.nan}[_number(word).order]
+
+
+def _number(word: str) -> Number:
+    number = MODIFIERS[word].number
+    assert number  # every word of training has one
+    return number
 
 
 def named_fronts(accuracy: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -69,7 +80,7 @@ def named_fronts(accuracy: pd.DataFrame) -> tuple[list[str], list[str]]:
     Parameters
     ----------
     accuracy : DataFrame
-        As for `fronts`. A guide of one α lies on none over α.
+        As for `fronts`. A guide of one α lies on none over α, and ``none-channel-8`` on none at all.
 
     Returns
     -------
@@ -80,7 +91,8 @@ def named_fronts(accuracy: pd.DataFrame) -> tuple[list[str], list[str]]:
     each = plain(accuracy)[["condition", "alpha"]].drop_duplicates()
     of: dict[str, list[str]] = {}
     for condition, alpha in each.itertuples(index=False):
-        of.setdefault(front_of(condition, alpha)[0], []).append(condition)
+        if _start(front := front_of(condition, alpha)[0]) is not None:
+            of.setdefault(front, []).append(condition)
     several = [name for name, networks in of.items() if name not in networks or len(networks) > 1]
     guided = [name for name in several if parse_condition(_place(of[name][0], np.nan).network).parts]
     return guided, [name for name in several if name not in guided]
@@ -106,9 +118,10 @@ def fronts(accuracy: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing, or a front has no networks or no start.
+        If a column is missing, or a front has no networks, no start or no order.
     """
     names = as_names(names)
+    check_enough(f"{_PROBLEM}: names", len(names), 1, fix="name those that networks lie on, such as TO and none-at")
     check_table(_PROBLEM, accuracy, ("condition", "alpha"), fix=_FIX)
     accuracy = plain(accuracy)
     places = [_place(*pair) for pair in zip(accuracy["condition"], accuracy["alpha"], strict=True)]
@@ -121,18 +134,27 @@ def fronts(accuracy: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def _along(rows: pd.DataFrame, front: str) -> pd.DataFrame:
     """Return the networks of one front, those that have dose 0 first."""
     along, base = rows[rows["front"] == front], _start(front)
+    if base is None:
+        raise InputError(
+            f"{front} is no front",
+            expected="networks of which one is farther from plain training than another",
+            got="octaves around several frequencies, which are in no such order",
+            fix="leave it out, and compare its networks one by one (metrics.compare)",
+        )
     alike = rows["alpha"].isin(along["alpha"]) | (base == "none")
     start = rows[(rows["condition"] == base) & alike].assign(dose=0.0, said="start")
     check_enough(f"{_PROBLEM} such as {front}: networks of {base} at its start", len(start), 1, fix=_FIX)
     return pd.concat([start, along]).assign(condition=front)
 
 
-def _start(front: str) -> str:
-    """Name the condition whose networks have dose 0 on a front."""
+def _start(front: str) -> str | None:
+    """Name the condition whose networks have dose 0 on a front; None if it is none, for want of an order."""
     if front.endswith(BLUR):
         return front.removesuffix(BLUR)
     base, _, word = front.rpartition("-")
-    return base if word in MODIFIERS and MODIFIERS[word].sets == "training" else "none"
+    if word not in TRAININGS:
+        return "none"
+    return base if _number(word).order else None
 
 
 def compare_fronts(
@@ -161,8 +183,9 @@ def compare_fronts(
     InputError
         As `fronts` and `frontier_area`.
     """
-    rows = []
-    for guide, control in product(as_names(guides), as_names(controls)):
+    pairs, rows = list(product(as_names(guides), as_names(controls))), []
+    check_enough(f"{_PROBLEM}: pairs of them", len(pairs), 1, fix="name a guide's front and a control's")
+    for guide, control in pairs:
         area = frontier_area(fronts(accuracy, [guide, control]), epsilon, "dose")
         tested = compare_known(area, "accuracy", guide, control)
         rows.append(tested.assign(low=area["low"].mean(), high=area["high"].mean()))
@@ -188,11 +211,13 @@ def training_costs(seconds: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a column is missing, there is no ``none`` of a seed, or more than one.
+        If a column is missing, a time is not above 0, there is no ``none`` of a seed, or more than one.
     """
     check_table(_PROBLEM, seconds, ("condition", "seed", "seconds"), fix=_FIX)
     seconds = plain(seconds)
     check_numbers(_PROBLEM, seconds, ("seconds",), fix=_FIX)
+    wrong = {"networks without such a time": int((~seconds["seconds"].between(0, np.inf, inclusive="neither")).sum())}
+    check_counts(_PROBLEM, wrong, expected="seconds above 0, finite", fix="leave out what was not timed")
     block = [name for name in ("subject", "seed") if name in seconds]
     plainly = seconds[seconds["condition"] == "none"]
     check_once(_PROBLEM, plainly, block, fix=_FIX)

@@ -61,7 +61,7 @@ def curvature_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     """
     check_drawable(table, (*_COLUMNS, "transformation", "measure"))
     fig = _by_readout(table, ["measure", "transformation"], table["transformation"].nunique(), order, title)
-    return fig.update_yaxes(title_text="degrees a step", col=1)
+    return fig.update_yaxes(title_text="curvature (degrees a step)", col=1)
 
 
 def add_readouts(

@@ -96,7 +96,7 @@ def _columns(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the rows of each column of panels: clean images, then each attack at each ε."""
     found = {}
     for (epsilon, attacked), rows in table.groupby(["epsilon", "attacked"]):
-        found[f"ε = {epsilon_label(epsilon)}, against the {attacked}" if epsilon else "clean images"] = rows
+        found[f"ε = {epsilon_label(epsilon)}, against<br>the {attacked} network" if epsilon else "clean images"] = rows
     return found
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from nbtools.conditions import HIERARCHY
 from nbtools.metrics.decisions.effective import logits
@@ -16,7 +17,7 @@ from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_fig
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
 _COLUMNS = 3
-_TICKS = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
+_STEPS, _MOST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2), 5  # from tick to tick; ticks of an axis
 _CLUSTER = 0.8  # of the way from one set to the next, for all conditions of one
 
 
@@ -56,11 +57,22 @@ def accuracy_lines(
             mine = (of_kind["condition"] == name).to_numpy()
             look = {"mode": "markers", "marker": marker(name, order, 8), "name": name, "legendgroup": name}
             fig.add_scatter(x=x[mine], y=y[mine], **look, showlegend=kind == kinds[0], **place)
-    ticks = {"tickvals": logit(_TICKS), "ticktext": [f"{share:.0%}" for share in _TICKS]}
-    fig.update_xaxes(title_text="clean accuracy", **ticks).update_yaxes(**ticks)
-    fig.update_yaxes(title_text="accuracy on these images", col=1)
+        fig.update_xaxes(**_logit_axis(x), **place)
+        fig.update_yaxes(**_logit_axis(np.append(y, drawn["y"])), **place)
+    fig.update_xaxes(title_text="clean accuracy<br>(logit axis)")
+    fig.update_yaxes(title_text="accuracy on these<br>images (logit axis)", col=1)
     fig.update_layout(height=TOP + BOTTOM + 60 + 250 * places[-1]["row"])
-    return legend_beside(fig, len(names) + 2)
+    return legend_beside(fig, len(names) + 2).update_layout(margin={"l": 110, "b": BOTTOM + 20})
+
+
+def _logit_axis(values: np.ndarray) -> dict[str, Any]:
+    """Return the range of an axis around logits (n,), and ticks at round shares."""
+    pad = 0.1 + 0.05 * np.ptp(values)
+    ends = values.min() - pad, values.max() + pad
+    low, high = expit(ends)
+    step = next(step for step in _STEPS if (high - low) / step <= _MOST)
+    shares = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
+    return {"range": ends, "tickvals": logit(shares), "ticktext": [f"{100 * share:.3g}%" for share in shares]}
 
 
 def effective_robustness(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
