@@ -2,6 +2,8 @@
 #   make demo                    the simulated study, then its summary (ROIS="V1 TO" for less, SEEDS=0: no test)
 #   make study                   every analysis of it, then its summary
 #                                PROFILE=slurm runs the jobs on a cluster, as config/slurm says
+#   make real AGREED=yes         a macaque's measured V1, V4 and IT: fetched (5 GB), prepared, then its study: an evening;
+#                                AGREED=yes: you keep the terms of THINGS' pictures, which are told first
 #   make test                    all tests
 #   make quick                   lint, and the tests of seconds: under two minutes
 #   make lab                     JupyterLab on the notebooks
@@ -14,10 +16,12 @@ SEEDS  ?= 0 1 2
 CORES  ?= all
 PROFILE ?=
 EXPLORER ?= 05_attack_explorer
+AGREED ?=
+FETCH  ?=
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: demo study test quick lint lab explore lock clean
+.PHONY: demo study real test quick lint lab explore lock clean
 
 PLACE  := $(if $(PROFILE),--profile config/$(PROFILE),--cores $(CORES))
 STUDY  = $(BIN)/python -m nbtools study --rois "$(ROIS)" --seeds "$(SEEDS)" $(PLACE)
@@ -29,6 +33,15 @@ demo: .venv/.ready
 study: .venv/.ready
 	@echo "== every analysis of the simulated study: $(ROIS); seeds $(SEEDS)"
 	@$(STUDY) --targets study explorers
+
+# What is there is kept, step by step. FETCH="--mirror http://…" has the data come from elsewhere.
+real: .venv/.ready
+	@echo "== measured: V1, V4 and IT of macaque F (data/README.md); AGREED=yes if you keep the terms of the pictures"
+	$(BIN)/python -m nbtools fetch things $(if $(filter yes,$(AGREED)),--agreed) $(FETCH)
+	$(BIN)/python -m nbtools fetch tvsd --monkeys F $(FETCH)
+	$(BIN)/python -m nbtools prepare tvsd --monkeys F
+	$(BIN)/python -m nbtools plan config/tvsd.yaml
+	$(BIN)/python -m nbtools study config/tvsd.yaml $(PLACE)
 
 # The browser's files come first: few tests that take minutes would leave one worker idle at the end.
 test: .venv/.ready

@@ -55,7 +55,7 @@ def fixed(job):
     return list(map(str, provenance.registered(job.study))) if job.notebook == SUMMARY else []
 
 
-if SOURCES[GRAPH.study] is None or (SOURCES[GRAPH.study].simulated and not GRAPH.study.endswith(".toml")):
+if GRAPH.profile is not None:
 
     rule world:
         output:

@@ -172,6 +172,17 @@ def test_make_runs_here_or_on_a_cluster(choice: str, place: str) -> None:
     assert yaml.safe_load((ROOT / "config/slurm/config.yaml").read_text())["executor"] == "slurm"
 
 
+@pytest.mark.parametrize(("choice", "agreed"), [("AGREED=", False), ("AGREED=no", False), ("AGREED=yes", True)])
+def test_make_agrees_to_no_terms_by_itself(choice: str, agreed: bool) -> None:
+    command = ["make", "-n", "real", choice, "FETCH=--mirror x"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ("--agreed" in said) == agreed
+    steps = "fetch things", "fetch tvsd", "prepare tvsd", "plan config/tvsd.yaml", "study config/tvsd.yaml --cores all"
+    found = [said.find(step) for step in steps]
+    assert found == sorted(found)
+    assert -1 not in found
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no executable bit")
 def test_the_check_is_executable() -> None:
     script = ROOT / ".ci/run"

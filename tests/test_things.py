@@ -76,11 +76,25 @@ def write_tvsd(raw: Path, monkey: str = "F", **options: int) -> np.ndarray:
 def test_each_monkeys_regions_are_where_its_own_file_has_them(raw: Path, monkey: str) -> None:
     write_tvsd(raw, monkey, repeats=4)
     study = open_study(prepare_tvsd(raw, monkey))
-    assert (study.hierarchy, study.sites, study.title) == (("V1", "V4", "IT"), "electrodes", f"tvsd-{monkey}")
+    assert (study.hierarchy, study.sites) == (("V1", "V4", "IT"), "electrodes")
+    assert study.title == f"tvsd-{monkey} study, simulated", "the file says so"
     for roi, trials in load_trials(study, study.hierarchy, zscore=False, progress=False).items():
         assert trials.voxels[:, 0].tolist() == list(AREAS[monkey][roi])
         assert abs(trials.responses.mean() - LEVEL[roi]) < 1
     assert region_volume(study, ["V1"]) is None, "nobody says where electrodes lie in a volume"
+
+
+def test_what_was_chosen_stays_and_what_is_measured_is_called_so(raw: Path) -> None:
+    write_tvsd(raw, "F", repeats=4)
+    file = prepare_tvsd(raw, "F")
+    told = file.read_text().replace("noise_ceiling = 56 ", "noise_ceiling = 40 ")
+    file.write_text(f"# mine\n{told}")
+    assert prepare_tvsd(raw, "F").read_text() == f"# mine\n{told}"
+    with h5py.File(raw / "tvsd/monkeyF/THINGS_normMUA.mat", "r+") as tree:
+        del tree.attrs["simulated"]
+    study = open_study(prepare_tvsd(raw, "F"))
+    assert (study.simulated, study.title, study.voxels.noise_ceiling) == (False, "tvsd-F", 40)
+    assert "Measured responses" in file.read_text()
 
 
 def test_a_trial_is_of_its_image_and_showing(raw: Path) -> None:

@@ -607,6 +607,7 @@ def test_from_the_server_to_studies(line: Line, tmp_path: Path) -> None:
     for name, rois in (("tvsd-F-16px", ("V1", "V4", "IT")), ("things-subj01-16px", HIERARCHY)):
         study = open_study(name)
         assert study.hierarchy == rois
+        assert study.simulated, "the published files say so"
         assert load_stimuli(study.need("stimuli"), np.arange(72), 16).pixels.shape == (72, 3, 16, 16)
         assert {len(load_responses(study, roi).image_ids) for roi in rois} == {72}
 

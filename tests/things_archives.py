@@ -100,6 +100,7 @@ def write_responses(
     """The table of responses in the fixed format of pandas: a block of columns for each type, with their names."""
     names = np.arange(responses.shape[1]).astype("S") if names is None else names
     with h5py.File(file, "w") as tree:
+        tree.attrs["simulated"] = True
         group = tree.create_group("ResponseData")
         group.attrs["pandas_type"], group.attrs["nblocks"] = "frame", 2
         group["axis0"] = np.concatenate([[b"voxel_id"], np.arange(responses.shape[1]).astype("S")])

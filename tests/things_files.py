@@ -45,15 +45,23 @@ def write_monkey(
     *,
     repeats: int = 30,
     seed: int = 0,
+    features: np.ndarray | None = None,
     **options: object,
 ) -> np.ndarray:
-    """Write both files of a monkey; return which share of a showing's variance is signal, by electrode (1024,)."""
+    """Write both files of a monkey; return which share of a showing's variance is signal, by electrode (1024,).
+
+    Every electrode's signal is a mixture of the pictures' `features` (images, features), where there are some.
+    """
     rng = np.random.default_rng(seed)
     signal = rng.uniform(0, 0.9, N_ELECTRODES)
     level = np.empty(N_ELECTRODES)
     for area, electrodes in AREAS[monkey].items():
         level[list(electrodes)] = LEVEL[area]
-    of_images = np.sqrt(signal) * rng.normal(size=(len(train) + len(test), N_ELECTRODES)) + level
+    mixed = rng.normal(size=(len(train) + len(test), N_ELECTRODES))
+    if features is not None:
+        mixed = (features - features.mean(axis=0)) / features.std(axis=0) @ rng.normal(size=(features.shape[1], 1024))
+        mixed /= mixed.std(axis=0)
+    of_images = np.sqrt(signal) * mixed + level
     noise = np.sqrt(1 - signal)
     train_mua = of_images[: len(train)] + noise * rng.normal(size=(len(train), N_ELECTRODES))
     reps = of_images[len(train) :] + noise * rng.normal(size=(repeats, len(test), N_ELECTRODES))
@@ -93,13 +101,15 @@ def _cell(tree: h5py.File, name: str, text: str) -> h5py.Reference:
 
 
 def matlab(file: Path) -> h5py.File:
-    """Open a new file with MATLAB's header of 512 bytes before HDF5's own."""
+    """Open a new file with MATLAB's header of 512 bytes before HDF5's own; it says of itself that it is simulated."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(file, "w", userblock_size=512):
         pass
     with file.open("r+b") as raw:
         raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
-    return h5py.File(file, "r+")
+    tree = h5py.File(file, "r+")
+    tree.attrs["simulated"] = True
+    return tree
 
 
 # --- THINGS-fMRI ----------------------------------------------------------------------------------------------
@@ -137,6 +147,7 @@ def write_person(
     voxels.to_csv(folder / "VoxelMetadata.csv", index=False)
     order = np.sort(rng.permutation(n_voxels)[: n_voxels - 5]) if n_voxels > 1000 else np.arange(n_voxels)
     with h5py.File(folder / "responses.h5", "w") as tree:
+        tree.attrs["simulated"] = True
         tree["voxel_id"] = voxels["voxel_id"].to_numpy()[order]
         tree["responses"] = values.T[order].astype(np.float32)
     return signal

@@ -32,6 +32,12 @@ def picture(place: str, side: int = 20) -> bytes:
     return out.getvalue()
 
 
+def colours(raw: bytes) -> np.ndarray:
+    """Return what a network can see in a picture: mean and SD of each colour (6,)."""
+    pixels = np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"), float).reshape(-1, 3)
+    return np.concatenate([pixels.mean(axis=0), pixels.std(axis=0)])
+
+
 def write_categories(
     file: Path,
     members: Mapping[str, Iterable[str]],

@@ -7,6 +7,7 @@ from .brains.anatomy import (
 from .brains.folds import fold_groups as fold_groups
 from .brains.haxby import prepare_haxby as prepare_haxby
 from .brains.measured import (
+    check_alike as check_alike,
     condition_of as condition_of,
     label_trials as label_trials,
     load_design as load_design,

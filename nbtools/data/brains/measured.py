@@ -186,6 +186,21 @@ def condition_of(study: Study, name: str) -> Condition:
     return parse_condition(name, study.hierarchy, region_names(study))
 
 
+def check_alike(study: Study, other: Study) -> None:
+    """Raise `InputError` unless two subjects may be taken together: of the same regions, by the same sites.
+
+    Regions of a monkey and of a person make no common hierarchy, though some be named alike.
+    """
+    of, against = (f"{' '.join(each.hierarchy)} ({each.sites})" for each in (other, study))
+    if of != against:
+        raise InputError(
+            f"{other.name} and {study.name} are no subjects of one hierarchy",
+            expected=f"{against}, as in {study.name}",
+            got=of,
+            fix="take subjects with the same regions together, such as tvsd-F and tvsd-N",
+        )
+
+
 def region_volume(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     """Return the regions as one label volume (x, y, z): 1 for the first of `rois`, …; None where positions are unknown.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from nbtools.checks import check_choice, check_once, check_table, listed, readin
 from nbtools.data.brains import things_fmri, tvsd
 from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import count_repeats, trials_of
-from nbtools.data.brains.sessions import Session, write_session
+from nbtools.data.brains.sessions import SIMULATED, Session, write_session
 from nbtools.data.brains.tvsd import Shown
 from nbtools.data.images.folders import subfolders
 from nbtools.data.study import Study, as_toml
@@ -64,6 +66,7 @@ def prepare_tvsd(raw: Path, monkey: str, *, image_size: int = SIZE) -> Path:
     session = tvsd.session_of(folder, monkey, shown)
     write_session(folder / "responses" / "session01.hdf5", session)
     entries = {
+        "simulated": _is_simulated(folder / "THINGS_normMUA.mat"),
         "responses": f"../tvsd/{folder.name}/responses",
         "regions": list(session.responses),
         "sites": "electrodes",
@@ -101,7 +104,12 @@ def prepare_things_fmri(raw: Path, subject: int, *, image_size: int = SIZE) -> P
     responses, voxels = _read_regions(folder, int(trials["trial_id"].max()) + 1)
     for number, part in trials.groupby("session"):
         write_session(root / place / f"session{number:02d}.hdf5", _session(part, shown, responses, voxels))
-    entries = {"responses": f"../things-fmri/{place}", "regions": list(responses), "subject": subject}
+    entries = {
+        "simulated": _is_simulated(folder / things_fmri.RESPONSES),
+        "responses": f"../things-fmri/{place}",
+        "regions": list(responses),
+        "subject": subject,
+    }
     return _write_study(raw, f"things-subj{subject:02d}", shown, entries, ABOVE_NOISE, image_size)
 
 
@@ -216,7 +224,9 @@ def _write_study(
     classes = [place.name for place in subfolders(folder / "images" / "train")]
     with written(folder / "scanner_labels.parquet") as beside:
         things_labels(names, table, classes).to_parquet(beside, index=False)
-    return write_text(folder / "study.toml", _description(name, entries, choice, image_size))
+    of_folder = {"stimuli": "stimuli.hdf5", "classification": "images", "scanner_labels": "scanner_labels.parquet"}
+    told = {"name": name, **entries, **of_folder, "image_size": image_size}
+    return _describe(folder / "study.toml", told, choice)
 
 
 def _write_stimuli(pictures: Path, names: list[str], file: Path, image_size: int) -> None:
@@ -232,12 +242,24 @@ def _write_stimuli(pictures: Path, names: list[str], file: Path, image_size: int
         pd.DataFrame({"image_id": range(len(names)), "name": names}).to_parquet(place, index=False)
 
 
-def _description(name: str, entries: Mapping[str, object], choice: tuple[float, str], image_size: int) -> str:
-    of_folder = {"stimuli": "stimuli.hdf5", "classification": "images", "scanner_labels": "scanner_labels.parquet"}
-    told = as_toml({"name": name, "simulated": False, **entries, **of_folder, "image_size": image_size})
+def _describe(file: Path, told: Mapping[str, object], choice: tuple[float, str]) -> Path:
+    """Write a study's description; one that says the same is kept, and of any what was chosen under [voxels]."""
+    old = ""
+    with suppress(OSError, ValueError):
+        old = file.read_text(encoding="utf-8-sig")
+        if told.items() <= tomllib.loads(old).items():
+            return file
     made = "# Measured responses to pictures of THINGS, made by `python -m nbtools prepare`.\n"
-    stands_in = "# PPA stands in for PHC, which the data do not name.\n" * ("PPA" in told)
+    if told["simulated"]:
+        made = "# Made-up responses in the form of measured ones: no brain was measured.\n"
+    stands_in = "# PPA stands in for PHC, which the data do not name.\n" * ("PPA" in str(told["regions"]))
     least, why = choice
-    return (
-        f"{made}{stands_in}{told}\n[voxels]\nnoise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
-    )
+    _, heading, chosen = old.partition("\n[voxels]\n")
+    chosen = chosen if heading else f"noise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
+    return write_text(file, f"{made}{stands_in}{as_toml(told)}\n[voxels]\n{chosen}")
+
+
+def _is_simulated(file: Path) -> bool:
+    """Say whether a file of responses says of itself, by an attribute, that it is a stand-in."""
+    with opened_hdf5(file, "responses cannot be read", expected="HDF5", fix="fetch it again") as tree:
+        return bool(tree.attrs.get(SIMULATED, False))

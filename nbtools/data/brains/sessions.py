@@ -32,6 +32,7 @@ from nbtools.errors import InputError
 from nbtools.files import opened_hdf5, written
 
 FORMAT = "nbtools responses 1"
+SIMULATED = "simulated"  # attribute of a file of responses that is a stand-in for a measured one
 _AGAIN = "prepare it again, or write it as data/README.md shows"
 
 

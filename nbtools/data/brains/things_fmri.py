@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from nbtools.checks import check_choice, listed, reading
 from nbtools.data.archives import contents, save
+from nbtools.data.brains.sessions import SIMULATED
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, opened_hdf5, require_space, written
 from nbtools.processes import QUIET, Bar
@@ -151,7 +152,7 @@ def reduce_responses(table: Path, voxel_ids: NDArray[np.int64], to: Path) -> Non
                 got=f"{len(rows)} rows, without {listed(np.setdiff1d(voxel_ids, ids), 5) or 'none'}",
                 fix=_AGAIN,
             )
-        _write(to, ids[rows], responses, rows)
+        _write(to, ids[rows], responses, rows, simulated=bool(tree.attrs.get(SIMULATED, False)))
 
 
 def _blocks(tree: h5py.File, file: Path, expected: str) -> tuple[h5py.Dataset, NDArray[np.int64]]:
@@ -170,12 +171,14 @@ def _blocks(tree: h5py.File, file: Path, expected: str) -> tuple[h5py.Dataset, N
     return responses, blocks[ids[0]][:, 0].astype(np.int64)
 
 
-def _write(to: Path, voxel_ids: NDArray[np.int64], responses: h5py.Dataset, rows: NDArray[np.intp]) -> None:
+def _write(
+    to: Path, voxel_ids: NDArray[np.int64], responses: h5py.Dataset, rows: NDArray[np.intp], *, simulated: bool
+) -> None:
     shape = len(rows), responses.shape[1]
     require_space(to.parent, 4 * shape[0] * shape[1])
     with written(to) as beside:
         with h5py.File(beside, "w") as tree:
-            tree["voxel_id"] = voxel_ids
+            tree.attrs[SIMULATED], tree["voxel_id"] = simulated, voxel_ids
             place = tree.create_dataset("responses", shape, np.float32)
             place[-1, -1] = 0  # from here on it has its bytes in the file
             start = place.id.get_offset()

@@ -199,7 +199,7 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("measure", "slope", "ci_low", "ci_high", "p", "p_order", "p_holm"))
-    fig = new_figure(title, "slope, standard deviations per region (right: as the paper says of its regions)", "")
+    fig = new_figure(title, "slope, SD per region (right: as the paper says of its regions)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
     marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
     text = table["p_holm"].map(p_text) + np.where(table["p_order"] > table["p"], " (order)", "")
