@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from nbtools import metrics, workflow
-from nbtools.conditions import VENTRAL
+from nbtools.conditions import VENTRAL, parse_condition
 from nbtools.runs import folders
 from nbtools.training.clouds import CategoryManifolds
 
@@ -244,7 +244,7 @@ def potency(_: None, role: str) -> pd.DataFrame:
         ("18_compare_networks", {"table": SPECTRAL}, ["TO"], ["none", "net-x"]),
         ("20_frequency", {"table": CERTIFIED.set_axis(["clean", "robust"], axis=1)}, ["TO-at-4"], ["none"]),
         ("19_training_and_certificates", {"table": CERTIFIED, "radii": [0.0, 0.2]}, ["TO-at-4"], ["none"]),
-        ("22_other_images", {"table": BEYOND}, ["low pass"], ["contrast"]),
+        ("22_other_images", {"table": BEYOND, "parse_condition": parse_condition}, ["low pass"], ["contrast"]),
         ("21_mechanism", {"accuracy": HELD_BY_HEADS}, ["V1", "v1"], ["TO", "random"]),
     ],
 )
