@@ -87,6 +87,7 @@ MODIFIERS: dict[str, Modifier] = {  # in the order in which a name has them
     },
 }
 TRAININGS = tuple(word for word, changed in MODIFIERS.items() if changed.sets == "training")
+ADVERSARIAL = tuple(word for word in TRAININGS if MODIFIERS[word].number in (_EPSILON, _BETA))  # against attacks
 UNGUIDED = {"atboth": "at"}  # what a way to train is called without a guide, where there is but one term to attack
 # What others say for a word.
 CALLED = {"pgd": "at", "adv": "at", "madry": "at", "fgsm": "fast", "gaussian": "gauss", "noisy": "gauss"}

@@ -15,7 +15,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
 import h5py
 import numpy as np
@@ -192,11 +191,7 @@ def test_another_password(tmp_path: Path, password: bytes) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with Server() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @dataclass

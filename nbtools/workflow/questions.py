@@ -13,6 +13,7 @@ import pandas as pd
 from nbtools.checks import check_choice
 from nbtools.conditions import BLUR
 from nbtools.errors import InputError
+from nbtools.guides import ADVERSARIAL
 from nbtools.metrics.decisions.certificates import certified_accuracy
 from nbtools.metrics.decisions.robustness import at_epsilon, robust_accuracy
 from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT, compare, contrast, layout
@@ -24,7 +25,6 @@ from nbtools.workflow.jobs import SUMMARY
 
 SUPPORTED, NOT_SUPPORTED, UNTOLD = "supported", "not supported", "cannot be told here"
 Answer = tuple[str, str]  # one of these, and its number in words
-ADVERSARIAL = ("at", "atboth", "fast", "trades", "beta")  # words of training against attacks
 
 
 class Question(NamedTuple):

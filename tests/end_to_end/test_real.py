@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -69,11 +68,7 @@ def write_stand_in(folder: Path, n: int, n_test: int, side: int = 20) -> dict[st
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with Server() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def serve(server: Server, folder: Path, pictures: bytes) -> str:
