@@ -129,11 +129,11 @@ def reduce_responses(table: Path, voxel_ids: NDArray[np.int64], to: Path) -> Non
     Parameters
     ----------
     table : Path
-        ``sub-0X_ResponseData.h5``.
-    voxel_ids : array of int
+        ``sub-0X_ResponseData.h5``: (n_voxels, n_trials) of the whole brain.
+    voxel_ids : (n_kept,) int64
         The voxels, each once.
     to : Path
-        ``responses.h5``, written whole or not at all.
+        ``responses.h5``, (n_kept, n_trials) float32, written whole or not at all.
 
     Raises
     ------
