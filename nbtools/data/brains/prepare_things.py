@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nbtools.checks import check_choice, check_once, check_table, listed, reading
+from nbtools.checks import check_choice, check_counts, listed, reading
 from nbtools.data.brains import things_fmri, tvsd
 from nbtools.data.brains.measured import load_design, load_trials
 from nbtools.data.brains.responses import count_repeats, trials_of
@@ -27,7 +27,7 @@ from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling
 SIZE = 64  # pixels; a study of another size has it in its name
 # Lowest noise ceiling of an electrode or voxel, percent for three showings, and why.
 RELIABLE = 56, "two single showings correlate by .3, as the authors ask"
-ABOVE_NOISE = 10, "of voxels that hold nothing but noise, one in twelve comes as far"
+ABOVE_NOISE = 10, "of voxels that hold nothing but noise, one in four comes as far"
 # What publishers say of electrodes or voxels, and what it is by our ratio of signal to noise over k repeats.
 PUBLISHED: dict[str, Callable[[NDArray, int], NDArray]] = {
     "reliab": lambda snr, k: noise_ceiling(snr, 1) / 100,
@@ -75,7 +75,7 @@ def prepare_tvsd(raw: Path, monkey: str, *, image_size: int = SIZE) -> Path:
 
 
 def prepare_things_fmri(raw: Path, subject: int, *, image_size: int = SIZE) -> Path:
-    """Make a study of a person: V1 V2 V4 VO PPA LO TO, or those of them that were fetched.
+    """Make a study of a person: the regions that were fetched, V1 V2 V4 VO PPA LO TO among them as its hierarchy.
 
     Parameters
     ----------
@@ -102,12 +102,13 @@ def prepare_things_fmri(raw: Path, subject: int, *, image_size: int = SIZE) -> P
     trials = _read_trials(folder / things_fmri.STIMULI)
     shown = Shown(*(sorted(set(trials.loc[trials["trial_type"] == kind, "stimulus"])) for kind in ("train", "test")))
     responses, voxels = _read_regions(folder, int(trials["trial_id"].max()) + 1)
+    regions = [roi for roi in things_fmri.HIERARCHY if roi in responses] or list(responses)
     for number, part in trials.groupby("session"):
         write_session(root / place / f"session{number:02d}.hdf5", _session(part, shown, responses, voxels))
     entries = {
         "simulated": _is_simulated(folder / things_fmri.RESPONSES),
         "responses": f"../things-fmri/{place}",
-        "regions": list(responses),
+        "regions": regions,
         "subject": subject,
     }
     return _write_study(raw, f"things-subj{subject:02d}", shown, entries, ABOVE_NOISE, image_size)
@@ -164,21 +165,33 @@ def _published(study: Study, raw: Path) -> pd.DataFrame:
 def _read_trials(file: Path) -> pd.DataFrame:
     """Read which trial (``trial_id``) showed which ``stimulus`` in which ``session``, as which ``trial_type``."""
     problem, needed = "the table of trials cannot be read", ["trial_type", "session", "trial_id", "stimulus"]
-    with reading(problem, OSError, ValueError, file=file, expected=f"CSV with {', '.join(needed)}", fix=_FETCH):
-        trials = pd.read_csv(file)
-    check_table(problem, trials, needed, fix=_FETCH)
-    trials = trials[trials["trial_type"].isin(["train", "test"])].sort_values("trial_id")  # no catch trials
-    check_once(problem, trials, ["trial_id"], fix=_FETCH)
-    return trials
+    expected = f"CSV with {', '.join(needed)}, each trial once, no picture both in training and in the test"
+    kinds = OSError, ValueError, LookupError, TypeError
+    with reading(problem, *kinds, file=file, expected=expected, fix=_FETCH):
+        trials = pd.read_csv(file)[needed]
+        trials = trials[trials["trial_type"].isin(["train", "test"])].sort_values("trial_id")  # no catch trials
+        numbers, kind = trials[["session", "trial_id"]], trials[["stimulus", "trial_type"]].drop_duplicates()
+        odd = (numbers % 1 != 0) | (numbers < 0)
+        wrong = {
+            "kinds of trials missing": 2 - trials["trial_type"].nunique(),
+            "gaps": trials.isna().to_numpy().sum(),
+            "sessions and trial_id that are no whole numbers from 0": odd.to_numpy().sum(),
+            "trials twice": trials.duplicated("trial_id").sum(),
+            "pictures in training and test": kind.duplicated("stimulus").sum(),
+        }
+    check_counts(problem, wrong, expected=expected, fix=_FETCH, file=file)
+    return trials.astype(dict.fromkeys(numbers, np.int64))
 
 
 def _read_regions(folder: Path, n_trials: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.int64]]]:
-    """Read responses (n_trials, n_voxels) and i, j, k of each region of the hierarchy all of whose voxels are there."""
-    file, table = folder / things_fmri.RESPONSES, things_fmri.read_voxels(folder / things_fmri.VOXELS)
+    """Read responses (n_trials, n_voxels) and i, j, k of each region all of whose voxels are there."""
+    file, of_voxels = folder / things_fmri.RESPONSES, folder / things_fmri.VOXELS
+    table = things_fmri.read_voxels(of_voxels)
     expected = f"voxel_id, and responses of each (n_voxels, {n_trials} trials or more), of a region at least"
     with opened_hdf5(file, "reduced responses cannot be read", expected=expected, fix=_FETCH) as tree:
         ids, values = pd.Index(tree["voxel_id"][:]), tree["responses"][:]
-    wanted = {roi: table["voxel_id"][things_fmri.region_voxels(table, roi, file)] for roi in things_fmri.HIERARCHY}
+    marked = things_fmri.marked_regions(table)
+    wanted = {roi: table["voxel_id"][things_fmri.region_voxels(table, roi, of_voxels)] for roi in marked}
     whole = {roi: of for roi, of in wanted.items() if of.isin(ids).all()}
     if values.ndim != 2 or len(values) != len(ids) or values.shape[1] < n_trials or not whole:
         got = f"{len(ids)} voxels, responses {values.shape}, whole regions: {listed(whole) or 'none'}"
@@ -254,9 +267,9 @@ def _describe(file: Path, told: Mapping[str, object], choice: tuple[float, str])
         made = "# Made-up responses in the form of measured ones: no brain was measured.\n"
     stands_in = "# PPA stands in for PHC, which the data do not name.\n" * ("PPA" in str(told["regions"]))
     least, why = choice
-    _, heading, chosen = old.partition("\n[voxels]\n")
-    chosen = chosen if heading else f"noise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
-    return write_text(file, f"{made}{stands_in}{as_toml(told)}\n[voxels]\n{chosen}")
+    _, heading, chosen = old.partition("\n[voxels]")
+    chosen = chosen if heading else f"\nnoise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
+    return write_text(file, f"{made}{stands_in}{as_toml(told)}\n[voxels]{chosen}")
 
 
 def _is_simulated(file: Path) -> bool:
