@@ -210,7 +210,15 @@ def test_the_planted_ceilings_come_out_and_agree_with_the_publishers(raw: Path) 
     test = [name for name in names_of(400) if name.startswith(("dog_2", "axe", "saw", "hen"))][-100:]
     signal = write_monkey(raw / "tvsd" / "monkeyF", "F", TRAIN, test)
     study = open_study(prepare_tvsd(raw, "F"))
+    with h5py.File(raw / "tvsd/monkeyF/THINGS_normMUA.mat", "r+") as tree:
+        tree["oracle"][600:700] = np.nan  # of which the publishers say nothing
     beside = ceilings_beside(study, raw).set_index(["measure", "roi"])
+    assert beside["n"].to_dict() == {
+        **{("reliab", roi): len(electrodes) for roi, electrodes in AREAS["F"].items()},
+        ("oracle", "V1"): 512,
+        ("oracle", "V4"): 192,
+        ("oracle", "IT"): 220,
+    }
     assert (beside["r"] > 0.999).all()
     assert beside["difference"].abs().max() < 0.005
     for roi, electrodes in AREAS["F"].items():

@@ -127,9 +127,9 @@ def ceilings_beside(study: Study, raw: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per region × publishers' measure: ``roi``, ``measure``, ``n`` (electrodes or voxels), ``published`` and
-        ``ours`` (means), ``difference`` (ours − published, mean), ``r``. From all repeats, before any choice;
-        ``reliab`` and ``oracle`` are correlations, the others percent of variance.
+        One row per region × publishers' measure: ``roi``, ``measure``, ``n`` (electrodes or voxels that have both),
+        ``published`` and ``ours`` (means), ``difference`` (ours − published, mean), ``r``. From all repeats, before any
+        choice; ``reliab`` and ``oracle`` are correlations, the others percent of variance.
 
     Raises
     ------
@@ -145,7 +145,8 @@ def ceilings_beside(study: Study, raw: Path) -> pd.DataFrame:
         snr, k = ncsnr(z, tested.image_ids), int(count_repeats(tested.image_ids).max())
         both = pd.DataFrame(tested.voxels, columns=_PLACE).assign(snr=snr).merge(published, on=_PLACE)
         for measure in published.columns.intersection(list(PUBLISHED)):
-            pair = pd.DataFrame({"published": both[measure], "ours": PUBLISHED[measure](both["snr"].to_numpy(), k)})
+            ours = PUBLISHED[measure](both["snr"].to_numpy(), k)
+            pair = pd.DataFrame({"published": both[measure], "ours": ours}).dropna()
             mean, r = pair.mean(), float(pair.corr().iloc[0, 1])
             told = {**mean, "difference": mean["ours"] - mean["published"], "r": r}
             rows.append({"roi": roi, "measure": measure, "n": len(pair), **told})
