@@ -483,7 +483,7 @@ def test_labels_control_networks_of_real_pictures(study: Path) -> None:
     told = "".join(text for cell in cells for out in cell.get("outputs", []) for text in out.get("text", []))
     labels = pd.read_parquet(study.parent / "labels.parquet")
     n = int((labels["image_id"].to_numpy() < len(load_design(open_study(study)).training_ids)).sum())
-    assert f"{n} images that the brain was shown, labelled, join" in told
+    assert f"{n} images of the scanner's, labelled, join" in told
 
 
 # --- true number --------------------------------------------------------------------------------------------
