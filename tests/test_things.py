@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from nbtools.cli import main
+from nbtools.cli.preparing import ASKED_BY
 from nbtools.data.brains import things_fmri, tvsd
 from nbtools.data.brains.measured import load_design, load_responses, load_trials, region_names, region_volume
 from nbtools.data.brains.prepare_things import ABOVE_NOISE, ceilings_beside, prepare_things_fmri, prepare_tvsd
@@ -27,10 +28,14 @@ from nbtools.data.study import Study, as_toml, open_study
 from nbtools.errors import InputError, Note
 from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
 from nbtools.plots.brain.responses import noise_ceilings, voxel_scores
+from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
 from nbtools.runs.folders import find
+from nbtools.workflow.config import read_config
 from nbtools.workflow.doctor import GOOD, findings
+from nbtools.workflow.graph import make_graph
 from nbtools.workflow.sizes import ASSUMED, sizes_of
+from nbtools.workflow.to_come import to_come
 from tests.things_files import (
     AREAS,
     CATEGORIES,
@@ -221,6 +226,9 @@ def test_the_planted_ceilings_come_out_and_agree_with_the_publishers(raw: Path) 
     }
     assert (beside["r"] > 0.999).all()
     assert beside["difference"].abs().max() < 0.005
+    for roi, trials in load_trials(study, study.hierarchy, progress=False).items():
+        assert (beside.xs(roi, level="roi")["kept"] == trials.responses.shape[1]).all()
+        assert trials.responses.shape[1] < len(AREAS["F"][roi])
     for roi, electrodes in AREAS["F"].items():
         error = beside.loc[("reliab", roi), "ours"] - signal[list(electrodes)].mean()
         assert abs(error) < 4 * 0.06 / np.sqrt(len(electrodes)), "within what a hundred images leave open"
@@ -487,6 +495,15 @@ def test_the_commands_say_how_reliable_sites_are_and_keep_what_is_there(
     assert "regions: V1 V4 IT" in said
     assert "PPA stands in for PHC" in said
     assert {"reliab", "oracle", "nc_testset", "nc_singletrial"} <= set(said.split())
+    assert said.count("no brain was measured") == 2, "the published files say so"
+    for name, next_step in {
+        "tvsd-F-32px": "with `study: tvsd-F-32px`",
+        "things-subj01": "plan config/things.yaml",
+    }.items():
+        study = open_study(name)
+        n = [len(images_below(study.need("classification") / part)) for part in ("train", "val")]
+        assert f"images: 2 categories, {n[0]} pictures to train, {n[1]} to test" in said
+        assert next_step in said
     assert open_study("tvsd-F-32px").image_size == 32
     made = (raw / "tvsd-F-32px" / "stimuli.hdf5").stat().st_mtime_ns
     prepare_tvsd(raw, "F", image_size=32)
@@ -494,6 +511,27 @@ def test_the_commands_say_how_reliable_sites_are_and_keep_what_is_there(
     write_image_list(raw / "tvsd/monkeyF/_logs/things_imgs.mat", TRAIN[::-1], TEST)
     prepare_tvsd(raw, "F", image_size=32)
     assert (raw / "tvsd-F-32px" / "stimuli.hdf5").stat().st_mtime_ns > made, "other pictures, or in another order"
+
+
+def test_what_prepare_names_next_asks_that_study() -> None:
+    for study, name in ASKED_BY.items():
+        assert read_config(folders.PROJECT / f"config/{name}.yaml")["study"] == study
+
+
+@pytest.mark.parametrize("name", ["tvsd", "things"])
+def test_a_plan_before_the_data_is_the_plan_after_them(raw: Path, name: str) -> None:
+    """Which runs, and of which regions; of how many images they are, only the data tell."""
+    config = read_config(folders.PROJECT / f"config/{name}.yaml")
+    before = make_graph(config)
+    write_tvsd(raw, repeats=5)
+    write_fmri(raw)
+    prepare_tvsd(raw, "F") if name == "tvsd" else prepare_things_fmri(raw, 1)
+    after = make_graph(config)
+    assert before.source is None
+    assert before.hierarchy == after.hierarchy
+    assert dict(before.left_out) == dict(after.left_out)
+    assert {job.record for job in before.jobs} == {job.record for job in after.jobs}
+    assert to_come(f"{config['study']}-224px").sizes.image_size == 224
 
 
 def test_figures_name_electrodes() -> None:

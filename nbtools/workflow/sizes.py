@@ -46,7 +46,7 @@ def source_of(study: str) -> Study | None:
     return open_study(study) if study_file(study).is_file() or not is_simulated(study) else None
 
 
-def sizes_of(source: Study | None, profile: str | None) -> Sizes:
+def sizes_of(source: Study | None, profile: str | None, assumed: Sizes = ASSUMED) -> Sizes:
     """Return the size of a study: of one that is not there that of the profile it is made with, else what is assumed.
 
     Parameters
@@ -55,9 +55,11 @@ def sizes_of(source: Study | None, profile: str | None) -> Sizes:
         Its description; None where it is not there yet.
     profile : str or None
         With which a simulated study is made (`PROFILES`); None: it is to be fetched.
+    assumed : Sizes
+        Of a study that is to be fetched.
     """
     if source is None:
-        return _of_profile(profile) if profile else ASSUMED
+        return _of_profile(profile) if profile else assumed
     images, known = source.classification, ASSUMED
     scanner, shared = _scanner_images(source)
     val = count_images(images and images / "val") or known.val

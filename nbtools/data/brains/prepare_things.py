@@ -128,8 +128,9 @@ def ceilings_beside(study: Study, raw: Path) -> pd.DataFrame:
     -------
     DataFrame
         One row per region × publishers' measure: ``roi``, ``measure``, ``n`` (electrodes or voxels that have both),
-        ``published`` and ``ours`` (means), ``difference`` (ours − published, mean), ``r``. From all repeats, before any
-        choice; ``reliab`` and ``oracle`` are correlations, the others percent of variance.
+        ``kept`` (of the region's, by the study's choice), ``published`` and ``ours`` (means), ``difference``
+        (ours − published, mean), ``r``. From all repeats of all ``n``; ``reliab`` and ``oracle`` are correlations, the
+        others percent of variance.
 
     Raises
     ------
@@ -139,6 +140,7 @@ def ceilings_beside(study: Study, raw: Path) -> pd.DataFrame:
     published, rows = _published(study, raw), []
     everything = replace(study, voxels=replace(study.voxels, noise_ceiling=0))
     shared = load_design(study).shared_ids
+    kept = {roi: len(trials.voxels) for roi, trials in load_trials(study, study.hierarchy, progress=False).items()}
     for roi, trials in load_trials(everything, study.hierarchy, progress=False).items():
         tested = trials_of(trials, shared)
         z = (tested.responses - tested.responses.mean(axis=0)) / tested.responses.std(axis=0)
@@ -149,7 +151,7 @@ def ceilings_beside(study: Study, raw: Path) -> pd.DataFrame:
             pair = pd.DataFrame({"published": both[measure], "ours": ours}).dropna()
             mean, r = pair.mean(), float(pair.corr().iloc[0, 1])
             told = {**mean, "difference": mean["ours"] - mean["published"], "r": r}
-            rows.append({"roi": roi, "measure": measure, "n": len(pair), **told})
+            rows.append({"roi": roi, "measure": measure, "n": len(pair), "kept": kept[roi], **told})
     return pd.DataFrame(rows)
 
 
