@@ -29,6 +29,9 @@ from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, require_space, sha256_of, written
 from nbtools.processes import QUIET, Bar
 
+# What was unpacked counts as whole, and is not unpacked again.
+_FETCH = "delete that, and fetch again: python -m nbtools fetch things --agreed"
+
 # --- names --------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +96,7 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
             file=pictures,
             expected=f"{len(places)} pictures, <concept>/<file>.jpg",
             got=f"no {listed(missing, 5)}" if missing else "no name of a picture",
-            fix="fetch them again: python -m nbtools fetch things --agreed; what is there is kept",
+            fix=_FETCH,
         )
     shape = (len(places), size, size, 3)
     source = folder_source(pictures, places, lambda raw, place: fitted(decode_image(raw, place), size))
@@ -205,7 +208,7 @@ def things_classes(
     found = {folder.name: [file.name for file in images_below(folder)] for folder in subfolders(pictures)}
     members, tested, seen = read_categories(table), {*map(place_of, held)}, {*map(place_of, shown)}
     order = choose_categories(members, {concept: len(files) for concept, files in found.items()})[: 2 * largest]
-    _check_categories(order, found, pictures)
+    _check_categories(order, found, table if found else pictures)
     classes = order[:largest]
     known, every = (category_of(members, names) for names in (classes, order))
     others = {concept: name for concept, name in every.items() if name not in classes}
@@ -242,15 +245,15 @@ def _digest(names: Collection[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
-def _check_categories(names: Sequence[str], found: Collection[str], pictures: Path) -> None:
+def _check_categories(names: Sequence[str], found: Collection[str], place: Path) -> None:
     odd = [name for name in names if not re.fullmatch(r"[^./\\:][^/\\:]*", name)]
     if len(names) < 2 or odd:
         raise InputError(
             "the pictures cannot be sorted into categories",
-            file=pictures,
+            file=place,
             expected="<concept>/<file>.jpg, of concepts in two categories or more, which folders can be named as",
             got=f"{len(found)} concepts in {listed(odd or names) or 'no category'}",
-            fix="fetch them again: python -m nbtools fetch things --agreed; what is there is kept",
+            fix=_FETCH,
         )
 
 
@@ -263,7 +266,7 @@ def _check_left(rows: pd.DataFrame, pictures: Path) -> None:
             file=pictures,
             expected="two categories or more, each with pictures to train and to validate on that are no test images",
             got=f"{len(rows)} pictures that are left, in {listed(sorted(set.union(*parts))) or 'no category'}",
-            fix="fetch all of them: python -m nbtools fetch things --agreed; what is there is kept",
+            fix=_FETCH,
         )
 
 
