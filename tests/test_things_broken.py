@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbtools.data.brains.measured import load_responses, load_trials
+from nbtools.data.brains import things_fmri
+from nbtools.data.brains.measured import load_design, load_responses, load_trials
 from nbtools.data.brains.prepare_things import ceilings_beside, prepare_things_fmri, prepare_tvsd
 from nbtools.data.brains.sessions import session_files
+from nbtools.data.images.stimuli import opened_stimuli
 from nbtools.data.images.things import place_of
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from tests.test_things import TEST, TRAIN, pictures, raw, write_tvsd  # noqa: F401  # two of them are fixtures
+from tests.things_archives import write_responses
 from tests.things_files import N_ELECTRODES, write_monkey, write_person
 
 Table = Callable[[pd.DataFrame], pd.DataFrame]
@@ -218,6 +221,67 @@ def test_a_study_that_cannot_be_made_anew_stays_what_it_was(raw: Path) -> None: 
     with pytest.raises(InputError, match="something else lies there"):
         prepare_tvsd(raw, "F")
     assert {file: file.read_bytes() for file in before} == before
+
+
+@pytest.mark.parametrize("order", ["responses first", "stimuli first"])
+def test_responses_and_stimuli_of_two_lists_of_pictures_are_no_pair(raw: Path, order: str) -> None:  # noqa: F811
+    """As a study of another size, or a kill between the two, leaves them."""
+    write_tvsd(raw, repeats=4)
+    large, small = (open_study(prepare_tvsd(raw, "F", image_size=size)) for size in (12, 8))
+    load_trials(large, ["V1"], progress=False)
+    if order == "stimuli first":
+        kept = {file: file.read_bytes() for file in session_files(small.responses).values()}
+    write_monkey(raw / "tvsd/monkeyF", "F", TRAIN[::-1], TEST, repeats=4)
+    prepare_tvsd(raw, "F", image_size=8)
+    load_trials(small, ["V1"], progress=False)
+    if order == "stimuli first":
+        for file, content in kept.items():
+            file.write_bytes(content)
+    wrong = small if order == "stimuli first" else large
+    for load in (lambda: load_trials(wrong, ["V1"], progress=False), lambda: load_design(wrong)):
+        with pytest.raises(InputError, match=r"to other images than the stimuli(.|\n)*prepare the study again"):
+            load()
+    load_trials(open_study(prepare_tvsd(raw, "F", image_size=wrong.image_size)), ["V1"], progress=False)
+
+
+def test_damaged_stimuli_are_made_anew(raw: Path) -> None:  # noqa: F811
+    write_tvsd(raw, repeats=4)
+    study = open_study(prepare_tvsd(raw, "F", image_size=8))
+    sound = study.stimuli.read_bytes()
+    for damaged in (b"", sound[: len(sound) // 2], b"x" * len(sound)):
+        study.stimuli.write_bytes(damaged)
+        prepare_tvsd(raw, "F", image_size=8)
+        with opened_stimuli(study.stimuli) as brick:
+            assert brick.shape == (len(TRAIN) + len(TEST), 8, 8, 3)
+
+
+@pytest.mark.parametrize("heading", ["[voxels]", "[ voxels ]  # mine", "  [voxels]"])
+def test_what_was_written_into_a_description_stays_when_it_is_made_anew(raw: Path, heading: str) -> None:  # noqa: F811
+    write_tvsd(raw, repeats=4)
+    file = prepare_tvsd(raw, "F", image_size=8)
+    told = file.read_text().replace("\n[voxels]\n", f'corruptions = "c"\n\n{heading}\n').replace("= 56 ", "= 40 ")
+    file.write_text(told, newline="\r\n")
+    with h5py.File(raw / "tvsd/monkeyF/THINGS_normMUA.mat", "r+") as tree:
+        del tree.attrs["simulated"]
+    study = open_study(prepare_tvsd(raw, "F", image_size=8))
+    assert (study.simulated, study.voxels.noise_ceiling, study.corruptions.name) == (False, 40, "c")
+
+
+def mixed(names: np.ndarray) -> np.ndarray:
+    return np.array([name.decode() for name in names.astype("S")], h5py.string_dtype())
+
+
+@pytest.mark.parametrize("spelled", [lambda n: n, lambda n: n.astype("S"), lambda n: n.astype(float), mixed])
+def test_trials_in_another_order_are_noticed_however_they_are_named(tmp_path: Path, spelled: Callable) -> None:
+    """Columns of the table of responses are trials 0, 1, 2 …; a block in another order would be other trials."""
+    ids, values = np.array([7, 3, 9]), np.arange(30.0).reshape(3, 10)
+    write_responses(tmp_path / "t.h5", ids, values, names=spelled(np.arange(10)))
+    things_fmri.reduce_responses(tmp_path / "t.h5", np.array([3, 9]), tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5") as tree:
+        np.testing.assert_array_equal(tree["responses"], values[1:])
+    write_responses(tmp_path / "t.h5", ids, values, names=spelled(np.arange(10)[::-1].copy()))
+    with pytest.raises(InputError, match="not trials 0 to 9 in order"):
+        things_fmri.reduce_responses(tmp_path / "t.h5", np.array([3, 9]), tmp_path / "r.h5")
 
 
 # --- what to do is what helps ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from nbtools.data.brains.responses import count_repeats, trials_of
 from nbtools.data.brains.sessions import SIMULATED, Session, choose_sessions, session_files, write_session
 from nbtools.data.brains.tvsd import Shown
 from nbtools.data.images.folders import subfolders
+from nbtools.data.images.stimuli import SHOWN, opened_stimuli, rows_mark
 from nbtools.data.study import Study, as_toml
 from nbtools.errors import InputError
 from nbtools.files import opened_hdf5, read_table, write_text, written
@@ -257,11 +259,12 @@ def _session(
 # --- what both have -------------------------------------------------------------------------------------------
 
 
-def _write_sessions(folder: Path, parts: Iterable[tuple[int, Session]]) -> None:
-    """Write sessions with their numbers, and remove those that an earlier table had."""
-    there = []
+def _write_sessions(folder: Path, parts: Iterable[tuple[int, Session]], names: Iterable[str]) -> None:
+    """Write sessions of these pictures with their numbers, and remove those that an earlier table had."""
+    there, mark = [], rows_mark(names)
     for number, session in parts:
-        write_session(folder / f"session{number:02d}.hdf5", session)
+        marked = replace(session, source={**session.source, SHOWN: mark})
+        write_session(folder / f"session{number:02d}.hdf5", marked)
         there.append(number)
     for number, file in session_files(folder).items():
         if number not in there:
@@ -285,7 +288,7 @@ def _write_study(
     pictures, table = raw / "things" / "object_images", raw / "things" / "category53_long-format.tsv"
     # First what may refuse: pictures sorted for other test images stay in no study of these responses.
     things_classes(pictures, table, folder / "images", set(shown.test), shown=set(names))
-    _write_sessions((folder / str(entries["responses"])).resolve(), parts)
+    _write_sessions((folder / str(entries["responses"])).resolve(), parts, names)
     _write_stimuli(pictures, names, folder / "stimuli.hdf5", image_size)
     classes = [place.name for place in subfolders(folder / "images" / "train")]
     with written(folder / "scanner_labels.parquet") as beside:
@@ -300,8 +303,11 @@ def _write_stimuli(pictures: Path, names: list[str], file: Path, image_size: int
     from nbtools.data.images.things import things_stimuli  # torch imports slowly
 
     beside = file.with_name("stimuli.parquet")
-    if file.is_file() and beside.is_file() and list(read_table(beside, ["name"])["name"]) == names:
-        return
+    with suppress(InputError):  # missing or damaged: both are made anew
+        with opened_stimuli(file) as brick:
+            whole = brick.shape == (len(names), image_size, image_size, 3)
+        if whole and list(read_table(beside, ["name"])["name"]) == names:
+            return
     beside.unlink(missing_ok=True)
     things_stimuli(pictures, names, file, image_size)
     with written(beside) as place:
@@ -309,20 +315,22 @@ def _write_stimuli(pictures: Path, names: list[str], file: Path, image_size: int
 
 
 def _describe(file: Path, told: Mapping[str, object], choice: tuple[float, str]) -> Path:
-    """Write a study's description; one that says the same is kept, and of any what was chosen under [voxels]."""
-    old = ""
+    """Write a study's description; one that says the same is kept, of any other what it says beside, too."""
+    old, own = "", {}
     with suppress(OSError, ValueError):
         old = file.read_text(encoding="utf-8-sig")
-        if told.items() <= tomllib.loads(old).items():
+        own = tomllib.loads(old)
+        if told.items() <= own.items():
             return file
     made = "# Measured responses to pictures of THINGS, made by `python -m nbtools prepare`.\n"
     if told["simulated"]:
         made = "# Made-up responses in the form of measured ones: no brain was measured.\n"
     stands_in = "# PPA stands in for PHC, which the data do not name.\n" * ("PPA" in str(told["regions"]))
     least, why = choice
-    _, heading, chosen = old.partition("\n[voxels]\n")
-    chosen = chosen if heading else f"noise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
-    return write_text(file, f"{made}{stands_in}{as_toml(told)}\n[voxels]\n{chosen}")
+    _, *chosen = re.split(r"^[ \t]*\[[ \t]*voxels[ \t]*\][^\n]*\n?", old, maxsplit=1, flags=re.MULTILINE)
+    under = chosen[0] if chosen else f"noise_ceiling = {least}  # percent, in odd showings of the test: {why}\n"
+    own = {key: value for key, value in own.items() if type(value) in (str, bool, int, float, list)}
+    return write_text(file, f"{made}{stands_in}{as_toml({**own, **told})}\n[voxels]\n{under}")
 
 
 def _is_simulated(file: Path) -> bool:

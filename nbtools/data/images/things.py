@@ -24,6 +24,7 @@ from nbtools.data.images.files import decode_image, fitted
 from nbtools.data.images.folders import equal_files, images_below, subfolders
 from nbtools.data.images.packed import decoded, folder_source
 from nbtools.data.images.prepare import place_sound, report_on
+from nbtools.data.images.stimuli import SHOWN, rows_mark
 from nbtools.data.images.superordinate import category_of, choose_categories, read_categories, split_pictures
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, require_space, sha256_of, written
@@ -105,7 +106,7 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
             left.unlink()
         require_space(file.parent, prod(shape))
         with written(file) as beside, Bar(desc="stimuli", total=len(places), unit="image", disable=QUIET) as bar:
-            start = _lay_out(beside, shape)
+            start = _lay_out(beside, shape, rows_mark(names))
             with beside.open("r+b") as brick:
                 brick.seek(start)
                 for block in decoded(source):
@@ -114,10 +115,11 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
                     bar.update(len(block))
 
 
-def _lay_out(file: Path, shape: tuple[int, ...]) -> int:
+def _lay_out(file: Path, shape: tuple[int, ...], mark: str) -> int:
     """Write an HDF5 file around pixels that are still to come; return the byte at which they begin."""
     # HDF5 itself crashes the process where a disk is full: what is large is written as to any file.
     with h5py.File(file, "w") as tree:
+        tree.attrs[SHOWN] = mark
         brick = tree.create_dataset("imgBrick", shape, np.uint8)
         brick[-1, -1, -1] = 0  # now it has its place
         return brick.id.get_offset()
