@@ -55,8 +55,6 @@ def test_web_pages_of_any_beginning_are_told(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", [b'{"errors": [{"detail": "No"}]}', b"not found\n", b"category\tWord\na\tb\n"])
-    "content", [b'{"errors": [{"detail": "Not found."}]}', b"not found\n", b"category\tWord\na\tb\n"]
-)
 def test_a_table_of_categories_that_is_none_is_told_when_it_comes(
     line: Line,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
