@@ -284,6 +284,16 @@ def test_trials_in_another_order_are_noticed_however_they_are_named(tmp_path: Pa
         things_fmri.reduce_responses(tmp_path / "t.h5", np.array([3, 9]), tmp_path / "r.h5")
 
 
+@pytest.mark.parametrize("size", [32, 5000])
+def test_nothing_is_made_where_a_picture_is_missing_or_too_large(raw: Path, size: int) -> None:  # noqa: F811
+    """Pictures sorted into categories are kept as they are: they would stay those of too few."""
+    shown = [*TRAIN[:-1], "dog_88s.jpg"] if size == 32 else TRAIN
+    write_monkey(raw / "tvsd/monkeyF", "F", shown, TEST, repeats=4)
+    with pytest.raises(InputError, match=r"missing|side of images"):
+        prepare_tvsd(raw, "F", image_size=size)
+    assert not list(raw.glob("tvsd-F*"))
+
+
 # --- what to do is what helps ---------------------------------------------------------------------------------
 
 

@@ -281,12 +281,13 @@ def _write_study(
     image_size: int,
 ) -> Path:
     """Write sessions, and into the study's folder stimuli, pictures to classify, labels and its description."""
-    from nbtools.data.images.things import things_classes, things_labels  # torch imports slowly
+    from nbtools.data.images.things import check_pictures, things_classes, things_labels  # torch imports slowly
 
     name += f"-{image_size}px" * (image_size != SIZE)
     folder, names = raw / name, [*shown.train, *shown.test]
     pictures, table = raw / "things" / "object_images", raw / "things" / "category53_long-format.tsv"
-    # First what may refuse: pictures sorted for other test images stay in no study of these responses.
+    # First what may refuse: pictures sorted for other test images, or too few, stay in no study of these responses.
+    check_pictures(pictures, names, image_size)
     things_classes(pictures, table, folder / "images", set(shown.test), shown=set(names))
     _write_sessions((folder / str(entries["responses"])).resolve(), parts, names)
     _write_stimuli(pictures, names, folder / "stimuli.hdf5", image_size)

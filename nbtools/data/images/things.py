@@ -20,7 +20,7 @@ import torch
 
 from nbtools.checks import check_range, listed
 from nbtools.data.archives import build
-from nbtools.data.images.files import decode_image, fitted
+from nbtools.data.images.files import check_side, decode_image, fitted
 from nbtools.data.images.folders import equal_files, images_below, subfolders
 from nbtools.data.images.packed import decoded, folder_source
 from nbtools.data.images.prepare import place_sound, report_on
@@ -89,16 +89,7 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
     InputError
         If pictures are missing, one is damaged, or the disk has no room.
     """
-    places = [place_of(name) for name in names]
-    missing = [place for place in places if not (pictures / place).is_file()]
-    if missing or not places:
-        raise InputError(
-            f"{len(missing)} pictures of the stimuli are missing",
-            file=pictures,
-            expected=f"{len(places)} pictures, <concept>/<file>.jpg",
-            got=f"no {listed(missing, 5)}" if missing else "no name of a picture",
-            fix=_FETCH,
-        )
+    places = check_pictures(pictures, names, size)
     shape = (len(places), size, size, 3)
     source = folder_source(pictures, places, lambda raw, place: fitted(decode_image(raw, place), size))
     with locked(file):
@@ -113,6 +104,22 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
                     rows = torch.stack([image for _, image in block])
                     brick.write(rows.permute(0, 2, 3, 1).contiguous().numpy().data)
                     bar.update(len(block))
+
+
+def check_pictures(pictures: Path, names: Sequence[str], size: int) -> list[str]:
+    """Return where pictures lie; raise `InputError` if there is none, one is missing, or images cannot be so large."""
+    check_side(size)
+    places = [place_of(name) for name in names]
+    missing = [place for place in places if not (pictures / place).is_file()]
+    if missing or not places:
+        raise InputError(
+            f"{len(missing)} pictures of the stimuli are missing",
+            file=pictures,
+            expected=f"{len(places)} pictures, <concept>/<file>.jpg",
+            got=f"no {listed(missing, 5)}" if missing else "no name of a picture",
+            fix=_FETCH,
+        )
+    return places
 
 
 def _lay_out(file: Path, shape: tuple[int, ...], mark: str) -> int:
