@@ -317,7 +317,7 @@ def test_plan_counts_the_images_that_were_shown_and_those_that_test(tmp_path: Pa
 
 def test_a_choice_needs_showings_to_rest_on(tmp_path: Path) -> None:
     study = own_study(tmp_path, np.full(40, 0.5), repeats=2, noise_ceiling=10)
-    with pytest.raises(InputError, match="no image was shown twice"):
+    with pytest.raises(InputError, match="nothing tells which voxels are reliable"):
         load_responses(study, "early-x")
 
 

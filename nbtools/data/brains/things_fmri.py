@@ -170,7 +170,8 @@ def _blocks(tree: h5py.File, file: Path, expected: str) -> tuple[h5py.Dataset, N
         raise InputError("the table of responses has another form", file=file, expected=expected, got=got, fix=_AGAIN)
     responses, names = blocks[floats[0]], group[floats[0].replace("values", "items")]
     # Names of mixed types are pickled, and stay unread.
-    if names.dtype.kind in "Siu" and not np.array_equal(names[()].astype(np.int64), np.arange(responses.shape[1])):
+    told = names.dtype.kind in "Siuf" or h5py.check_string_dtype(names.dtype)
+    if told and not np.array_equal(names[()].astype(np.float64), np.arange(responses.shape[1])):
         raise ValueError(f"its columns are not trials 0 to {responses.shape[1] - 1} in order")
     return responses, blocks[ids[0]][:, 0].astype(np.int64)
 
