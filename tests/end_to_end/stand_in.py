@@ -2,9 +2,9 @@
 
     python tests/end_to_end/stand_in.py FOLDER
 
-writes what a mirror holds: 26,107 pictures of 500 px in one zip, a monkey's responses to 22,248 and 100 × 30 of them, the
-table of categories. Pictures are scenes of the simulated study, a category is a shape; V1 answers to local contrast, IT to
-outlines, V4 to both. Two minutes, 1.5 GB.
+writes what a mirror holds: 26,107 pictures of 500 px in one zip, a monkey's responses to 22,248 and 100 × 30 of them,
+the table of categories. Pictures are scenes of the simulated study, a category is a shape; V1 answers to local
+contrast, IT to outlines, V4 to both. Two minutes, 1 GB.
 """
 
 from __future__ import annotations
