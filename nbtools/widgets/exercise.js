@@ -90,8 +90,9 @@ function render({ model, el }) {
   const said = made("p", { role: "status", "aria-live": "polite" });
   const commit = () => {
     const answer = place.answer();
+    said.dataset.state = "sent";
+    said.textContent = answer === undefined ? "Answer first." : "Sent; it is heard when the cells before it have run.";
     if (answer !== undefined) model.send({ answer });
-    else said.textContent = "Write your answer first.";
   };
   button.onclick = commit;
   place.focus?.addEventListener("keydown", (event) => {
@@ -102,8 +103,7 @@ function render({ model, el }) {
     said.textContent = model.get("said");
     said.dataset.state = model.get("state");
   };
-  model.on("change:said", tell);
-  model.on("change:state", tell);
+  model.on("msg:custom", tell); // also where it is told the same as before
   el.append(made("p", { class: "question" }, model.get("question")), made("div", {}, place.node, button), said);
   tell();
 }

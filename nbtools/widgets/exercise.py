@@ -82,6 +82,7 @@ class Exercise(anywidget.AnyWidget):
         else:
             self.state, self.said = ("right", self._praised()) if right else ("wrong", self._hinted())
         keep_answer(self.name, self.value, right)
+        self.send({})  # behind what has changed: the page shows it
         return self.said
 
     def _praised(self) -> str:
