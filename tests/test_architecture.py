@@ -26,7 +26,7 @@ NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 # What a room may import stands on a line above its own. Rooms on one line know nothing of each other, but for those of
 # the ground floor. What is inside some rooms likewise.
 FLOORS = (
-    "conditions guides errors checks classifiers files devices processes",
+    "conditions guides errors checks classifiers files devices processes places",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",
     "models",

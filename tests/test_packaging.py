@@ -157,7 +157,7 @@ def test_what_make_needs_is_what_it_asks_for() -> None:
         "pip sync",
         "--require-hashes requirements.lock",
         "--no-deps --editable .",
-        'nbtools study --rois "V1 TO"',
+        'nbtools demo --rois "V1 TO"',
     ]
     found = [done.stdout.find(step) for step in steps]
     assert -1 not in found
