@@ -231,3 +231,42 @@ def test_a_damaged_list_of_copies_is_told_and_costs_nobody_a_change(shipped: Pat
     list_of_copies.unlink()
     assert copies.renew() == [FIRST]
     assert text_of(FIRST) == notebook("a = 2")
+
+
+# --- the lab ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What JupyterLab is started with, in place of its start."""
+    arguments: list[str] = []
+    monkeypatch.setattr("nbtools.cli.lab.INSTALLED", True)
+    monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", arguments.extend)
+    return arguments
+
+
+def test_the_lab_opens_on_the_copies_and_names_those_that_are_old(
+    opened: list[str], shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lab", "--no-browser"]) == 0
+    assert opened[0] == f"--notebook-dir={tmp_path / 'reader/notebooks'}"
+    assert {"--ip=127.0.0.1", "--port=8888", "--no-browser"} <= set(opened)
+    said = capsys.readouterr().out
+    assert f"results:   {tmp_path / 'reader/runs'}" in said
+    assert "kept" not in said
+    Path(FIRST).write_text(notebook("a = 2"))
+    (shipped / FIRST).write_text(notebook("a = 10"))
+    main(["lab"])
+    assert f"kept: {tmp_path / 'reader' / FIRST} is yours" in capsys.readouterr().out
+
+
+def test_the_lab_opens_on_student_copies_whose_results_lie_with_the_others(
+    opened: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("class").mkdir()
+    assert main(["lab", "class"]) == 0
+    assert opened[0] == f"--notebook-dir={tmp_path / 'reader/class'}"
+    assert f"results:   {tmp_path / 'reader/runs'}" in capsys.readouterr().out
+    assert not Path("notebooks").exists()
+    assert main(["lab", "nowhere"]) == 1
+    assert "nbtools student" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from packaging.metadata import Metadata
+from packaging.specifiers import SpecifierSet
 from test_packaging import PROJECT, git
 from uv import find_uv_bin
 
@@ -106,7 +107,7 @@ def test_it_says_what_pyproject_says(wheel: Path) -> None:
         PROJECT["description"],
     )
     assert said.license_expression == "MIT"
-    assert str(said.requires_python).split(",") != []
+    assert said.requires_python == SpecifierSet(PROJECT["requires-python"])
     assert len([each for each in said.requires_dist or [] if each.marker is None]) == len(PROJECT["dependencies"])
 
 

@@ -67,7 +67,7 @@ def short(path: Path) -> str:
 def _located(name: str) -> Path | None:
     """Return the file that `short` has named, None if there is none: modules and notebooks are those that run here."""
     code = {PACKAGE.name: PACKAGE.parent, "notebooks": own_folder()}
-    roots = (code.get(name.partition("/")[0], home()), home(), PROJECT)
+    roots = (code.get(name.partition("/")[0], home()), home(), PROJECT, PACKAGE.parent)
     return next((root / name for root in roots if (root / name).exists()), None)
 
 
