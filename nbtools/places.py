@@ -9,3 +9,11 @@ INSTALLED = _SHIPPED.is_dir()
 PROJECT = _SHIPPED if INSTALLED else PACKAGE.parent
 # In a reader's notebooks/: what `runs.copies` has put there.
 COPIED = ".nbtools.json"
+
+
+def usual_home() -> Path:
+    """Return a checkout's top; of an installed package the working folder, or that above it, if it has the copies."""
+    if not INSTALLED:
+        return PROJECT
+    here = Path.cwd()
+    return here.parent if (here / COPIED).is_file() else here

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from nbtools import places
 from nbtools.cli import main
 from nbtools.data import study
 from nbtools.errors import InputError
 from nbtools.runs import copies, provenance
+from nbtools.workflow import config
 from nbtools.workflow.config import config_named, file_named
 
 FIRST, PAGE, CONFIG = "notebooks/01_first.ipynb", "notebooks/glossary.md", "config/nsd.yaml"
@@ -33,10 +35,10 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text)
-    for module in (study, copies, provenance):
+    for module in (places, study, copies, provenance):
         monkeypatch.setattr(module, "INSTALLED", True)
+    for module in (places, copies, provenance, config):
         monkeypatch.setattr(module, "PROJECT", project)
-    monkeypatch.setattr("nbtools.workflow.config.PROJECT", project)
     (tmp_path / "reader").mkdir()
     monkeypatch.chdir(tmp_path / "reader")
     monkeypatch.setenv("NBTOOLS_HOME", "to be restored")  # `home` writes it
