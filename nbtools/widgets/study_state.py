@@ -69,7 +69,7 @@ def all_runs(study: str) -> pd.DataFrame:
     """
     parts = [folders.collect(name, study).assign(notebook=name) for name in folders.notebooks()]
     parts = [part for part in parts if len(part)]
-    run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)"
+    run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `python -m nbtools demo`)"
     check_enough("the study has no finished run", len(parts), 1, fix=run_one)
     table = pd.concat(parts, ignore_index=True)
     reached = [_reached(row["notebook"], Path(row["folder"])) for _, row in table.iterrows()]
