@@ -13,6 +13,7 @@ from nbtools import bench, data, runs, workflow
 from nbtools.checks import check_choice, check_range
 from nbtools.cli.fetching import add_fetch
 from nbtools.cli.networks import add_networks
+from nbtools.cli.pages import add_pages
 from nbtools.cli.parser import STUDY, Parser, add
 from nbtools.cli.preparing import add_prepare
 from nbtools.conditions import HIERARCHY, check_rois
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_notebooks(commands)
     add_networks(commands)
+    add_pages(commands)
     return parser
 
 
