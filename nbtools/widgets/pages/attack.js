@@ -298,7 +298,7 @@ function drawAll() {
   markTray();
   byId("count").textContent = count();
   const there = counted(current[0].name);
-  const large = there.length ? ` · marks: the study’s ${there[0][2]} images (notebook 04)` : "";
+  const large = there.length ? ` · large marks: the study’s ${there[0][2]}` : "";
   byId("standing-legend").textContent = `line: the ${images.length} images below${large}`;
 }
 

@@ -64,11 +64,11 @@ def geometry_files(source: Study, runs: pd.DataFrame) -> Files:
 
 
 def _run(source: Study, runs: pd.DataFrame) -> folders.Run:
-    """Find the newest run of the notebook; where there is none, ask for it with the regions whose networks there are."""
+    """Find the newest run of the notebook; where there is none, ask for it, with the regions of the networks."""
     there = folders.collect(NOTEBOOK, source.name).sort_values("finished")
     if len(there):
         return folders.find(NOTEBOOK, **{name: there[name].iloc[-1] for name in folders.defaults(NOTEBOOK)})
-    trained = set(runs.loc[runs["notebook"] == NETWORKS, "roi"])
+    trained = set(runs[runs["notebook"] == NETWORKS].get("roi", ()))
     rois = " ".join(name for name in source.hierarchy if name in trained)
     return folders.find(NOTEBOOK, source.name, **({"rois": rois} if rois else {}))
 

@@ -1,7 +1,7 @@
 """Arrays and words as a script: the one kind of file that a page opened from a disk may still read.
 
 A browser lets a page from ``file://`` fetch nothing, neither ``.bin`` nor ``.json``, and read no pixel of an image
-beside it; a ``<script>`` it does load. So arrays travel as one deflated run of bytes in base64, behind an index in JSON.
+beside it; a ``<script>`` it does load. So arrays travel as deflated bytes in base64, behind an index in JSON.
 """
 
 from __future__ import annotations
