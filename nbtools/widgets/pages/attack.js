@@ -290,6 +290,7 @@ async function show() {
 }
 
 function drawAll() {
+  if (!current.length) return; // the first networks are on their way
   byId("budget").textContent = levelAt() ? `ε = ${budget(levels[levelAt()])}` : "clean";
   byId("attack-said").textContent = `${state.attack}: ${attacks[state.attack].said}`;
   panels.forEach((update, at) => update(current[at], holding));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.plots.robustness.networks import METRIC_LABELS
 from nbtools.plots.style import axis_places
 from nbtools.plots.tables import ordered
+from nbtools.processes import Bar
 from nbtools.widgets import study_state
 from nbtools.widgets.pages.packed import looks, packed, rows
 from nbtools.widgets.pages.sprites import Files
@@ -34,21 +36,20 @@ def study_files(source: Study, runs: pd.DataFrame) -> Files:
         From `study_state.all_runs`.
     """
     options, order = study_state.hierarchy_options(runs), source.hierarchy
-    seeds = [tuple(options["seeds"]), *((seed,) for seed in options["seeds"])]
-    with warnings.catch_warnings():
+    seeds = list(dict.fromkeys([tuple(options["seeds"]), *((seed,) for seed in options["seeds"])]))
+    choices = list(product(options["alpha"], seeds, options["attack"]))
+    with warnings.catch_warnings(), Bar(choices, desc="study page", unit="choice") as bar:
         warnings.simplefilter("ignore", Note)  # the same for every choice: networks attacked on other images
         answers = {
             f"{alpha:g}|{' '.join(map(str, chosen))}|{attack}": _answer(source, runs, alpha, chosen, attack, options)
-            for alpha in options["alpha"]
-            for chosen in dict.fromkeys(seeds)
-            for attack in options["attack"]
+            for alpha, chosen, attack in bar
         }
     drawn = {name for answer in answers.values() for name in answer.get("accuracy", {}).get("condition", ())}
     trained = _curves(source, runs)
     index = {
         "alphas": [f"{alpha:g}" for alpha in options["alpha"]],
         "alpha": f"{study_state.usual_alpha(runs):g}",
-        "seeds": [" ".join(map(str, chosen)) for chosen in dict.fromkeys(seeds)],
+        "seeds": [" ".join(map(str, chosen)) for chosen in seeds],
         "attacks": options["attack"],
         "levels": [round(epsilon * 255, 4) for epsilon in options["epsilon"]],
         "answers": answers,
