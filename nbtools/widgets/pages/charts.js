@@ -11,14 +11,18 @@ function chart(id, height, paint) {
   const host = byId(id);
   const svg = draw("svg", { role: "img" });
   host.replaceChildren(svg);
+  let width = 0; // kept, since to ask for it would lay out the whole page at every step of a drag
   const redraw = () => {
-    const width = Math.max(host.clientWidth, 160);
+    if (!width) return;
     const tall = typeof height === "function" ? height(width) : height;
     for (const [name, value] of [["viewBox", `0 0 ${width} ${tall}`], ["height", tall]]) svg.setAttribute(name, value);
     svg.replaceChildren();
     svg.setAttribute("aria-label", paint(svg, width, tall));
   };
-  new ResizeObserver(redraw).observe(host);
+  new ResizeObserver(([{ contentRect }]) => {
+    width = contentRect.width;
+    redraw();
+  }).observe(host);
   return { svg, redraw };
 }
 
