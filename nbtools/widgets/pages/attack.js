@@ -172,7 +172,9 @@ function overLevels(svg, width, height, title) {
   const xs = levels.map((level, at) => [x(log[at]), at % every ? "" : level ? String(level) : "clean"]);
   axes(svg, frame, xs, [0, 0.25, 0.5, 0.75, 1].map((share) => [y(share), percent(share)]), title);
   const now = x(log[levelAt()]);
-  svg.append(draw("line", { class: "now", x1: now, x2: now, y1: frame.top, y2: frame.bottom }));
+  const line = draw("line", { class: "now", x1: now, x2: now, y1: frame.top, y2: frame.bottom });
+  svg.append(line);
+  svg.move = () => ["x1", "x2"].forEach((end) => line.setAttribute(end, x(log[levelAt()]))); // nothing else depends on ε
   return { x: (level) => x(log[level]), at: (value) => x(Math.log2(value || levels[1] / 2)), y };
 }
 
@@ -205,8 +207,13 @@ const standing = chart("standing", (width) => Math.max(150, width / 2.9), (svg, 
       mark(svg, look, at(level), y(right / n), 6.5, { title: `${name}, ${n} images at ε = ${level}/255: ${percent(right / n, 1)}` });
     }
   }
-  return `share of images that still stand at ${budget(levels[levelAt()])}: ${current.map(({ name, share }) => `${name} ${percent(share[levelAt()])}`).join(", ")}`;
+  return standingSaid();
 });
+
+function standingSaid() {
+  const shares = current.map(({ name, share }) => `${name} ${percent(share[levelAt()])}`);
+  return `share of images that still stand at ${budget(levels[levelAt()])}: ${shares.join(", ")}`;
+}
 
 for (const { svg } of [path, standing]) {
   const drag = (event) => {
@@ -252,6 +259,8 @@ function markTray() {
     button.setAttribute("aria-checked", on);
     button.tabIndex = on ? 0 : -1;
     const words = current.map(({ name, stands }) => `${name} ${stands(image, level) ? "right" : "wrong"}`);
+    if (button.said === words.join()) return; // most images neither fall nor rise at a step of ε
+    button.said = words.join();
     button.setAttribute("aria-label", `${classes[images[image].label]} ${image + 1}: ${words.join(", ")}`);
     button.lastChild.replaceChildren(...current.map(({ look, stands }) => fate(look, stands(image, level))));
   });
@@ -276,6 +285,7 @@ const setAt = { level: slider("level", levels.map((level) => (level ? `${level}/
 for (const id of ["a", "b", "attack"]) choice(id, allowed[id], (value) => set({ [id]: value }));
 const panels = ["panel-a", "panel-b"].map(panel);
 let holding = false;
+let drawn = ""; // what the charts over ε show
 
 async function show() {
   for (const id of ["a", "b", "attack"]) byId(id).value = state[id];
@@ -294,8 +304,16 @@ function drawAll() {
   byId("budget").textContent = levelAt() ? `ε = ${budget(levels[levelAt()])}` : "clean";
   byId("attack-said").textContent = `${state.attack}: ${attacks[state.attack].said}`;
   panels.forEach((update, at) => update(current[at], holding));
-  path.redraw();
-  standing.redraw();
+  const asked = JSON.stringify([state.image, chosen(), state.attack]);
+  if (asked === drawn) {
+    path.svg.move?.();
+    standing.svg.move?.();
+    standing.svg.setAttribute("aria-label", standingSaid());
+  } else {
+    path.redraw();
+    standing.redraw();
+  }
+  drawn = asked;
   markTray();
   byId("count").textContent = count();
   const there = counted(current[0].name);

@@ -20,7 +20,7 @@ function chart(id, height, paint) {
     svg.setAttribute("aria-label", paint(svg, width, tall));
   };
   new ResizeObserver(([{ contentRect }]) => {
-    width = contentRect.width;
+    width = contentRect.width && Math.max(contentRect.width, 200);
     redraw();
   }).observe(host);
   return { svg, redraw };
