@@ -51,8 +51,9 @@ def write_pages(folder: Path, study: str = "demo", n_images: int = 24) -> list[P
 
     Notes
     -----
-    No page asks for anything but the files beside it. Networks are attacked here, 24 images at 13 ε four times each:
-    a minute a network on one core. All else is read from the runs.
+    No page asks for anything but the files beside it. Each network is attacked here, on all images at 13 ε, four times
+    over, which takes nearly all of the time; all else is read from the runs. The pages hold pictures of the study: they
+    may be passed on where its images may.
     """
     source, runs = open_study(study), all_runs(study)
     files: Files = {f"{name}.html": _page(name, source) for name in PAGES}

@@ -69,7 +69,9 @@ def _answer(
     source: Study, runs: pd.DataFrame, alpha: float, seeds: tuple[int, ...], attack: str, options: dict[str, list]
 ) -> dict[str, Any]:
     """Return robust accuracy of a choice, and what there is to say of it at each ε; or what is missing."""
-    said, words, accuracy = {}, {}, pd.DataFrame()
+    said: dict[str, str] = {}
+    words: dict[str, str] = {}
+    accuracy = pd.DataFrame()
     try:
         for epsilon in options["epsilon"]:
             chosen = HierarchyChoice(alpha, seeds, attack, epsilon)
