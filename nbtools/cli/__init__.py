@@ -14,6 +14,7 @@ from nbtools.checks import check_choice, check_range
 from nbtools.cli.fetching import add_fetch
 from nbtools.cli.lab import add_lab
 from nbtools.cli.networks import add_networks
+from nbtools.cli.pages import add_pages
 from nbtools.cli.parser import STUDY, Parser, add
 from nbtools.cli.preparing import add_prepare
 from nbtools.conditions import HIERARCHY, check_rois
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_notebooks(commands)
     add_networks(commands)
+    add_pages(commands)
     return parser
 
 
