@@ -8,6 +8,7 @@
 #   make quick                   lint, and the tests of seconds: under two minutes
 #   make lab                     JupyterLab on the notebooks
 #   make explore                 an explorer as an app, for this machine only (EXPLORER=14_brain_and_geometry for another)
+#   make site                    the site of the finished runs, into site/ (SHOWN=tvsd-F: another study's)
 #   make clean                   remove results and the simulated study (keeps .venv and data/raw)
 
 PYTHON ?= python3
@@ -17,11 +18,12 @@ CORES  ?= all
 PROFILE ?=
 EXPLORER ?= 05_attack_explorer
 AGREED ?=
+SHOWN  ?= demo
 FETCH  ?=
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: demo study real test quick lint lab explore lock clean
+.PHONY: demo study real test quick lint lab explore site lock clean
 
 PLACE  := $(if $(PROFILE),--profile config/$(PROFILE),--cores $(CORES))
 STUDY  = $(BIN)/python -m nbtools study --rois "$(ROIS)" --seeds "$(SEEDS)" $(PLACE)
@@ -64,9 +66,12 @@ lab: .venv/.ready
 explore: .venv/.ready
 	$(BIN)/python -m nbtools explore $(EXPLORER)
 
+site: .venv/.ready
+	$(BIN)/python -m nbtools site $(SHOWN)
+
 lock: $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		--extra dev --extra slurm pyproject.toml -o requirements.lock
+		--extra dev --extra site --extra slurm pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf runs data/derived .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
