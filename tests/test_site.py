@@ -98,9 +98,8 @@ def test_a_figure_becomes_a_place_and_a_file_of_its_data(notebook: Any) -> None:
 def test_bars_vanish_and_an_explorer_becomes_its_picture(notebook: Any) -> None:
     prepare(notebook, "05_attack_explorer")
     assert [output.output_type for output in notebook.cells[4].outputs] == ["stream", "display_data"]
-    explorer = notebook.cells[6].outputs[0].data["text/html"]
-    assert "attack_explorer.png" in explorer
-    assert re.search(r'alt="[^"]+"', explorer)
+    explorer = notebook.cells[6].outputs[0].data["text/markdown"]
+    assert re.match(r"!\[.{10,}\]\(../docs/attack_explorer.png\)", explorer)
     assert not [o for cell in notebook.cells for o in cell.get("outputs", []) if WIDGET in o.get("data", {})]
     assert "widgets" not in notebook.metadata, "a page would ask another host for their code"
 

@@ -15,13 +15,14 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["README.md", "extra", "static"]
-suppress_warnings = ["config.cache"]
+exclude_patterns = ["README.md", "extra", "kept", "static"]
+highlight_language = "text"
 
 # Pages and notebooks: nothing is executed, nothing asked of another host.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
+nb_render_markdown_format = "myst"
 nb_ipywidgets_js = {}
 nb_code_prompt_show, nb_code_prompt_hide = "Show the parameters", "Hide the parameters"
 nb_mime_priority_overrides = [("html", "text/html", 0)]

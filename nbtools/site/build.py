@@ -90,8 +90,6 @@ def gather(study: str, folder: Path) -> None:
     shutil.copytree(OWN, folder, dirs_exist_ok=True)
     for file in (file for pattern in PAGES for file in PROJECT.glob(pattern)):
         _copy(file, folder / file.relative_to(PROJECT))
-    for file in PROJECT.glob("docs/*.png"):
-        _copy(file, folder / "static" / "pictures" / file.name)
     explorers = folder / "extra" / "explorers"  # static pages of the explorers, where there are any: kept as they are
     make_folder(explorers.parent)
     pages = [shown(name, study) for name in folders.notebooks()]
@@ -115,6 +113,7 @@ def _write_notebook(page: Shown, folder: Path) -> Iterable[Figure]:
     figures = prepare(page.notebook, page.name)
     page.notebook.cells.insert(1, told)
     write_text(folder / "notebooks" / f"{page.name}.ipynb", nbformat.writes(page.notebook))
+    _copy(folders.NOTEBOOKS / f"{page.name}.ipynb", folder / "kept" / f"{page.name}.ipynb")  # to download
     for figure in figures:
         write_text(folder / "static" / "figures" / f"{figure.name}.js", figure.script)
     return figures

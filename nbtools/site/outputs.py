@@ -122,10 +122,9 @@ def _explorer(name: str) -> Iterable[Any]:
     """What stands for a widget: it needs a kernel, so the page has its picture and says where it moves."""
     if name in EXPLORERS:
         picture, alt = EXPLORERS[name]
-        link = '<a href="../explorers-page.html">Explorers</a>'
-        text = f"It moves in JupyterLab, and as an app (<code>make explore EXPLORER={name}</code>): {link}."
-        image = f'<img src="../_static/pictures/{picture}" alt="{html.escape(alt)}" loading="lazy">'
-        yield _html(f'<figure class="explorer">{image}<figcaption>{text}</figcaption></figure>')
+        app = f"`make explore EXPLORER={name}` ([explorers](../explorers-page.md))"
+        where = f"It moves in JupyterLab, and as an app: {app}."
+        yield nbformat.v4.new_output("display_data", {"text/markdown": f"![{alt}](../docs/{picture})\n\n{where}"})
 
 
 def _figure(content: Mapping[str, Any], notebook: str, number: int) -> Figure:

@@ -75,7 +75,7 @@ drives it, how a region and a network lay images out, and which runs there are.
 
 STATIC## With your own networks
 
-```
+```sh
 make lab                                       # in JupyterLab: notebooks 05, 14 and 15
 make explore                                   # the attack explorer as an app, for this machine alone
 make explore EXPLORER=14_brain_and_geometry    # or 15_study_explorer

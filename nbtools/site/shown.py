@@ -64,7 +64,8 @@ def shown(name: str, study: str) -> Shown:
 
 def note(page: Shown) -> str:
     """Say in Markdown which run a page shows, or that it shows none, and how to make one's own."""
-    command = f"```\n.venv/bin/python -m nbtools run {page.name}\n```"
+    command = f"```sh\n.venv/bin/python -m nbtools run {page.name}\n```\n\n"
+    command += f"{{download}}`The notebook, to open in JupyterLab <../kept/{page.name}.ipynb>`"
     if page.run is None:
         return (
             "::::{admonition} Shown without outputs\n:class: warning\n"
