@@ -9,7 +9,7 @@
 #   make lab                     JupyterLab on the notebooks
 #   make explore                 an explorer as an app, for this machine only (EXPLORER=14_brain_and_geometry for another)
 #   make site                    the site of the finished runs, into site/ (SHOWN=tvsd-F: another study's)
-#   make clean                   remove results and the simulated study (keeps .venv and data/raw)
+#   make clean                   remove results, their site and the simulated study (keeps .venv and data/raw)
 
 PYTHON ?= python3
 ROIS   ?= V1 V2 V4 VO PHC LO TO
@@ -74,7 +74,7 @@ lock: $(UV)
 		--extra dev --extra site --extra slurm pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf runs data/derived .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs data/derived site build/site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamp is written last: an interrupted installation is taken up again.
 .venv/.ready: requirements.lock pyproject.toml | $(UV)

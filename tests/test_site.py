@@ -128,8 +128,8 @@ def test_a_figure_keeps_its_own_width_if_it_has_one(width: int | None, own: int)
 def test_the_gallery_leads_to_each_figures_place(notebook: Any) -> None:
     figures = prepare(notebook, "05_attack_explorer")
     page = gallery_page(figures, [Shown("05_attack_explorer", notebook, None)])
-    assert 'href="notebooks/05_attack_explorer.html#05_attack_explorer-1"' in page
-    assert f'id="{figures[0].name}"' in figures[0].markup()
+    assert 'href="notebooks/05_attack_explorer.html#figure-1"' in page
+    assert 'id="figure-1"' in figures[0].markup()
     assert "No notebook" in gallery_page([], [])
 
 

@@ -32,7 +32,7 @@ class Figure:
     Attributes
     ----------
     name : str
-        Of its file of data, and of its place in the notebook's page: ``04_adversarial_attacks-1``.
+        Of its file of data: ``04_adversarial_attacks-1``.
     notebook : str
     title : str
     description : str
@@ -54,6 +54,11 @@ class Figure:
     content: Mapping[str, Any]
 
     @property
+    def place(self) -> str:
+        """Its place in the notebook's page: ``figure-1``."""
+        return f"figure-{self.name.rpartition('-')[2]}"
+
+    @property
     def script(self) -> str:
         """The file that gives the figure's data to the page: a script, since pages read from disk fetch no other."""
         return f"window.nbtoolsFigures[{json.dumps(self.name)}] = {json.dumps(self.content)};\n"
@@ -66,7 +71,7 @@ class Figure:
         told = html.escape(self.description, quote=True)
         if still:
             return f'<div class="chart still" role="img" aria-label="{told}">{box}</div>'
-        return f'<figure class="chart" id="{self.name}" tabindex="0" aria-label="{told}">{box}</figure>'
+        return f'<figure class="chart" id="{self.place}" tabindex="0" aria-label="{told}">{box}</figure>'
 
 
 def prepare(notebook: Any, name: str) -> list[Figure]:
@@ -110,7 +115,7 @@ def _outputs(outputs: Iterable[Any], name: str, figures: list[Figure]) -> Iterab
         elif WIDGET in data:
             if not _BAR.search("".join(data.get("text/plain", ""))):
                 yield from _explorer(name)
-        elif "text/plain" not in data or len(data) > 1 or output.output_type != "display_data":
+        else:
             yield output
 
 

@@ -41,7 +41,7 @@ def gallery_page(figures: Iterable[Figure], pages: Sequence[Shown]) -> str:
 
 def _cards(figures: Iterable[Figure]) -> str:
     cards = "".join(
-        f'<a class="card-link" href="notebooks/{figure.notebook}.html#{figure.name}">'
+        f'<a class="card-link" href="notebooks/{figure.notebook}.html#{figure.place}">'
         f"{figure.markup(still=True)}<span>{html.escape(figure.title)}</span></a>\n"
         for figure in figures
     )

@@ -3,6 +3,9 @@ const place = new URL(".", document.currentScript.src);
 const fetched = {};
 window.nbtoolsFigures = {}; // the files of data put theirs here
 
+// The search shows where in a page it found a word, for which it reads the page: a browser lets it from a server only.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 const fetchScript = (name) =>
   (fetched[name] ??= new Promise((done, failed) => {
     const script = Object.assign(document.createElement("script"), { src: new URL(name, place), onload: done, onerror: failed });
