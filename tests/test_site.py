@@ -165,3 +165,9 @@ def test_what_is_no_site_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no site"):
         build_site(to=tmp_path)
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_what_builds_a_site_is_asked_for_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbtools.site.build.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="Sphinx is not installed"):
+        build_site(to=tmp_path)

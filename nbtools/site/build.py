@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -46,8 +47,8 @@ def build_site(study: str = "demo", to: Path = PROJECT / "site", work: Path = PR
     Raises
     ------
     InputError
-        If something else than a site lies at `to`, this is an installation without the project's pages, or Sphinx
-        found a fault in them, such as a link that leads nowhere.
+        If something else than a site lies at `to`, Sphinx or the project's pages are not installed, or Sphinx found a
+        fault in the pages, such as a link that leads nowhere.
     """
     _check_place(to)
     shutil.rmtree(work, ignore_errors=True)
@@ -68,6 +69,9 @@ def _run_sphinx(sources: Path, built: Path) -> None:
 
 
 def _check_place(to: Path) -> None:
+    if find_spec("myst_nb") is None:
+        expected, fix = "the packages of the extra `site`", "install the lock (make .venv/.ready)"
+        raise InputError("Sphinx is not installed", expected=expected, got="none", fix=fix)
     if not OWN.is_dir():
         expected, fix = "docs/site of the project", "build the site in a clone of the project"
         raise InputError("the site's own pages are not here", file=OWN, expected=expected, got="none", fix=fix)
