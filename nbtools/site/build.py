@@ -62,7 +62,7 @@ def build_site(study: str = "demo", to: Path = PROJECT / "site", work: Path = PR
 
 def _run_sphinx(sources: Path, built: Path) -> None:
     """Build pages; whatever Sphinx warns of, a link that leads nowhere among it, is an error."""
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto", sources, built]
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto", str(sources), str(built)]
     if subprocess.run(command, check=False).returncode:
         expected, fix = "sources without a fault", "mend what Sphinx names above, then build again"
         raise InputError("the site was not built", file=sources, expected=expected, got="faults", fix=fix)
