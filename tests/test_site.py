@@ -79,6 +79,7 @@ def notebook() -> Any:
         code(bar, nbformat.v4.new_output("stream", text="12 images\n"), display({"image/png": "aGFsbG8="})),
         code(plotly(figure)),
         code(display({WIDGET: {"model_id": "2"}, "text/plain": "AttackExplorer(children=())"})),
+        code(display({WIDGET: {"model_id": "3"}, "text/plain": "Exercise(question='Which?')"})),
         nbformat.v4.new_markdown_cell("It rises.", metadata={"tags": ["answer"]}),
     ]
     return nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {"state": {}}})
@@ -100,6 +101,8 @@ def test_bars_vanish_and_an_explorer_becomes_its_picture(notebook: Any) -> None:
     assert [output.output_type for output in notebook.cells[4].outputs] == ["stream", "display_data"]
     explorer = notebook.cells[6].outputs[0].data["text/markdown"]
     assert re.match(r"!\[.{10,}\]\(../docs/attack_explorer.png\)", explorer)
+    assert "JupyterLab" in notebook.cells[7].outputs[0].data["text/markdown"], "an exercise"
+    assert "png" not in notebook.cells[7].outputs[0].data["text/markdown"]
     assert not [o for cell in notebook.cells for o in cell.get("outputs", []) if WIDGET in o.get("data", {})]
     assert "widgets" not in notebook.metadata, "a page would ask another host for their code"
 
@@ -112,7 +115,7 @@ def test_pictures_are_named_by_what_they_stand_under(notebook: Any) -> None:
 def test_answers_and_installation_are_left_out_and_parameters_folded(notebook: Any) -> None:
     prepare(notebook, "05_attack_explorer")
     tags = [cell.metadata["tags"] for cell in notebook.cells]
-    assert tags == [[], ["remove-cell"], ["hide-input"], [], [], [], [], ["remove-cell"]]
+    assert tags == [[], ["remove-cell"], ["hide-input"], [], [], [], [], [], ["remove-cell"]]
 
 
 @pytest.mark.parametrize(("width", "own"), [(640, 640), (None, 900)])

@@ -17,11 +17,12 @@ PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SMALL = (900, 500)  # pixels: of a figure that takes the width it is given, where it is drawn small
 _BAR = re.compile(r"\d+%\|")  # what tqdm's widgets are as text
-# The explorers' pictures, by the notebook that ends in them: a widget needs its kernel.
+# The explorers' pictures: a widget needs its kernel.
 EXPLORERS = {
-    "05_attack_explorer": ("attack_explorer.png", "The attack explorer: one image, two networks, ε on a slider"),
-    "14_brain_and_geometry": ("geometry_explorer.png", "The geometry explorer: the RDMs and maps of two spaces"),
-    "15_study_explorer": ("study_explorer.png", "The study explorer: every run, and networks compared at one setting"),
+    "AttackExplorer": ("attack_explorer.png", "The attack explorer: one image, two networks, ε on a slider"),
+    "BrainView": ("brain_view.png", "The brain view: voxels, their responses, the images that drive them"),
+    "GeometryExplorer": ("geometry_explorer.png", "The geometry explorer: the RDMs and maps of two spaces"),
+    "StudyExplorer": ("study_explorer.png", "The study explorer: every run, and networks compared at one setting"),
 }
 
 
@@ -113,8 +114,8 @@ def _outputs(outputs: Iterable[Any], name: str, figures: list[Figure]) -> Iterab
             figures.append(_figure(data[PLOTLY], name, len(figures) + 1))
             yield _html(figures[-1].markup())
         elif WIDGET in data:
-            if not _BAR.search("".join(data.get("text/plain", ""))):
-                yield from _explorer(name)
+            if not _BAR.search(told := "".join(data.get("text/plain", ""))):
+                yield _widget(told, name)
         else:
             yield output
 
@@ -123,13 +124,15 @@ def _html(text: str) -> Any:
     return nbformat.v4.new_output("display_data", {"text/html": text})
 
 
-def _explorer(name: str) -> Iterable[Any]:
-    """What stands for a widget: it needs a kernel, so the page has its picture and says where it moves."""
-    if name in EXPLORERS:
-        picture, alt = EXPLORERS[name]
+def _widget(told: str, name: str) -> Any:
+    """What stands for a widget: it needs a kernel, so the page says where it moves, and has an explorer's picture."""
+    known = next((picture for kind, picture in EXPLORERS.items() if re.search(rf"\b{kind}\b", told)), None)
+    if known is None:
+        text = "*Here the notebook asks, and answers what you do: open it in JupyterLab.*"
+    else:
         app = f"`make explore EXPLORER={name}` ([explorers](../explorers-page.md))"
-        where = f"It moves in JupyterLab, and as an app: {app}."
-        yield nbformat.v4.new_output("display_data", {"text/markdown": f"![{alt}](../docs/{picture})\n\n{where}"})
+        text = f"![{known[1]}](../docs/{known[0]})\n\nIt moves in JupyterLab, and as an app: {app}."
+    return nbformat.v4.new_output("display_data", {"text/markdown": text})
 
 
 def _figure(content: Mapping[str, Any], notebook: str, number: int) -> Figure:

@@ -54,7 +54,7 @@ def rdm_grid(
     rdms : mapping of str to array (n_images, n_images)
         Panel title → distances.
     categories : sequence of str (n_images,), optional
-        Of the images, which are then sorted by it.
+        Of the images, which are then sorted by it; those without one (NaN, None) come last.
     columns : int
         Panels in a row.
     title : str
@@ -74,7 +74,8 @@ def rdm_grid(
             got=f"RDMs {', '.join(map(str, shapes))}; categories {None if categories is None else len(categories)}",
             fix="give the matrices of one RDMs object: dict(zip(names, rdms.get_matrices()))",
         )
-    order = np.arange(n) if categories is None else np.argsort(np.asarray(categories), kind="stable")
+    named = pd.Series(range(n) if categories is None else list(categories), dtype=object)
+    order = named.sort_values(kind="stable", na_position="last").index.to_numpy()
     order = order[np.linspace(0, n - 1, min(n, _SHOWN_IMAGES)).round().astype(int)]
     fig, places = panels(title, len(rdms), columns, gap=0.13, subplot_titles=list(rdms), horizontal_spacing=0.03)
     for matrix, place in zip(rdms.values(), places, strict=True):
@@ -85,7 +86,7 @@ def rdm_grid(
     fig.update_xaxes(BARE)
     fig.update_yaxes(BARE, autorange="reversed")
     if categories is not None:
-        fig.update_yaxes(_category_ticks(np.asarray(categories)[order]), col=1)
+        fig.update_yaxes(_category_ticks(named.fillna("no category").to_numpy()[order]), col=1)
     shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
     fig.update_yaxes(title_text=shown, col=1)
     height = TOP + 30 + 205 * places[-1]["row"]
