@@ -452,7 +452,7 @@ def test_rows_shown_as_comments_are_rows() -> None:
 
 
 def test_every_key_is_told_of() -> None:
-    text = (folders.PROJECT / "README.md").read_text() + (folders.PROJECT / "config/nsd.yaml").read_text()
+    text = (folders.PROJECT / "docs/cluster.md").read_text() + (folders.PROJECT / "config/nsd.yaml").read_text()
     text += (folders.PROJECT / "config/tiny.yaml").read_text()
     simulated = {"world_seed", "subject", "truth"}  # options of `python -m nbtools world`
     untold = {key for key in KEYS if f"{key}:" not in text and f"`{key}" not in text}

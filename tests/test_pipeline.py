@@ -1,4 +1,4 @@
-"""The study as a script: the README's own, and the two calls it is made of against the notebooks' steps."""
+"""The study as a script: the docs/script.md's own, and the two calls it is made of against the notebooks' steps."""
 
 from __future__ import annotations
 
@@ -110,9 +110,9 @@ def test_images_and_responses_are_of_the_same_ids(region: tuple[ImageSet, RoiRes
 
 
 @pytest.mark.slow
-def test_the_readme_shows_the_study_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_shows_the_study_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 40 lines, from at most a dozen names; run as it stands there, but for shorter trainings."""
-    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/script.md").read_text(encoding="utf-8"), re.DOTALL)
     (script,) = [block for block in blocks if "from nbtools import" in block]
     assert len(script.splitlines()) <= 40
     rooms = ("attacks", "data", "metrics", "models", "plots", "training")
