@@ -105,6 +105,7 @@ from .pixels.spectrum import (
     white_spectrum as white_spectrum,
 )
 from .pixels.visibility import mean_visibility as mean_visibility, visibility as visibility
+from .samples.answer import answer as answer
 from .samples.contrasts import (
     compare as compare,
     contrast as contrast,
