@@ -20,6 +20,7 @@ TOP, BOTTOM, LEFT, RIGHT = 66, 70, 70, 30
 _TITLE_LINE, _HEAD_LINE = 21, 17  # pixels
 _ENTRY, _TURNED = 24, 45  # of a legend beside the plot, and what labels that are turned take of its height, pixels
 _TITLE_LETTERS, _HEAD_LETTERS = 76, 70  # that a line of a title, and those of the heads side by side, hold when narrow
+_UPRIGHT = 13  # conditions below a narrow figure
 INK, PALE, FAINT = "#222222", "#9a9a9a", "#6b6b6b"  # lines may be pale, words no more than faint
 SEQUENTIAL = "Cividis"  # one hue path from dark to light: reads in grey print and to colour-blind eyes
 DOTTED = {"color": INK, "width": 1, "dash": "dot"}  # a reference line
@@ -166,8 +167,8 @@ def axis_places(names: Sequence[str], order: Sequence[str] = HIERARCHY) -> dict[
 
 
 def condition_axis(fig: go.Figure, places: Mapping[str, float]) -> go.Figure:
-    """Write conditions' names below the horizontal axis."""
-    names = [name.replace("-", "-<br>") for name in places]
+    """Write conditions' names below the horizontal axis: in two lines, or in one where so many have to turn."""
+    names = [name.replace("-", "-<br>") for name in places] if len(places) <= _UPRIGHT else list(places)
     return fig.update_xaxes(tickvals=list(places.values()), ticktext=names, tickfont={"size": 12})
 
 

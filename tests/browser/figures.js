@@ -6,7 +6,7 @@
   // A text's corners on the screen, turned as it is.
   const corners = (text) => {
     const { x, y, width, height } = text.getBBox(), on = text.getScreenCTM();
-    const [dx, dy] = [Math.min(inset, width / 4), height * 0.18];
+    const [dx, dy] = [Math.min(inset, width / 4), Math.min(height * 0.18, 4)];
     return [[x + dx, y + dy], [x + width - dx, y + dy], [x + width - dx, y + height - dy], [x + dx, y + height - dy]]
       .map(([a, b]) => [on.a * a + on.c * b + on.e, on.b * a + on.d * b + on.f]);
   };
@@ -46,9 +46,9 @@
     }));
     const full = figure._fullLayout, axes = Object.keys(full).filter((key) => /^xaxis\d*$/.test(key)).map((key) => full[key]);
     const scenes = Object.keys(full).filter((key) => /^scene\d*$/.test(key)).map((key) => full[key]);
-    const inner = full._size;
+    const inner = full._size, whole = [inner.l, inner.l + inner.w];
     const spans = [
-      ...axes.map((axis) => [axis._offset, axis._offset + axis._length]),
+      ...axes.map((axis) => (full.xaxis.constrain === "domain" && axes.length === 1 ? whole : [axis._offset, axis._offset + axis._length])),
       ...scenes.map(({ domain: { x } }) => x.map((share) => inner.l + share * inner.w)),
     ];
     const span = Math.max(...spans.map(([, end]) => end)) - Math.min(...spans.map(([start]) => start));

@@ -81,7 +81,15 @@ def region_view(
         rows, columns = slices[plane].labels.shape
         square = {"scaleanchor": fig.data[-1].xaxis}
         fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], constrain="domain", **BARE, **place)
-        fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], constrain="domain", **square, **BARE, **place)
+        fig.update_yaxes(
+            title_text=up,
+            range=[-0.5, rows - 0.5],
+            constrain="domain",
+            constraintoward="top",
+            **square,
+            **BARE,
+            **place,
+        )
     for draw, part, place in zip((_ceilings, _voxels, _images), of_region, places[len(PLANES) :], strict=True):
         draw(fig, part, roi, order, place)
     return fig.update_layout(showlegend=False, bargap=0.05)

@@ -232,9 +232,10 @@ def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: st
     _source_legend(fig, sources)
     for name in ordered(places["name"], order):
         add_key(fig, name, _marker(name, "pooled", 10, order), legend="legend2")
-    x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))  # in a wider figure, the first one grows
+    x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
-    fig.update_xaxes(blank, range=x_range, constrain="range").update_yaxes(blank, range=y_range, scaleanchor="x")
+    blank["constrain"] = "domain"  # a wider figure has margins: distances mean something
+    fig.update_xaxes(blank, range=x_range).update_yaxes(blank, range=y_range, scaleanchor="x")
     measured = places[places["source"] == "measured"]
     points, targets = (table[["x", "y"]].to_numpy() for table in (places, measured))
     place_labels(fig, targets, points, list(measured["name"]), stretched=False)

@@ -81,8 +81,7 @@ def training_curves(history: pd.DataFrame, *, title: str) -> go.Figure:
             part = history[(history["split"] == split) & history[metric].notna()].sort_values("epoch")
             if len(part):
                 add_curve(fig, part["epoch"], part, metric, split, look=Look(shade), width=2.5, size=4, **place)
-    fig.update_xaxes(title_text="epoch")
-    return tall(fig, fig.layout.height - fig.layout.margin.t - BOTTOM, below=20)
+    return fig.update_xaxes(title_text="epoch")
 
 
 def robustness_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:

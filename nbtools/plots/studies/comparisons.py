@@ -206,7 +206,7 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
     bars = error_bars(table, "slope", INK)
     names = table["measure"].map(lambda name: wrapped(name, 32))
     names += "<br><sup>" + table["mark"] + "</sup>" if "mark" in table else ""
-    row = 26 + 18 * max(1 + name.count("<br>") for name in names)
+    row = 18 + 16 * max(1 + name.count("<br>") for name in names)
     fig.add_scatter(x=table["slope"], y=names, mode="markers+text", marker=marker, error_x=bars, **words)
     fig.add_vline(x=0, line=DOTTED)
     fig.update_yaxes(range=[len(table) - 0.5, -0.6], tickfont_size=13)
