@@ -211,9 +211,9 @@ FIGURES: dict[str, Callable[[str], Any]] = {
 def page(names: Iterable[str] = FIGURES) -> str:
     """Return one page of these figures, each with a title as notebooks write it, at whatever width the window has."""
     titles = {name: f"{name.replace('_', ' ').capitalize()} at ε = 4/255 ({STUDY})" for name in names}
-    shown = (f'<div data-name="{name}">{shown(FIGURES[name](title))}</div>' for name, title in titles.items())
+    body = "".join(f'<div data-name="{name}">{shown(FIGURES[name](title))}</div>' for name, title in titles.items())
     head = f'<meta charset="utf-8"><style>{_STYLE}</style><script>{get_plotlyjs()}</script>'
-    return f"<!doctype html><html><head>{head}</head><body>{''.join(shown)}</body></html>"
+    return f"<!doctype html><html><head>{head}</head><body>{body}</body></html>"
 
 
 def shown(figure: Any) -> str:

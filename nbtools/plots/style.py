@@ -99,8 +99,8 @@ def panels(
         Panels, filled row by row.
     columns : int, optional
         Panels in a row; without it all are in one.
-    heads : sequence of str (n,), optional
-        Above the panels; long ones are wrapped, as they must be where the figure is narrow.
+    heads : sequence of str, optional
+        Above the first panels; long ones are wrapped, as they must be where the figure is narrow.
     kind : str
         Plotly's kind of panel.
     row : float

@@ -49,8 +49,7 @@ def lesion_accuracies(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     check_drawable(table, (*_ASKED, "lesion", "accuracy", "ci_low", "ci_high"))
     check_points(table, (*_ASKED, "lesion"), fix=_AVERAGE)
     columns = _columns(table)
-    heads = [*columns] * len(LESIONS)
-    fig, places = panels(title, len(LESIONS) * len(columns), len(columns), heads=heads, **_SHARED)
+    fig, places = panels(title, len(LESIONS) * len(columns), len(columns), heads=[*columns], **_SHARED)
     at = axis_places(ordered(table["condition"], order), order)
     drawn = [(lesion, rows) for lesion in LESIONS for rows in columns.values()]
     for (lesion, rows), place in zip(drawn, places, strict=True):
@@ -81,8 +80,7 @@ def lesion_costs(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title
     check_drawable(table, (*_ASKED, "control", "cost", "ci_low", "ci_high"))
     check_points(table, (*_ASKED, "control"), fix=_AVERAGE)
     columns, controls = _columns(table), list(dict.fromkeys(table["control"]))
-    heads = [*columns] * len(controls)
-    fig, places = panels(title, len(controls) * len(columns), len(columns), heads=heads, **_SHARED)
+    fig, places = panels(title, len(controls) * len(columns), len(columns), heads=[*columns], **_SHARED)
     at = axis_places(ordered(table["condition"], order), order)
     drawn = [rows[rows["control"] == control] for control in controls for rows in columns.values()]
     for part, place in zip(drawn, places, strict=True):
