@@ -27,6 +27,7 @@ from nbtools.metrics.brain.rsa import (
     similarities,
 )
 from nbtools.metrics.brain.similarity import differences, intervals, mds, over_runs, own_region
+from nbtools.plots.labels import plot_size
 
 N = 24
 IDS = np.arange(100, 100 + N)
@@ -513,7 +514,8 @@ def test_the_heat_map_and_the_map_show_what_their_tables_hold():
     assert markers["region, measured: V1"].x[0] == places.set_index("name").loc["V1", "x"]
     assert f"stress-1 = {places['stress'].iloc[0]:.2f}" in figure.layout.title.text
     spans = [np.ptp(axis.range) for axis in (figure.layout.xaxis, figure.layout.yaxis)]
-    assert spans[0] / spans[1] == pytest.approx((960 - 20 - 160) / (760 - 100 - 20)), "a unit is as long on either axis"
+    assert spans[0] / spans[1] == pytest.approx(np.divide(*plot_size(figure))), "a unit is as long on either axis"
+    assert (figure.layout.yaxis.scaleanchor, figure.layout.xaxis.constrain) == ("x", "domain"), "and stays so"
 
 
 MEANS = (("none", 0.2), ("TO", 0.5))

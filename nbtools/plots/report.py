@@ -29,7 +29,7 @@ p { white-space: pre-line; }
 table { border-collapse: collapse; font: 14px Arial, Helvetica, sans-serif; }
 th { text-align: left; border-bottom: 2px solid var(--ink); }
 td, th { padding: .3em .9em .3em 0; font-variant-numeric: tabular-nums; vertical-align: top; }
-td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; min-width: 3.5em; }
+td { border-bottom: 1px solid var(--line); } td:last-child { overflow-wrap: anywhere; }
 @page { margin: 15mm; }
 @media print {
   :root { color-scheme: light; --ink: #000; --faint: #333; --paper: #fff; --line: #bbb; --box: #fff; }
