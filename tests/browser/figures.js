@@ -33,7 +33,7 @@
     const texts = [...figure.querySelectorAll("svg.main-svg text")].filter(shown)
       .map((text) => ({ words: text.textContent, at: corners(text), text }));
     const paper = luminance(getComputedStyle(figure.querySelector("svg.main-svg")).backgroundColor);
-    for (const { words, text } of texts.filter(({ text }) => !text.closest(".plot"))) {
+    for (const { words, text } of texts.filter(({ text }) => !text.closest(".plot, .overplot, .trace"))) {
       const contrast = (paper + 0.05) / (luminance(getComputedStyle(text).fill) + 0.05);
       if (!(contrast >= 4.5)) say(`"${words}" is too pale: ${contrast.toFixed(1)} : 1`);
     }
