@@ -166,8 +166,8 @@ def voxel_scores(
     }
     of_roi = {roi: table[table["roi"] == roi] for roi in rois}
     heads = [f"<b>{roi}</b>, {len(part)} {sites}<br>median r {part['r'].median():.2f}" for roi, part in of_roi.items()]
-    shared = {"row": 200, "gap": 30, "shared_yaxes": True, "horizontal_spacing": 0.03}
-    fig, places = panels(title, len(rois), columns, heads=heads, **shared, **titles)
+    shared: dict[str, Any] = {**titles, "row": 200, "gap": 30, "shared_yaxes": True, "horizontal_spacing": 0.03}
+    fig, places = panels(title, len(rois), columns, heads=heads, **shared)
     for (roi, part), place in zip(of_roi.items(), places, strict=True):
         add_voxels(fig, part, roi, order, text=part["voxel"], **place)
     low = min(-0.1, float(table["r"].min()) - 0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,7 +126,7 @@ def audit_grid(audit: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: 
 def _curves(table: pd.DataFrame, key: str, heads: Mapping[str, str], value: str, title: str) -> go.Figure:
     """Draw every attack's curve: a row per value of the key, with its head, a column per norm."""
     norms = [norm for norm in _NORMS if table["attack"].str.startswith(norm).any()]
-    shared = {"row": 200, "gap": 48, "shared_yaxes": True, "horizontal_spacing": 0.05}
+    shared: dict[str, Any] = {"row": 200, "gap": 48, "shared_yaxes": True, "horizontal_spacing": 0.05}
     fig, places = panels(title, len(heads) * len(norms), len(norms), **shared)
     for place, (row, norm) in zip(places, product(heads, norms), strict=True):
         scale = 255 if norm == "Linf" else 1

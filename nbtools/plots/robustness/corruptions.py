@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -37,7 +38,7 @@ def corruption_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     kinds, conditions = list(dict.fromkeys(table["corruption"])), ordered(table["condition"], order)
     heads = [kind.replace("_", " ") for kind in kinds]
     columns = balanced(len(kinds), _COLUMNS)
-    shared = {"row": 220, "gap": 65, "shared_yaxes": True, "horizontal_spacing": 0.04}
+    shared: dict[str, Any] = {"row": 220, "gap": 65, "shared_yaxes": True, "horizontal_spacing": 0.04}
     fig, places = panels(title, len(kinds), columns, heads=heads, **shared)
     for kind, place in zip(kinds, places, strict=True):
         for name in conditions:
