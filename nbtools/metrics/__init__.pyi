@@ -105,7 +105,6 @@ from .pixels.spectrum import (
     white_spectrum as white_spectrum,
 )
 from .pixels.visibility import mean_visibility as mean_visibility, visibility as visibility
-from .samples.answer import answer as answer
 from .samples.contrasts import (
     compare as compare,
     contrast as contrast,
@@ -128,6 +127,7 @@ from .samples.streams import (
 from .samples.tables import as_scores as as_scores, stacked as stacked
 from .samples.verdicts import in_order as in_order, verdict as verdict, verdicts as verdicts
 from .stats import bootstrap_ci as bootstrap_ci, holm as holm
+from .studies.answer import answer as answer
 from .studies.comparison import (
     correlate_conditions as correlate_conditions,
     missing_scores as missing_scores,

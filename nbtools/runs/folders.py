@@ -113,12 +113,10 @@ class Run:
 
     def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
         """Write tables and figures by their names, but for None; a finished run keeps those it has."""
-        if self.finished:
-            return
-        for name, table in tables.items():
-            if table is not None:
-                self.save_table(name, table)
-        save({name: figure for name, figure in figures.items() if figure is not None}, self.folder)
+        if not self.finished:
+            for name in [name for name, table in tables.items() if table is not None]:
+                self.save_table(name, tables[name])
+            save({name: figure for name, figure in figures.items() if figure is not None}, self.folder)
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as ``<name>.parquet``."""

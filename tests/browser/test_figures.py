@@ -47,7 +47,7 @@ def test_figures_fit(seen: tuple[Page, list[str]], width: int, theme: str) -> No
     assert errors == []
 
 
-def test_what_does_not_fit_is_found(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_found(seen: tuple[Page, list[str]], tmp_path: Path) -> None:
     """The measure itself: a figure of fixed width, with a title too long for it, words on words, a legend on data."""
     file = tmp_path / "bad.html"
     bad = gallery.go.Figure(gallery.go.Scatter(y=[1, 2], name="a", showlegend=True), {"width": 600, "height": 400})
@@ -55,8 +55,10 @@ def test_what_does_not_fit_is_found(tmp_path: Path) -> None:
     for text in ("one", "two"):
         bad.add_annotation(text=text, x=0.2, y=1.5, showarrow=False, font_color="#cccccc")
     file.write_text(gallery.page([]).replace("<body>", f'<body><div data-name="bad">{gallery.shown(bad)}</div>'))
-    with gallery.opened(file) as (view, _):
-        found = " ".join(gallery.measured(view, 1300, "light"))
+    view = seen[0].context.new_page()
+    view.goto(file.as_uri())
+    found = " ".join(gallery.measured(view, 1300, "light"))
+    view.close()
     for words in ("is cut", "overlap", "fills", "lies over data", "is too pale"):
         assert words in found
 
