@@ -129,7 +129,7 @@ FIGURES: dict[str, Callable[[str], Any]] = {
         tables.lesioned("cost", "control", LESIONS["neural directions"]), title=title
     ),
     "loss_surfaces": lambda title: plots.loss_surfaces(
-        {name: tables.loss_table() for name in ("none", "V1", "V4", "TO")}, title=title
+        {name: tables.loss_table() for name in ("none", "TO")}, title=title
     ),
     "manifolds_and_gain": lambda title: plots.manifolds_and_gain(*tables.gained(), title=title),
     "manifolds_by_condition": lambda title: plots.manifolds_by_condition(
