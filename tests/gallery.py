@@ -205,6 +205,12 @@ FIGURES: dict[str, Callable[[str], Any]] = {
     "trends": lambda title: plots.trends(tables.claims(), title=title),
     "visibility_curves": lambda title: plots.visibility_curves(tables.visible(), title=title),
     "voxel_scores": lambda title: plots.voxel_scores(tables.per_voxel(), title=title),
+    "with_guess": lambda title: plots.with_guess(
+        plots.hierarchy(tables.robust(), tables.said(), tables.EPSILONS[2:4], title=title),
+        HIERARCHY,
+        [0.2 + 0.05 * place for place in range(len(HIERARCHY))],
+        row=2,
+    ),
 }
 
 

@@ -41,7 +41,6 @@ from nbtools.metrics.decisions.sixteen import CATEGORIES
 from nbtools.runs import folders
 from nbtools.workflow.doctor import DAMAGED, GOOD, IN_USE, MISSING, findings
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, builds_on, needs_of
-from nbtools.workflow.sizes import sizes_of
 from nbtools.workflow.tables import ranges
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were dropped:UserWarning")
@@ -668,7 +667,6 @@ def test_a_file_that_is_open_elsewhere_is_in_use_at_every_door(study: Study, hel
         "session": lambda: read_session(session),
         "regions": lambda: regions_of(session),
         "trials": lambda: load_trials(study, ["V1"], progress=False),
-        "sizes": lambda: sizes_of(study, None),
     }
     for door in doors.values():
         with pytest.raises(FileInUse, match=r"(?s)not damaged.*close it there"):

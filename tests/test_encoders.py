@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ def encode(pictures: np.ndarray) -> np.ndarray:
     return (small - 0.5) @ weights
 
 
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
 @pytest.fixture
 def home(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the page's blocks were run: the first one in the encoder's place, the second one here."""
@@ -34,7 +39,7 @@ def home(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     folder = tmp_path / "data/raw/predicted"
     folder.mkdir(parents=True)
     (folder / "stimuli.hdf5").symlink_to(open_study("demo").stimuli)
-    there, here = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    there, here = blocks()
     assert here.count("\n") <= 20
     monkeypatch.chdir(folder)
     for roi in ("V1", "TO"):
@@ -57,6 +62,15 @@ def test_an_encoders_answers_come_back(home: Path) -> None:
     np.testing.assert_allclose(data.load_responses(study, "TO").responses, -z, atol=1e-4)
     assert (responses.n_repeats == 1).all()
     assert len(data.load_training_images(study)) == len(data.load_training_images(measured))
+
+
+@pytest.mark.parametrize("change", [lambda answers: answers[:-1], lambda answers: np.concatenate([answers] * 2)])
+def test_answers_to_other_pictures_are_noticed(home: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """More rows than the stimuli have would be taken for these, whatever they were answers to."""
+    file = home / "data/raw/predicted/predictions/V1.npy"
+    np.save(file, change(np.load(file)))
+    with pytest.raises(AssertionError, match="one row a picture"):
+        exec(blocks()[1], {})
 
 
 @pytest.mark.long  # four notebooks

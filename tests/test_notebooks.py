@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nbtools import metrics, workflow
+from nbtools import metrics, widgets, workflow
 from nbtools.conditions import VENTRAL, parse_condition
 from nbtools.runs import folders
 from nbtools.training.clouds import CategoryManifolds
@@ -150,9 +150,8 @@ def test_it_ends_with_exercises_that_wait_for_an_answer(file: Path) -> None:
     exercises, check, answers = read(file)[-3:]
     assert source(exercises).startswith("## Try it yourself")
     assert "1. " in source(exercises)
-    assert "`answer`" in source(exercises)
-    assert source(check).startswith("answer = None\nif answer is not None:\n")
-    assert re.search(r"workflow\.check_(word|number)\(answer, ", source(check))
+    assert check["metadata"]["jupyter"]["source_hidden"], "no solution in view"
+    assert re.search(rf'^(widgets\.)?Exercise\("{file.stem[:2]}-1", ', source(check).splitlines()[-1])
     assert answers["metadata"].get("tags") == ["answer"], "then the instructor's section"
 
 
@@ -249,16 +248,24 @@ def potency(_: None, role: str) -> pd.DataFrame:
     ],
 )
 def test_an_exercise_knows_right_from_wrong(
-    name: str, known: dict[str, Any], right: list, wrong: list, capsys: pytest.CaptureFixture[str]
+    name: str, known: dict[str, Any], right: list, wrong: list, kept: Path
 ) -> None:
-    check = source(code_cells(folders.NOTEBOOKS / f"{name}.ipynb")[-1])
-    known = {**known, "workflow": workflow}
-    exec(check, dict(known))
-    assert capsys.readouterr().out == "", "unanswered, it is silent"
-    for answers, said in ((right, "right"), (wrong, "not yet: ")):
+    *before, last = source(code_cells(folders.NOTEBOOKS / f"{name}.ipynb")[-1]).splitlines()
+    known = {**known, "workflow": workflow, "Exercise": widgets.Exercise, "widgets": widgets}
+    exec("\n".join([*before, f"exercise = {last}"]), known)
+    exercise = known["exercise"]
+    assert not kept.exists(), "unanswered, it keeps nothing"
+    for answers, said in ((right, "Right"), (wrong, "Not yet")):
         for answer in answers:
-            exec(check.replace("answer = None", f"answer = {answer!r}", 1), dict(known))
-            assert capsys.readouterr().out.startswith(said), answer
-    if "check_number" in check:
-        exec(check.replace("answer = None", "answer = 'a lot'", 1), dict(known))
-        assert capsys.readouterr().out.startswith("not yet: 'a lot' is not a number. ")
+            assert exercise.commit(answer).startswith(said) or "is not a number" in exercise.said, answer
+            assert exercise.state == ("right" if said == "Right" else "wrong")
+    if exercise.options:
+        assert any(str(answer).casefold() in map(str.casefold, exercise.options) for answer in right)
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [line["answer"] for line in lines] == [str(answer) for answer in [*right, *wrong]]
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    return tmp_path / "answers.jsonl"

@@ -493,6 +493,19 @@ def test_rdms_are_shown_as_percentiles_sorted_by_category():
     assert list(figure.layout.yaxis.tickvals) == [0.5, 2]
 
 
+@pytest.mark.parametrize("nothing", [None, np.nan, pd.NA])
+def test_images_without_a_category_come_last(nothing):
+    """As a study's table of labels has them, which may name some of its images only."""
+    matrix = np.abs(np.subtract.outer([0, 10, 1, 4], [0, 10, 1, 4])).astype(float)
+    figure = plots.rdm_grid({"a": matrix}, pd.Series(["star", nothing, "disk", nothing]), title=TITLE)
+    plain = plots.rdm_grid({"a": matrix[np.ix_([2, 0, 1, 3], [2, 0, 1, 3])]}, title=TITLE)
+    np.testing.assert_array_equal(figure.data[0].z, plain.data[0].z)
+    axis = figure.layout.yaxis
+    assert dict(zip(axis.ticktext, axis.tickvals, strict=True)) == {"disk": 0, "star": 1, "no category": 2.5}
+    unnamed = plots.rdm_grid({"a": matrix}, [nothing] * 4, title=TITLE)
+    assert list(unnamed.layout.yaxis.ticktext) == ["no category"]
+
+
 @pytest.mark.parametrize(
     ("rdms", "categories"),
     [({}, None), ({"a": np.eye(3), "b": np.eye(4)}, None), ({"a": np.ones((3, 2))}, None), ({"a": np.eye(3)}, ["x"])],

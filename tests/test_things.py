@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from nbtools.cli import main
+from nbtools.cli.preparing import ASKED_BY
 from nbtools.data.brains import things_fmri, tvsd
 from nbtools.data.brains.measured import load_design, load_responses, load_trials, region_names, region_volume
-from nbtools.data.brains.prepare_things import ceilings_beside, prepare_things_fmri, prepare_tvsd
+from nbtools.data.brains.prepare_things import ABOVE_NOISE, ceilings_beside, prepare_things_fmri, prepare_tvsd
 from nbtools.data.brains.responses import average_repeats, equal_repeats, split_images
 from nbtools.data.brains.sessions import Session, write_session
 from nbtools.data.images.folders import images_below
@@ -27,9 +28,14 @@ from nbtools.data.study import Study, as_toml, open_study
 from nbtools.errors import InputError, Note
 from nbtools.metrics.brain.noise_ceiling import ncsnr, noise_ceiling, voxel_ceilings
 from nbtools.plots.brain.responses import noise_ceilings, voxel_scores
+from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
 from nbtools.runs.folders import find
+from nbtools.workflow.config import read_config
 from nbtools.workflow.doctor import GOOD, findings
+from nbtools.workflow.graph import make_graph
+from nbtools.workflow.sizes import ASSUMED, sizes_of
+from nbtools.workflow.to_come import to_come
 from tests.things_files import (
     AREAS,
     CATEGORIES,
@@ -87,7 +93,7 @@ def test_each_monkeys_regions_are_where_its_own_file_has_them(raw: Path, monkey:
 def test_what_was_chosen_stays_and_what_is_measured_is_called_so(raw: Path) -> None:
     write_tvsd(raw, "F", repeats=4)
     file = prepare_tvsd(raw, "F")
-    told = file.read_text().replace("noise_ceiling = 56 ", "noise_ceiling = 40 ")
+    told = file.read_text().replace("[voxels]\nnoise_ceiling = 56 ", "[voxels]  # mine\nnoise_ceiling = 40 ")
     file.write_text(f"# mine\n{told}")
     assert prepare_tvsd(raw, "F").read_text() == f"# mine\n{told}"
     with h5py.File(raw / "tvsd/monkeyF/THINGS_normMUA.mat", "r+") as tree:
@@ -209,9 +215,20 @@ def test_the_planted_ceilings_come_out_and_agree_with_the_publishers(raw: Path) 
     test = [name for name in names_of(400) if name.startswith(("dog_2", "axe", "saw", "hen"))][-100:]
     signal = write_monkey(raw / "tvsd" / "monkeyF", "F", TRAIN, test)
     study = open_study(prepare_tvsd(raw, "F"))
+    with h5py.File(raw / "tvsd/monkeyF/THINGS_normMUA.mat", "r+") as tree:
+        tree["oracle"][600:700] = np.nan  # of which the publishers say nothing
     beside = ceilings_beside(study, raw).set_index(["measure", "roi"])
+    assert beside["n"].to_dict() == {
+        **{("reliab", roi): len(electrodes) for roi, electrodes in AREAS["F"].items()},
+        ("oracle", "V1"): 512,
+        ("oracle", "V4"): 192,
+        ("oracle", "IT"): 220,
+    }
     assert (beside["r"] > 0.999).all()
     assert beside["difference"].abs().max() < 0.005
+    for roi, trials in load_trials(study, study.hierarchy, progress=False).items():
+        assert (beside.xs(roi, level="roi")["kept"] == trials.responses.shape[1]).all()
+        assert trials.responses.shape[1] < len(AREAS["F"][roi])
     for roi, electrodes in AREAS["F"].items():
         error = beside.loc[("reliab", roi), "ours"] - signal[list(electrodes)].mean()
         assert abs(error) < 4 * 0.06 / np.sqrt(len(electrodes)), "within what a hundred images leave open"
@@ -290,9 +307,17 @@ def test_the_notebooks_take_such_a_study(raw: Path) -> None:
     assert voxels["noise_ceiling"].mean() == pytest.approx(75, abs=5), "of three showings; the others chose"
 
 
+def test_plan_counts_the_images_that_were_shown_and_those_that_test(tmp_path: Path) -> None:
+    study = own_study(tmp_path, np.full(4, 0.5), repeats=2)
+    found = sizes_of(study, None)
+    assert (found.scanner, found.shared) == (400, 100)
+    (study.responses / "session1.hdf5").unlink()
+    assert sizes_of(study, None).shared == ASSUMED.shared, "what is not there is assumed"
+
+
 def test_a_choice_needs_showings_to_rest_on(tmp_path: Path) -> None:
     study = own_study(tmp_path, np.full(40, 0.5), repeats=2, noise_ceiling=10)
-    with pytest.raises(InputError, match="no image was shown twice"):
+    with pytest.raises(InputError, match="nothing tells which voxels are reliable"):
         load_responses(study, "early-x")
 
 
@@ -342,16 +367,42 @@ def test_overlapping_regions_share_their_voxels(raw: Path) -> None:
     assert len(shared) == 2
 
 
-def test_regions_that_were_not_fetched_are_left_out(raw: Path) -> None:
+@pytest.mark.parametrize(
+    ("columns", "hierarchy", "there"),
+    [
+        (["V1", "hV4", "TO1", "TO2"], ("V1", "V4", "TO"), {"V1", "V4", "TO"}),
+        (["V1", "lFFA", "rFFA"], ("V1",), {"V1", "FFA"}),
+        (["V3", "lFFA", "rFFA"], ("V3", "FFA"), {"V3", "FFA"}),
+    ],
+)
+def test_regions_are_those_that_were_fetched(
+    raw: Path, columns: list[str], hierarchy: tuple[str, ...], there: set[str]
+) -> None:
+    """Those of the paper's hierarchy in its order; others can be asked for by name."""
     write_fmri(raw)
     folder = raw / "things-fmri" / "sub-01"
     file, table = folder / "responses.h5", things_fmri.read_voxels(folder / "VoxelMetadata.csv")
-    kept = table["voxel_id"].to_numpy()[table[["V1", "hV4", "TO1", "TO2"]].eq(1).any(axis=1)]
+    kept = table["voxel_id"].to_numpy()[table[columns].eq(1).any(axis=1)]
     with h5py.File(file, "r+") as tree:
         values = tree["responses"][:][kept]
         del tree["responses"], tree["voxel_id"]
         tree["voxel_id"], tree["responses"] = kept, values
-    assert open_study(prepare_things_fmri(raw, 1)).hierarchy == ("V1", "V4", "TO")
+    study = open_study(prepare_things_fmri(raw, 1))
+    assert (study.hierarchy, set(region_names(study))) == (hierarchy, there)
+
+
+def test_a_region_that_the_table_does_not_mark_is_left_out(raw: Path) -> None:
+    write_fmri(raw)
+    file = raw / "things-fmri/sub-01/VoxelMetadata.csv"
+    pd.read_csv(file).drop(columns="TO2").assign(hV4=0).to_csv(file, index=False)
+    assert open_study(prepare_things_fmri(raw, 1)).hierarchy == ("V1", "V2", "VO", "PPA", "LO")
+
+
+def test_of_voxels_that_hold_noise_one_in_four_comes_as_far() -> None:
+    """In the six odd of twelve showings, as `study.toml` says of the threshold."""
+    ids, showings = np.tile(np.arange(100), 6), np.random.default_rng(0).normal(size=(600, 4000))
+    assert 0.22 < np.mean(noise_ceiling(ncsnr(showings, ids)) >= ABOVE_NOISE[0]) < 0.3
+    assert "one in four" in ABOVE_NOISE[1]
 
 
 def test_catch_trials_are_left_out_and_damage_is_named(raw: Path) -> None:
@@ -361,10 +412,20 @@ def test_catch_trials_are_left_out_and_damage_is_named(raw: Path) -> None:
     catch = table.assign(trial_type=table["trial_type"].where(table.index != 5, "catch"))
     catch.to_csv(folder / "StimulusMetadata.csv", index=False)
     assert len(load_design(open_study(prepare_things_fmri(raw, 1))).image_ids) == len(table) - 1
+    first, later = table.index == 0, table["session"] > 1
     for broken, said in [
-        (table.assign(trial_id=table["trial_id"].clip(upper=20)), "one row per trial_id"),
+        (table.assign(trial_id=table["trial_id"].clip(upper=20)), "trials twice"),
         (table.assign(trial_id=table["trial_id"] + 100), "do not fit their tables"),
-        (table.drop(columns="session"), "without session"),
+        (table.assign(trial_id=table["trial_id"] - 1), "1 sessions and trial_id that are no whole"),
+        (table.assign(session=table["session"] + 0.5 * first), "1 sessions and trial_id that are no whole"),
+        (table.assign(stimulus=table["stimulus"].mask(first)), "1 gaps"),
+        (table.assign(trial_type="train"), "1 kinds of trials missing"),
+        (
+            table.assign(trial_type=table["trial_type"].mask(later, "train")),
+            "12 pictures in training and",
+        ),
+        (table.assign(trial_type="catch"), "2 kinds of trials missing"),
+        (table.drop(columns="session"), "'session'"),
     ]:
         broken.to_csv(folder / "StimulusMetadata.csv", index=False)
         with pytest.raises(InputError, match=said):
@@ -434,6 +495,15 @@ def test_the_commands_say_how_reliable_sites_are_and_keep_what_is_there(
     assert "regions: V1 V4 IT" in said
     assert "PPA stands in for PHC" in said
     assert {"reliab", "oracle", "nc_testset", "nc_singletrial"} <= set(said.split())
+    assert said.count("no brain was measured") == 2, "the published files say so"
+    for name, next_step in {
+        "tvsd-F-32px": "with `study: tvsd-F-32px`",
+        "things-subj01": "plan config/things.yaml",
+    }.items():
+        study = open_study(name)
+        n = [len(images_below(study.need("classification") / part)) for part in ("train", "val")]
+        assert f"images: 2 categories, {n[0]} pictures to train, {n[1]} to test" in said
+        assert next_step in said
     assert open_study("tvsd-F-32px").image_size == 32
     made = (raw / "tvsd-F-32px" / "stimuli.hdf5").stat().st_mtime_ns
     prepare_tvsd(raw, "F", image_size=32)
@@ -441,6 +511,27 @@ def test_the_commands_say_how_reliable_sites_are_and_keep_what_is_there(
     write_image_list(raw / "tvsd/monkeyF/_logs/things_imgs.mat", TRAIN[::-1], TEST)
     prepare_tvsd(raw, "F", image_size=32)
     assert (raw / "tvsd-F-32px" / "stimuli.hdf5").stat().st_mtime_ns > made, "other pictures, or in another order"
+
+
+def test_what_prepare_names_next_asks_that_study() -> None:
+    for study, name in ASKED_BY.items():
+        assert read_config(folders.PROJECT / f"config/{name}.yaml")["study"] == study
+
+
+@pytest.mark.parametrize("name", ["tvsd", "things"])
+def test_a_plan_before_the_data_is_the_plan_after_them(raw: Path, name: str) -> None:
+    """Which runs, and of which regions; of how many images they are, only the data tell."""
+    config = read_config(folders.PROJECT / f"config/{name}.yaml")
+    before = make_graph(config)
+    write_tvsd(raw, repeats=5)
+    write_fmri(raw)
+    prepare_tvsd(raw, "F") if name == "tvsd" else prepare_things_fmri(raw, 1)
+    after = make_graph(config)
+    assert before.source is None
+    assert before.hierarchy == after.hierarchy
+    assert dict(before.left_out) == dict(after.left_out)
+    assert {job.record for job in before.jobs} == {job.record for job in after.jobs}
+    assert to_come(f"{config['study']}-224px").sizes.image_size == 224
 
 
 def test_figures_name_electrodes() -> None:

@@ -13,12 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+from things_files import COLUMNS, PAIRED
 
 PASSWORD = b"things4all"
 CRC = [zlib.crc32(bytes([i]), 2**32 - 1) ^ (2**32 - 1) for i in range(256)]
-# As the table of voxels names them; a pair of hemispheres each from LFFA on.
-AREAS = ("V1", "V2", "V3", "hV4", "VO1", "VO2", "LO1 (prf)", "LO2 (prf)", "TO1", "TO2", "V3b", "V3a")
-PAIRED = ("EBA", "FFA", "OFA", "STS", "PPA", "RSC", "TOS", "LOC")
 
 
 def encrypted(content: bytes, password: bytes, known: int) -> bytes:
@@ -81,8 +79,9 @@ def tar(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
 
 def voxel_table(ids: np.ndarray, regions: Mapping[str, Sequence[int]], *, spelled: str = "LO1 (prf)") -> pd.DataFrame:
     """The table of voxels: `regions` says which rows belong to which column."""
+    spelling = {f"LO{part}": spelled.replace("1", part) for part in "12"}
     paired = [f"{side}{name}" for name in PAIRED for side in "lr"]
-    names = [name if spelled == "LO1 (prf)" else name.removesuffix(" (prf)") for name in AREAS]
+    names = [spelling.get(name, name) for name in COLUMNS]
     table = pd.DataFrame({"voxel_id": ids, "subject_id": 1, "nc_testset": np.linspace(0, 60, len(ids))})
     for name in [*names, *paired, "glasser-V1"]:
         table[name] = np.isin(np.arange(len(ids)), regions.get(name, ())).astype(int)

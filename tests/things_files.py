@@ -114,6 +114,7 @@ def matlab(file: Path) -> h5py.File:
 
 # --- THINGS-fMRI ----------------------------------------------------------------------------------------------
 
+# Of the table of voxels: regions, and those that have a column a hemisphere.
 COLUMNS = ["V1", "V2", "V3", "hV4", "VO1", "VO2", "LO1", "LO2", "TO1", "TO2", "V3b", "V3a"]
 PAIRED = ["EBA", "FFA", "OFA", "STS", "PPA", "RSC", "TOS", "LOC"]
 

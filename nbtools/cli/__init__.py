@@ -141,6 +141,15 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     explore.add_argument("--port", type=int, default=8866)
     explore.add_argument("--no-browser", action="store_true", help="only print the address")
 
+    ask = add(commands, "vote", _vote, "let a room vote: phones choose on a page, the lectern's page counts")
+    ask.add_argument("question")
+    ask.add_argument("options", nargs="+", help="two or more")
+    ask.add_argument("--port", type=int, default=8867)
+    ask.add_argument("--room", action="store_true", help="let other machines of the network vote (default: this alone)")
+
+    answers = add(commands, "answers", _answers, "put students' answers to the exercises into one table (CSV)")
+    answers.add_argument("files", type=Path, nargs="+", help="each student's answers.jsonl, under a name of its own")
+
     student = add(commands, "student", _student, "copy the notebooks for students: without the instructor's answers")
     student.add_argument("folder", help="a new or empty folder, anywhere")
 
@@ -232,6 +241,16 @@ def _explore(chosen: argparse.Namespace) -> int:
     from nbtools.widgets.serve import serve
 
     return serve(_notebook(chosen.notebook), chosen.port, open_browser=not chosen.no_browser)
+
+
+def _vote(chosen: argparse.Namespace) -> None:
+    from nbtools.widgets.vote import Ballot, hold_vote
+
+    hold_vote(Ballot(chosen.question, chosen.options), chosen.port, room=chosen.room)
+
+
+def _answers(chosen: argparse.Namespace) -> None:
+    print(workflow.pool_answers(chosen.files).to_csv(index=False), end="")
 
 
 def _student(chosen: argparse.Namespace) -> None:

@@ -33,9 +33,9 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
     cifar = add(kinds, "cifar100", _fetch, "fetch CIFAR-100 and sort it into folders")
     things = add(kinds, "things", _fetch, "fetch THINGS' pictures and their categories (5 GB)")
     tvsd = add(kinds, "tvsd", _fetch_tvsd, "fetch two macaques' V1, V4 and IT (0.2 GB a monkey)")
-    tvsd.add_argument("--monkeys", nargs="+", choices=("F", "N"), default=("F", "N"), help="default: both")
+    tvsd.add_argument("--monkeys", nargs="+", default=("F", "N"), help="(default: F N)")
     fmri = add(kinds, "things-fmri", _fetch_things_fmri, "fetch three people's V1 to TO (43 GB, reduced to 1 GB)")
-    fmri.add_argument("--subjects", nargs="+", type=int, default=(1, 2, 3), help="1 to 3 (default: all)")
+    fmri.add_argument("--subjects", nargs="+", type=int, default=(1, 2, 3), help="(default: 1 2 3)")
     fmri.add_argument("--rois", nargs="+", default=(), help="regions (default: V1 V2 V4 VO PPA LO TO)")
     for parser in (nsd, stimuli, conflict, cifar, things, tvsd, fmri):
         parser.add_argument("--to", type=Path, help="folder (default: in data/raw)")

@@ -11,6 +11,16 @@ from nbtools.checks import reading
 from nbtools.cli.parser import add
 from nbtools.conditions import HIERARCHY
 from nbtools.data.study import home, open_study
+from nbtools.files import read_table
+
+THINGS_FOLDERS = ("images", "images-concepts", "images-categories")
+ASKED_BY = {"tvsd-F": "tvsd", "tvsd-F-224px": "tvsd-224", "things-subj01": "things"}  # file of config/ of a study
+MEASURES = {  # of reliability, as publishers call them
+    "reliab": "mean r of two showings",
+    "oracle": "mean r of a showing with the mean of the others",
+    "nc_singletrial": "noise ceiling of one showing, percent of variance",
+    "nc_testset": "noise ceiling of the mean of all showings, percent of variance",
+}
 
 
 def add_prepare(commands: argparse._SubParsersAction) -> None:
@@ -98,18 +108,39 @@ def _prepare_haxby(chosen: argparse.Namespace) -> None:
 
 def _prepare_tvsd(chosen: argparse.Namespace) -> None:
     for monkey in chosen.monkeys:
-        _print_study(data.prepare_tvsd(_raw(""), monkey, image_size=chosen.size))
+        _print_study(data.prepare_tvsd(_raw(""), monkey, image_size=chosen.size), "tvsd")
 
 
 def _prepare_things(chosen: argparse.Namespace) -> None:
     print("PPA stands in for PHC, which the data do not name")
     for subject in chosen.subjects:
-        _print_study(data.prepare_things_fmri(_raw(""), subject, image_size=chosen.size))
+        _print_study(data.prepare_things_fmri(_raw(""), subject, image_size=chosen.size), "things")
 
 
-def _print_study(file: Path) -> None:
+def _print_study(file: Path, config: str) -> None:
+    """Say what came out, and what comes next: by a file of ``config/``, or a copy of this one."""
     study = open_study(file)
+    print(f"study: {study.title} ({file})\nregions: {' '.join(study.hierarchy)}")
+    if study.simulated:
+        print("simulated: the responses say of themselves that no brain was measured")
+    for name in THINGS_FOLDERS:
+        _print_classes(file.parent / name)
     beside = data.ceilings_beside(study, _raw(""))
-    print(f"study: {file}\nregions: {' '.join(study.hierarchy)}")
-    print(f"reliability from the repeats of test images, beside the publishers' own ({study.sites}):")
+    print(f"\nreliability of all n {study.sites}, from the repeats of test images, beside the publishers' own:")
     print(beside.round(3).to_string(index=False))
+    print(*(f"  {name}: {MEASURES[name]}" for name in beside["measure"].unique()), sep="\n")
+    print(f"  kept: {study.sites} of a noise ceiling of {study.voxels.noise_ceiling:g} % or more (study.toml)")
+    plan, copied = "python -m nbtools plan config/", f"a copy of config/{config}.yaml, config/mine.yaml"
+    asks = ASKED_BY.get(study.name)
+    print(f"\nnext: {plan}{asks}.yaml" if asks else f"\nnext: {copied}, with `study: {study.name}`; {plan}mine.yaml")
+
+
+def _print_classes(folder: Path) -> None:
+    """Say how many pictures of how many categories there are, if any."""
+    if (file := folder / "report.parquet").is_file():
+        report = read_table(file, ["split", "class", "images"])
+        n = report.groupby("split")["images"].sum()
+        of = f"{report['class'].nunique()} categories, {n['train']} pictures to train, {n['val']} to test"
+        print(f"pictures to classify, {folder.name}: {of}")
+    else:
+        print(f"pictures to classify, {folder.name}: none, there are too few categories")

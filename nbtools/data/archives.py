@@ -126,6 +126,7 @@ def unpack(
     stream: IO[bytes] | None = None,
     *,
     password: bytes | None = None,
+    largest: int = LARGEST,
 ) -> dict[str, Path]:
     """Write the wanted files of an archive below ``.tmp-unpacked``; what is there with the right size is kept.
 
@@ -137,7 +138,7 @@ def unpack(
         Folder that is being filled, for `build`.
     place : callable
         Takes a name in the archive; returns where the file will go below `part`, or None if it is not wanted.
-    stream, password : optional
+    stream, password, largest : optional
         As `contents` takes them.
 
     Returns
@@ -151,7 +152,7 @@ def unpack(
         If the archive is damaged or hostile, two of its files have one place, or the disk has no room.
     """
     found: dict[str, Path] = {}
-    files = contents(archive, stream, password=password)
+    files = contents(archive, stream, password=password, largest=largest)
     for name, size, content in Bar(files, desc=f"unpack {archive.name}", unit="file", leave=False, disable=QUIET):
         where = place(name)
         if where is None:

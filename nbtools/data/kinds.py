@@ -22,8 +22,8 @@ _SIGNATURES = (
     (257, b"ustar", "a tar archive"),
 )
 _NOTES = (
-    (rb"\s*<(!doctype html|html|head|body)\b", "a web page"),
-    (rb"\s*<\?xml\b", "a message in XML"),
+    (rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|meta|title|script)\b", "a web page"),
+    (rb"(\xef\xbb\xbf)?\s*<\?xml\b", "a message in XML"),
     (rb"[\w./-]*annex/objects/", "a git-annex pointer"),
     (rb"version https://git-lfs", "a Git LFS pointer"),
 )
@@ -49,7 +49,7 @@ def kind_of(head: bytes) -> str:
         if head[start:].startswith(signature):
             return kind
     for pattern, kind in _NOTES:
-        if re.match(pattern, head, re.IGNORECASE):
+        if re.match(pattern, head, re.IGNORECASE | re.DOTALL):
             return kind
     return "unknown data" if b"\0" in head else "text"
 

@@ -83,7 +83,8 @@ def _decrypted(raw: IO[bytes], entry: zipfile.ZipInfo, password: bytes, archive:
     raw.seek(entry.header_offset)
     signature, name, more = _HEADER.unpack(raw.read(_HEADER.size))
     raw.seek(name + more, io.SEEK_CUR)
-    data = np.frombuffer(bytearray(raw.read(entry.compress_size)), np.uint8)
+    most = 2 * entry.file_size + 2**16  # whatever the archive says: memory is taken for it at once
+    data = np.frombuffer(bytearray(raw.read(min(entry.compress_size, most))), np.uint8)
     if signature != b"PK\x03\x04" or len(data) != max(entry.compress_size, _SALT):
         raise zipfile.BadZipFile(f"{entry.filename} is not where it should be")
     _cipher()(data, np.frombuffer(password, np.uint8), _CRC)

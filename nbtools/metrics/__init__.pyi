@@ -111,6 +111,7 @@ from .samples.contrasts import (
     over_networks as over_networks,
     slope as slope,
 )
+from .samples.forking import forking_paths as forking_paths, luck as luck
 from .samples.measures import claims as claims
 from .samples.power import (
     Spread as Spread,

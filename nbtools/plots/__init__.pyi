@@ -23,6 +23,7 @@ from .geometry.readouts import (
     curvature_by_readout as curvature_by_readout,
     dimensions_by_readout as dimensions_by_readout,
 )
+from .guesses import with_guess as with_guess
 from .images import image_grid as image_grid, perturbations as perturbations
 from .report import report as report
 from .robustness.attacks import (

@@ -9,6 +9,8 @@ from .comparison_state import (
     describe_pair as describe_pair,
     first_axes as first_axes,
 )
+from .exercise import Exercise as Exercise
+from .forking_game import ForkingGame as ForkingGame
 from .geometry_explorer import GeometryExplorer as GeometryExplorer
 from .geometry_state import SpaceTables as SpaceTables
 from .network_comparison import NetworkComparison as NetworkComparison

@@ -1,50 +1,132 @@
-"""What an exercise of a notebook says to an answer: that it is right, or a hint; never a traceback."""
+"""Answers to the notebooks' exercises: what is right, and the file that keeps what was answered."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+
+import pandas as pd
+
+from nbtools.data.study import home
+from nbtools.errors import InputError
+
+Right = Callable[[object], bool | None]  # whether an answer is right; None: it is no answer of this kind
+COLUMNS = ("student", "exercise", "answers", "first", "last", "right", "finished")
 
 
-def check_word(answer: object, right: str | Collection[str], hint: str, praise: str = "") -> None:
-    """Print whether an answer is the word asked for, in small or capital letters.
+def word(right: str | Collection[str]) -> Right:
+    """Return what tells whether an answer is a word, in small or capital letters.
 
     Parameters
     ----------
-    answer : object
-        What a student wrote.
     right : str or collection of str
         The word, or several that are equally right.
-    hint, praise : str
-        What to say to a wrong and to a right answer.
     """
-    words = [right] if isinstance(right, str) else right
-    _say(str(answer).strip().casefold() in [word.casefold() for word in words], hint, praise)
+    words = {each.casefold() for each in ([right] if isinstance(right, str) else right)}
+    return lambda answer: str(answer).strip().casefold() in words
 
 
-def check_number(
-    answer: object, low: float, high: float, hint: str, praise: str = "", units: Sequence[float] = (1,)
-) -> None:
-    """Print whether an answer is the number asked for; ``"42.9 %"``, ``"5.7/255"`` and ``"0,65"`` are numbers too.
+def number(low: float, high: float, units: Sequence[float] = (1,)) -> Right:
+    """Return what tells whether an answer lies between two numbers; ``"42.9 %"``, ``"5.7/255"``, ``"0,65"`` are some.
 
     Parameters
     ----------
-    answer : object
-        What a student wrote.
     low, high : float
         The bounds of what is right: an answer that was read off a figure is near.
-    hint, praise : str
-        What to say to a wrong and to a right answer.
     units : sequence of float
         Units an answer may be in, in units of the bounds: ``(1, 100)`` takes a share for per cent.
     """
-    text = str(answer).strip().removesuffix("%").removesuffix("/255").replace(",", ".")
+
+    def right(answer: object) -> bool | None:
+        try:
+            value = float(str(answer).strip().removesuffix("%").removesuffix("/255").replace(",", "."))
+        except ValueError:
+            return None
+        return any(low <= value * unit <= high for unit in units) if isfinite(value) else None
+
+    return right
+
+
+# --- the file -------------------------------------------------------------------------------------------------
+
+
+def answers_file() -> Path:
+    """Return the file of all answers given here: a line of JSON each, beside data/ and runs/."""
+    return home() / "answers.jsonl"
+
+
+def keep_answer(exercise: str, answer: object, right: bool | None) -> None:
+    """Append an answer to the file."""
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "exercise": exercise,
+        "answer": answer,
+        "right": right,
+    }
+    with answers_file().open("a", encoding="utf-8") as file:  # one short line: whole, whoever else appends
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def pool_answers(files: Iterable[Path]) -> pd.DataFrame:
+    """Put the answers of several students into one table.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Each student's ``answers.jsonl``, under a name of its own.
+
+    Returns
+    -------
+    DataFrame
+        A row per student (the file's name) and exercise: how many `answers`, the `first` and the `last` of them,
+        whether it came `right` (empty for a guess, which is neither), when it was `finished`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read as answers, or two have one name.
+    """
+    rows: list[dict[str, object]] = []
+    seen: dict[str, Path] = {}
+    for file in files:
+        if file.stem in seen:
+            raise InputError(
+                "two students have one name",
+                file=file,
+                expected="a file of its own name for each student",
+                got=f"{seen[file.stem]} as well",
+                fix="rename one",
+            )
+        seen[file.stem] = file
+        rows += [{"student": file.stem, **line} for line in _lines(file)]
+    if not rows:
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = pd.DataFrame(rows).groupby(["student", "exercise"], sort=True)
+    pooled = table.agg(answers=("answer", "size"), finished=("time", "max"))
+    for place, take in (("first", 0), ("last", -1)):
+        pooled[place] = table["answer"].apply(lambda given, take=take: given.iloc[take])
+    pooled["right"] = table["right"].apply(lambda given: given.iloc[-1] if given.notna().any() else None)
+    return pooled.reset_index()[list(COLUMNS)]
+
+
+def _lines(file: Path) -> list[dict[str, object]]:
+    """Read the answers of one file."""
+    keys = {"time", "exercise", "answer", "right"}
     try:
-        value = float(text)
-    except ValueError:
-        _say(False, f"{answer!r} is not a number. {hint}", praise)
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        lines, got = [None], str(error)
     else:
-        _say(any(low <= value * unit <= high for unit in units), hint, praise)
-
-
-def _say(right: bool, hint: str, praise: str) -> None:
-    print(": ".join(filter(None, ["right", praise])) if right else f"not yet: {hint}")
+        got = "something else"
+    if not all(isinstance(line, dict) and set(line) == keys for line in lines):
+        raise InputError(
+            "this is no file of answers",
+            file=file,
+            expected="a line of JSON per answer: time, exercise, answer, right",
+            got=got,
+            fix="ask for the student's answers.jsonl, which lies beside their data/ and runs/",
+        )
+    return lines

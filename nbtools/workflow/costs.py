@@ -28,6 +28,7 @@ from nbtools.workflow.calibration import Calibration, Step, on_gpu, threads_for
 from nbtools.workflow.jobs import Graph, Job
 from nbtools.workflow.needs import needs_of
 from nbtools.workflow.sizes import Sizes, sizes_of, source_of
+from nbtools.workflow.to_come import to_come
 from nbtools.workflow.work import FULL_BATCH, KINDS, Values, images_of, n_networks, networks_of
 
 RUNS, MODEL, GUESS = "finished runs", "calibration", "a slow machine"  # where a time comes from
@@ -94,7 +95,8 @@ def estimates(graph: Graph, calibration: Calibration, past: Mapping[Path, Taken]
 
     @cache
     def sizes(study: str) -> Sizes:
-        return sizes_of(graph.source if study == graph.study else source_of(study), graph.profile)
+        source = graph.source if study == graph.study else source_of(study)
+        return sizes_of(source, graph.profile, to_come(study).sizes)
 
     training, full = steps_of(graph)
     rows = {}
@@ -126,7 +128,7 @@ def steps_of(graph: Graph) -> tuple[Step, Step]:
     """
     networks = [job for job in graph.jobs if job.notebook == NETWORKS]
     values = parameters_of(networks[0]) if networks else folders.defaults(NETWORKS)
-    size = sizes_of(graph.source, graph.profile).image_size
+    size = sizes_of(graph.source, graph.profile, to_come(graph.study).sizes).image_size
     step = Step(values["architecture"], values["precision"], values["batch_size"], size)
     return step, replace(step, precision="32-true", batch_size=min(step.batch_size, FULL_BATCH))
 

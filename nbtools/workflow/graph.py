@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import DECAYS, HIERARCHY, MATCHED, Condition, baselines, dosed, nsd_regions, parse_condition
+from nbtools.conditions import DECAYS, MATCHED, Condition, baselines, dosed, nsd_regions, parse_condition
 from nbtools.data.images.folders import SPLITS, subfolders
 from nbtools.data.study import open_study, study_name
 from nbtools.errors import InputError
@@ -21,12 +21,12 @@ from nbtools.runs.lineage import ATTACKED, CLOUDS, COMPARED, NETWORKS, PREDICTOR
 from nbtools.workflow.config import Config, check_attacked, check_config, is_simulated, number, once, read_row, words
 from nbtools.workflow.jobs import SUMMARY, Graph, Job
 from nbtools.workflow.needs import SPLIT, TEST_SET, lacking
+from nbtools.workflow.to_come import to_come
 
 SEEDS = (0, 1, 2)  # as few as tell networks apart from luck
 HARDENED = ("at-4", "gauss-0.1")  # beside plain training: on attacked images, on noisy ones
 FILTERED = ("lowpass-8", "channel-8")  # on images without their high frequencies, of one octave alone
 _MEASURED = {"design", "responses", "stimuli", TEST_SET, SPLIT}  # every study has these, or will
-_NOT_FETCHED = {"scanner_labels", "corruptions"}  # with NSD
 
 
 def make_graph(config: Config) -> Graph:
@@ -56,7 +56,7 @@ class _Planner:
         self.settings = config.get("settings") or {}
         self.alpha = number(self._setting(NETWORKS, "alpha"), "alpha", float)
         self.attacks = words(self._setting(ATTACKED, "attacks"), "attacks")
-        self.hierarchy = self.source.hierarchy if self.source else HIERARCHY
+        self.hierarchy = self.source.hierarchy if self.source else to_come(self.study).regions
         self.regions = self._region_names()
         self.rois = self._words("rois", self.hierarchy)
         self.seeds = [number(seed, "seeds", int) for seed in self._words("seeds", SEEDS)]
@@ -311,7 +311,7 @@ class _Planner:
 
         def has(part: str) -> bool:
             if part in _MEASURED or source is None:
-                return part not in _NOT_FETCHED or is_simulated(study)
+                return part not in to_come(study).lacks
             entry, _, folder = part.partition("/")
             return source.has(entry) and (source.need(entry) / folder).exists()
 
@@ -321,7 +321,9 @@ class _Planner:
 
     def _with_data(self, conditions: list[str]) -> list[str]:
         """Leave out conditions that take the scanner's labels where a study has none, or none of its classes."""
-        labelled = self.source.has("scanner_labels") if self.source else is_simulated(self.study)
+        labelled = (
+            self.source.has("scanner_labels") if self.source else "scanner_labels" not in to_come(self.study).lacks
+        )
         wanting = "scanner_labels of its classes" if labelled else "scanner_labels"
         unfit = "labels" if labelled and not self._classes_are_labels() else None
         absent = [

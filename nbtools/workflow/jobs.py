@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nbtools.conditions import HIERARCHY
 from nbtools.data.study import Study
 from nbtools.runs.lineage import arguments
+from nbtools.workflow.to_come import to_come
 
 TARGETS = ("all", "attacks", "study", "explorers")
 SUMMARY = "10_summary"
@@ -100,8 +100,8 @@ class Graph:
 
     @property
     def hierarchy(self) -> tuple[str, ...]:
-        """Regions, early to late: the study's, or the paper's where it is not there yet."""
-        return self.source.hierarchy if self.source else HIERARCHY
+        """Regions, early to late: the study's, or those it will have."""
+        return self.source.hierarchy if self.source else to_come(self.study).regions
 
     @property
     def priorities(self) -> dict[Path, int]:

@@ -19,6 +19,7 @@ from nbtools.workflow.graph import make_graph
 from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job
 from nbtools.workflow.power import power_lines
 from nbtools.workflow.tables import aligned
+from nbtools.workflow.to_come import to_come
 
 _SHOWN = 5  # names of files
 
@@ -46,7 +47,8 @@ def plan(config: Config) -> str:
     table["finished"], table["old"] = (table.index.isin(list(records)) for records in (done, old))
     table["hours"] = table.seconds * table.threads.clip(upper=os.cpu_count()).where(table.gpus == 0, 1) / 3600
     notes = [*_old(old), *_others(graph), *_notes(device, table, asked), *graph.notes]
-    return "\n".join([_by_notebook(table), "", *_totals(table, graph), "", *power_lines(graph, done), *notes])
+    parts = [*_assumed(graph), _by_notebook(table), "", *_totals(table, graph), "", *power_lines(graph, done), *notes]
+    return "\n".join(parts)
 
 
 def finished_jobs(graph: Graph) -> set[Path]:
@@ -93,6 +95,17 @@ def wall_seconds(table: pd.DataFrame, jobs: Iterable[Job], cores: int) -> float:
     return max(busy, todo.seconds[todo.gpus > 0].sum(), *chain.values(), 0.0)
 
 
+def _assumed(graph: Graph) -> list[str]:
+    """Say what is assumed of a study that is still to be fetched."""
+    if graph.source or graph.profile:
+        return []
+    of = to_come(graph.study).sizes
+    return [
+        f"{graph.study} is not here yet; assumed, at {of.image_size} pixels: {of.train} images to classify, "
+        f"{of.scanner} that the brain was shown, regions {' '.join(graph.hierarchy)}\n"
+    ]
+
+
 def _by_notebook(table: pd.DataFrame) -> str:
     groups = [(str(notebook), group) for notebook, group in table.groupby("notebook")]
     rows = [[name, *_cells(group), ", ".join(sorted(set(group.source)))] for name, group in groups]
@@ -126,7 +139,8 @@ def _totals(table: pd.DataFrame, graph: Graph) -> list[str]:
             f"{target + ':':10} {len(part)} runs, {len(todo)} to do: {cpu:.2f} CPU hours, {gpu:.2f} GPU hours, "
             f"{todo.disk.sum():.0f} MB; here, on {cores} cores, {told} at least"
         )
-    return lines
+    lines[0] += " ← what `study` makes"
+    return [*lines, "(the others by --targets; the table above holds all of them, and the rows of the file's table)"]
 
 
 def _old(old: dict[Path, list[str]]) -> list[str]:

@@ -22,7 +22,7 @@ class Sizes:
     train, val, conflict, corrupted : int
         Images to train on, to test with, cue-conflict images, corrupted images of all kinds and severities.
     scanner, shared : int
-        Images of the scanner, and those among them that all subjects saw.
+        Images of the scanner, and those among them that test.
     voxels : int
         Of a region.
     """
@@ -46,7 +46,7 @@ def source_of(study: str) -> Study | None:
     return open_study(study) if study_file(study).is_file() or not is_simulated(study) else None
 
 
-def sizes_of(source: Study | None, profile: str | None) -> Sizes:
+def sizes_of(source: Study | None, profile: str | None, assumed: Sizes = ASSUMED) -> Sizes:
     """Return the size of a study: of one that is not there that of the profile it is made with, else what is assumed.
 
     Parameters
@@ -55,10 +55,13 @@ def sizes_of(source: Study | None, profile: str | None) -> Sizes:
         Its description; None where it is not there yet.
     profile : str or None
         With which a simulated study is made (`PROFILES`); None: it is to be fetched.
+    assumed : Sizes
+        Of a study that is to be fetched.
     """
     if source is None:
-        return _of_profile(profile) if profile else ASSUMED
-    images, known, scanner = source.classification, ASSUMED, _scanner_images(source)
+        return _of_profile(profile) if profile else assumed
+    images, known = source.classification, ASSUMED
+    scanner, shared = _scanner_images(source)
     val = count_images(images and images / "val") or known.val
     return Sizes(
         image_size=source.image_size,
@@ -67,7 +70,7 @@ def sizes_of(source: Study | None, profile: str | None) -> Sizes:
         conflict=count_images(source.cue_conflict) or known.conflict,
         corrupted=5 * (len(subfolders(source.corruptions)) if source.corruptions else 0) * val,
         scanner=scanner,
-        shared=min(known.shared, scanner // 10),
+        shared=shared,
         voxels=_FEW_VOXELS if source.simulated else known.voxels,
     )
 
@@ -78,17 +81,18 @@ def _of_profile(profile: str) -> Sizes:
     return Sizes(32, 10 * made.train_per_class, val, made.cue_conflict, 25 * val, made.images, made.shared, _FEW_VOXELS)
 
 
-def _scanner_images(source: Study) -> int:
-    if source.nsd is not None and not source.simulated:  # its stimuli are those of all subjects
+def _scanner_images(source: Study) -> tuple[int, int]:
+    """Count the images of the scanner, and those that test: by the sessions, where there are any."""
+    if source.nsd is not None and not source.simulated:  # of one that is still to be fetched, too
         from nbtools.data.fetch.catalogue import N_SESSIONS
 
-        return 250 * N_SESSIONS[source.subject - 1]
-    if not source.stimuli.is_file():
-        return ASSUMED.scanner
-    from nbtools.data.images.stimuli import opened_stimuli  # h5py takes a while
+        return (n := 250 * N_SESSIONS[source.subject - 1]), n // 10
+    if not any(source.measured.glob("*")):
+        return ASSUMED.scanner, ASSUMED.shared
+    from nbtools.data.brains.measured import load_design  # takes a while
 
-    with opened_stimuli(source.stimuli) as brick:
-        return len(brick)
+    design = load_design(source)
+    return len(set(design.image_ids)), len(design.shared_ids)
 
 
 def count_images(folder: Path | None) -> int:

@@ -2,9 +2,9 @@
 
     python tests/end_to_end/stand_in.py FOLDER
 
-writes what a mirror holds: 26,107 pictures of 500 px in one zip, a monkey's responses to 22,248 and 100 × 30 of them, the
-table of categories. Pictures are scenes of the simulated study, a category is a shape; V1 answers to local contrast, IT to
-outlines, V4 to both. Two minutes, 1.5 GB.
+writes what a mirror holds: 26,107 pictures of 500 px in one zip, a monkey's responses to 22,248 and 100 × 30 of them,
+the table of categories. Pictures are scenes of the simulated study, a category is a shape; V1 answers to local
+contrast, IT to outlines, V4 to both. Two minutes, 1.1 GB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from things_files import write_image_list, write_mua
+from things_files import AREAS, N_ELECTRODES, write_image_list, write_mua
 from things_pictures import write_categories
 
 from nbtools.data.synthetic.features import feature_blocks
@@ -28,7 +28,6 @@ from nbtools.data.synthetic.scenes import CLASSES, draw_latents, render
 
 N_CONCEPTS, N_PICTURES, N_TRAIN, N_TEST, SIDE, DRAWN = 1854, 26_107, 22_248, 100, 500, 64
 LATE = {"V1": 0.1, "V4": 0.5, "IT": 0.9}  # share of outlines in what an area answers to
-AREAS = {"V1": range(512), "IT": range(512, 832), "V4": range(832, 1024)}
 
 
 def write_public(folder: Path, seed: int = 0) -> None:
@@ -71,18 +70,18 @@ def _showings(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw (22248, 1024) and (30, 100, 1024) responses: mixtures of features, and noise."""
     blocks = feature_blocks(pixels, latents)
-    signal = np.empty((len(shown), 1024))
-    for area, electrodes in AREAS.items():
+    signal = np.empty((len(shown), N_ELECTRODES))
+    for area, electrodes in AREAS["F"].items():
         shares = {"gabor": 1 - LATE[area], "curv": LATE[area]}
         mixed = sum(
             np.sqrt(share) * blocks[name] @ rng.normal(size=(blocks[name].shape[1], len(electrodes)))
             for name, share in shares.items()
         )
         signal[:, list(electrodes)] = (mixed / mixed.std(axis=0))[shown]
-    ceiling = rng.uniform(0, 0.9, 1024)  # share of a showing's variance
+    ceiling = rng.uniform(0, 0.9, N_ELECTRODES)  # share of a showing's variance
     noise, signal = np.sqrt(1 - ceiling), np.sqrt(ceiling) * signal
-    reps = signal[N_TRAIN:] + noise * rng.normal(size=(30, N_TEST, 1024))
-    return signal[:N_TRAIN] + noise * rng.normal(size=(N_TRAIN, 1024)), reps
+    reps = signal[N_TRAIN:] + noise * rng.normal(size=(30, N_TEST, N_ELECTRODES))
+    return signal[:N_TRAIN] + noise * rng.normal(size=(N_TRAIN, N_ELECTRODES)), reps
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import pandas as pd
 from nbtools.checks import as_names
 from nbtools.conditions import Condition, check_rois, parse_condition
 from nbtools.data.brains import nsd, own
-from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats, count_repeats, rows_of
+from nbtools.data.brains.responses import Design, RoiResponses, RoiTrials, average_repeats, rows_of
 from nbtools.data.brains.sessions import Session
 from nbtools.data.brains.trials import assemble
 from nbtools.data.study import Study
@@ -265,16 +265,16 @@ def _common_design(study: Study) -> Design:
 def _reliable(trials: RoiTrials, shared: np.ndarray, threshold: float) -> RoiTrials:
     """Leave out voxels below a noise ceiling, which what is tested on has no part in.
 
-    The training images judge. Where each of them was shown once, nothing tells their noise from signal: then the odd
-    showings of the test images judge, and are left out, so that tests and ceilings rest on the even ones alone.
+    The training images judge. Where hardly any of them was shown again, little tells their noise from signal: then the
+    odd showings of the test images judge, and are left out, so that tests and ceilings rest on the even ones alone.
     """
-    judges = ~np.isin(trials.image_ids, shared)
-    if count_repeats(trials.image_ids[judges]).max(initial=1) == 1:
-        judges = ~judges & (trials.repeats % 2 == 1)
-        trials, judging = rows_of(trials, ~judges), rows_of(trials, judges)
+    tested = np.isin(trials.image_ids, shared)
+    odd = tested & (trials.repeats % 2 == 1)
+    if _shown_again(trials.image_ids[~tested]) < _shown_again(trials.image_ids[odd]):
+        judging, trials = rows_of(trials, odd), rows_of(trials, ~odd)
     else:
-        judging = rows_of(trials, judges)
-    ceiling = noise_ceiling(ncsnr(judging.responses, judging.image_ids))
+        judging = rows_of(trials, ~tested)
+    ceiling = _judged(judging)
     keep = ceiling >= threshold
     if not keep.any():
         raise InputError(
@@ -289,3 +289,29 @@ def _reliable(trials: RoiTrials, shared: np.ndarray, threshold: float) -> RoiTri
         voxels=trials.voxels[keep],
         dropped=np.concatenate([trials.dropped, trials.voxels[~keep]]),
     )
+
+
+def _shown_again(image_ids: np.ndarray) -> int:
+    return len(image_ids) - len(np.unique(image_ids))
+
+
+def _judged(trials: RoiTrials) -> np.ndarray:
+    """Return ceilings (n_voxels,) as these trials have them.
+
+    0 for a voxel that does not vary here, or half or twice as much as over all trials, as one artefact would have it: a
+    ceiling is a share of that variance, and it would seem free of noise wherever the artefact is not.
+    """
+    if not _shown_again(trials.image_ids):
+        raise InputError(
+            f"{trials.roi}: nothing tells which voxels are reliable",
+            expected="training images shown twice or more, or test images three times or more",
+            got="each once among the showings that no test uses",
+            fix="set noise_ceiling = 0 under [voxels] in the study's file: all voxels are taken then",
+        )
+    values, least = trials.responses, 1 / 2
+    variance = values.var(axis=0, dtype=np.float64)
+    usual = (values.max(axis=0) != values.min(axis=0)) & (least < variance) & (variance < 1 / least)
+    ceiling = np.zeros(len(usual))
+    if usual.any():
+        ceiling[usual] = noise_ceiling(ncsnr(values[:, usual], trials.image_ids))
+    return ceiling

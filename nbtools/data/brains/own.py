@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
 from nbtools.data.brains.responses import Design
 from nbtools.data.brains.sessions import (
@@ -19,7 +18,7 @@ from nbtools.data.brains.sessions import (
     regions_of as named_regions,
     session_files,
 )
-from nbtools.data.images.stimuli import opened_stimuli
+from nbtools.data.images.stimuli import SHOWN, opened_stimuli
 from nbtools.data.study import Study
 from nbtools.errors import InputError, Note
 
@@ -35,7 +34,7 @@ def sessions_of(
         If a session is missing or damaged, or shows images that the stimuli do not have.
     """
     files = _files(study, wanted)
-    _check_image_ids(study, np.concatenate([read_session(file).image_ids for file in files.values()]))
+    _check_images(study, [read_session(file) for file in files.values()])
     return list(files), lambda number: read_session(files[number], rois)
 
 
@@ -49,8 +48,8 @@ def design_of(study: Study) -> Design:
         the test set and not to be.
     """
     sessions = [read_session(file) for file in _files(study).values()]
+    _check_images(study, sessions)
     image_ids = np.concatenate([part.image_ids for part in sessions])
-    _check_image_ids(study, image_ids)
     shared = np.concatenate([part.shared for part in sessions])
     both = np.intersect1d(image_ids[shared], image_ids[~shared])
     if both.size:
@@ -76,12 +75,23 @@ def volume_of(study: Study, rois: Sequence[str]) -> nib.Nifti1Image | None:
     return label_volume(session.voxels, session.grid.shape, session.grid.affine) if session.grid and placed else None
 
 
-def _check_image_ids(study: Study, image_ids: NDArray[np.int64]) -> None:
+def _check_images(study: Study, sessions: Sequence[Session]) -> None:
     """Raise unless trials show rows of the study's stimuli, where it has any; ask whether ids are counted from 1."""
     if not study.has("stimuli"):
         return
+    image_ids = np.concatenate([part.image_ids for part in sessions])
     with opened_stimuli(study.stimuli) as brick:
-        first, last, n_images = image_ids.min(), image_ids.max(), len(brick)
+        first, last, n_images, mark = image_ids.min(), image_ids.max(), len(brick), brick.file.attrs.get(SHOWN)
+    sources = [part.source for part in sessions if type(part.source) is dict]
+    others = {str(source[SHOWN]) for source in sources if SHOWN in source} - {mark}
+    if mark and others:
+        raise InputError(
+            "the responses are to other images than the stimuli, or to these in another order",
+            file=study.stimuli,
+            expected="both made by one call of prepare, which went to its end",
+            got=f"others in {study.responses}",
+            fix="prepare the study again",
+        )
     if last >= n_images:
         raise InputError(
             "trials show images that the stimuli do not have",

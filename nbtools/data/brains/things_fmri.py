@@ -69,6 +69,12 @@ def read_voxels(file: Path) -> pd.DataFrame:
     return voxels.rename(columns={old: new for old, new in _SPELLINGS.items() if new not in voxels})
 
 
+def marked_regions(voxels: pd.DataFrame) -> list[str]:
+    """Name the regions of which a table of voxels, from `read_voxels`, has every column, and a voxel."""
+    there = [roi for roi, columns in REGIONS.items() if voxels.columns.isin(columns).sum() == len(columns)]
+    return [roi for roi in there if voxels[list(REGIONS[roi])].ne(0).any(axis=None)]
+
+
 def region_voxels(voxels: pd.DataFrame, roi: str, file: Path) -> NDArray[np.bool_]:
     """Say which voxels belong to a region; a voxel may belong to several.
 
@@ -92,19 +98,17 @@ def region_voxels(voxels: pd.DataFrame, roi: str, file: Path) -> NDArray[np.bool
         If there is no such region, or the subject has none of it.
     """
     check_regions([roi])
-    there = [name for name, columns in REGIONS.items() if voxels.columns.isin(columns).sum() == len(columns)]
-    check_choice(f"{file} does not mark this region", roi, there)
+    check_choice(f"{file} does not mark this region", roi, marked_regions(voxels), fix="choose other regions")
     marks = voxels[list(REGIONS[roi])]
-    belongs = marks.eq(1).any(axis=1).to_numpy()
-    if not marks.isin([0, 1]).all(axis=None) or not belongs.any():
+    if not marks.isin([0, 1]).all(axis=None):
         raise InputError(
             f"the voxels of {roi} cannot be told",
             file=file,
-            expected=f"0 or 1 in {', '.join(marks)}, and 1 at least once",
+            expected=f"0 or 1 in {', '.join(marks)}",
             got=listed(np.unique(marks.to_numpy().astype(str)), 5),
             fix=f"choose other regions, or {_AGAIN}",
         )
-    return belongs
+    return marks.eq(1).any(axis=1).to_numpy()
 
 
 def check_regions(rois: Iterable[str]) -> None:
@@ -166,7 +170,8 @@ def _blocks(tree: h5py.File, file: Path, expected: str) -> tuple[h5py.Dataset, N
         raise InputError("the table of responses has another form", file=file, expected=expected, got=got, fix=_AGAIN)
     responses, names = blocks[floats[0]], group[floats[0].replace("values", "items")]
     # Names of mixed types are pickled, and stay unread.
-    if names.dtype.kind in "Siu" and not np.array_equal(names[()].astype(np.int64), np.arange(responses.shape[1])):
+    told = names.dtype.kind in "Siuf" or h5py.check_string_dtype(names.dtype)
+    if told and not np.array_equal(names[()].astype(np.float64), np.arange(responses.shape[1])):
         raise ValueError(f"its columns are not trials 0 to {responses.shape[1] - 1} in order")
     return responses, blocks[ids[0]][:, 0].astype(np.int64)
 

@@ -32,7 +32,7 @@ REGIONS: dict[str, dict[str, slice]] = {
 }
 N_ELECTRODES = 1024
 _FORM = "HDF5, as MATLAB 7.3 writes it"
-_FETCH = "fetch it again: python -m nbtools fetch tvsd"
+_FETCH = "delete it and fetch again: python -m nbtools fetch tvsd"
 
 
 class Shown(NamedTuple):
@@ -97,7 +97,8 @@ def session_of(folder: Path, monkey: str, shown: Shown) -> Session:
     Raises
     ------
     InputError
-        If the file is missing, damaged or a pointer, or its arrays do not fit the pictures.
+        If the file is missing, damaged or a pointer, its arrays do not fit the pictures, or too few showings were
+        recorded to train and to test on.
     """
     file, n_train, n_test = folder / "THINGS_normMUA.mat", len(shown.train), len(shown.test)
     with _opened(file, "train_MUA", "test_MUA_reps") as tree:
@@ -110,6 +111,7 @@ def session_of(folder: Path, monkey: str, shown: Shown) -> Session:
     there = np.isfinite(values).any(axis=1)
     if not there.all():
         values, image_ids, repeat = values[there], image_ids[there], repeat[there]
+    _check_left(file, image_ids, n_train)
     regions = REGIONS[monkey]
     return Session(
         image_ids=image_ids,
@@ -175,6 +177,20 @@ def _check_shapes(file: Path, tree: h5py.File, n_train: int, n_test: int) -> int
             fix="take both files of one monkey as they were published; " + _FETCH,
         )
     return test[0]
+
+
+def _check_left(file: Path, image_ids: NDArray[np.int64], n_train: int) -> None:
+    """Raise `InputError` unless there are showings to train on, and a test image that was shown twice."""
+    test = image_ids[image_ids >= n_train]
+    if len(test) == len(image_ids) or len(test) == len(np.unique(test)):
+        raise InputError(
+            "a monkey's responses leave nothing to train or to test on",
+            file=file,
+            expected="finite numbers in showings of training images, and in two or more of a test image",
+            got=f"{len(image_ids) - len(test)} showings of training images, {len(test)} of "
+            f"{len(np.unique(test))} test images",
+            fix=_FETCH,
+        )
 
 
 def _numbered(electrodes: NDArray[np.int64]) -> NDArray[np.int64]:

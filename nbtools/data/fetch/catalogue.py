@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nbtools.checks import check_choice
+from nbtools.data.brains import tvsd
 from nbtools.data.brains.design import subject_folder
 from nbtools.data.brains.nsd import BETA_VERSION, SPACE
 from nbtools.data.fetch.remote import Remote
@@ -26,7 +27,6 @@ ARCHIVES = {
     ),
 }
 TVSD = "https://gin.g-node.org/paolo_papale/TVSD/raw/master"
-MONKEYS = ("F", "N")
 # What lies under a number, not a name, where it is published; a mirror has it under the name.
 NUMBERED = {
     "images_THINGS.zip": "https://osf.io/download/rdxy2",
@@ -163,7 +163,7 @@ def archive_file(source: str, root: Path, *, base: str | None = None) -> Remote:
 
 def tvsd_files(root: Path, monkey: str, *, base: str | None = None) -> list[Remote]:
     """List a monkey's responses and the pictures they belong to; raise `InputError` if there is no such monkey."""
-    check_choice("there is no such monkey", monkey, MONKEYS)
+    check_choice("TVSD has no such monkey", monkey, tvsd.REGIONS)
     names = "THINGS_normMUA.mat", "_logs/things_imgs.mat"
     return [_below(base or TVSD, root, f"monkey{monkey}/{name}") for name in names]
 

@@ -17,6 +17,7 @@ from nbtools.data.brains.things_fmri import (
 )
 from nbtools.data.fetch import catalogue
 from nbtools.data.fetch.obtain import Route, folder_of, tell
+from nbtools.data.images.superordinate import read_categories
 from nbtools.data.images.things_pictures import CONCEPTS, PICTURES, is_unpacked, unpack_things
 from nbtools.files import locked
 
@@ -43,14 +44,16 @@ def obtain_things(to: Path | None, route: Route) -> None:
     Raises
     ------
     InputError
-        If it was not agreed, a file cannot be fetched or is none of its kind, or as `unpack_things`.
+        If it was not agreed, a file cannot be fetched or is none of its kind, or as `read_categories` and
+        `unpack_things`.
     """
     tell("things", route.agreed or route.dry_run)
     root = folder_of(to, "things")
     target = root / "object_images"
-    files = archive, _ = catalogue.things_files(root, base=route.mirror)
+    files = archive, table = catalogue.things_files(root, base=route.mirror)
     route.fetch(files, root, have=lambda file: file == archive and is_unpacked(target), unpacked=_PICTURES)
     if not route.dry_run:
+        read_categories(table.file)  # text of any kind is taken until here
         pictures = unpack_things(archive.file, target)["picture"]
         concepts = pictures.str.split("/").str[0].nunique()
         print(f"pictures: {target}: {len(pictures)} of {concepts} concepts (published: {PICTURES} of {CONCEPTS})")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from nbtools.errors import InputError
 from nbtools.files import opened_hdf5
 
+SHOWN = "shown"  # says of stimuli, and of responses to them, which pictures lie in which rows
 UNREADABLE = "the stimuli cannot be read"
 EXPECTED = {
     "expected": "an HDF5 file with the dataset imgBrick",
@@ -40,3 +42,8 @@ def opened_stimuli(file: Path) -> Iterator[h5py.Dataset]:
                 fix="use NSD's nsd_stimuli.hdf5 as released",
             )
         yield brick
+
+
+def rows_mark(names: Iterable[str]) -> str:
+    """Return the mark of pictures in this order, for `SHOWN`."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()

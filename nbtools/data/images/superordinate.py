@@ -33,7 +33,7 @@ def read_categories(table: Path) -> dict[str, set[str]]:
     InputError
         If the file cannot be read, or lacks a column.
     """
-    columns, fix = ["category", "uniqueID"], "fetch it again: python -m nbtools fetch things --agreed"
+    columns, fix = ["category", "uniqueID"], "delete it and fetch again: python -m nbtools fetch things --agreed"
     with reading("the categories cannot be read", OSError, ValueError, file=table, expected=_TABLE, fix=fix):
         # Windows' editors begin UTF-8 with a mark; a concept may be called "null".
         rows = pd.read_csv(table, sep="\t", usecols=columns, dtype=str, keep_default_na=False, encoding="utf-8-sig")

@@ -20,14 +20,18 @@ import torch
 
 from nbtools.checks import check_range, listed
 from nbtools.data.archives import build
-from nbtools.data.images.files import decode_image, fitted
+from nbtools.data.images.files import check_side, decode_image, fitted
 from nbtools.data.images.folders import equal_files, images_below, subfolders
 from nbtools.data.images.packed import decoded, folder_source
 from nbtools.data.images.prepare import place_sound, report_on
+from nbtools.data.images.stimuli import SHOWN, rows_mark
 from nbtools.data.images.superordinate import category_of, choose_categories, read_categories, split_pictures
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, require_space, sha256_of, written
 from nbtools.processes import QUIET, Bar
+
+# What was unpacked counts as whole, and is not unpacked again.
+_FETCH = "delete that, and fetch again: python -m nbtools fetch things --agreed"
 
 # --- names --------------------------------------------------------------------------------------------------
 
@@ -85,16 +89,7 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
     InputError
         If pictures are missing, one is damaged, or the disk has no room.
     """
-    places = [place_of(name) for name in names]
-    missing = [place for place in places if not (pictures / place).is_file()]
-    if missing or not places:
-        raise InputError(
-            f"{len(missing)} pictures of the stimuli are missing",
-            file=pictures,
-            expected=f"{len(places)} pictures, <concept>/<file>.jpg",
-            got=f"no {listed(missing, 5)}" if missing else "no name of a picture",
-            fix="fetch them again: python -m nbtools fetch things --agreed; what is there is kept",
-        )
+    places = check_pictures(pictures, names, size)
     shape = (len(places), size, size, 3)
     source = folder_source(pictures, places, lambda raw, place: fitted(decode_image(raw, place), size))
     with locked(file):
@@ -102,7 +97,7 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
             left.unlink()
         require_space(file.parent, prod(shape))
         with written(file) as beside, Bar(desc="stimuli", total=len(places), unit="image", disable=QUIET) as bar:
-            start = _lay_out(beside, shape)
+            start = _lay_out(beside, shape, rows_mark(names))
             with beside.open("r+b") as brick:
                 brick.seek(start)
                 for block in decoded(source):
@@ -111,10 +106,27 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
                     bar.update(len(block))
 
 
-def _lay_out(file: Path, shape: tuple[int, ...]) -> int:
+def check_pictures(pictures: Path, names: Sequence[str], size: int) -> list[str]:
+    """Return where pictures lie; raise `InputError` if there is none, one is missing, or images cannot be so large."""
+    check_side(size)
+    places = [place_of(name) for name in names]
+    missing = [place for place in places if not (pictures / place).is_file()]
+    if missing or not places:
+        raise InputError(
+            f"{len(missing)} pictures of the stimuli are missing",
+            file=pictures,
+            expected=f"{len(places)} pictures, <concept>/<file>.jpg",
+            got=f"no {listed(missing, 5)}" if missing else "no name of a picture",
+            fix=_FETCH,
+        )
+    return places
+
+
+def _lay_out(file: Path, shape: tuple[int, ...], mark: str) -> int:
     """Write an HDF5 file around pixels that are still to come; return the byte at which they begin."""
     # HDF5 itself crashes the process where a disk is full: what is large is written as to any file.
     with h5py.File(file, "w") as tree:
+        tree.attrs[SHOWN] = mark
         brick = tree.create_dataset("imgBrick", shape, np.uint8)
         brick[-1, -1, -1] = 0  # now it has its place
         return brick.id.get_offset()
@@ -205,7 +217,7 @@ def things_classes(
     found = {folder.name: [file.name for file in images_below(folder)] for folder in subfolders(pictures)}
     members, tested, seen = read_categories(table), {*map(place_of, held)}, {*map(place_of, shown)}
     order = choose_categories(members, {concept: len(files) for concept, files in found.items()})[: 2 * largest]
-    _check_categories(order, found, pictures)
+    _check_categories(order, found, table if found else pictures)
     classes = order[:largest]
     known, every = (category_of(members, names) for names in (classes, order))
     others = {concept: name for concept, name in every.items() if name not in classes}
@@ -242,15 +254,15 @@ def _digest(names: Collection[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
-def _check_categories(names: Sequence[str], found: Collection[str], pictures: Path) -> None:
+def _check_categories(names: Sequence[str], found: Collection[str], place: Path) -> None:
     odd = [name for name in names if not re.fullmatch(r"[^./\\:][^/\\:]*", name)]
     if len(names) < 2 or odd:
         raise InputError(
             "the pictures cannot be sorted into categories",
-            file=pictures,
+            file=place,
             expected="<concept>/<file>.jpg, of concepts in two categories or more, which folders can be named as",
             got=f"{len(found)} concepts in {listed(odd or names) or 'no category'}",
-            fix="fetch them again: python -m nbtools fetch things --agreed; what is there is kept",
+            fix=_FETCH,
         )
 
 
@@ -263,7 +275,7 @@ def _check_left(rows: pd.DataFrame, pictures: Path) -> None:
             file=pictures,
             expected="two categories or more, each with pictures to train and to validate on that are no test images",
             got=f"{len(rows)} pictures that are left, in {listed(sorted(set.union(*parts))) or 'no category'}",
-            fix="fetch all of them: python -m nbtools fetch things --agreed; what is there is kept",
+            fix=_FETCH,
         )
 
 

@@ -13,6 +13,7 @@ from nbtools.errors import InputError
 PICTURES, CONCEPTS = 26_107, 1_854  # published
 # Stands openly beside the archive, and for its terms: whoever uses it has agreed to them.
 PASSWORD = b"things4all"
+_LARGEST = 64 * 2**20  # bytes of a picture, which is in memory while it is decrypted
 _PUBLISHED = re.compile(r"(?:.+/)?object_images/([^/]+/[^/.][^/]*\.jpg)")
 
 
@@ -39,7 +40,7 @@ def unpack_things(archive: Path, target: Path) -> pd.DataFrame:
     """
 
     def fill(part: Path) -> pd.DataFrame:
-        found = unpack(archive, part, _place, password=PASSWORD)
+        found = unpack(archive, part, _place, password=PASSWORD, largest=_LARGEST)
         if not found:
             raise InputError(
                 "these are not THINGS' pictures",

@@ -53,7 +53,7 @@ def rdm_grid(
     rdms : mapping of str to array (n_images, n_images)
         Panel title → distances.
     categories : sequence of str (n_images,), optional
-        Of the images, which are then sorted by it.
+        Of the images, which are then sorted by it; those without one (NaN, None) come last.
     columns : int
         Panels in a row.
     title : str
@@ -73,7 +73,8 @@ def rdm_grid(
             got=f"RDMs {', '.join(map(str, shapes))}; categories {None if categories is None else len(categories)}",
             fix="give the matrices of one RDMs object: dict(zip(names, rdms.get_matrices()))",
         )
-    order = np.arange(n) if categories is None else np.argsort(np.asarray(categories), kind="stable")
+    named = pd.Series(range(n) if categories is None else list(categories), dtype=object)
+    order = named.sort_values(kind="stable", na_position="last").index.to_numpy()
     order = order[np.linspace(0, n - 1, min(n, _SHOWN_IMAGES)).round().astype(int)]
     fig, places = panels(title, len(rdms), columns, heads=list(rdms), row=210, gap=8, horizontal_spacing=0.03)
     for matrix, place in zip(rdms.values(), places, strict=True):
@@ -86,7 +87,7 @@ def rdm_grid(
         square = {"scaleanchor": trace.xaxis, "constrain": "domain", "constraintoward": "top"}
         fig.update_yaxes(BARE, autorange="reversed", **square, **place)
     if categories is not None:
-        fig.update_yaxes(_category_ticks(np.asarray(categories)[order]), col=1)
+        fig.update_yaxes(_category_ticks(named.fillna("no category").to_numpy()[order]), col=1)
     shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
     fig.update_yaxes(title_text=shown, col=1)
     return fig.update_layout(height=fig.layout.height - 50, margin={"b": 20})
