@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_found(seen: tuple[Page, list[str]], tmp_path: Path
     for text in ("one", "two"):
         bad.add_annotation(text=text, x=0.2, y=1.5, showarrow=False, font_color="#cccccc")
     file.write_text(gallery.page([]).replace("<body>", f'<body><div data-name="bad">{gallery.shown(bad)}</div>'))
-    view = seen[0].context.new_page()
+    view = seen[0].context.browser.new_page()
     view.goto(file.as_uri())
     found = " ".join(gallery.measured(view, 1300, "light"))
     view.close()
