@@ -24,15 +24,15 @@ UV     := $(shell command -v uv || echo .uv/bin/uv)
 .PHONY: demo study real test quick lint lab explore lock clean
 
 PLACE  := $(if $(PROFILE),--profile config/$(PROFILE),--cores $(CORES))
-STUDY  = $(BIN)/python -m nbtools study --rois "$(ROIS)" --seeds "$(SEEDS)" $(PLACE)
+CHOSEN  = --rois "$(ROIS)" --seeds "$(SEEDS)" $(PLACE)
 
 demo: .venv/.ready
 	@echo "== the simulated study: $(ROIS); seeds $(SEEDS)"
-	@$(STUDY)
+	@$(BIN)/python -m nbtools demo $(CHOSEN)
 
 study: .venv/.ready
 	@echo "== every analysis of the simulated study: $(ROIS); seeds $(SEEDS)"
-	@$(STUDY) --targets study explorers
+	@$(BIN)/python -m nbtools study $(CHOSEN) --targets study explorers
 
 # What is there is kept, step by step. FETCH="--mirror http://…" has the data come from elsewhere.
 real: .venv/.ready
@@ -58,8 +58,7 @@ lint: .venv/.ready
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 lab: .venv/.ready
-	NBTOOLS_HOME="$$($(BIN)/python -c 'from nbtools.data.study import home; print(home())')" \
-		$(BIN)/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+	$(BIN)/python -m nbtools lab
 
 explore: .venv/.ready
 	$(BIN)/python -m nbtools explore $(EXPLORER)
@@ -77,7 +76,6 @@ clean:
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$(PYTHON)" .venv
 	UV_COMPILE_BYTECODE=1 $(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
-	cp config/jupyter.json .venv/etc/jupyter/jupyter_server_config.d/nbtools.json
 	@touch $@
 
 .uv/bin/uv:

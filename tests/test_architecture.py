@@ -26,7 +26,7 @@ NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
 # What a room may import stands on a line above its own. Rooms on one line know nothing of each other, but for those of
 # the ground floor. What is inside some rooms likewise.
 FLOORS = (
-    "conditions guides errors checks classifiers files devices processes",
+    "conditions guides errors checks classifiers files devices processes places",
     "metrics",  # tensors and tables in, tables out: they know nothing of what stands below
     "data",
     "models",
@@ -230,7 +230,8 @@ def test_text_as_the_locale_has_it_would_be_seen(source: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_a_command_says_what_it_can_in_any_alphabet(encoding: str) -> None:
-    code = "import runpy; from nbtools import cli; cli.main = lambda: print('ε – ρ'); runpy.run_module('nbtools')"
+    code = "import runpy; from nbtools import cli; cli.main = lambda: print('ε – ρ'); "
+    code += "runpy.run_module('nbtools', run_name='__main__')"
     given = {**os.environ, "PYTHONIOENCODING": encoding}
     told = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, check=True)
     assert told.stdout.decode(encoding).split() == ["?", {"cp1252": "–", "ascii": "?"}[encoding], "?"]

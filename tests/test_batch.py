@@ -205,7 +205,7 @@ def test_a_command_that_makes_no_sense_is_status_2(arguments: list[str], capsys:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "usage: python -m nbtools" in capsys.readouterr().err
+    assert "usage: nbtools" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -310,4 +310,4 @@ def test_summary_without_a_run_says_how_to_make_one(capsys: pytest.CaptureFixtur
     assert main(["summary", "tiny"]) == 1
     error = capsys.readouterr().err
     assert "there is no summary yet" in error
-    assert "make demo" in error
+    assert "nbtools demo" in error

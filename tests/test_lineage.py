@@ -115,7 +115,7 @@ def test_a_network_is_told_of_all_that_it_lacks_at_once() -> None:
 
 
 def test_make_study_is_named_where_it_makes_the_runs() -> None:
-    with pytest.raises(InputError, match="make study"):
+    with pytest.raises(InputError, match="nbtools study --targets study"):
         folders.find("04_adversarial_attacks", "demo", roi="V1")
 
 

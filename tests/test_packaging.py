@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import nbtools
 from nbtools.runs import folders
 from nbtools.workflow.config import read_config
 from nbtools.workflow.graph import make_graph
@@ -107,6 +108,26 @@ def test_the_installed_package_is_this_one() -> None:
         assert Version(version) in SpecifierSet(PROJECT["requires-python"])
 
 
+# --- the version --------------------------------------------------------------------------------------------
+
+
+def test_the_version_stands_in_one_place_and_is_cited_as_it_is(readme: str) -> None:
+    assert PROJECT["dynamic"] == ["version"]
+    assert "version" not in PROJECT
+    assert PYPROJECT["tool"]["hatch"]["version"] == {"path": "nbtools/__init__.py"}
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == nbtools.__version__
+    assert cited["title"] == f"nbtools · {PROJECT['description']}"
+    assert (cited["cff-version"], cited["license"]) == ("1.2.0", PROJECT["license"])
+    assert cited["message"]
+    for each in [cited, *cited["references"]]:  # what the format asks of a work
+        assert each["title"]
+        assert all("name" in who or {"family-names", "given-names"} <= who.keys() for who in each["authors"])
+    install = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"neuroai_nbtools-([\d.]+\w*)-py3", readme + install))
+    assert named == {nbtools.__version__}
+
+
 # --- conda --------------------------------------------------------------------------------------------------
 
 
@@ -157,7 +178,7 @@ def test_what_make_needs_is_what_it_asks_for() -> None:
         "pip sync",
         "--require-hashes requirements.lock",
         "--no-deps --editable .",
-        'nbtools study --rois "V1 TO"',
+        'nbtools demo --rois "V1 TO"',
     ]
     found = [done.stdout.find(step) for step in steps]
     assert -1 not in found

@@ -147,12 +147,12 @@ def install_cell() -> str:
 class Installation:
     """Runs the cell as on a machine without the project, and notes the commands it would run."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, place: Path, *there: str) -> None:
         self.commands: list[list[str]] = []
         self.path: list[str] = []
         place.mkdir(parents=True, exist_ok=True)
         monkeypatch.chdir(place)
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name in there or None)
         monkeypatch.setattr(subprocess, "check_call", lambda command: self.commands.append([*map(str, command)]))
         monkeypatch.setattr("sys.path", self.path)
         exec(install_cell(), {})
@@ -167,13 +167,23 @@ def test_in_a_checkout_it_installs_the_checkout(tmp_path: Path, monkeypatch: pyt
     assert done.path == [str(tmp_path)], "so that the running kernel finds it"
 
 
-def test_elsewhere_it_clones_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NBTOOLS_REPOSITORY", "the address")
+def test_elsewhere_it_installs_what_the_address_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_REPOSITORY", "https://the.address")
     done = Installation(monkeypatch, tmp_path / "content")
-    assert done.commands[0][:2] == ["git", "clone"]
-    assert done.commands[0][-2] == "the address"
-    assert done.commands[1][-1] == done.commands[0][-1]
-    assert done.path == [str(tmp_path / "content" / done.commands[0][-1])]
+    assert [command[-1] for command in done.commands] == ["git+https://the.address"]
+    assert done.path == []
+
+
+@pytest.mark.parametrize("there", [("numpy", "torch"), ("numpy", "pandas", "requests", "tornado"), ()])
+def test_what_the_kernel_may_have_loaded_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...]
+) -> None:
+    """Colab's torch is built for its GPU: pip is asked for that very version, local part and all."""
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"2.8.0+{name}")
+    monkeypatch.setenv("NBTOOLS_REPOSITORY", "https://the.address")
+    (command,) = Installation(monkeypatch, tmp_path / "content", *there).commands
+    assert command[1:5] == ["-m", "pip", "install", "--quiet"]
+    assert command[5:-1] == [f"{name}==2.8.0+{name}" for name in there]
 
 
 def test_without_an_address_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from nbtools.data.images.sets import choose_rows, load_folder, load_stimuli
 from nbtools.data.study import home, open_study
 from nbtools.files import write_text
 from nbtools.models.networks import RoiPredictor
+from nbtools.places import PROJECT
 from nbtools.runs import folders
-from nbtools.runs.provenance import PROJECT, surroundings
+from nbtools.runs.provenance import surroundings
 from nbtools.runs.repeat import environment
 from nbtools.training.parameters import config_of
 from nbtools.training.pipeline import train_network, train_predictor

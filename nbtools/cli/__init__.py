@@ -9,17 +9,21 @@ from math import inf
 from pathlib import Path
 from typing import Any, get_args
 
-from nbtools import bench, data, runs, workflow
+from nbtools import __version__, bench, data, runs, workflow
 from nbtools.checks import check_choice, check_range
 from nbtools.cli.fetching import add_fetch
+from nbtools.cli.lab import add_lab
 from nbtools.cli.networks import add_networks
+from nbtools.cli.pages import add_pages
 from nbtools.cli.parser import STUDY, Parser, add
 from nbtools.cli.preparing import add_prepare
 from nbtools.conditions import HIERARCHY, check_rois
 from nbtools.data.names import USUAL, ProfileName, Truth
 from nbtools.data.study import home
 from nbtools.errors import InputError
+from nbtools.places import INSTALLED
 from nbtools.runs import folders
+from nbtools.runs.copies import found
 from nbtools.workflow.config import number, words
 
 # Of numbers in any command.
@@ -27,7 +31,7 @@ _RANGES = {"subject": (1, 8), "size": (1, inf), "jobs": (1, inf), "cores": (1, i
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``python -m nbtools …``; return the exit status."""
+    """Run ``nbtools …``; return the exit status."""
     try:
         chosen = _parser().parse_args(arguments)
         for name in _RANGES.keys() & {given for given, value in vars(chosen).items() if value is not None}:
@@ -44,11 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m nbtools", description=__doc__)
+    parser = Parser(prog="nbtools", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"nbtools {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_data(commands)
     _add_notebooks(commands)
     add_networks(commands)
+    add_pages(commands)
     return parser
 
 
@@ -104,8 +110,11 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     plan = add(commands, "plan", _plan, "say what runs a study takes, which are finished, what the rest will take")
     fix = add(commands, "preregister", _preregister, "fix a study's claims, tests and settings in a dated, hashed file")
     study = add(commands, "study", _study, "make a study's runs, and say what is finished and how long the rest takes")
+    demo = add(commands, "demo", _study, "make the simulated study, and its report")
+    demo.set_defaults(study="demo", targets=["all"])
     for parser in (plan, fix, study):
         parser.add_argument("study", **STUDY)
+    for parser in (plan, fix, study, demo):
         parser.add_argument("--rois", help='in place of the file\'s, such as "V1 TO"')
         parser.add_argument("--seeds", help='in place of the file\'s, such as "0 1 2"')
     fix.add_argument("--endpoint", default="", help='the primary one, such as "accuracy at 4/255" (default: largest ε)')
@@ -114,8 +123,9 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     )
     fix.add_argument("--note", default="", help="what else is to be fixed, in words")
     study.add_argument("--targets", nargs="+", default=["all"], help="all (default), attacks, study, explorers")
-    study.add_argument("--cores", type=_cores, default="all", help="how many runs at once (default: one a core)")
-    study.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
+    for parser in (study, demo):
+        parser.add_argument("--cores", type=_cores, default="all", help="how many runs at once (default: one a core)")
+        parser.add_argument("--profile", help="of Snakemake, in place of this machine: config/slurm for a cluster")
 
     known = "say how often each claim's test is right: the whole chain in simulated worlds whose answers are known"
     calibrate = add(commands, "calibrate", _calibrate, known)
@@ -136,6 +146,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     summary = add(commands, "summary", _summary, "print a study's summary table and where its report is")
     summary.add_argument("study", nargs="?", default="demo")
 
+    add_lab(commands)
     explore = add(commands, "explore", _explore, "serve a notebook's explorer as an app, for this machine only")
     explore.add_argument("notebook", nargs="?", default="05_attack_explorer", help="(default: 05_attack_explorer)")
     explore.add_argument("--port", type=int, default=8866)
@@ -170,7 +181,8 @@ def _run(chosen: argparse.Namespace) -> int:
             file=file,
             expected=f"a notebook in {folders.NOTEBOOKS}",
             got=f"one in {file.resolve().parent}",
-            fix="put it beside the others, under a name of its own",
+            fix="put it beside the others, under a name of its own"
+            + " (`nbtools lab` copies them into this folder)" * INSTALLED,
         )
     return runs.run_notebook(_notebook(chosen.notebook), dict(chosen.p), quiet=chosen.quiet)
 
@@ -207,7 +219,7 @@ def _given(chosen: argparse.Namespace) -> dict[str, str]:
 
 
 def _study(chosen: argparse.Namespace) -> int:
-    place = ["--profile", chosen.profile] if chosen.profile else ["--cores", str(chosen.cores)]
+    place = ["--profile", str(found(chosen.profile))] if chosen.profile else ["--cores", str(chosen.cores)]
     file = workflow.file_named(chosen.study)
     given = {**({} if file else {"study": chosen.study}), **_given(chosen)}
     values = ["--config", *(f"{key}={value}" for key, value in given.items())] if given else []

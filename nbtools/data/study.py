@@ -17,6 +17,7 @@ from nbtools.conditions import HIERARCHY, RETINOTOPY, region_labels
 from nbtools.data.names import way_to
 from nbtools.errors import InputError
 from nbtools.guides import NAMING, is_region
+from nbtools.places import INSTALLED, usual_home
 
 # NSD's versions of the betas, as its authors number them; the paper takes b3.
 BETAS = {"b1": "betas_assumehrf", "b2": "betas_fithrf", "b3": "betas_fithrf_GLMdenoise_RR"}
@@ -189,14 +190,14 @@ class Study:
 
 
 def home() -> Path:
-    """Return the folder that holds ``data/`` and ``runs/``: ``$NBTOOLS_HOME``, else the project's root.
+    """Return the folder that holds ``data/`` and ``runs/``: ``$NBTOOLS_HOME``, else `places.usual_home`.
 
-    A relative one starts where the first process that asks was started. It is made absolute in the environment, so that
-    kernels and jobs, which run in other folders, look and write at the same place.
+    It is where the first process that asks finds it, and written into the environment, so that kernels and jobs, which
+    run in other folders, look and write at the same place. A checkout's own needs no such word.
     """
     given = os.environ.get("NBTOOLS_HOME")
-    place = Path(os.path.expanduser(given) if given else Path(__file__).parents[2]).resolve()
-    if given:
+    place = Path(os.path.expanduser(given) if given else usual_home()).resolve()
+    if given or INSTALLED:
         os.environ["NBTOOLS_HOME"] = str(place)
     return place
 

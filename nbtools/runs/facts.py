@@ -6,7 +6,6 @@ import time
 
 import pandas as pd
 
-import nbtools
 from nbtools.runs.folders import Run
 from nbtools.runs.provenance import short, surroundings
 
@@ -32,7 +31,7 @@ def facts(run: Run) -> pd.DataFrame:
         "run folder": short(run.folder),
         **{name: str(value) or "–" for name, value in run.parameters.items()},
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
-        "nbtools": nbtools.__version__,
+        "nbtools": around["nbtools"],
         "commit": git["commit"] + ", with changes" * git["dirty"],
         "torch": around["packages"]["torch"],
         "machine": around["device"],

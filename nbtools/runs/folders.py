@@ -23,21 +23,22 @@ from typing import TYPE_CHECKING, Any
 from nbtools.data.study import home, open_study, study_file, study_name
 from nbtools.errors import InputError
 from nbtools.files import locked, make_folder, read_table, write_text, written
+from nbtools.places import PROJECT as PROJECT
 from nbtools.processes import place
 from nbtools.runs.asked import check_asked, check_whole
+from nbtools.runs.copies import own_folder
 from nbtools.runs.figures import drawn, save
-from nbtools.runs.lineage import Asked, before, check_trained, command, telling
+from nbtools.runs.lineage import ALL_OF_DEMO, Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
-from nbtools.runs.provenance import PROJECT, ran_stamp, registered_names, short, sources, stamp, surroundings
+from nbtools.runs.provenance import ran_stamp, registered_names, short, sources, stamp, surroundings
 from nbtools.runs.records import RECORD, finished_record, one_of_each_name, read_record, stale
 from nbtools.runs.shown import show_whole_tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTEBOOKS = PROJECT / "notebooks"
+NOTEBOOKS = own_folder() / "notebooks"
 CHECKPOINT = "checkpoint.safetensors"
-_DEMO = "\n            (make study makes all that the notebooks ask for as they stand)"
 _RESULTS = ("parquet", "safetensors", "png", "svg")
 PATIENCE = 60.0  # seconds to wait for another process at work on the same run
 _HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
@@ -98,8 +99,7 @@ class Run:
         """
         asked = {"study": self.parameters["study"], **parameters}
         listed = [name for name, value in asked.items() if isinstance(value, list)]
-        combined = product(*(asked[name] for name in listed))
-        every = [{**asked, **dict(zip(listed, values, strict=True))} for values in combined]
+        every = [{**asked, **dict(zip(listed, values, strict=True))} for values in product(*(asked[n] for n in listed))]
         runs = [self.use(run) for run in self._finished(notebook, every)]
         keys = [tuple(typed(notebook, each)[name] for name in listed) for each in every]
         return {key[0] if len(key) == 1 else key: run for key, run in zip(keys, runs, strict=True)}
@@ -383,7 +383,7 @@ def _missing(asked: list[Asked]) -> InputError:
         file=home() / "runs" / study_name(study),
         expected="\n            ".join(lines),
         got="none",
-        fix=" &&\n            ".join(_commands(absent)) + _DEMO * (study == "demo"),
+        fix=" &&\n            ".join(_commands(absent)) + ALL_OF_DEMO * (study == "demo"),
     )
 
 

@@ -19,6 +19,8 @@ OF_A_TRAINING = ("alpha",)  # parameters of a network that say nothing of one th
 _START_AS = ("start_epochs", "start_learning_rate", "architecture")  # what it must have in common with them
 # What each network that they compare must have been through.
 COMPARED = {"06_smoothness_and_transfer": NETWORKS, "07_shape_bias": NETWORKS, "09_manifolds": ATTACKED}
+# What makes all that the notebooks ask for as they stand.
+ALL_OF_DEMO = "\n            (python -m nbtools study --targets study explorers makes all that the notebooks ask for)"
 
 Asked = tuple[str, dict[str, Any]]  # a notebook, and those of its parameters that are asked for
 

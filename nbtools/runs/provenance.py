@@ -14,14 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import nbtools
 from nbtools.data.study import home, study_name
 from nbtools.files import sha256_of
+from nbtools.places import INSTALLED, PACKAGE, PROJECT
 from nbtools.processes import peak_memory
+from nbtools.runs.copies import own_folder
 
-PACKAGE = Path(__file__).parents[1]
-PROJECT = PACKAGE.parent
 # Changing how results are shown or where they are kept does not change them.
-_PRESENTATION = ("files", "runs", "workflow", "plots", "widgets", "bench", "cli", "__main__")
+_PRESENTATION = ("files", "places", "runs", "workflow", "plots", "widgets", "bench", "cli", "__main__")
 _PACKAGES = (  # that read data or compute
     *("foolbox", "h5py", "himalaya", "isal", "lightning-fabric", "nibabel", "nilearn", "numba", "numpy", "pandas"),
     *("papermill", "pillow", "plotly", "pyarrow", "pyautoattack", "rsatoolbox", "safetensors", "scikit-image"),
@@ -38,6 +39,7 @@ def surroundings() -> dict[str, Any]:
     """
     memory = peak_memory()
     return {
+        "nbtools": nbtools.__version__,
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -57,11 +59,16 @@ def summing_variables() -> dict[str, str]:
 
 
 def short(path: Path) -> str:
-    """Name a path relative to the project or its home where it lies inside."""
-    for root in (home(), PROJECT):
-        if path.is_relative_to(root):
-            return path.relative_to(root).as_posix()
-    return str(path)
+    """Name a path relative to the project or its home where it lies inside, the inner one if it lies in both."""
+    roots = [root for root in (home(), PROJECT, PACKAGE.parent) if path.is_relative_to(root)]
+    return path.relative_to(max(roots, key=lambda root: len(root.parts))).as_posix() if roots else str(path)
+
+
+def _located(name: str) -> Path | None:
+    """Return the file that `short` has named, None if there is none: modules and notebooks are those that run here."""
+    code = {PACKAGE.name: PACKAGE.parent, "notebooks": own_folder()}
+    roots = (code.get(name.partition("/")[0], home()), home(), PROJECT, PACKAGE.parent)
+    return next((root / name for root in roots if (root / name).exists()), None)
 
 
 def registrations(study: str) -> Path:
@@ -184,19 +191,21 @@ def stamp(path: Path) -> dict[str, Any]:
 
 def unchanged(name: str, then: dict[str, Any]) -> bool:
     """Compare size and time first: a large file whose time has not changed is not read again."""
-    places = [root / name for root in (home(), PROJECT) if (root / name).exists()]
-    if not places:
+    file = _located(name)
+    if file is None:
         return False
     if "sha256" in then:
-        now = places[0].stat()
+        now = file.stat()
         if (now.st_size, now.st_mtime_ns) == (then.get("size"), then.get("modified")):
             return True
-        return stamp(places[0]).get("sha256") == then["sha256"]
-    return stamp(places[0]) == then
+        return stamp(file).get("sha256") == then["sha256"]
+    return stamp(file) == then
 
 
 def _git() -> dict[str, Any] | None:
-    """Return the project's commit and whether files differ from it; None outside a repository."""
+    """Return the project's commit and whether files differ from it; None outside a repository of its own."""
+    if INSTALLED:  # whatever repository is around, it is another's
+        return None
     try:
         commit = _ask("git", "rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_ask("git", "status", "--porcelain"))}

@@ -58,7 +58,7 @@ def tables(found: pd.DataFrame, name: str, columns: tuple[str, ...] = ()) -> pd.
     InputError
         If there is no run to read, or one lacks the table or has one that cannot be read.
     """
-    fix = "run the notebooks before this one (`make demo` runs them all), or correct the parameters"
+    fix = "run the notebooks before this one (`python -m nbtools demo` runs them all), or correct the parameters"
     check_table(f"no finished run to read from: table {name}", found, ("folder", *columns), fix=fix)
     parts = []
     for _, row in found.iterrows():

@@ -14,6 +14,7 @@ from .forking_game import ForkingGame as ForkingGame
 from .geometry_explorer import GeometryExplorer as GeometryExplorer
 from .geometry_state import SpaceTables as SpaceTables
 from .network_comparison import NetworkComparison as NetworkComparison
+from .static import write_pages as write_pages
 from .study_explorer import StudyExplorer as StudyExplorer
 from .study_state import (
     HierarchyChoice as HierarchyChoice,

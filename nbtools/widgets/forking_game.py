@@ -17,7 +17,7 @@ from nbtools.widgets import parts
 
 RULES = "Choose an attack, an ε and two conditions, and test. The first p < .05 wins; choose again until you have it."
 SEEDS = 3  # fewer hardly ever win
-NEEDS = f"The game takes attacked networks of {SEEDS} seeds: of a region, and of a control (`make demo`)."
+NEEDS = f"The game takes attacked networks of {SEEDS} seeds: of a region, and of a control (`nbtools demo`)."
 
 
 class ForkingGame(parts.Explorer):

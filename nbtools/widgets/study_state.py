@@ -69,7 +69,7 @@ def all_runs(study: str) -> pd.DataFrame:
     """
     parts = [folders.collect(name, study).assign(notebook=name) for name in folders.notebooks()]
     parts = [part for part in parts if len(part)]
-    run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `make demo`)"
+    run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `python -m nbtools demo`)"
     check_enough("the study has no finished run", len(parts), 1, fix=run_one)
     table = pd.concat(parts, ignore_index=True)
     reached = [_reached(row["notebook"], Path(row["folder"])) for _, row in table.iterrows()]
@@ -86,7 +86,16 @@ def filtered(table: pd.DataFrame, notebook: str, words: str) -> pd.DataFrame:
     """Keep a notebook's runs (or ``"all"``) that hold every word, in a name, a parameter or as ``alpha=0.65``."""
     rows = table if notebook == ALL else table[table["notebook"] == notebook]
     wanted = set(words.casefold().split())
-    return rows[np.array([wanted <= _said(row) for _, row in rows.iterrows()], dtype=bool)]
+    return rows[np.array([wanted <= words_of(row) for _, row in rows.iterrows()], dtype=bool)]
+
+
+def words_of(row: pd.Series) -> set[str]:
+    """Return the words that a run can be found by: its values, and ``name=value``."""
+    words: set[str] = set()
+    for name, value in row.dropna().items():
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        words |= {text.casefold(), f"{name}={text}".casefold()}
+    return words
 
 
 def table_of(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -229,12 +238,3 @@ def _reached(notebook: str, folder: Path) -> dict[str, float]:
 
 def _decisions(folder: str) -> pd.DataFrame:
     return read_table(Path(folder) / "decisions.parquet")
-
-
-def _said(row: pd.Series) -> set[str]:
-    """Words a run can be found by."""
-    words: set[str] = set()
-    for name, value in row.dropna().items():
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        words |= {text.casefold(), f"{name}={text}".casefold()}
-    return words

@@ -16,9 +16,10 @@ from nbtools.data.names import ProfileName, Truth
 from nbtools.data.study import Study, open_study, study_file
 from nbtools.errors import InputError
 from nbtools.guides import unguided
+from nbtools.places import PACKAGE, PROJECT
 from nbtools.runs import folders
+from nbtools.runs.copies import found, own_folder
 from nbtools.runs.parameters import words_of
-from nbtools.runs.provenance import PACKAGE, PROJECT
 
 Config = Mapping[str, Any]
 
@@ -31,16 +32,16 @@ KEYS = (
 PREDICTORS = ("shared", "own")
 # Notebooks that read the decisions of 04.
 OF_DECISIONS = ("09_manifolds", "10_summary", "12_alpha", "15_study_explorer", "19_training_and_certificates")
-_FILES, _SUFFIXES = PROJECT / "config", (".yaml", ".yml", ".json")
+_SUFFIXES = (".yaml", ".yml", ".json")
 COLUMNS = ("rois", "seeds", "subjects", "alphas", "attacks")
 
 
 def file_named(named: str) -> Path | None:
     """Return the study's file that is meant, by its path or, of those in ``config/``, by its name; None: a study is."""
     if Path(named).suffix in _SUFFIXES:
-        return Path(named)
-    file = _FILES / f"{named}.yaml"
-    return file if file.is_file() else None
+        return found(named)
+    files = (root / "config" / f"{named}.yaml" for root in (own_folder(), PROJECT))
+    return next((file for file in files if file.is_file()), None)
 
 
 def config_named(named: str) -> Config:

@@ -24,7 +24,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from nbtools.checks import check_choice
 from nbtools.data.study import open_study
-from nbtools.runs.provenance import PROJECT
+from nbtools.places import PROJECT
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.costs import estimates, past_runs
 from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job

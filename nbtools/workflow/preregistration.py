@@ -48,7 +48,7 @@ TESTS = {
     "equivalence": f"two one-sided tests, margin {MARGINS['accuracy']:g} of accuracy from the first to the last region",
     "level": SIGNIFICANT,
 }
-_AROUND = ("packages", "python", "git")
+_AROUND = ("nbtools", "packages", "python", "git")
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def asking(run: Run, words: Iterable[str], **same: Any) -> dict[str, Run]:
         if runs.empty:
             asked = {"study": run.parameters["study"], **same}
             what = f"no finished run of {word} with these parameters"
-            fix = "`make study` makes all, or leave it out of `questions`"
+            fix = "`python -m nbtools study --targets study` makes all, or leave it out of `questions`"
             raise InputError(what, expected="one", got=asked, fix=fix)
         place = Path(runs.loc[runs["finished"].idxmax(), "folder"])
         found[notebook] = run.use(Run(notebook, finished_record(place)["parameters"], place, finished=True))

@@ -25,7 +25,7 @@ def newest_summary(study: str) -> Path:
     """
     found = folders.collect(SUMMARY, study)
     if found.empty:
-        fix = f"`make demo`, or of another study `{command(SUMMARY, {'study': study})}`"
+        fix = f"`python -m nbtools demo`, or of another study `{command(SUMMARY, {'study': study})}`"
         raise InputError("there is no summary yet", expected=f"a finished run of {SUMMARY}", got="none", fix=fix)
     return Path(found.loc[found["finished"].idxmax(), "folder"])
 

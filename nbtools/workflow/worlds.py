@@ -24,6 +24,7 @@ from nbtools.files import read_table, write_text, written
 from nbtools.metrics.decisions.robustness import robust_accuracy, under_attack
 from nbtools.metrics.samples.tables import stacked
 from nbtools.metrics.studies.operating import Size, rates
+from nbtools.places import PROJECT
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, COMPARED
 from nbtools.runs.provenance import surroundings
@@ -80,7 +81,7 @@ class Asked:
     def config(self, truth: str, subject: int) -> Config:
         """Return the study's file of one world, as `make_graph` reads it; its runs are those of that study."""
         return {
-            "settings": read_config(folders.PROJECT / "config/tiny.yaml")["settings"] if self.profile == "tiny" else {},
+            "settings": read_config(PROJECT / "config/tiny.yaml")["settings"] if self.profile == "tiny" else {},
             "study": usual_name(self.profile, truth, subject),
             "profile": self.profile,
             "truth": truth,
