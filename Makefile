@@ -8,7 +8,8 @@
 #   make quick                   lint, and the tests of seconds: under two minutes
 #   make lab                     JupyterLab on the notebooks
 #   make explore                 an explorer as an app, for this machine only (EXPLORER=14_brain_and_geometry for another)
-#   make clean                   remove results and the simulated study (keeps .venv and data/raw)
+#   make site                    the site of the finished runs, into site/ (SHOWN=tvsd-F: another study's)
+#   make clean                   remove results, their site and the simulated study (keeps .venv and data/raw)
 
 PYTHON ?= python3
 ROIS   ?= V1 V2 V4 VO PHC LO TO
@@ -17,11 +18,12 @@ CORES  ?= all
 PROFILE ?=
 EXPLORER ?= 05_attack_explorer
 AGREED ?=
+SHOWN  ?= demo
 FETCH  ?=
 BIN    := .venv/bin
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: demo study real test quick lint lab explore lock clean
+.PHONY: demo study real test quick lint lab explore site lock clean
 
 PLACE  := $(if $(PROFILE),--profile config/$(PROFILE),--cores $(CORES))
 CHOSEN  = --rois "$(ROIS)" --seeds "$(SEEDS)" $(PLACE)
@@ -63,12 +65,15 @@ lab: .venv/.ready
 explore: .venv/.ready
 	$(BIN)/python -m nbtools explore $(EXPLORER)
 
+site: .venv/.ready
+	$(BIN)/python -m nbtools site $(SHOWN)
+
 lock: $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		--extra dev --extra slurm pyproject.toml -o requirements.lock
+		--extra dev --extra site --extra slurm pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf runs data/derived .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs data/derived site build/site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamp is written last: an interrupted installation is taken up again.
 .venv/.ready: requirements.lock pyproject.toml | $(UV)

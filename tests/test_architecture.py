@@ -36,7 +36,7 @@ FLOORS = (
     "workflow",
     "plots",
     "widgets",
-    "bench",
+    "bench site",
     "cli",
     "__main__",
 )

@@ -25,7 +25,7 @@ ROOT = folders.PROJECT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DECLARED = [Requirement(line) for line in (*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["slurm"])]
+DECLARED = [Requirement(line) for line in (*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["site"], *EXTRAS["slurm"])]
 LOCK = (ROOT / "requirements.lock").read_text()
 PIN = re.compile(
     r"^([A-Za-z0-9._-]+)==(\S+?)(?: ; (.*?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
@@ -136,7 +136,7 @@ def test_conda_gets_the_same_package() -> None:
     python, pip, by_pip = environment["dependencies"]
     assert SpecifierSet(python.removeprefix("python")) == SpecifierSet(PROJECT["requires-python"])
     assert pip == "pip"
-    assert by_pip == {"pip": ["-e .[dev,slurm]"]}, "everything else is declared once, in pyproject.toml"
+    assert by_pip == {"pip": ["-e .[dev,site,slurm]"]}, "everything else is declared once, in pyproject.toml"
 
 
 # --- the commands -------------------------------------------------------------------------------------------
@@ -246,5 +246,5 @@ def test_results_and_data_are_not_in_git() -> None:
 
 def test_what_a_run_makes_is_ignored() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {".venv/", "/runs/", "/data/*", ".snakemake/", ".ipynb_checkpoints/"} <= set(ignored)
+    assert {".venv/", "/runs/", "/site/", "/data/*", ".snakemake/", ".ipynb_checkpoints/"} <= set(ignored)
     assert not {"runs/", "data/", "data/*"} & set(ignored), "the package has rooms of these names"

@@ -164,6 +164,9 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     student = add(commands, "student", _student, "copy the notebooks for students: without the instructor's answers")
     student.add_argument("folder", help="a new or empty folder, anywhere")
 
+    site = add(commands, "site", _site, "build the site: notebooks with a study's outputs, methods, reference, gallery")
+    site.add_argument("study", nargs="?", default="demo", help="whose finished runs are shown (default: demo)")
+
     speed = add(commands, "bench", _bench, "measure speed side by side with the usual way")
     speed.add_argument("names", nargs="*", help="comparisons to run (default: all)")
 
@@ -268,6 +271,12 @@ def _answers(chosen: argparse.Namespace) -> None:
 def _student(chosen: argparse.Namespace) -> None:
     copies = workflow.student_copies(Path(chosen.folder))
     print(f"{len(copies)} notebooks without answers: {copies[0].parent}")
+
+
+def _site(chosen: argparse.Namespace) -> None:
+    from nbtools.site import build_site
+
+    print(f"Site: {build_site(chosen.study)}")
 
 
 def _bench(chosen: argparse.Namespace) -> None:
