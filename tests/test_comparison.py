@@ -396,7 +396,7 @@ def test_spectra_are_a_curve_each_beside_white_noise(examined) -> None:
     assert mean[["ci_low", "ci_high"]].stack().between(0, 1).all(), "no share is below 0"
     part = mean.query("condition == 'TO' and of == 'attack'")
     np.testing.assert_allclose(fig.data[-1].y, part["share"])
-    assert fig.layout.xaxis.title.text == "spatial frequency (cycles/image)"
+    assert fig.layout.xaxis.title.text == "spatial frequency<br>(cycles/image)"
 
 
 # --- the explorer -------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from nbtools.errors import InputError
 from nbtools.plots.labels import place_labels, spread, thinned
 from nbtools.plots.looks import color, dash, symbol
 from nbtools.plots.marks import interval_text
-from nbtools.plots.style import panels
+from nbtools.plots.style import balanced, new_figure, panels, wrapped
 
 TITLE = "Figure: demo study, simulated"
 EPSILONS = (0.0, 1 / 255, 2 / 255)
@@ -107,7 +107,7 @@ def test_figure_has_title_axis_titles_and_its_own_paper(name):
     assert (fig.layout.template.layout.paper_bgcolor, fig.layout.template.layout.plot_bgcolor) == ("white", "white")
     assert fig.layout.template.layout.font.size >= 14
     assert fig.layout.template.layout.modebar.remove == ("sendChartToCloud",), "no button that uploads the data"
-    assert (fig.layout.width or 900) >= 900, "room for a title with the study's name"
+    assert fig.layout.width is None, "it fits its place"
     if name == "training_curves":  # heads in place of titles: they would be longer than a panel is high
         assert "neural correlation r" in words(fig)
     elif name == "voxel_scores":  # one title for all panels
@@ -278,7 +278,8 @@ def test_image_grid_shows_the_pixels_crisp_and_labelled():
     fig = plots.image_grid(images, list("abcde"), 3, title=TITLE)
     np.testing.assert_array_equal(decoded(fig.data[3].source), images[3])
     assert all(t.zsmooth is False for t in fig.data)
-    assert fig.data[4].y0 > fig.data[0].y0
+    assert fig.layout.yaxis4.domain[1] < fig.layout.yaxis.domain[0], "the fourth is below the first"
+    assert (fig.data[3].xaxis, fig.data[3].yaxis) == ("x4", "y4")
     assert [note.text for note in fig.layout.annotations] == list("abcde")
 
 
@@ -325,8 +326,23 @@ def test_tick_labels_are_thinned_but_keep_the_ends():
     assert np.diff(kept).min() >= 0.075 * 8
 
 
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (3, 3), (4, 2), (5, 3), (7, 3)])
+def test_rows_of_panels_are_as_alike_as_can_be(n, columns):
+    assert balanced(n, 3) == columns
+
+
+def test_titles_and_heads_break_between_words_and_keep_their_own_breaks():
+    lines = wrapped("one of many words<br><sup>and another</sup>", 12).split("<br>")
+    assert lines == ["one of many", "words", "<sup>and", "another</sup>"]
+    long = " ".join(["word"] * 60)
+    short, tall = (new_figure(title).layout for title in ("word", long))
+    assert tall.height - short.height == tall.margin.t - short.margin.t > 0, "lines of a title take nothing of the plot"
+    assert max(map(len, tall.title.text.split("<br>"))) < 80
+    assert tall.title.text.replace("<br>", " ") == long
+
+
 def test_labels_of_close_points_do_not_fall_on_each_other():
-    fig, points = go.Figure(), np.array([[0.5, 0.5], [0.51, 0.5], [0.5, 0.51]])
+    fig, points = new_figure(""), np.array([[0.5, 0.5], [0.51, 0.5], [0.5, 0.51]])
     fig.update_xaxes(range=[0, 1]).update_yaxes(range=[0, 1])
     place_labels(fig, points, points, ["V1", "V2", "V4"])
     assert len({(note.xshift, note.yshift) for note in fig.layout.annotations}) == 3

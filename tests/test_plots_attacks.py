@@ -69,8 +69,8 @@ def test_visibility_has_a_row_per_measure() -> None:
 def test_an_audit_shows_pass_and_fail_with_numbers() -> None:
     grid = plots.audit_grid(audit(), title=TITLE).data[0]
     assert list(grid.x) == ["none", "TO"]
-    assert grid.text[0][0] == "pass -10.0%"
-    assert grid.text[0][1] == "FAIL +20.0%"
+    assert grid.text[0][0] == "pass<br>-10.0%"
+    assert grid.text[0][1] == "FAIL<br>+20.0%"
     assert "at most 2.0%" in grid.y[0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import importlib.metadata
 import json
@@ -224,7 +226,7 @@ def test_the_record_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
     run.save_table("scores", TABLE)
     run.save_figure("curve", go.Figure())
     run.finish()
-    assert order == ["scores.parquet", "plotly.min.js", "curve.html", "run.json"]
+    assert order == ["scores.parquet", "curve.html", "run.json"]
 
 
 @pytest.mark.parametrize("kind", ["table", "text"])
@@ -579,7 +581,8 @@ def test_results_are_saved_by_name_but_for_none_and_once() -> None:
     run = folders.start("train", DEFAULTS)
     run.save({"a": TABLE, "b": None}, {"picture": go.Figure(), "nothing": None})
     assert run.table("a").equals(TABLE)
-    assert sorted(file.name for file in run.folder.iterdir()) == ["a.parquet", "picture.html"]
+    names = {file.name for file in run.folder.iterdir()}
+    assert names - {"picture.png", "picture.svg"} == {"a.parquet", "picture.html"}, "and pictures, where a browser is"
     run.finish()
     again(run).save({"a": TABLE.assign(r=0.0), "c": TABLE}, {})
     assert run.table("a").equals(TABLE), "a finished run is only read"
@@ -706,16 +709,53 @@ def test_the_commit_is_noted_and_whether_files_differ_from_it(tmp_path: Path, mo
     assert record(finished(seed=3))["git"] == {"commit": commit, "dirty": True}
 
 
-def test_figures_share_one_library_and_open_offline(home: Path) -> None:
-    for roi in ("V1", "TO"):
-        run = folders.start("train", {**DEFAULTS, "roi": roi})
-        run.save_figure("curve", go.Figure(go.Scatter(y=[1, 2])))
-        page = (run.folder / "curve.html").read_text()
-        source = page.split('src="')[1].split('"')[0]
-        assert (run.folder / source).resolve() == home / "runs/plotly.min.js"
-        assert "cdn" not in page
-        assert len(page) < 100_000, "the library is not inside"
-    assert "plotly.js v" in (home / "runs/plotly.min.js").read_text()[:200]
+def test_a_figures_page_needs_nothing_else(home: Path) -> None:
+    run = folders.start("train", DEFAULTS)
+    run.save_figure("curve", go.Figure(go.Scatter(y=[1, 2], name="</script>")))
+    page = (run.folder / "curve.html").read_text()
+    library = page.split('id="library">')[1].split("<")[0]
+    assert b"plotly.js v" in gzip.decompress(base64.b64decode(library))[:200]
+    assert not [word for word in ("http://", "https://", 'src="', "cdn") if word in page.replace(library, "")]
+    assert page.count("</script>") == 2, "a figure's words end no script"
+    assert len(page) < 2_500_000
+    assert sorted(file.name for file in (home / "runs").glob("*.js")) == []
+
+
+@pytest.mark.parametrize("missing", ["a browser", "kaleido"])
+def test_without_a_browser_a_figure_is_a_page_and_the_run_says_so(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kaleido = pytest.importorskip("kaleido")
+    errors = pytest.importorskip("choreographer.errors")
+
+    def fails(*_: object, **__: object) -> None:
+        raise errors.ChromeNotFoundError
+
+    monkeypatch.setattr(kaleido, "write_fig_from_object_sync", fails)
+    if missing == "kaleido":
+        monkeypatch.setitem(sys.modules, "kaleido", None)
+    run = folders.start("train", DEFAULTS)
+    run.save({}, {"curve": go.Figure(), "none": None})
+    run.finish()
+    assert "curve without PNG and SVG" in capsys.readouterr().out
+    assert record(run)["figures"] == {"curve": ["html"]}
+
+
+def test_a_run_records_which_files_its_figures_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    kaleido = pytest.importorskip("kaleido")
+
+    def draws(wanted: list[dict[str, Any]], kopts: dict[str, Any]) -> tuple[()]:
+        assert kopts["mathjax"] is False, "kaleido would fetch it"
+        for each in wanted:
+            Path(each["path"]).write_text("drawn")
+        return ()
+
+    monkeypatch.setattr(kaleido, "write_fig_from_object_sync", draws)
+    run = folders.start("train", DEFAULTS)
+    run.save({}, {"curve": go.Figure(), "bars": go.Figure()})
+    run.save_text("report.html", "no figure")
+    run.finish()
+    assert record(run)["figures"] == {name: ["html", "png", "svg"] for name in ("bars", "curve")}
 
 
 def test_nothing_is_pickled(built: folders.Run) -> None:

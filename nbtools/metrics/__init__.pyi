@@ -128,6 +128,7 @@ from .samples.streams import (
 from .samples.tables import as_scores as as_scores, stacked as stacked
 from .samples.verdicts import in_order as in_order, verdict as verdict, verdicts as verdicts
 from .stats import bootstrap_ci as bootstrap_ci, holm as holm
+from .studies.answer import answer as answer
 from .studies.comparison import (
     correlate_conditions as correlate_conditions,
     missing_scores as missing_scores,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,9 +13,7 @@ from PIL import Image
 
 from nbtools.checks import check_range
 from nbtools.errors import InputError
-from nbtools.plots.style import TOP, WIDTH, new_figure
-
-Places = Sequence[tuple[float, float]]  # column, and row from the top, in sides of a tile
+from nbtools.plots.style import Panel, panels
 
 
 def image_grid(images: np.ndarray, labels: Sequence[str], columns: int = 6, *, title: str) -> go.Figure:
@@ -46,15 +44,10 @@ def image_grid(images: np.ndarray, labels: Sequence[str], columns: int = 6, *, t
             fix="give one label per image",
         )
     check_range("columns", columns, 1)
-    columns = min(columns, len(images))
-    tile = min(150, (WIDTH - 40) // columns)
-    wrapped, lines = _wrapped(labels, tile)
-    head = lines + 0.06
-    places = [(i % columns, (i // columns) * (1 + head) + head) for i in range(len(images))]
-    fig = _tiles(images, places, list(labels), tile, title, left=20)
-    for (x, y), label in zip(places, wrapped, strict=True):
-        _note(fig, label, x=x + 0.48, y=y, yanchor="bottom", size=12)
-    return fig
+    fig, places = panels(title, len(images), min(columns, len(images)), heads=list(map(str, labels)), **_TILES)
+    for image, label, place in zip(images, labels, places, strict=True):
+        _add_tile(fig, image, label, place)
+    return _bare(fig)
 
 
 def perturbations(
@@ -97,42 +90,30 @@ def perturbations(
         "attacked": adversarial,
         f"difference<br>× {amplify:g}": 0.5 + amplify * (adversarial - original),
     }
-    n, left = len(original), 110
-    tile = min(150, (WIDTH - left - 20) // n)
-    wrapped, lines = _wrapped(captions, tile)
-    head = lines + 0.04
-    places = [(i, row + head) for row in range(3) for i in range(n)]
     pixels = np.concatenate([np.round(255 * np.clip(row, 0, 1)) for row in rows.values()]).astype(np.uint8)
-    names = [name.replace("<br>", " ") for name in rows for _ in range(n)]
-    fig = _tiles(pixels, places, names, tile, title, left)
-    for row, name in enumerate(rows):
-        _note(fig, name, xref="paper", x=0, xshift=-8, y=row + head + 0.48, xanchor="right", align="right")
-    for i, caption in enumerate(wrapped):
-        _note(fig, caption, x=i + 0.48, y=head, yanchor="bottom", size=12)
-    return fig
+    n = len(original)
+    fig, places = panels(title, 3 * n, n, heads=[*captions, *[""] * (3 * n - len(captions))], **_TILES)
+    for i, (image, place) in enumerate(zip(pixels, places, strict=True)):
+        name = list(rows)[i // n]
+        _add_tile(fig, image, name.replace("<br>", " "), place)
+        if i % n == 0:
+            beside = {"xref": "paper", "x": 0, "xshift": -8, "xanchor": "right", "align": "right", "y": 0.5}
+            fig.add_annotation(text=name, yref=f"{fig.data[-1].yaxis} domain", showarrow=False, **beside)
+    return _bare(fig).update_layout(margin={"l": 110})
 
 
-def _wrapped(texts: Sequence[str], tile: int) -> tuple[list[str], float]:
-    """Wrap texts to the width of a tile (pixels), and say how high the longest is, in tiles."""
-    wrapped = ["<br>".join(textwrap.wrap(str(text), max(6, tile // 7))) for text in texts]
-    return wrapped, max((text.count("<br>") + 1 for text in wrapped), default=0) * 17 / tile
+# Rows of tiles: squares as large as their place is wide, up to a height.
+_TILES: dict[str, Any] = {"row": 160, "gap": 6, "horizontal_spacing": 0.01}
 
 
-def _tiles(images: np.ndarray, places: Places, names: Sequence[str], tile: int, title: str, left: int) -> go.Figure:
-    """Draw each uint8 image at its place; a tile and the left margin are given in pixels."""
-    fig = new_figure(title)
-    n_rows, n_columns = images.shape[1:3]
-    dx, dy = 0.96 / n_columns, 0.96 / n_rows
-    look = {"dx": dx, "dy": dy, "zsmooth": False, "hoverinfo": "name"}  # zsmooth=False keeps small images crisp
-    for image, (x, y), name in zip(images, places, names, strict=True):
-        # plotly puts x0, y0 at the middle of the first pixel
-        fig.add_image(source=png_uri(image), x0=x + dx / 2, y0=y + dy / 2, name=name, **look)
-    columns, rows = (max(place[i] for place in places) + 1 for i in (0, 1))
-    fig.update_xaxes(visible=False, range=[0, columns], constrain="domain")
-    fig.update_yaxes(visible=False, range=[rows, 0], constrain="domain", scaleanchor="x")
-    width, top, bottom = max(left + 20 + round(columns * tile), WIDTH), TOP - 25, 15
-    margin = {"l": left, "r": width - left - round(columns * tile), "t": top, "b": bottom}
-    return fig.update_layout(width=width, height=top + bottom + round(rows * tile), margin=margin)
+def _add_tile(fig: go.Figure, image: np.ndarray, name: str, place: Panel) -> None:
+    """Draw a uint8 image in its panel; without smoothing small ones stay crisp."""
+    fig.add_image(source=png_uri(image), zsmooth=False, hoverinfo="name", name=name, **place)
+
+
+def _bare(fig: go.Figure) -> go.Figure:
+    fig.update_xaxes(visible=False, constrain="domain").update_yaxes(visible=False, constraintoward="top")
+    return fig.update_layout(height=fig.layout.height - 55, margin={"l": 20, "r": 20, "b": 15})
 
 
 def png_uri(image: np.ndarray) -> str:
@@ -140,10 +121,6 @@ def png_uri(image: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _note(fig: go.Figure, text: str, size: int = 14, **where: object) -> None:
-    fig.add_annotation(text=text, showarrow=False, font={"size": size}, **where)
 
 
 def _check_images(images: np.ndarray, name: str, kind: type) -> None:

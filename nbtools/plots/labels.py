@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.metrics.decisions.robustness import epsilon_label
-from nbtools.plots.style import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from nbtools.plots.style import LEFT, NARROW, RIGHT, WIDE
 
 
 def thinned(values: np.ndarray, gap: float = 0.075) -> np.ndarray:
@@ -40,39 +41,63 @@ def spread(wanted: np.ndarray, gap: float, top: float) -> np.ndarray:
     return places[np.argsort(order, kind="stable")]
 
 
-def plot_size(fig: go.Figure) -> np.ndarray:
-    """Return width and height of the area inside the margins, in pixels."""
+def plot_size(fig: go.Figure, width: float = NARROW) -> np.ndarray:
+    """Return width and height, in pixels, of the first panel of a figure that is so wide."""
     layout, margin = fig.layout, fig.layout.margin
-    across = (layout.width or WIDTH) - (margin.l or LEFT) - (margin.r or RIGHT)
-    return np.array([across, (layout.height or HEIGHT) - (margin.t or TOP) - (margin.b or BOTTOM)])
+    inside = [width - (margin.l or LEFT) - (margin.r or RIGHT), layout.height - margin.t - margin.b]
+    domains = [axis.domain or (0, 1) for axis in (layout.xaxis, layout.yaxis)]
+    return np.multiply(inside, np.diff(domains).ravel())
 
 
-def place_labels(fig: go.Figure, targets: np.ndarray, points: np.ndarray, names: Sequence[str]) -> None:
-    """Write each name beside its target where it covers the fewest markers and other labels.
+def place_labels(
+    fig: go.Figure,
+    targets: np.ndarray,
+    points: np.ndarray,
+    names: Sequence[str],
+    *,
+    stretched: bool = True,
+    **look: Any,
+) -> None:
+    """Write each name beside its target, where it covers the fewest markers and other labels at any width.
 
     Parameters
     ----------
     fig : Figure
-        Gets one annotation per name; its axes' ranges, and its size and margins unless default, are set already.
+        Gets one annotation per name; the ranges of its first panel's axes, its height and its margins are set already.
     targets, points : arrays (n_names, 2), (n_points, 2)
         Where the names belong, and all markers, in data units.
     names : sequence of str (n_names,)
         The labels.
+    stretched : bool
+        Whether the horizontal axis grows with the figure.
+    look
+        Goes to the annotations.
     """
-    size = plot_size(fig)
+    sizes = [plot_size(fig, width) for width in ((NARROW, 1300, WIDE) if stretched else (NARROW,))]
     ranges = np.array([fig.layout.xaxis.range, fig.layout.yaxis.range])
     low, span = ranges[:, 0], np.ptp(ranges, axis=1)
-    pixels, markers = ((values - low) / span * size for values in (targets, points))
     halo = "rgba(255,255,255,0.7)"  # so that bars behind a label do not strike it out
-    taken = [(*(marker - 9), *(marker + 9)) for marker in markers]
-    for name, (x, y), target in zip(names, pixels, targets, strict=True):
-        half = 3.8 * len(name)
-        spots = [(dx * (half + 14), dy) for dx in (1, -1) for dy in (0, 16, -16)] + [(0, 20), (0, -20)]
-        boxes = [(x + dx - half, y + dy - 9, x + dx + half, y + dy + 9) for dx, dy in spots]
-        best = int(np.argmin([sum(_overlap(box, other) for other in taken) for box in boxes]))
-        taken.append(boxes[best])
-        dx, dy = spots[best]
-        fig.add_annotation(x=target[0], y=target[1], text=name, showarrow=False, xshift=dx, yshift=dy, bgcolor=halo)
+    pixels = [(targets - low) / span * size for size in sizes]  # of each width
+    taken = [[(*(at - 9), *(at + 9)) for at in (points - low) / span * size] for size in sizes]
+    for number, name in enumerate(names):
+        spots = _spots(half := 4 * len(name))
+        boxes = [[_box(at[number] + spot, half) for at in pixels] for spot in spots]
+        costs = [sum(_overlap(b, t) for b, others in zip(box, taken, strict=True) for t in others) for box in boxes]
+        best = int(np.argmin([cost + 0.01 * rank for rank, cost in enumerate(costs)]))
+        for others, box in zip(taken, boxes[best], strict=True):
+            others.append(box)
+        where = {"x": targets[number, 0], "y": targets[number, 1], "xshift": spots[best][0], "yshift": spots[best][1]}
+        fig.add_annotation(text=name, showarrow=False, bgcolor=halo, **where, **look)
+
+
+def _spots(half: float) -> list[tuple[float, float]]:
+    """Return where the middle of a label may lie (pixels from its point), the best place first; ``half``: its width."""
+    beside = [(side * (half + 14), dy) for dy in (0, 16, -16, 32, -32) for side in (1, -1)]
+    return [*beside, (0, 20), (0, -20), (0, 36), (0, -36)]
+
+
+def _box(middle: np.ndarray, half: float) -> tuple[float, float, float, float]:
+    return middle[0] - half, middle[1] - 10, middle[0] + half, middle[1] + 10
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.plots.looks import color, dash, level, symbol
-from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure, plot_width
+from nbtools.plots.style import DOTTED, SEQUENTIAL, faded, new_figure, tall
 from nbtools.plots.tables import ordered
 
 Bars = Literal["point", "line", "cross"]
@@ -198,5 +198,4 @@ def matrix_figure(
     fig = new_figure(title)
     fig.add_heatmap(x=names, y=names, z=values, colorscale=SEQUENTIAL, **words, **options)
     fig.update_yaxes(autorange="reversed", showgrid=False)
-    side = 190 + 42 * len(names)
-    return plot_width(fig, max(side + 110, 600)).update_layout(height=side, margin={"l": 130, "b": 110})
+    return tall(fig, max(36 * len(names), 200), below=30)

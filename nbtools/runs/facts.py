@@ -7,7 +7,7 @@ import time
 import pandas as pd
 
 from nbtools.runs.folders import Run
-from nbtools.runs.provenance import surroundings
+from nbtools.runs.provenance import short, surroundings
 
 
 def facts(run: Run) -> pd.DataFrame:
@@ -22,12 +22,13 @@ def facts(run: Run) -> pd.DataFrame:
     -------
     DataFrame
         One row per fact: ``what``, ``value`` (both str): the notebook's parameters, the date, the commit (and whether
-        files differ from it), versions, the machine.
+        files differ from it), versions, the machine, the run's folder.
     """
     around = surroundings()
     git = around["git"] or {"commit": "not a repository", "dirty": False}
     rows = {
         "notebook": run.notebook,
+        "run folder": short(run.folder),
         **{name: str(value) or "–" for name, value in run.parameters.items()},
         "made": time.strftime("%Y-%m-%d %H:%M %z"),
         "nbtools": around["nbtools"],

@@ -1,33 +1,48 @@
-"""A figure's page in a run folder: small, since all pages share one plotly.js, and never blank."""
+"""A figure's files in a run folder: a page that opens alone, offline, and pictures for papers and talks."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nbtools.data.study import home
 from nbtools.files import write_text
 
-# What runs where plotly.js is not at its place, because the page was copied: it may have been copied along.
-_ELSEWHERE = """<script>window.Plotly || document.write('<script src="plotly.min.js"></' + 'script>')</script>
-<script>window.Plotly ||= {newPlot: async (id) => document.getElementById(id).innerHTML =
-'<p>This page draws its figure with <b>plotly.min.js</b> of the runs folder: copy that file beside this one. ' +
-'For a picture to take along, open the page in its run folder and click the camera (SVG).</p>'}</script>
+PICTURES = ("png", "svg")
+_WIDTH, _HEIGHT, _SCALE = 1000, 500, 2  # of a picture in pixels, where its figure says nothing; of a PNG's pixels
+_PATIENCE = 60  # seconds for one picture
+# White as the figures; plotly.js is inside, packed to a quarter, and unpacked by the browser itself.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}</title>
+<style>body {{ margin: 1em auto; max-width: 1920px; }} #figure {{ min-width: 700px; }}</style>
+</head>
+<body>
+<div id="figure"></div>
+<script type="text/plain" id="library">{library}</script>
+<script type="module">
+const packed = Uint8Array.from(atob(document.getElementById("library").textContent), (c) => c.charCodeAt(0));
+const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+const script = document.createElement("script");
+script.textContent = await new Response(unpacked).text();
+document.head.append(script);
+const {{ data, layout }} = {figure};
+const camera = {{ format: "svg", filename: "{name}" }};
+Plotly.newPlot("figure", data, layout, {{ displaylogo: false, responsive: true, toImageButtonOptions: camera }});
+</script>
+</body>
+</html>
 """
 
 
-def shared_library() -> Path:
-    """Return where plotly.js lies for all pages, written there the first time."""
-    library = home() / "runs" / "plotly.min.js"
-    if not library.exists():
-        from plotly.offline import get_plotlyjs
-
-        write_text(library, get_plotlyjs())
-    return library
-
-
-def page(figure: Any, name: str, library: str) -> str:
-    """Return the page of a plotly figure.
+def page(figure: Any, name: str) -> str:
+    """Return a plotly figure's page: 1.9 MB, which need no other file and no network.
 
     Parameters
     ----------
@@ -35,10 +50,57 @@ def page(figure: Any, name: str, library: str) -> str:
         What is drawn.
     name : str
         Of the picture that the camera above the figure saves (SVG).
-    library : str
-        Where plotly.js lies, seen from the page.
     """
-    config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": name}}
-    drawn = figure.to_html(include_plotlyjs=False, full_html=False, config=config)
-    head = f'<meta charset="utf-8">\n<title>{name}</title>\n<script src="{library}"></script>\n{_ELSEWHERE}'
-    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}</head>\n<body>\n{drawn}\n</body>\n</html>\n'
+    return _PAGE.format(
+        name=name, library=_library(), figure=figure.to_json()
+    )  # plotly escapes what would end a script
+
+
+@cache
+def _library() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+def save(figures: Mapping[str, Any], folder: Path) -> None:
+    """Write each figure as ``<name>.html``, ``.png`` and ``.svg``; without a browser as a page alone, and say so.
+
+    Parameters
+    ----------
+    figures : mapping of name → plotly Figure
+        What is drawn.
+    folder : Path
+        Where to.
+    """
+    for name, figure in figures.items():
+        write_text(folder / f"{name}.html", page(figure, name))
+    lacking = _draw([(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in PICTURES])
+    if lacking:
+        print(f"note: {', '.join(figures)} without PNG and SVG, which kaleido and Chrome or Chromium draw: {lacking}")
+
+
+def _draw(pictures: list[tuple[Any, Path]]) -> str:
+    """Draw all pictures in one browser, offline; return what was in the way, if anything."""
+    try:
+        import kaleido
+    except ImportError as error:
+        return str(error)
+    wanted = [{"fig": fig, "path": str(file), "opts": _options(fig, file)} for fig, file in pictures]
+    try:
+        errors = kaleido.write_fig_from_object_sync(wanted, kopts={"mathjax": False, "timeout": _PATIENCE})
+    except Exception as error:  # whatever a browser dies of: hours of training do not fail for a picture
+        errors = [error]
+    return "; ".join(dict.fromkeys(str(error).strip().split("\n")[0] or type(error).__name__ for error in errors or ()))
+
+
+def _options(figure: Any, file: Path) -> dict[str, Any]:
+    size = {"width": figure.layout.width or _WIDTH, "height": figure.layout.height or _HEIGHT}
+    return {"format": file.suffix[1:], "scale": _SCALE if file.suffix == ".png" else 1, **size}
+
+
+def drawn(folder: Path) -> dict[str, list[str]]:
+    """Return which files each figure of a run folder has: ``{"hierarchy": ["html", "png", "svg"]}``."""
+    files = sorted(file for kind in ("html", *PICTURES) for file in folder.glob(f"*.{kind}"))
+    names = dict.fromkeys(file.stem for file in files if (folder / f"{file.stem}.html").exists())
+    return {name: [file.suffix[1:] for file in files if file.stem == name] for name in names if name != "report"}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -28,17 +27,19 @@ from nbtools.places import PROJECT as PROJECT
 from nbtools.processes import place
 from nbtools.runs.asked import check_asked, check_whole
 from nbtools.runs.copies import own_folder
-from nbtools.runs.figures import page, shared_library
+from nbtools.runs.figures import drawn, save
 from nbtools.runs.lineage import ALL_OF_DEMO, Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
 from nbtools.runs.provenance import ran_stamp, registered_names, short, sources, stamp, surroundings
 from nbtools.runs.records import RECORD, finished_record, one_of_each_name, read_record, stale
+from nbtools.runs.shown import show_whole_tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NOTEBOOKS = own_folder() / "notebooks"
 CHECKPOINT = "checkpoint.safetensors"
+_RESULTS = ("parquet", "safetensors", "png", "svg")
 PATIENCE = 60.0  # seconds to wait for another process at work on the same run
 _HELD: dict[Path, ExitStack] = {}  # the unfinished runs of this process, each with its lock
 
@@ -112,12 +113,10 @@ class Run:
 
     def save(self, tables: Mapping[str, pd.DataFrame | None], figures: Mapping[str, Any]) -> None:
         """Write tables and figures by their names, but for None; a finished run keeps those it has."""
-        if self.finished:
-            return
-        for write, named in ((self.save_table, tables), (self.save_figure, figures)):
-            for name, result in named.items():
-                if result is not None:
-                    write(name, result)
+        if not self.finished:
+            for name in [name for name, table in tables.items() if table is not None]:
+                self.save_table(name, tables[name])
+            save({name: figure for name, figure in figures.items() if figure is not None}, self.folder)
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as ``<name>.parquet``."""
@@ -143,9 +142,8 @@ class Run:
         return write_text(self.folder / name, text)
 
     def save_figure(self, name: str, figure: Any) -> None:
-        """Write a plotly figure as ``<name>.html``; all share one plotly.min.js in the runs folder."""
-        library = os.path.relpath(shared_library(), self.folder)
-        self.save_text(f"{name}.html", page(figure, name, Path(library).as_posix()))
+        """Write a plotly figure as ``<name>.html``, which opens alone, ``<name>.png`` and ``<name>.svg``."""
+        save({name: figure}, self.folder)
 
     def finish(self) -> None:
         """Record what the results came from; from here on the run counts as finished. A finished run stays."""
@@ -166,6 +164,7 @@ class Run:
             "inputs": {short(study): stamp(study), **inputs},
             "preregistered": registered_names(source.name),
             **surroundings(),
+            "figures": drawn(self.folder),
             "seconds": round(time.time() - self.started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
@@ -206,6 +205,7 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
         If a parameter cannot have its value or names what is not there, the network is adopted and not trained, or
         another process is still at work on this run after `PATIENCE`.
     """
+    show_whole_tables()
     parameters = typed(notebook, {name: values[name] for name in defaults(notebook)})
     values.update(parameters)
     check_trained(notebook, parameters)
@@ -223,7 +223,7 @@ def start(notebook: str, values: MutableMapping[str, Any]) -> Run:
     run = Run(notebook, parameters, folder, finished=False, ran=values.get("In"))
     if changed and place().rank == 0:
         print(f"{', '.join(changed)} changed since this ran: redoing {short(folder)}")
-        for file in [folder / RECORD, *folder.glob("*.parquet"), *folder.glob("*.safetensors")]:
+        for file in [folder / RECORD, *(file for kind in _RESULTS for file in folder.glob(f"*.{kind}"))]:
             file.unlink(missing_ok=True)
     run._discard_checkpoint_before([*sources(_notebook_file(notebook)), study_file(parameters["study"])])
     return run

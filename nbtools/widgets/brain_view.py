@@ -16,6 +16,7 @@ from nbtools.widgets import brain_state, parts
 from nbtools.widgets.brain_state import BrainState, BrainTables
 from nbtools.widgets.parts import Pointed
 
+_HALF = 560  # pixels: two surfaces stand side by side
 _NO_SURFACE = "This study has no cortical surface (nsddata/freesurfer): the slices are all there is."
 _AXES = {"x": "left → right", "y": "back → front", "z": "down → up"}
 
@@ -65,9 +66,10 @@ class BrainView(parts.Explorer):
         sliders = {axis: parts.slider(name, n - 1, place) for (axis, name), n, place in sizes}
         self.controls = parts.Controls(self._chosen, region=parts.choice("region", volume.names, state.roi), **sliders)
         self.figure = parts.LiveFigure(self._drawn(), self._pointed)
+        drawn = [surface_view(surface, order=order, title=title).update_layout(width=_HALF) for surface in surfaces]
         self.surfaces = [
-            parts.LiveFigure(surface_view(surface, order=order, title=title), partial(self._pointed_surface, surface))
-            for surface in surfaces
+            parts.LiveFigure(figure, partial(self._pointed_surface, surface))
+            for figure, surface in zip(drawn, surfaces, strict=True)
         ]
         self.words, self.driven = parts.caption(), widgets.HTML(layout=parts.FULL)
         self._say()

@@ -5,7 +5,7 @@ async function render({ model, el }) {
   const plotly = await shared.plotly;
   const draw = () => {
     const { data, layout } = JSON.parse(model.get("_json"));
-    return plotly.react(el, data, layout, { displaylogo: false });
+    return plotly.react(el, data, layout, { displaylogo: false, responsive: true });
   };
   model.on("change:_json", draw); // before the first drawing, which takes a while: no change is missed
   await draw();

@@ -148,7 +148,7 @@ class LiveFigure(anywidget.AnyWidget):
     _json = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, figure: go.Figure, pointed: Callable[[Pointed], None] = lambda _: None):
-        super().__init__()
+        super().__init__(layout={} if figure.layout.width else FULL)
         self.draw(figure)
         self.on_msg(lambda _, content, __: pointed(Pointed(**content)))
 

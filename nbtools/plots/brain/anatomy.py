@@ -15,7 +15,7 @@ from nbtools.data.brains.anatomy import PLANES, Slice, Surface
 from nbtools.errors import InputError
 from nbtools.plots.brain.responses import add_control, add_voxels
 from nbtools.plots.looks import color
-from nbtools.plots.style import BARE, DOTTED, TEMPLATE, Panel, faded, panels
+from nbtools.plots.style import BARE, DOTTED, TEMPLATE, Panel, faded, panels, tall, wrapped
 from nbtools.plots.tables import check_drawable
 
 _AXES = {"sagittal": ("back → front", "down → up"), "coronal": ("left → right", "down → up")}
@@ -73,7 +73,7 @@ def region_view(
         check_drawable(of_region[-1], columns)
     heads = ["sagittal", "coronal", "axial", "noise ceilings", "prediction by voxel", "prediction by image"]
     fig, places = panels(
-        title, len(heads), 3, gap=0.4, subplot_titles=heads, row_heights=[0.56, 0.44], horizontal_spacing=0.1
+        title, len(heads), 3, heads=heads, row=240, gap=45, row_heights=[0.56, 0.44], horizontal_spacing=0.11
     )
     for plane, place in zip(PLANES, places, strict=False):
         _slice(fig, slices[plane], names, order, place)
@@ -81,11 +81,18 @@ def region_view(
         rows, columns = slices[plane].labels.shape
         square = {"scaleanchor": fig.data[-1].xaxis}
         fig.update_xaxes(title_text=across, range=[-0.5, columns - 0.5], constrain="domain", **BARE, **place)
-        fig.update_yaxes(title_text=up, range=[-0.5, rows - 0.5], constrain="domain", **square, **BARE, **place)
+        fig.update_yaxes(
+            title_text=up,
+            range=[-0.5, rows - 0.5],
+            constrain="domain",
+            constraintoward="top",
+            **square,
+            **BARE,
+            **place,
+        )
     for draw, part, place in zip((_ceilings, _voxels, _images), of_region, places[len(PLANES) :], strict=True):
         draw(fig, part, roi, order, place)
-    fig.update_layout(showlegend=False, bargap=0.05)
-    return fig.update_layout(height=680, margin={"t": 90, "b": 60, "l": 70})
+    return fig.update_layout(showlegend=False, bargap=0.05)
 
 
 def surface_view(surface: Surface, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -135,8 +142,9 @@ def surface_view(surface: Surface, *, order: Sequence[str] = HIERARCHY, title: s
     for roi in surface.names:
         marker = {"symbol": "square", "size": 12, "color": color(roi, order)}
         fig.add_scatter3d(x=[None], y=[None], z=[None], mode="markers", name=roi, marker=marker, showlegend=True)
-    fig.update_layout(template=TEMPLATE, title_text=f"{title}:<br>{surface.hemisphere} hemisphere, from below")
-    return fig.update_layout(width=600, height=480, margin={"l": 10, "r": 10, "t": 70, "b": 10})
+    said = wrapped(f"{title}:<br>{surface.hemisphere} hemisphere, from below", 42)  # two of them stand side by side
+    fig.update_layout(template=TEMPLATE, title_text=said, width=None)
+    return tall(fig, 340).update_layout(margin={"l": 10, "r": 10})
 
 
 def _slice(fig: go.Figure, cut: Slice, names: Sequence[str], order: Sequence[str], panel: Panel) -> None:

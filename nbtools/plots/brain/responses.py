@@ -13,7 +13,7 @@ from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.looks import color
 from nbtools.plots.marks import add_key
-from nbtools.plots.style import BOTTOM, INK, LEFT, PALE, RIGHT, TOP, WIDTH, faded, new_figure, panels, plot_width
+from nbtools.plots.style import INK, PALE, balanced, faded, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
 if TYPE_CHECKING:
@@ -159,23 +159,19 @@ def voxel_scores(
     """
     check_drawable(table, ("roi", "voxel", "r", "noise_ceiling"))
     rois = ordered(table["roi"], order)
-    columns = min(4, len(rois))
+    columns = balanced(len(rois), 4)
     titles = {
         "x_title": f"ceiling of the {sites[:-1]}, √(NC/100)",
         "y_title": f"prediction r of the {sites[:-1]}",
     }
-    fig, places = panels(title, len(rois), columns, gap=0.24, shared_yaxes=True, horizontal_spacing=0.03, **titles)
-    corner = {"x": 0.03, "y": 0.99, "yanchor": "top", "align": "left", "xanchor": "left"}
-    for roi, place in zip(rois, places, strict=True):
-        part = table[table["roi"] == roi]
+    of_roi = {roi: table[table["roi"] == roi] for roi in rois}
+    heads = [f"<b>{roi}</b>, {len(part)} {sites}<br>median r {part['r'].median():.2f}" for roi, part in of_roi.items()]
+    shared: dict[str, Any] = {**titles, "row": 200, "gap": 30, "shared_yaxes": True, "horizontal_spacing": 0.03}
+    fig, places = panels(title, len(rois), columns, heads=heads, **shared)
+    for (roi, part), place in zip(of_roi.items(), places, strict=True):
         add_voxels(fig, part, roi, order, text=part["voxel"], **place)
-        text = f"<b>{roi}</b>, {len(part)} {sites}<br>median r {part['r'].median():.2f}"
-        fig.add_annotation(text=text, **corner, showarrow=False, **place)
     low = min(-0.1, float(table["r"].min()) - 0.05)
-    side = (WIDTH - LEFT - RIGHT) // max(columns, 2)  # panels stay about square, however few
-    height = TOP + BOTTOM + round(1.2 * min(side, 330)) * places[-1]["row"]
-    plot_width(fig, LEFT + RIGHT + side * columns).update_layout(showlegend=False, height=height)
-    fig.update_xaxes(range=[-0.03, 1.03], dtick=0.5)
+    fig.update_layout(showlegend=False).update_xaxes(range=[-0.03, 1.03], dtick=0.5)
     return fig.update_yaxes(range=[low, 1.12], dtick=0.5)
 
 

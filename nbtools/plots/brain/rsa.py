@@ -17,18 +17,16 @@ from nbtools.plots.marks import add_key, add_point, error_bars, interval_text
 from nbtools.plots.style import (
     BARE,
     BESIDE,
-    BOTTOM,
     DOTTED,
     INK,
     SEQUENTIAL,
-    TOP,
     axis_places,
     conditions_title,
     faded,
     new_figure,
     padded,
     panels,
-    plot_width,
+    tall,
 )
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
@@ -41,6 +39,7 @@ SOURCES = {
 }
 # What they are shows in a marker's opening and size.
 _FORMS = {"pooled": ("", 1), "neural": ("-open", 0.8), "predicted": ("-open-dot", 0.8), "measured": ("", 1.6)}
+_NAMED = 10  # categories beside an RDM that is as small as in a narrow figure
 _SHOWN_IMAGES = 200  # an RDM of more images is finer than a panel's pixels
 
 
@@ -77,20 +76,21 @@ def rdm_grid(
     named = pd.Series(range(n) if categories is None else list(categories), dtype=object)
     order = named.sort_values(kind="stable", na_position="last").index.to_numpy()
     order = order[np.linspace(0, n - 1, min(n, _SHOWN_IMAGES)).round().astype(int)]
-    fig, places = panels(title, len(rdms), columns, gap=0.13, subplot_titles=list(rdms), horizontal_spacing=0.03)
+    fig, places = panels(title, len(rdms), columns, heads=list(rdms), row=210, gap=8, horizontal_spacing=0.03)
     for matrix, place in zip(rdms.values(), places, strict=True):
         z = _percentiles(np.asarray(matrix, dtype=float))[np.ix_(order, order)]
         fig.add_heatmap(z=z, coloraxis="coloraxis", hoverinfo="skip", **place)
     bar = {"title": "percentile of<br>distance", "ticksuffix": " %"}
     fig.update_layout(coloraxis={"colorscale": SEQUENTIAL, "colorbar": bar})
-    fig.update_xaxes(BARE)
-    fig.update_yaxes(BARE, autorange="reversed")
+    fig.update_xaxes(BARE, constrain="domain")
+    for place, trace in zip(places, fig.data, strict=True):
+        square = {"scaleanchor": trace.xaxis, "constrain": "domain", "constraintoward": "top"}
+        fig.update_yaxes(BARE, autorange="reversed", **square, **place)
     if categories is not None:
         fig.update_yaxes(_category_ticks(named.fillna("no category").to_numpy()[order]), col=1)
     shown = f"{len(order)} of {n} images" if len(order) < n else f"{n} images"
     fig.update_yaxes(title_text=shown, col=1)
-    height = TOP + 30 + 205 * places[-1]["row"]
-    return plot_width(fig, 160 + 205 * columns).update_layout(height=height, margin={"b": 20, "l": 110})
+    return fig.update_layout(height=fig.layout.height - 50, margin={"b": 20})
 
 
 def network_region(
@@ -129,7 +129,8 @@ def network_region(
     check_names(table["b"], ceilings["region"], "b")
     bands, places = ceilings.set_index("region"), axis_places(names, order)
     titles = [f"<b>{region}</b>" + ", no ceiling" * bool(bands["lower"].isna()[region]) for region in regions]
-    fig, panel_of = panels(title, len(regions), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.012)
+    row = 40 + 34 * max(len(names), 5)  # at least the title of the axis
+    fig, panel_of = panels(title, len(regions), heads=titles, row=row, shared_yaxes=True, horizontal_spacing=0.012)
     sources = [source for source in SOURCES if source in set(table["a_source"])]
     for region, panel in zip(regions, panel_of, strict=True):
         for row in table[table["b"] == region].to_dict("records"):
@@ -146,11 +147,9 @@ def network_region(
             y, tint = places[region], faded(color(region, order), 0.16)
             fig.add_hrect(y - 0.5, y + 0.5, fillcolor=tint, line_width=0, layer="below", **panel)
     _source_legend(fig, sources)
-    plot_width(fig, max(230 + 125 * len(regions), 720))  # at least the legend in one row
-    tall = 40 + 34 * max(len(names), 5)  # at least the title of the axis
-    fig.update_layout(height=TOP + BOTTOM + 40 + tall, margin={"l": 110, "t": TOP + 40}, legend={"y": 1 + 22 / tall})
     bounds = pd.concat([table["ci_low"], table["ci_high"], ceilings["lower"]])
-    fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, title_text=label)
+    fig.update_xaxes(range=padded(bounds.to_frame()), nticks=3, tickfont_size=11)
+    fig.update_xaxes(title_text=label, **panel_of[len(regions) // 2])  # once: a panel may be narrower than it
     fig.update_yaxes(tickvals=list(places.values()), ticktext=list(places), range=[max(places.values()) + 0.7, -0.7])
     return fig.update_yaxes(title_text=conditions_title(names), col=1)
 
@@ -199,8 +198,7 @@ def similarity_heatmap(
     fig.update_xaxes(ticks, tickangle=-90, showline=False)
     fig.update_yaxes(ticks, autorange="reversed", showgrid=False, showline=False)
     _group_marks(fig, groups)
-    side = 250 + 17 * len(keys)
-    return plot_width(fig, side + 100).update_layout(height=side, margin={"l": 170, "b": 100, "t": TOP + 25})
+    return tall(fig, 15 * len(keys), above=25)
 
 
 def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -223,8 +221,7 @@ def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: st
     check_drawable(places, ("source", "name", "x", "y", "stress"))
     check_names(places["source"], SOURCES, "source")
     fig = new_figure(f"{title}<br><sup>stress-1 = {places['stress'].iloc[0]:.2f}; axes have no meaning</sup>", "", "")
-    fig.update_layout(width=960, height=760, margin={"t": TOP + 20, "l": 20, "b": 20, "r": 160}, legend={"y": 1.01})
-    fig.update_layout(legend2=BESIDE)
+    tall(fig, 600).update_layout(legend2=BESIDE, margin={"l": 20, "b": 45, "r": 170})
     sources = [source for source in SOURCES if source in set(places["source"])]
     for _, part in places[places["source"].isin(["pooled", "neural"])].groupby("name", sort=False):
         line = {"color": faded(color(part["name"].iloc[0], order), 0.35), "width": 1}
@@ -238,10 +235,11 @@ def rdm_map(places: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: st
         add_key(fig, name, _marker(name, "pooled", 10, order), legend="legend2")
     x_range, y_range = _true_to_scale(places[["x", "y"]], plot_size(fig))
     blank = {"showticklabels": False, "ticks": "", "showgrid": False, "mirror": True, "linecolor": "#cfcfcf"}
-    fig.update_xaxes(blank, range=x_range).update_yaxes(blank, range=y_range)
+    blank["constrain"] = "domain"  # a wider figure has margins: distances mean something
+    fig.update_xaxes(blank, range=x_range).update_yaxes(blank, range=y_range, scaleanchor="x")
     measured = places[places["source"] == "measured"]
     points, targets = (table[["x", "y"]].to_numpy() for table in (places, measured))
-    place_labels(fig, targets, points, list(measured["name"]))
+    place_labels(fig, targets, points, list(measured["name"]), stretched=False)
     return fig
 
 
@@ -277,9 +275,11 @@ def _percentiles(matrix: np.ndarray) -> np.ndarray:
 
 
 def _category_ticks(categories: np.ndarray) -> dict[str, Any]:
-    """Tick in the middle of each run of sorted categories."""
+    """Tick in the middle of each run of sorted categories; of many, every other one, or fewer."""
     names, first, counts = np.unique(categories, return_index=True, return_counts=True)
-    return {"tickvals": first + (counts - 1) / 2, "ticktext": names, "showticklabels": True, "tickfont": {"size": 11}}
+    shown = slice(None, None, -(-len(names) // _NAMED))
+    ticks = {"tickvals": (first + (counts - 1) / 2)[shown], "ticktext": names[shown]}
+    return {**ticks, "showticklabels": True, "tickfont": {"size": 11}}
 
 
 def _group_marks(fig: go.Figure, groups: Mapping[str, Sequence[str]]) -> None:

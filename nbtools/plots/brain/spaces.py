@@ -59,14 +59,13 @@ def rdms_and_maps(
     heads = [f"<b>{name}</b>" for name in rdms]
     heads += [f"stress {part['stress'].iloc[0]:.2f}" for part in maps.values()]
     n_spaces = len(rdms)
-    fig, places = panels(title, 2 * n_spaces, n_spaces, gap=0.14, subplot_titles=heads, horizontal_spacing=0.04)
+    fig, places = panels(title, 2 * n_spaces, n_spaces, heads=heads, row=360, gap=10, horizontal_spacing=0.04)
     for name, place in zip(rdms, places[:n_spaces], strict=True):
         _rdm(fig, rdms[name], notes, place)
     sources = [png_uri(image) for image in images]
     for name, place in zip(rdms, places[n_spaces:], strict=True):
         _map(fig, maps[name], sources, notes, place)
-    fig.update_layout(showlegend=False, height=940)
-    return fig.update_layout(margin={"t": 90, "b": 20, "l": 20, "r": 100})
+    return fig.update_layout(showlegend=False, height=fig.layout.height - 50, margin={"b": 20, "l": 20})
 
 
 def class_manifolds(
@@ -96,7 +95,7 @@ def class_manifolds(
         share = components[name]["share"].iloc[0]
         text = f"mean radius {means['radius']:.2f}, dimension {means['dimension']:.1f}"
         heads.append(f"<b>{name}</b>: {text}<br>these components hold {share:.0%} of the variance")
-    fig, places = panels(title, len(heads), kind="scene", subplot_titles=heads, horizontal_spacing=0.02)
+    fig, places = panels(title, len(heads), heads=heads, kind="scene", row=370, horizontal_spacing=0.02)
     labels = sorted({str(label) for part in components.values() for label in part["label"]})
     for part, place in zip(components.values(), places, strict=True):
         for i, label in enumerate(labels):
@@ -108,9 +107,8 @@ def class_manifolds(
             fig.add_scatter3d(x=points["c1"], y=points["c2"], z=points["c3"], mode="markers", **hover, **look, **place)
     axis = {"showticklabels": False, "backgroundcolor": "white", "gridcolor": "#d9d9d9", "showspikes": False}
     axes = {f"{a}axis": {**axis, "title": {"text": f"component {k}"}} for k, a in enumerate("xyz", start=1)}
-    fig.update_scenes(**axes, aspectmode="cube", camera={"eye": {"x": 1.5, "y": 1.5, "z": 1.0}})
-    legend = {"itemsizing": "constant", "x": 0.5, "xanchor": "center", "y": -0.02, "yanchor": "top"}
-    return fig.update_layout(legend=legend, height=560, margin={"t": 120, "b": 70, "l": 10, "r": 10})
+    fig.update_scenes(**axes, aspectmode="cube", camera={"eye": {"x": 1.7, "y": 1.7, "z": 1.1}})
+    return fig.update_layout(legend_itemsizing="constant", margin={"l": 10, "r": 10})
 
 
 def ranked(rdm: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from nbtools.metrics.stats import bootstrap_ci
 from nbtools.plots.marks import add_point, error_bars
-from nbtools.plots.style import BOTTOM, DOTTED, INK, PALE, TOP, Panel, panels
+from nbtools.plots.style import DOTTED, INK, PALE, Panel, panels
 from nbtools.plots.tables import check_drawable
 
 _PANELS = {
@@ -40,7 +40,7 @@ def category_clouds(table: pd.DataFrame, *, title: str) -> go.Figure:
         table, ("clouds", "category", "distance", "radius", "neural_radius", "variance_inside", "variance_expected")
     )
     names = list(dict.fromkeys(table["clouds"]))
-    fig, panel_of = panels(title, len(_PANELS), subplot_titles=list(_PANELS.values()), horizontal_spacing=0.09)
+    fig, panel_of = panels(title, len(_PANELS), heads=list(_PANELS.values()), horizontal_spacing=0.1)
     for measure, panel in zip(_PANELS, panel_of, strict=True):
         share = measure == "variance_inside"
         for place, name in enumerate(names):
@@ -53,9 +53,8 @@ def category_clouds(table: pd.DataFrame, *, title: str) -> go.Figure:
     fig.update_yaxes(range=[0, 1.03], **panel_of[-1])
     wrapped = [name.replace(" ", "<br>") for name in names]
     fig.update_xaxes(tickvals=list(range(len(names))), ticktext=wrapped, range=[-0.6, len(names) - 0.4])
-    fig.update_xaxes(title_text="whose clouds", tickangle=0, tickfont={"size": 12})
-    fig.update_annotations(font_size=14)
-    return fig.update_layout(showlegend=False, margin={"t": TOP + 30, "b": BOTTOM + 30})
+    fig.update_xaxes(title_text="whose clouds", tickfont={"size": 12})
+    return fig.update_layout(showlegend=False)
 
 
 def _strip(fig: go.Figure, place: int, values: np.ndarray, name: str, panel: Panel) -> None:

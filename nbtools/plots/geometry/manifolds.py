@@ -13,7 +13,7 @@ from nbtools.metrics.samples.verdicts import p_text
 from nbtools.plots.geometry.readouts import add_readouts, in_readout_order
 from nbtools.plots.looks import color
 from nbtools.plots.marks import add_key, add_point, error_bars, interval_text, ring
-from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, legend_beside, panels
+from nbtools.plots.style import BESIDE, DOTTED, PALE, Panel, axis_places, panels, wrapped
 from nbtools.plots.tables import check_drawable, check_names, ordered
 
 # What a panel is called; capacity and separability are better high, the others low.
@@ -25,7 +25,6 @@ PANELS: dict[str, str] = {
     "separability": "linear separability (accuracy)",
 }
 _COLUMNS = ("condition", "measure", "value", "ci_low", "ci_high")
-_WIDTH, _HEIGHT = 1000, 640
 
 
 def manifolds_by_condition(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -94,7 +93,7 @@ def manifolds_by_readout(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     names, readouts = ordered(table["condition"], order), in_readout_order(table["readout"])
     for measure, place in places_of.items():
         add_readouts(fig, table[table["measure"] == measure], names, readouts, order, place)
-    return _legend_beside(fig.update_xaxes(title_text="read-out"), len(names))
+    return fig.update_xaxes(title_text="read-out")
 
 
 def manifolds_and_gain(
@@ -136,10 +135,10 @@ def manifolds_and_gain(
             look = {"marker": ring(name, order), "showlegend": named}
             add_point(fig, name, row["value"], row["gain"], **look, **bars, **place)
         fig.add_hline(y=0, line=DOTTED, **place)
-        fig.update_xaxes(title_text=PANELS[measure], **place)
+        fig.update_xaxes(title_text=wrapped(PANELS[measure], 22), **place)
     fig.update_yaxes(tickformat="+.0%", matches="y")
     fig.update_yaxes(title_text="gain in robust accuracy", col=1)
-    return _legend_beside(fig, table["condition"].nunique())
+    return fig
 
 
 def _panels(
@@ -149,14 +148,11 @@ def _panels(
     check_names(table["measure"], tuple(PANELS), "measure")
     measures = [name for name in PANELS if name in set(table["measure"])]
     heads = [headings[name] for name in measures]
-    fig, places = panels(title, len(PANELS), 3, gap=0.42, subplot_titles=heads, horizontal_spacing=0.09)
-    fig.update_layout(width=_WIDTH, height=_HEIGHT, legend={**BESIDE, "x": 0.74, "y": 0.41})
-    fig.update_annotations(font_size=13)
-    return fig, dict(zip(measures, places, strict=False))
-
-
-def _legend_beside(fig: go.Figure, entries: int) -> go.Figure:
-    return legend_beside(fig, entries).update_layout(width=_WIDTH + 130)
+    row = max(220, 20 * table["condition"].nunique())
+    heads += [""] * (len(PANELS) - len(heads))
+    fig, places = panels(title, len(PANELS), 3, heads=heads, row=row, gap=75, horizontal_spacing=0.1)
+    empty = {"x": 0.72, "y": fig.layout.yaxis4.domain[1], "tracegroupgap": 0, "font": {"size": 12}}
+    return fig.update_layout(legend={**BESIDE, **empty}), dict(zip(measures, places, strict=False))
 
 
 def _found(row: pd.Series) -> str:

@@ -110,10 +110,7 @@ def _by_readout(table: pd.DataFrame, by: list[str], columns: int, order: Sequenc
     groups = dict(list(table.sort_values(by[:1], kind="stable").groupby(by, sort=False)))
     heads = [", ".join(key) for key in groups]
     shared: dict[str, Any] = {"shared_yaxes": True, "horizontal_spacing": 0.03}
-    fig, places = panels(title, len(heads), columns, gap=0.35, subplot_titles=heads, **shared)
+    fig, places = panels(title, len(heads), columns, heads=heads, row=230, gap=62, **shared)
     for part, place in zip(groups.values(), places, strict=True):
         add_readouts(fig, part, names, readouts, order, place)
-    rows = -(-len(heads) // columns)
-    fig.update_annotations(font_size=13).update_xaxes(tickangle=-45 if columns > 2 else 0)
-    fig.update_yaxes(rangemode="tozero")
-    return legend_beside(fig, len(names)).update_layout(width=230 + 270 * max(columns, 3), height=190 + 250 * rows)
+    return legend_beside(fig.update_yaxes(rangemode="tozero"), len(names))

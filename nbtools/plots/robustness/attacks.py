@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.labels import thinned
 from nbtools.plots.marks import Look, add_curve
-from nbtools.plots.style import BOTTOM, INK, TOP, conditions_title, guided_by, new_figure, panels
+from nbtools.plots.style import INK, conditions_title, guided_by, new_figure, panels, tall
 from nbtools.plots.tables import check_accuracy, check_drawable, check_points, ordered
 
 _NORMS = {"Linf": "L∞: ε (pixel units, 1/255)", "L2": "L2: ε (pixel units, length)"}
@@ -108,26 +109,25 @@ def audit_grid(audit: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: 
     check_points(audit, ("condition", "check"), fix="draw one audit of each network")
     checks, conditions = list(dict.fromkeys(audit["check"])), ordered(audit["condition"], order)
     text = [
-        f"{'pass' if passed else 'FAIL'} {value:+.1%}" if np.isfinite(value) else ""
+        f"{'pass' if passed else 'FAIL'}<br>{value:+.1%}" if np.isfinite(value) else ""
         for passed, value in zip(audit["passed"], audit["value"], strict=True)
     ]
     cells = audit.assign(text=text).pivot(index="check", columns="condition").loc[checks]
     limits = [f"{check}<br><i>at most {row.max():.1%}</i>" for check, row in cells["limit"].iterrows()]
     passed, words = cells["passed"][conditions].astype(float), cells["text"][conditions].fillna("")
     fig = new_figure(title, conditions_title(conditions))
-    look = {"texttemplate": "%{text}", "hoverinfo": "skip", "xgap": 3, "ygap": 3, **_COLORS}
+    look = {"texttemplate": "%{text}", "textfont": {"size": 11}, "hoverinfo": "skip", "xgap": 3, "ygap": 3, **_COLORS}
     fig.add_heatmap(x=conditions, y=limits, z=passed.to_numpy(), text=words.to_numpy(), **look)
     fig.update_xaxes(showline=False, ticks="")
     fig.update_yaxes(autorange="reversed", showline=False, ticks="", showgrid=False)
-    return fig.update_layout(height=TOP + BOTTOM + 52 * len(checks), margin={"l": 170})
+    return tall(fig, 52 * len(checks))
 
 
 def _curves(table: pd.DataFrame, key: str, heads: Mapping[str, str], value: str, title: str) -> go.Figure:
     """Draw every attack's curve: a row per value of the key, with its head, a column per norm."""
     norms = [norm for norm in _NORMS if table["attack"].str.startswith(norm).any()]
-    fig, places = panels(
-        title, len(heads) * len(norms), len(norms), gap=0.24, shared_yaxes=True, horizontal_spacing=0.05
-    )
+    shared: dict[str, Any] = {"row": 200, "gap": 48, "shared_yaxes": True, "horizontal_spacing": 0.05}
+    fig, places = panels(title, len(heads) * len(norms), len(norms), **shared)
     for place, (row, norm) in zip(places, product(heads, norms), strict=True):
         scale = 255 if norm == "Linf" else 1
         part = table[(table[key] == row) & table["attack"].str.startswith(norm)]
@@ -142,5 +142,4 @@ def _curves(table: pd.DataFrame, key: str, heads: Mapping[str, str], value: str,
         fig.update_yaxes(title_text=heads[row] if norm == norms[0] else None, **place)
     for column, norm in enumerate(norms, start=1):
         fig.update_xaxes(title_text=_NORMS[norm], row=len(heads), col=column)
-    fig.update_layout(height=TOP + BOTTOM + 40 + 210 * len(heads), margin={"t": TOP + 20, "l": 100})
-    return fig.update_layout(legend={"x": 0, "xanchor": "left", "y": 1.01})
+    return fig

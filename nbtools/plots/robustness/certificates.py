@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.marks import Look, add_band, add_curve, look_of
-from nbtools.plots.style import BOTTOM, DOTTED, TOP, Panel, legend_beside, panels
+from nbtools.plots.style import DOTTED, Panel, balanced, legend_beside, panels
 from nbtools.plots.tables import check_accuracy, ordered
 
 _COLUMNS = 3
@@ -93,13 +93,12 @@ def certified_and_attacked(
 
 def _panels(heads: Sequence[str], title: str, said: str) -> tuple[go.Figure, list[Panel]]:
     """Return panels of accuracy, as it is said, against an L2 radius, with their heads, on common axes."""
-    columns = min(len(heads), _COLUMNS)
+    columns = balanced(len(heads), _COLUMNS)
     common: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": "all", "horizontal_spacing": 0.04}
-    fig, places = panels(title, len(heads), columns, gap=0.4, subplot_titles=heads, **common)
-    fig.update_xaxes(title_text="L2 radius (pixel units)", rangemode="tozero", showticklabels=True)
+    fig, places = panels(title, len(heads), columns, heads=heads, row=240, gap=80, **common)
+    fig.update_xaxes(title_text="L2 radius<br>(pixel units)", rangemode="tozero", showticklabels=True)
     fig.update_yaxes(tickformat=".0%", range=[-0.03, 1.03])
-    fig.update_yaxes(title_text=said, showticklabels=True, col=1)
-    return fig.update_layout(height=TOP + BOTTOM + 60 + 260 * places[-1]["row"]), places
+    return fig.update_yaxes(title_text=said, showticklabels=True, col=1), places
 
 
 def _add(fig: go.Figure, rows: pd.DataFrame, name: str, look: Look, place: Panel) -> None:

@@ -96,7 +96,7 @@ def filter_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, titl
     check_enough("there is no filter to draw", len(cuts), 1, fix="filter the images: probes.decide_filtered")
     kinds = [kind for kind in dict.fromkeys(table["passes"]) if kind != "all"]
     heads = [_HEADS.get(kind, kind) for kind in kinds]
-    fig, places = panels(title, len(kinds), shared_yaxes=True, subplot_titles=heads, horizontal_spacing=0.04)
+    fig, places = panels(title, len(kinds), heads=heads, shared_yaxes=True, horizontal_spacing=0.04)
     placed = table.assign(cut=table["cut"].fillna(2 * cuts[-1]))  # whole images beyond the last cut
     for kind, place in zip(kinds, places, strict=True):
         for name in names:

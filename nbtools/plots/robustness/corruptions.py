@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.marks import add_curve, look_of
-from nbtools.plots.style import BOTTOM, TOP, legend_beside, panels
+from nbtools.plots.style import balanced, legend_beside, panels
 from nbtools.plots.tables import check_drawable, ordered
 
 _COLUMNS = 3
@@ -36,10 +37,9 @@ def corruption_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     check_drawable(table, ("condition", "corruption", "severity", "accuracy", "ci_low", "ci_high"))
     kinds, conditions = list(dict.fromkeys(table["corruption"])), ordered(table["condition"], order)
     heads = [kind.replace("_", " ") for kind in kinds]
-    columns = min(len(kinds), _COLUMNS)
-    fig, places = panels(
-        title, len(kinds), columns, gap=0.4, subplot_titles=heads, shared_yaxes=True, horizontal_spacing=0.04
-    )
+    columns = balanced(len(kinds), _COLUMNS)
+    shared: dict[str, Any] = {"row": 220, "gap": 65, "shared_yaxes": True, "horizontal_spacing": 0.04}
+    fig, places = panels(title, len(kinds), columns, heads=heads, **shared)
     for kind, place in zip(kinds, places, strict=True):
         for name in conditions:
             line = table[(table["corruption"] == kind) & (table["condition"] == name)].sort_values("severity")
@@ -48,5 +48,4 @@ def corruption_curves(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     fig.update_xaxes(dtick=1, title_text="severity (0: clean)")
     fig.update_yaxes(tickformat=".0%", rangemode="tozero")
     fig.update_yaxes(title_text="accuracy", col=1)
-    fig.update_layout(height=TOP + BOTTOM + 60 + 250 * places[-1]["row"])
     return legend_beside(fig, len(conditions))

@@ -12,7 +12,7 @@ from nbtools.conditions import HIERARCHY
 from nbtools.errors import InputError
 from nbtools.plots.looks import color
 from nbtools.plots.marks import Look, add_curve, look_of
-from nbtools.plots.style import BOTTOM, HEIGHT, INK, TOP, WIDTH, Panel, new_figure, panels
+from nbtools.plots.style import INK, Panel, new_figure, panels, wrapped
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
 PATH_COLUMNS = ("condition", "level", "label", "probability", "rival", "rival_probability", "prediction", "reached")
@@ -52,7 +52,7 @@ def decision_path(
         If the table is empty, lacks a column, or has several rows for one condition and ε.
     """
     _check_path(path)
-    fig = new_figure(title, x_title, "probability").update_layout(height=HEIGHT)
+    fig = new_figure(title, x_title, "probability")
     for slot, name in enumerate(dict.fromkeys(path["condition"])):
         look = look_of(name, order)
         _draw_path(fig, path[path["condition"] == name].sort_values("level"), name, look, slot, _positions(path))
@@ -106,14 +106,14 @@ def class_bars(
             got=f"{', '.join(names)} and {', '.join(ordered(bars['condition'], order))}",
             fix="choose two networks",
         )
-    fig, places = panels(title, SLOTS, subplot_titles=[" "] * SLOTS, horizontal_spacing=0.14)
+    row = 18 * bars["class_name"].nunique()
+    fig, places = panels(title, SLOTS, heads=[" "] * SLOTS, row=row, horizontal_spacing=0.14)
     for name, place in zip([*names, *[None] * SLOTS], places, strict=False):
         ink = color(name, order) if name else GHOST
         _draw_bars(fig, bars[bars["condition"] == name], ink, place)
     fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4})
     fig.update_yaxes(**_class_axis(bars, path))
-    height = TOP + BOTTOM + 30 + 18 * bars["class_name"].nunique()
-    fig.update_layout(barmode="overlay", height=height, width=WIDTH)
+    fig.update_layout(barmode="overlay")
     move_bars(fig, bars, path, level, title=title)
     return fig
 
@@ -127,7 +127,7 @@ def move_bars(figure: go.Figure, bars: pd.DataFrame, path: pd.DataFrame, level: 
     moving = [trace for trace in figure.data if trace.name == _NOW]
     for trace, name in zip(moving, names, strict=False):
         trace.x = bars.loc[bars["condition"] == name, "probability"].to_numpy()
-    figure.layout.title.text = title
+    figure.layout.title.text = wrapped(title)
 
 
 _NOW = "at ε"

@@ -12,7 +12,7 @@ from nbtools.conditions import DECAYS, HIERARCHY
 from nbtools.plots.labels import epsilon_axis
 from nbtools.plots.looks import color, symbol
 from nbtools.plots.marks import add_curve, add_point, error_bars, interval_text, look_of, marker, matrix_figure
-from nbtools.plots.style import INK, SEQUENTIAL, TOP, legend_beside, new_figure, panels
+from nbtools.plots.style import INK, SEQUENTIAL, balanced, legend_beside, new_figure, panels
 from nbtools.plots.tables import check_drawable, ordered
 
 _SURFACE_AXES = "along the gradient's sign and a random direction, both in 1/255"
@@ -68,10 +68,11 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
     fig, places = panels(
         f"{title}<br><sup>{_SURFACE_AXES}</sup>",
         len(surfaces),
-        min(3, len(surfaces)),
+        balanced(len(surfaces), 3),
+        heads=list(surfaces),
         kind="surface",
-        gap=0.12,
-        subplot_titles=list(surfaces),
+        row=290,
+        gap=10,
         horizontal_spacing=0.01,
     )
     top = max(table["loss"].max() for table in surfaces.values())
@@ -86,10 +87,10 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], *, title: str) -> go.Fig
         xaxis={"title": {"text": "gradient", "font": small}, "tickfont": small, "nticks": 5},
         yaxis={"title": {"text": "random", "font": small}, "tickfont": small, "nticks": 5},
         zaxis={"title": "", "tickfont": small, "range": [0, top]},  # named at the colour bar
-        camera={"eye": {"x": -2.1, "y": -2.2, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.2}},
+        camera={"eye": {"x": -2.3, "y": -2.4, "z": 1.1}, "center": {"x": 0, "y": 0, "z": -0.2}},
         aspectmode="cube",
     )
-    return fig.update_layout(height=TOP + 60 + 290 * places[-1]["row"], margin={"l": 10, "t": TOP + 20, "b": 20})
+    return fig.update_layout(height=fig.layout.height - 50, margin={"l": 10, "b": 20})
 
 
 def transfer_heatmap(matrix: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:

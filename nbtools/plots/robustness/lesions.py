@@ -13,12 +13,12 @@ from nbtools.metrics.decisions.lesions import INTACT, LESIONS
 from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.plots.looks import color
 from nbtools.plots.marks import add_conditions, add_key, add_point, error_bars
-from nbtools.plots.style import DOTTED, INK, Panel, axis_places, condition_axis, legend_beside, panels
+from nbtools.plots.style import DOTTED, INK, Panel, axis_places, condition_axis, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
 _ASKED = ("condition", "attacked", "epsilon")
 _AVERAGE = "average seeds first: metrics.over_networks"
-_SHARED: dict[str, Any] = {"shared_yaxes": "all", "horizontal_spacing": 0.03, "gap": 0.3}
+_SHARED: dict[str, Any] = {"shared_yaxes": "all", "horizontal_spacing": 0.06, "row": 220, "gap": 65}
 # Shapes are those of lesions, since places and colours say which condition it is.
 _SHAPES: dict[str, dict[str, Any]] = {
     "intact": {"symbol": "line-ew-open", "size": 22},
@@ -49,16 +49,14 @@ def lesion_accuracies(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
     check_drawable(table, (*_ASKED, "lesion", "accuracy", "ci_low", "ci_high"))
     check_points(table, (*_ASKED, "lesion"), fix=_AVERAGE)
     columns = _columns(table)
-    fig, places = panels(title, len(LESIONS) * len(columns), len(columns), subplot_titles=[*columns], **_SHARED)
+    fig, places = panels(title, len(LESIONS) * len(columns), len(columns), heads=[*columns], **_SHARED)
     at = axis_places(ordered(table["condition"], order), order)
     drawn = [(lesion, rows) for lesion in LESIONS for rows in columns.values()]
     for (lesion, rows), place in zip(drawn, places, strict=True):
         _add_lesions(fig, rows, lesion, at, order, place)
     for kind, shape in _SHAPES.items():
         add_key(fig, kind, {**shape, **_edged(INK)}, row=1, col=1)
-    return _sized(
-        fig.update_yaxes(tickformat=".0%"), at, len(columns), [f"accuracy without<br>{name}" for name in LESIONS]
-    )
+    return _named(fig.update_yaxes(tickformat=".0%"), at, [f"accuracy without<br>{name}" for name in LESIONS])
 
 
 def lesion_costs(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -82,14 +80,14 @@ def lesion_costs(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title
     check_drawable(table, (*_ASKED, "control", "cost", "ci_low", "ci_high"))
     check_points(table, (*_ASKED, "control"), fix=_AVERAGE)
     columns, controls = _columns(table), list(dict.fromkeys(table["control"]))
-    fig, places = panels(title, len(controls) * len(columns), len(columns), subplot_titles=[*columns], **_SHARED)
+    fig, places = panels(title, len(controls) * len(columns), len(columns), heads=[*columns], **_SHARED)
     at = axis_places(ordered(table["condition"], order), order)
     drawn = [rows[rows["control"] == control] for control in controls for rows in columns.values()]
     for part, place in zip(drawn, places, strict=True):
         add_conditions(fig, part.set_index("condition"), "cost", at, order, **place)
         fig.add_hline(y=0, line=DOTTED, **place)
     rows = [f"accuracy lost beyond<br>{name}" for name in controls]
-    return _sized(fig.update_yaxes(tickformat="+.0%"), at, len(columns), rows).update_layout(showlegend=False)
+    return _named(fig.update_yaxes(tickformat="+.0%"), at, rows).update_layout(showlegend=False)
 
 
 def _columns(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -119,11 +117,9 @@ def _edged(ink: str) -> dict[str, Any]:
     return {"color": ink, "line": {"width": 2, "color": ink}}
 
 
-def _sized(fig: go.Figure, at: Mapping[str, float], columns: int, rows: Sequence[str]) -> go.Figure:
-    """Name each row of panels, write conditions below every panel, and give the figure room for them."""
-    condition_axis(fig, at).update_annotations(font_size=13)
+def _named(fig: go.Figure, at: Mapping[str, float], rows: Sequence[str]) -> go.Figure:
+    """Name each row of panels, and write conditions below every panel, which may be narrow."""
+    condition_axis(fig, at).update_xaxes(tickfont_size=10, ticktext=list(at))
     for number, name in enumerate(rows, start=1):
         fig.update_yaxes(title_text=name, row=number, col=1)
-    width = 300 + columns * max(230, round(58 * (max(at.values()) + 1)))
-    legend_beside(fig, len(_SHAPES))
-    return fig.update_layout(width=width, height=140 + 260 * len(rows), margin={"l": 120})  # for titles of two lines
+    return fig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,14 +18,19 @@ from nbtools.plots.style import (
     BOTTOM,
     HEIGHT,
     INK,
+    NOTE,
+    NOTE_LETTERS,
     PALE,
     TOP,
     axis_places,
+    balanced,
     condition_axis,
     conditions_title,
     new_figure,
     padded,
     panels,
+    tall,
+    wrapped,
 )
 from nbtools.plots.tables import check_accuracy, check_drawable, check_names, clean_and_robust, drawn_at, ordered
 
@@ -70,16 +74,14 @@ def training_curves(history: pd.DataFrame, *, title: str) -> go.Figure:
             fix="give the history that training returned",
         )
     heads = [METRIC_LABELS[metric] for metric in metrics]  # beside an axis they would be longer than a panel is high
-    columns = min(3, len(metrics))
-    fig, places = panels(title, len(metrics), columns, gap=0.56, subplot_titles=heads, horizontal_spacing=0.09)
+    columns = balanced(len(metrics), 3)
+    fig, places = panels(title, len(metrics), columns, heads=heads, row=150, gap=65, horizontal_spacing=0.1)
     for metric, place in zip(metrics, places, strict=True):
         for split, shade in (("train", PALE), ("validation", INK)):
             part = history[(history["split"] == split) & history[metric].notna()].sort_values("epoch")
             if len(part):
                 add_curve(fig, part["epoch"], part, metric, split, look=Look(shade), width=2.5, size=4, **place)
-    fig.update_xaxes(title_text="epoch")
-    legend = {"yref": "container", "y": 0.99, "yanchor": "top"}  # beside the title, above the heads
-    return fig.update_layout(legend=legend, height=TOP + BOTTOM + 230 * places[-1]["row"])
+    return fig.update_xaxes(title_text="epoch")
 
 
 def robustness_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -116,7 +118,7 @@ def robustness_curves(accuracy: pd.DataFrame, *, order: Sequence[str] = HIERARCH
     last = float(accuracy["epsilon"].max()) * 255
     fig.update_xaxes(range=[-0.03 * last, 1.03 * last])
     fig.update_yaxes(range=[-0.02, top], tickformat=".0%")
-    return fig.update_layout(showlegend=False, margin={"r": 130})
+    return fig.update_layout(showlegend=False, margin={"r": 60 + 8 * max(map(len, ends))})
 
 
 def hierarchy(
@@ -152,8 +154,10 @@ def hierarchy(
     """
     check_accuracy(accuracy)
     places = axis_places(ordered(accuracy["condition"], order), order)
-    fig, rows = panels(title, len(epsilons), 1, gap=0.36, shared_xaxes=True)
-    for epsilon, row in zip(epsilons, rows, strict=True):
+    heads = [_head(epsilon, said.get(epsilon, "")) for epsilon in epsilons]
+    room = 10 + 17 * max(1 + head.count("<br>") for head in heads)
+    fig, rows = panels(title, len(epsilons), 1, row=150, gap=20 + room, shared_xaxes=True)
+    for epsilon, head, row in zip(epsilons, heads, rows, strict=True):
         at = drawn_at(accuracy, epsilon).set_index("condition")
         add_conditions(fig, at, "accuracy", places, order, **row)
         if seeds is not None:
@@ -162,24 +166,19 @@ def hierarchy(
             marks = {"size": 5, "color": [color(name, order) for name in dots["condition"]], "opacity": 0.6}
             x = dots["condition"].map(places) + 0.2
             fig.add_scatter(x=x, y=dots["accuracy"], mode="markers", name="one seed", marker=marks, **row)
-        text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
-        lines = textwrap.wrap(said.get(epsilon, ""), 110)
-        text = "<br>".join([text, *lines])
-        where = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "y": 1}
-        fig.add_annotation(
-            text=text, yref=f"{fig.data[-1].yaxis} domain", **where, showarrow=False, font={"size": 13}, align="left"
-        )
+        fig.add_annotation(text=head, yref=f"{fig.data[-1].yaxis} domain", **NOTE)
     fig.update_yaxes(title_text="accuracy", tickformat=".3~p", nticks=5)
-    fig.update_layout(showlegend=False, height=TOP + BOTTOM + 80 + 230 * len(epsilons))
-    fig.update_layout(margin={"t": TOP + 50, "b": BOTTOM + 30, "r": 60})
-    condition_axis(fig, places)
+    plot = fig.layout.height - fig.layout.margin.t - BOTTOM
+    condition_axis(tall(fig, plot, room, 20), places).update_layout(showlegend=False, margin={"r": 60})
     groups = {"controls": baselines(order), "weight decay": DECAYS, "regions, early → late": order}
-    for text, group in groups.items():
-        members = [places[name] for name in group if name in places]
-        if members:
-            below = {"yref": "paper", "y": 0, "yshift": -46, "yanchor": "top", "xref": "x"}
-            fig.add_annotation(text=f"<i>{text}</i>", x=np.mean(members), showarrow=False, **below)
-    return fig.update_xaxes(title={"text": conditions_title(places), "standoff": 40}, row=len(epsilons), col=1)
+    there = " · ".join(text for text, group in groups.items() if any(name in group for name in places))
+    return fig.update_xaxes(title_text=f"{conditions_title(places)}: {there}".rstrip(": "), row=len(epsilons), col=1)
+
+
+def _head(epsilon: float, said: str) -> str:
+    """Return what stands above a budget's panel, in lines that fit a narrow figure."""
+    text = f"<b>ε = {epsilon_label(epsilon)}</b>" if epsilon else "<b>clean images</b>"
+    return f"{text}<br>{wrapped(said, NOTE_LETTERS)}" if said else text
 
 
 def trade_off(accuracy: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:

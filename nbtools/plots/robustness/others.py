@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from nbtools.conditions import HIERARCHY
 from nbtools.metrics.decisions.effective import logits
 from nbtools.plots.marks import error_bars, look_of, marker
-from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, legend_beside, new_figure, panels
+from nbtools.plots.style import DOTTED, INK, balanced, legend_beside, new_figure, panels
 from nbtools.plots.tables import check_drawable, check_points, ordered
 
 _COLUMNS = 3
@@ -45,8 +45,8 @@ def accuracy_lines(
     check_drawable(pairs, ("images", "condition", "clean", "n_clean", "accuracy", "n"))
     check_drawable(lines, ("images", "intercept", "slope"))
     kinds, names = list(dict.fromkeys(pairs["images"])), ordered(pairs["condition"], order)
-    columns = min(len(kinds), _COLUMNS)
-    fig, places = panels(title, len(kinds), columns, gap=0.45, subplot_titles=kinds, horizontal_spacing=0.1)
+    columns = balanced(len(kinds), _COLUMNS)
+    fig, places = panels(title, len(kinds), columns, heads=kinds, row=230, gap=100, horizontal_spacing=0.1)
     for kind, place in zip(kinds, places, strict=True):
         x, y = logits(of_kind := pairs[pairs["images"] == kind])
         ends = np.array([x.min(), x.max()])
@@ -61,8 +61,7 @@ def accuracy_lines(
         fig.update_yaxes(**_logit_axis(np.append(y, drawn["y"])), **place)
     fig.update_xaxes(title_text="clean accuracy<br>(logit axis)")
     fig.update_yaxes(title_text="accuracy on these<br>images (logit axis)", col=1)
-    fig.update_layout(height=TOP + BOTTOM + 60 + 250 * places[-1]["row"])
-    return legend_beside(fig, len(names) + 2).update_layout(margin={"l": 110, "b": BOTTOM + 20})
+    return legend_beside(fig, len(names) + 2)
 
 
 def _logit_axis(values: np.ndarray) -> dict[str, Any]:
@@ -107,6 +106,5 @@ def effective_robustness(table: pd.DataFrame, *, order: Sequence[str] = HIERARCH
         bars = error_bars(points, "effective", look.color, "line")
         fig.add_scatter(x=x, y=points["effective"], name=name, mode="markers", marker=marks, error_y=bars)
     words = [kind.replace(" ", "<br>") for kind in kinds]
-    fig.update_xaxes(tickvals=list(range(len(kinds))), ticktext=words, range=[-0.6, len(kinds) - 0.4], tickangle=0)
-    fig.update_layout(width=max(900, 230 + 100 * len(kinds)), margin={"b": BOTTOM + 30})
+    fig.update_xaxes(tickvals=list(range(len(kinds))), ticktext=words, range=[-0.6, len(kinds) - 0.4])
     return legend_beside(fig, len(names))

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.looks import color, symbol
 from nbtools.plots.marks import error_bars, interval_text, matrix_figure
-from nbtools.plots.style import BOTTOM, DOTTED, INK, TOP, conditions_title, legend_beside, new_figure
+from nbtools.plots.style import DOTTED, INK, conditions_title, legend_beside, new_figure, tall
 from nbtools.plots.tables import check_drawable, ordered
 
 
@@ -47,8 +47,7 @@ def class_bias(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: 
     fig.add_vline(x=0.5, line=DOTTED)
     fig.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
     fig.update_yaxes(tickvals=np.arange(len(classes)), ticktext=classes, autorange="reversed")
-    fig.update_layout(height=TOP + BOTTOM + max(12 * len(classes) * len(names), 260), margin={"l": 110})
-    return legend_beside(fig, len(names))
+    return legend_beside(tall(fig, max(12 * len(classes) * len(names), 260)), len(names))
 
 
 def shape_and_texture(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -81,7 +80,7 @@ def shape_and_texture(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, 
         marker = {"color": fill, "line": {"color": INK, "width": 1}, "pattern": {"shape": pattern}}
         fig.add_bar(x=names, y=values, name=f"decided for {part}", marker=marker)
     fig.update_yaxes(tickformat=".0%", range=[0, 1])
-    return fig.update_layout(barmode="stack", margin={"b": BOTTOM + 30})
+    return fig.update_layout(barmode="stack")
 
 
 def consistency_heatmap(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:

@@ -117,7 +117,7 @@ def score_scatter(
     """
     check_drawable(table, _COLUMNS)
     check_points(table, ("measure", "condition"), fix="average seeds first: metrics.score_conditions")
-    fig = new_figure(title, f"{x} ({scale_of(x).unit})", f"{y}<br>({scale_of(y).unit})").update_layout(margin={"l": 95})
+    fig = new_figure(title, f"{x} ({scale_of(x).unit})", f"{y}<br>({scale_of(y).unit})")
     along, up = (table[table["measure"] == measure].set_index("condition").dropna(subset="score") for measure in (x, y))
     names = ordered(along.index[along.index.isin(up.index)].to_series(), order)
     for name in names:
@@ -184,7 +184,7 @@ def spectra(table: pd.DataFrame, white: np.ndarray, *, order: Sequence[str] = HI
     """
     check_drawable(table, ("condition", "of", "frequency", "share", "ci_low", "ci_high"))
     heads = {"gradient": "gradient of the loss, clean images", "attack": "what the attack changes"}
-    fig, places = panels(title, 2, shared_yaxes=True, subplot_titles=list(heads.values()), horizontal_spacing=0.05)
+    fig, places = panels(title, 2, heads=list(heads.values()), shared_yaxes=True, horizontal_spacing=0.05)
     names = ordered(table["condition"], order)
     noise = pd.DataFrame({"share": white})
     for of, place in zip(heads, places, strict=True):
@@ -194,6 +194,6 @@ def spectra(table: pd.DataFrame, white: np.ndarray, *, order: Sequence[str] = HI
             look = look_of(base_condition(name), order)
             add_band(fig, line["frequency"], line, look.color, **place)
             add_curve(fig, line["frequency"], line, "share", name, look=look, size=1, **place)
-    fig.update_xaxes(title_text="spatial frequency (cycles/image)")
-    fig.update_yaxes(title_text="share of energy in a ring of 1 cycle/image", tickformat=".0%", **places[0])
+    fig.update_xaxes(title_text="spatial frequency<br>(cycles/image)")
+    fig.update_yaxes(title_text="share of energy<br>in a ring of 1 cycle/image", tickformat=".0%", **places[0])
     return legend_beside(fig, len(names) + 1)

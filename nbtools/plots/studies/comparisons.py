@@ -13,19 +13,24 @@ from nbtools.conditions import HIERARCHY
 from nbtools.metrics.decisions.robustness import epsilon_label
 from nbtools.metrics.samples.contrasts import SIGNIFICANT
 from nbtools.metrics.samples.verdicts import p_text
+from nbtools.plots.labels import place_labels
 from nbtools.plots.looks import color
 from nbtools.plots.marks import add_conditions, add_curve, add_point, error_bars, look_of, ring
 from nbtools.plots.style import (
-    BOTTOM,
     DOTTED,
+    FAINT,
     INK,
-    PALE,
-    TOP,
+    NOTE,
+    NOTE_LETTERS,
     axis_places,
+    balanced,
     condition_axis,
     conditions_title,
     new_figure,
+    padded,
     panels,
+    tall,
+    wrapped,
 )
 from nbtools.plots.tables import check_drawable, check_points, clean_and_robust, ordered
 
@@ -59,12 +64,9 @@ def scores_by_condition(
     fig = new_figure(title, conditions_title(table["condition"]), label)
     places = axis_places(ordered(table["condition"], order), order)
     add_conditions(fig, table.set_index("condition"), score, places, order)
-    if note:
-        above = {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": 1, "yanchor": "bottom"}
-        fig.add_annotation(text=note, showarrow=False, font={"size": 13}, **above)
-    return condition_axis(fig, places).update_layout(
-        showlegend=False, margin={"t": TOP + 15, "b": BOTTOM + 20, "r": 60}
-    )
+    note = wrapped(note, NOTE_LETTERS)
+    tall(fig, 330, above=17 * note.count("<br>"), below=20).add_annotation(text=note, yref="paper", **NOTE)
+    return condition_axis(fig, places).update_layout(showlegend=False, margin={"r": 60})
 
 
 def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title: str) -> go.Figure:
@@ -88,10 +90,10 @@ def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title:
     """
     check_drawable(table, ("condition", "control", "difference", "ci_low", "ci_high", "p_holm"))
     controls, conditions = (ordered(table[name], order) for name in ("control", "condition"))
-    titles = [f"minus {control}" for control in controls]
+    heads = [f"minus {control}" for control in controls]
     layout: dict[str, Any] = {"shared_xaxes": "all", "shared_yaxes": True, "horizontal_spacing": 0.04}
-    height = 60 + 32 * len(conditions)  # of a row; between two, an axis' labels and the next head take 85 pixels
-    fig, places = panels(title, len(controls), min(len(controls), 4), gap=85 / height, subplot_titles=titles, **layout)
+    height = 60 + 32 * len(conditions)
+    fig, places = panels(title, len(controls), balanced(len(controls), 4), heads=heads, row=height, gap=55, **layout)
     for control, place in zip(controls, places, strict=True):
         for row in table[table["control"] == control].to_dict("records"):
             name, value = row["condition"], row["difference"]
@@ -100,8 +102,7 @@ def differences(table: pd.DataFrame, *, order: Sequence[str] = HIERARCHY, title:
             add_point(fig, name, value, name, marker=marker, error_x=bars, **place)
         fig.add_vline(x=0, line=DOTTED, **place)
     fig.update_layout(showlegend=False)
-    fig.update_layout(height=TOP + BOTTOM + height * places[-1]["row"], margin={"t": TOP + 20, "l": 110})
-    small = {"tickfont": {"size": 11}, "tickangle": 0, "nticks": 4}  # panels are narrow
+    small = {"tickfont": {"size": 11}, "nticks": 3}  # panels are narrow
     fig.update_xaxes(title={"text": "difference", "standoff": 4}, tickformat="+.0%", showticklabels=True, **small)
     return fig.update_yaxes(categoryorder="array", categoryarray=conditions[::-1])
 
@@ -139,14 +140,12 @@ def alpha_ablation(
         bars = error_bars(part, "accuracy_robust", look.color, "line", ("ci_low_robust", "ci_high_robust"))
         add_curve(fig, part["accuracy_clean"], part, "accuracy_robust", name, look=look, size=10, **left)
         add_curve(fig, part["alpha"], part, "accuracy_robust", name, look=look, size=10, error_y=bars, **right)
-        for _, point in part.iterrows():
-            where = {"x": point["accuracy_clean"], "y": point["accuracy_robust"], "yshift": 13}
-            text = f"{point['alpha']:g}"
-            fig.add_annotation(**where, text=text, showarrow=False, font={"size": 11, "color": PALE}, **left)
-    fig.update_layout(legend={"y": 1.02})
     fig.update_xaxes(title_text="clean accuracy (α beside each point)", tickformat=".0%", **left)
     fig.update_xaxes(title_text="weight of guidance α", **right)
-    fig.update_yaxes(tickformat=".0%")
+    fig.update_yaxes(tickformat=".0%", range=padded(both[["ci_low_robust", "ci_high_robust"]]))
+    fig.update_xaxes(range=padded(both[["accuracy_clean"]]), **left)
+    points = both[["accuracy_clean", "accuracy_robust"]].to_numpy()
+    place_labels(fig, points, points, [f"{alpha:g}" for alpha in both["alpha"]], font={"size": 11, "color": FAINT})
     return fig.update_yaxes(title_text=f"accuracy at ε = {epsilon_label(epsilon)}", **left)
 
 
@@ -199,16 +198,16 @@ def trends(table: pd.DataFrame, *, title: str) -> go.Figure:
         If the table is empty or lacks a column.
     """
     check_drawable(table, ("measure", "slope", "ci_low", "ci_high", "p", "p_order", "p_holm"))
-    fig = new_figure(title, "slope, SD per region (right: as the paper says of its regions)", "")
+    fig = new_figure(title, "slope, SD per region<br>(right: as the paper says of its regions)", "")
     colors = [INK if p <= SIGNIFICANT else "white" for p in table["p_holm"]]
     marker = {"size": 12, "color": colors, "line": {"width": 2, "color": INK}}
     text = table["p_holm"].map(p_text) + np.where(table["p_order"] > table["p"], " (order)", "")
     words = {"text": text, "textposition": "top center", "textfont": {"size": 11}}
     bars = error_bars(table, "slope", INK)
-    names = table["measure"] + ("<br><sup>" + table["mark"] + "</sup>" if "mark" in table else "")
+    names = table["measure"].map(lambda name: wrapped(name, 32))
+    names += "<br><sup>" + table["mark"] + "</sup>" if "mark" in table else ""
+    row = 18 + 16 * max(1 + name.count("<br>") for name in names)
     fig.add_scatter(x=table["slope"], y=names, mode="markers+text", marker=marker, error_x=bars, **words)
     fig.add_vline(x=0, line=DOTTED)
-    fig.update_yaxes(range=[len(table) - 0.5, -0.6])
-    return fig.update_layout(
-        showlegend=False, height=TOP + BOTTOM + 60 + 46 * len(table), margin={"l": 390 if "mark" in table else 330}
-    )
+    fig.update_yaxes(range=[len(table) - 0.5, -0.6], tickfont_size=13)
+    return tall(fig, 30 + row * len(table)).update_layout(showlegend=False)

@@ -11,7 +11,7 @@ from nbtools.checks import as_names
 from nbtools.conditions import HIERARCHY
 from nbtools.plots.marks import add_curve, look_of
 from nbtools.plots.robustness.networks import METRIC_LABELS
-from nbtools.plots.style import BESIDE, BOTTOM, TOP, panels
+from nbtools.plots.style import legend_beside, panels
 from nbtools.plots.tables import check_drawable, check_names
 
 
@@ -42,7 +42,7 @@ def compared_curves(
     check_names(metrics or [""], METRIC_LABELS, "metrics")
     validation = histories[histories["split"] == "validation"]
     heads = [METRIC_LABELS[metric] for metric in metrics]
-    fig, places = panels(title, len(metrics), subplot_titles=heads, horizontal_spacing=0.2 / (len(metrics) + 1))
+    fig, places = panels(title, len(metrics), heads=heads, row=250, horizontal_spacing=0.2 / (len(metrics) + 1))
     for metric, place in zip(metrics, places, strict=True):
         for _, part in validation[validation[metric].notna()].groupby("folder", sort=False):
             run, look = part["run"].iloc[0], look_of(part["condition"].iloc[0], order)
@@ -50,5 +50,4 @@ def compared_curves(
             add_curve(fig, part["epoch"], part, metric, run, look=look, size=7, hovertemplate=hover, **place)
     fig.update_xaxes(title_text="epoch")
     fig.update_yaxes(title_text="on validation images", **places[0])
-    fig.update_layout(legend={**BESIDE, "font": {"size": 12}}, margin={"r": 10})
-    return fig.update_layout(height=TOP + BOTTOM + max(250, 25 * len({trace.name for trace in fig.data})))
+    return legend_beside(fig, len({trace.name for trace in fig.data})).update_layout(legend_font_size=12)

@@ -13,10 +13,9 @@ from nbtools.metrics.samples.contrasts import over_networks
 from nbtools.plots.labels import place_labels
 from nbtools.plots.looks import color
 from nbtools.plots.marks import add_curve, add_point, crossed_bars, look_of, marker
-from nbtools.plots.style import new_figure, padded
+from nbtools.plots.style import new_figure, padded, tall
 from nbtools.plots.tables import check_drawable, clean_and_robust
 
-_HEIGHT = 600
 _POINT = ("condition", "network", "dose", "said")
 
 
@@ -56,7 +55,7 @@ def fronts(networks: pd.DataFrame, epsilon: float, *, order: Sequence[str] = HIE
         name, x, y = start["network"], start["accuracy_clean"], start["accuracy_robust"]
         bars = crossed_bars(start, color(name, order))
         add_point(fig, name, x, y, marker=marker(name, order), **bars)
-    fig.update_layout(showlegend=False, height=_HEIGHT)
+    tall(fig, 460).update_layout(showlegend=False)
     fig.update_xaxes(range=padded(points.filter(regex="(accuracy|ci).*_clean")), tickformat=".3~p")
     fig.update_yaxes(range=padded(points.filter(regex="(accuracy|ci).*_robust")), tickformat=".3~p")
     ends = points[points["dose"] > 0].drop_duplicates("condition", keep="last")

@@ -12,7 +12,7 @@ from nbtools.metrics.samples.contrasts import MARGINS, SIGNIFICANT
 from nbtools.metrics.studies.rivals import GAIN
 from nbtools.plots.looks import color
 from nbtools.plots.marks import add_point, error_bars, ring
-from nbtools.plots.style import BOTTOM, DOTTED, PALE, TOP, new_figure
+from nbtools.plots.style import DOTTED, PALE, new_figure, tall
 from nbtools.plots.tables import check_drawable
 
 _COLUMNS = ("explanation", "control", "difference", "ci_low", "ci_high", "p_holm", "finding")
@@ -53,5 +53,4 @@ def rivals(table: pd.DataFrame, guided: str, *, order: Sequence[str] = HIERARCHY
     fig.add_vline(x=0, line=DOTTED)
     fig.update_yaxes(categoryorder="array", categoryarray=names[::-1], range=[-0.6, len(names) - 0.4])
     fig.update_xaxes(tickformat="+.0%")
-    height = TOP + BOTTOM + 60 + 38 * len(names)
-    return fig.update_layout(showlegend=False, height=height, margin={"l": 190, "r": 150})
+    return tall(fig, 40 + 40 * len(names)).update_layout(showlegend=False, margin={"r": 150})
