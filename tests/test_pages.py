@@ -21,7 +21,8 @@ def text_of(page: str) -> str:
 
 def commands(page: str) -> list[str]:
     """Lines of the page's blocks that call nbtools, whole again where a backslash ends a line."""
-    blocks = re.findall(r"^ *```(?:sh|bash)?\n(.*?)^ *```", text_of(page), re.DOTALL | re.MULTILINE)
+    fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```", text_of(page), re.DOTALL | re.MULTILINE)
+    blocks = [text for language, text in fences if language in ("", "sh", "bash")]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines if re.search(r"(-m nbtools|^\s*nbtools|bin/nbtools) [a-z]", line)]
 
