@@ -20,6 +20,7 @@ from nbtools.site.outputs import Figure, prepare
 from nbtools.site.pages import explorers_page, gallery_page, notebooks_page
 from nbtools.site.rooms import reference
 from nbtools.site.shown import Shown, note, shown
+from nbtools.widgets.static import write_pages
 
 OWN = PROJECT / "docs" / "site"  # the configuration, and the pages that are the site's alone
 # Of the project, each at its own place: links between them lead where they do in the repository.
@@ -96,6 +97,10 @@ def gather(study: str, folder: Path) -> None:
         _copy(file, folder / file.relative_to(PROJECT))
     explorers = folder / "extra" / "explorers"  # static pages of the explorers, where there are any: kept as they are
     make_folder(explorers.parent)
+    try:
+        write_pages(explorers, study)
+    except InputError as error:  # the site shows pictures of them
+        print(f"the explorers cannot be moved on this site: {error}")
     pages = [shown(name, study) for name in folders.notebooks()]
     figures = [figure for page in pages for figure in _write_notebook(page, folder)]
     _write_library(folder / "static")
