@@ -1,0 +1,83 @@
+// The attack explorer's page. A scene holds all of a choice at every ε, so ε moves here at once; the kernel hears of it.
+function initialize({ model }) {
+  const off = new AbortController();
+  if (inLab()) return;
+  const open = () => location.hash.length > 1 && model.send({ address: location.hash });
+  const write = () => history.replaceState(history.state, "", `#${model.get("saved").address}`);
+  model.on("change:saved", write);
+  addEventListener("hashchange", open, { signal: off.signal });
+  open();
+  return () => {
+    off.abort();
+    model.off("change:saved", write);
+  };
+}
+
+function inLab() {
+  return Boolean(document.querySelector(".jp-LabShell"));
+}
+
+function render({ model, el }) {
+  const { levels, title: study } = model.get("menu");
+  const choose = (changes) => {
+    model.set("choice", { ...model.get("choice"), ...changes });
+    model.save_changes();
+  };
+  const send = async (file) => {
+    const note = { name: file.name, size: file.size };
+    if (file.size > model.get("limit")) model.send(note);
+    else model.send(note, undefined, [await file.arrayBuffer()]);
+  };
+  const index = () => Math.max(0, levels.indexOf(model.get("choice").level));
+  const page = { model, choose, index, send, lab: inLab() };
+  const [images, networks, attack, tab, said, does, way] = [tray, chips, attacks, tabs, status, actions, path].map((part) =>
+    part(page),
+  );
+  const heading = make("h2", {}, "Attack explorer", make("small", { textContent: study }));
+  const head = make("header", {}, heading, tab.el, does.el);
+  const what = make("p", { className: "what", role: "status" });
+  const main = make("main");
+  const stage = make("div", { className: "nbtools-stage" }, head, networks.el, attack.el, main, way.el, what, said.el);
+  el.replaceChildren(stage);
+  drops(stage, send);
+  let shown = { draw: () => {} };
+  let newest = 0;
+
+  const draw = () => {
+    const at = index();
+    shown.draw(at);
+    way.mark();
+    stage.dataset.drawn = `${newest} ${levels[at]}`;
+  };
+  const build = async () => {
+    const mine = ++newest;
+    const scene = model.get("scene");
+    const exact = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+    const sheets = await Promise.all(scene.panels.map(({ sheet }) => createImageBitmap(new Blob([sheet]), exact)));
+    if (mine !== newest) return;
+    shown = scene.tab === "class" ? classScene(scene, sheets, page) : imageScene(scene, sheets);
+    main.replaceChildren(...(scene.tab === "class" ? [] : [images.el]), ...shown.parts);
+    main.className = scene.tab;
+    what.textContent = scene.note || `${scene.attack} on ${scene.image}. ${HINT}`;
+    way.show(scene);
+    draw();
+  };
+  const chosen = () => {
+    for (const part of [images.mark, networks.draw, attack.draw, tab.draw]) part();
+    does.said.textContent = "";
+    if (index() !== undefined) draw();
+  };
+  const changes = { scene: build, choice: chosen, thumbnails: images.draw, status: said.draw };
+  for (const [name, change] of Object.entries(changes)) model.on(`change:${name}`, change);
+  images.draw();
+  said.draw();
+  chosen();
+  build();
+  return () => {
+    way.end();
+    for (const [name, change] of Object.entries(changes)) model.off(`change:${name}`, change);
+  };
+}
+
+const HINT = "Drag ε on the curves, or use arrow keys; hold a picture down to see the clean one. Pale bars: the clean image.";
+export default { initialize, render };
