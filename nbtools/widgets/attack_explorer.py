@@ -53,7 +53,7 @@ class Lectern(anywidget.AnyWidget):
     _esm = script(*_SCRIPTS)
     _css = styles("lectern")
     menu = traitlets.Dict().tag(sync=True)
-    thumbnails = traitlets.List().tag(sync=True)
+    thumbnails = traitlets.List(traitlets.Dict()).tag(sync=True)
     choice = traitlets.Dict().tag(sync=True)
     scene = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
@@ -111,7 +111,8 @@ class AttackExplorer(Explorer):
         self.choice = Choice(str(images.ids[0]), first, attack, steps, level=levels[len(levels) // 2], seed=seed)
         self.bench.check(self.choice)
         self._origin, self._order = origin, order
-        self._shown = self._working = None
+        self._shown: Choice | None = None
+        self._working: Choice | None = None
         self._background = Background(_running_loop())
         for name in self.bench.missing(self.choice):
             self.bench.compute(self.choice, name)

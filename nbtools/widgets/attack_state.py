@@ -115,7 +115,7 @@ class Bench:
         return self.images.pixels[row], int(self.images.labels[row])
 
     def crowd(self, target: str = "") -> np.ndarray:
-        """Return the rows of the images attacked at once: the first `CROWD` with a label, none of the target's class."""
+        """Return the rows of what is attacked at once: the first `CROWD` with a label, none of the target's class."""
         labels = self.images.labels.numpy()
         other = labels != (self.classes.index(target) if target else NO_LABEL)
         return np.flatnonzero((labels >= 0) & other)[:CROWD]

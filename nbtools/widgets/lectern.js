@@ -1,7 +1,7 @@
 // The attack explorer's page. A scene holds all of a choice at every ε, so ε moves here at once; the kernel hears of it.
 function initialize({ model }) {
   const off = new AbortController();
-  if (inLab()) return;
+  if (!isApp()) return; // JupyterLab's addresses are its own; there the kernel outlives a reload
   const open = () => location.hash.length > 1 && model.send({ address: location.hash });
   const write = () => history.replaceState(history.state, "", `#${model.get("saved").address}`);
   model.on("change:saved", write);
@@ -13,8 +13,8 @@ function initialize({ model }) {
   };
 }
 
-function inLab() {
-  return Boolean(document.querySelector(".jp-LabShell"));
+function isApp() {
+  return Boolean(document.querySelector('meta[name="nbtools"][content="app"]'));
 }
 
 function render({ model, el }) {
@@ -29,7 +29,7 @@ function render({ model, el }) {
     else model.send(note, undefined, [await file.arrayBuffer()]);
   };
   const index = () => Math.max(0, levels.indexOf(model.get("choice").level));
-  const page = { model, choose, index, send, lab: inLab() };
+  const page = { model, choose, index, send, app: isApp() };
   const [images, networks, attack, tab, said, does, way] = [tray, chips, attacks, tabs, status, actions, path].map((part) =>
     part(page),
   );
@@ -49,6 +49,10 @@ function render({ model, el }) {
     way.mark();
     stage.dataset.drawn = `${newest} ${levels[at]}`;
   };
+  const drawTray = () => {
+    images.draw();
+    main.style.setProperty("--tray-columns", images.columns());
+  };
   const build = async () => {
     const mine = ++newest;
     const scene = model.get("scene");
@@ -65,11 +69,11 @@ function render({ model, el }) {
   const chosen = () => {
     for (const part of [images.mark, networks.draw, attack.draw, tab.draw]) part();
     does.said.textContent = "";
-    if (index() !== undefined) draw();
+    draw();
   };
-  const changes = { scene: build, choice: chosen, thumbnails: images.draw, status: said.draw };
+  const changes = { scene: build, choice: chosen, thumbnails: drawTray, status: said.draw };
   for (const [name, change] of Object.entries(changes)) model.on(`change:${name}`, change);
-  images.draw();
+  drawTray();
   said.draw();
   chosen();
   build();

@@ -13,13 +13,15 @@ function tray({ model, choose }) {
     for (const item of list.children) item.setAttribute("aria-checked", item.dataset.id === image);
     reach(list, list.querySelector('[aria-checked="true"]'));
   };
+  const rows = () => Math.max(12, Math.ceil(model.get("thumbnails").length / 3));
+  const columns = () => Math.ceil(model.get("thumbnails").length / rows());
   const draw = () => {
     const images = model.get("thumbnails");
-    list.style.setProperty("--rows", Math.max(12, Math.ceil(images.length / 3)));
+    list.style.setProperty("--rows", rows());
     list.replaceChildren(...images.map(button));
     mark();
   };
-  return { el: list, draw, mark };
+  return { el: list, draw, mark, columns };
 }
 
 // Up to two networks; a third takes the second's place. Those of other seeds are behind a list.
@@ -113,12 +115,13 @@ function status({ model }) {
     bar.value = done;
     el.classList.toggle("alert", Boolean(alert));
     el.hidden = !said;
+    el.onclick = alert ? () => (el.hidden = true) : null;
   };
   return { el, draw };
 }
 
 // Take a file, give code, a state, or an address to send.
-function actions({ model, lab, send }) {
+function actions({ model, app, send }) {
   const said = make("span", { role: "status" });
   const code = make("pre", { tabIndex: 0 });
   const sheet = make("div", { className: "code", popover: "auto" }, code);
@@ -158,7 +161,7 @@ function actions({ model, lab, send }) {
   };
   const file = make("label", { className: "file", title: "your own image, or a saved state; or drop it anywhere here" });
   file.append("Open …", input);
-  const copies = lab ? [] : [button("Copy link", "an address that opens this picture", link)];
+  const copies = app ? [button("Copy link", "an address that opens this picture", link)] : [];
   const others = [
     button("Copy as code", "lines of Python that make this picture", show),
     button("Save state", "as a file, to open again: your own image travels in it", save),

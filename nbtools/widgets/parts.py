@@ -259,7 +259,7 @@ def table_html(head: str, table: pd.DataFrame, number: str) -> str:
         ".nbtools-table td:first-child,.nbtools-table th:first-child{text-align:left}"
     )
     body = table.to_html(index=False, na_rep="", float_format=number.format, border=0) if len(table) else ""
-    frame = '<div class="nbtools-table" style="overflow:auto;max-height:420px">'
+    frame = '<div class="nbtools-table" style="overflow-x:auto">'
     return f"<style>{look}</style>{frame}<p>{head}</p>{body}</div>"
 
 

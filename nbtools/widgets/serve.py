@@ -48,6 +48,7 @@ def serve(notebook: str, port: int, texts: Mapping[str, str] | None = None, *, o
     from voila.app import Voila  # finds its templates when it is imported
 
     _refuse_unframed()
+    _let_pages_end_kernels()
     with TemporaryDirectory(prefix="nbtools-explore-") as folder:
         file = _with_parameters(folders.NOTEBOOKS / f"{notebook}.ipynb", given, Path(folder))
         Voila.launch_instance(arguments(file, port, open_browser=open_browser))
@@ -83,6 +84,19 @@ def _refuse_unframed() -> None:
         await get(channel, kernel_id)
 
     Channel.get = framed
+
+
+def _let_pages_end_kernels() -> None:
+    """Give pages the cookie without which Voila refuses to end their kernel when they are left or loaded again."""
+    from voila.tornado.handler import TornadoVoilaHandler as Page
+
+    get = Page.get
+
+    async def with_cookie(page: Page, path: str | None = None) -> None:
+        _ = page.xsrf_token  # tornado sets the cookie once it is asked for
+        await get(page, path)
+
+    Page.get = with_cookie
 
 
 def arguments(notebook: Path, port: int, *, open_browser: bool = True) -> list[str]:
