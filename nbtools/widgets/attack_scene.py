@@ -20,7 +20,7 @@ from nbtools.widgets.attack_state import CLASS, OWN, STEPS, Bench, Choice
 from nbtools.widgets.attack_view import View, view
 
 THUMBNAIL = 64  # pixels a side
-EXACT = 64  # pixels a side: larger pictures are sent with a loss that no eye sees, or a server would drop them
+EXACT = 1_100_000  # bytes: more is sent with a loss that no eye sees, as Jupyter drops what exceeds 3 MB in 3 s
 _QUALITY = 82
 
 Scene = dict[str, Any]
@@ -132,10 +132,10 @@ def _strip(tiles: np.ndarray) -> tuple[int, int, int]:
 def sheet(frames: np.ndarray) -> bytes:
     """Return pictures below each other, uint8 (n_levels, height, width, 3), as one encoded image.
 
-    Those of up to `EXACT` pixels a side lose nothing; of larger ones WebP keeps what can be seen.
+    Up to `EXACT` bytes of pixels nothing is lost; of more WebP keeps what can be seen.
     """
     whole, buffer = Image.fromarray(frames.reshape(-1, *frames.shape[2:])), io.BytesIO()
-    if frames.shape[1] <= EXACT:
+    if frames.nbytes <= EXACT:
         whole.save(buffer, format="png", compress_level=1)
     else:
         whole.save(buffer, format="webp", quality=_QUALITY, method=0)
