@@ -1,4 +1,5 @@
-// The attack explorer's page. A scene holds all of a choice at every ε, so ε moves here at once; the kernel hears of it.
+// The attack explorer's page. A scene holds all of a choice at every ε, so ε moves here at once; the kernel hears of
+// it.
 function initialize({ model }) {
   const off = new AbortController();
   if (!isApp()) return; // JupyterLab's addresses are its own; there the kernel outlives a reload
@@ -30,13 +31,12 @@ function render({ model, el }) {
   };
   const index = () => Math.max(0, levels.indexOf(model.get("choice").level));
   const page = { model, choose, index, send, app: isApp() };
-  const [images, networks, attack, tab, said, does, way] = [tray, chips, attacks, tabs, status, actions, path].map((part) =>
-    part(page),
-  );
+  const parts = [tray, chips, attacks, tabs, status, actions, path];
+  const [images, networks, attack, tab, said, does, way] = parts.map((part) => part(page));
   const heading = make("h2", {}, "Attack explorer", make("small", { textContent: study }));
   const head = make("header", {}, heading, tab.el, does.el);
   const what = make("p", { className: "what", role: "status" });
-  const main = make("main");
+  const main = make("div", { role: "tabpanel", ariaLabel: "pictures and probabilities" });
   const stage = make("div", { className: "nbtools-stage" }, head, networks.el, attack.el, main, way.el, what, said.el);
   el.replaceChildren(stage);
   drops(stage, send);
@@ -61,7 +61,7 @@ function render({ model, el }) {
     if (mine !== newest) return;
     shown = scene.tab === "class" ? classScene(scene, sheets, page) : imageScene(scene, sheets);
     main.replaceChildren(...(scene.tab === "class" ? [] : [images.el]), ...shown.parts);
-    main.className = scene.tab;
+    main.className = `scene ${scene.tab}`;
     what.textContent = scene.note || `${scene.attack} on ${scene.image}. ${HINT}`;
     way.show(scene);
     draw();
@@ -83,5 +83,6 @@ function render({ model, el }) {
   };
 }
 
-const HINT = "Drag ε on the curves, or use arrow keys; hold a picture down to see the clean one. Pale bars: the clean image.";
+const HINT =
+  "Drag ε on the curves, or use arrow keys; hold a picture down to see the clean one. Pale bars: the clean image.";
 export default { initialize, render };

@@ -62,7 +62,8 @@ function tally({ network, ink, says, stands, counts, words }, slot, n) {
     const fallen = says[at].filter((_, i) => !stands[at][i]);
     const often = [...new Set(fallen)].map((name) => [fallen.filter((other) => other === name).length, name]);
     const told = often.sort(([a], [b]) => b - a).slice(0, 4).map(([times, name]) => `${name} ${times}`);
-    taken.textContent = told.length ? `The fallen are taken for ${told.join(", ")}${often.length > 4 ? " …" : "."}` : "";
+    const more = often.length > 4 ? " …" : ".";
+    taken.textContent = told.length ? `The fallen are taken for ${told.join(", ")}${more}` : "";
   };
   return { el, draw };
 }

@@ -159,7 +159,8 @@ function actions({ model, app, send }) {
     if (input.files.length) send(input.files[0]);
     input.value = "";
   };
-  const file = make("label", { className: "file", title: "your own image, or a saved state; or drop it anywhere here" });
+  const drop = "your own image, or a saved state; or drop it anywhere here";
+  const file = make("label", { className: "file", title: drop });
   file.append("Open …", input);
   const copies = app ? [button("Copy link", "an address that opens this picture", link)] : [];
   const others = [

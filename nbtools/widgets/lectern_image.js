@@ -62,8 +62,10 @@ function aside({ network, ink, flip, probabilities, label }, slot, classes, size
   for (const [place, { clean }] of bars.entries()) clean.style.width = percent(probabilities[0][place]);
   const chart = make("div", { className: "bars", role: "img" }, ...bars.map(({ el }) => el));
   const words = make("p", { className: "flips", textContent: flip, title: flip });
-  const name = make("h3", {}, make("b", { className: `dot slot${slot}`, textContent: network }), `difference × ${amplify}`);
-  const el = make("section", { className: "aside" }, name, make("div", { className: "frame" }, canvas), words, chart);
+  const name = make("h3", {}, make("b", { className: `dot slot${slot}`, textContent: network }));
+  name.append(`difference × ${amplify}`);
+  const frame = make("div", { className: "frame" }, canvas);
+  const el = make("section", { className: "aside" }, name, frame, words, chart);
   el.style.setProperty("--ink", ink);
   const draw = (shares) => {
     for (const [place, { now, number }] of bars.entries()) {
@@ -82,7 +84,8 @@ function bar(name, own) {
   const [clean, now] = [make("i", { className: "clean" }), make("i", { className: "now" })];
   const number = make("span", { className: "number" });
   const said = make("span", { className: own ? "name own" : "name", textContent: name });
-  return { el: make("div", { className: "bar" }, said, make("span", { className: "rail" }, clean, now), number), clean, now, number };
+  const rail = make("span", { className: "rail" }, clean, now);
+  return { el: make("div", { className: "bar" }, said, rail, number), clean, now, number };
 }
 
 function percent(share) {

@@ -158,7 +158,8 @@ function curve({ ink, slot, values, dotted, ring }, x, y) {
   const look = { style: `--ink:${ink}`, class: `curve slot${slot}${dotted ? " dotted" : ""}` };
   const parts = [drawn("polyline", { ...look, points })];
   if (!dotted) {
-    parts.push(...values.map((share, at) => drawn("path", { ...look, class: "mark", d: shape(slot, x(at), y(share)) })));
+    const place = (share, at) => ({ ...look, class: "mark", d: shape(slot, x(at), y(share)) });
+    parts.push(...values.map((share, at) => drawn("path", place(share, at))));
   }
   if (!ring) return parts;
   const [cx, cy] = [x(ring.at), y(ring.share)];

@@ -19,7 +19,11 @@ function render({ model, el }) {
 }
 
 function lamp(el) {
-  const states = { live: ["live", "the kernel hears"], lost: ["no answer", "the kernel does not answer"] };
+  const states = {
+    live: ["live", "the kernel hears"],
+    lost: ["no answer", "the kernel does not answer"],
+    quiet: ["not asked", "untouched for five minutes: touch a control, and the kernel is asked"],
+  };
   const set = (state) => {
     el.dataset.state = state;
     [el.textContent, el.title] = states[state];
@@ -88,7 +92,8 @@ function awaitAnswers(model, explorer, shine, signal) {
     addEventListener(kind, touch, { capture: true, signal });
   }
   return setInterval(() => {
-    if (document.visibilityState === "visible" && Date.now() - touched < THERE && explorer()?.offsetParent) ask();
+    if (Date.now() - touched > THERE) shine("quiet");
+    else if (document.visibilityState === "visible" && explorer()?.offsetParent) ask();
   }, EVERY);
 }
 
