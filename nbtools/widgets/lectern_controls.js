@@ -13,8 +13,9 @@ function tray({ model, choose }) {
     for (const item of list.children) item.setAttribute("aria-checked", item.dataset.id === image);
     reach(list, list.querySelector('[aria-checked="true"]'));
   };
-  const rows = () => Math.max(12, Math.ceil(model.get("thumbnails").length / 3));
-  const columns = () => Math.ceil(model.get("thumbnails").length / rows());
+  const many = () => model.get("thumbnails").length;
+  const rows = () => (many() > 32 ? Math.ceil(many() / 3) : Math.max(12, Math.ceil(many() / 2)));
+  const columns = () => Math.ceil(many() / rows());
   const draw = () => {
     const images = model.get("thumbnails");
     list.style.setProperty("--rows", rows());

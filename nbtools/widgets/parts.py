@@ -171,8 +171,8 @@ class LiveFigure(anywidget.AnyWidget):
     _json = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, figure: go.Figure, pointed: Callable[[Pointed], None] = lambda _: None):
-        super().__init__()
-        self.draw(figure)
+        self.drawn = figure
+        super().__init__(_json=figure.to_json())  # not afterwards: a view that comes before the message has no figure
         self.on_msg(lambda _, content, __: pointed(Pointed(**content)))
 
     def draw(self, figure: go.Figure) -> None:
@@ -237,7 +237,7 @@ def words_field(name: str, hint: str) -> widgets.Text:
 
 def several(name: str, options: Sequence, value: Sequence) -> widgets.SelectMultiple:
     """Return a list to choose several from (with Ctrl and Shift, or Space)."""
-    rows = max(1, min(len(options), 6))
+    rows = max(1, min(len(options), 10))  # a list that scrolls is a scroller inside a page
     return widgets.SelectMultiple(options=options, value=tuple(value), description=name, rows=rows, **_DESCRIBED)
 
 
