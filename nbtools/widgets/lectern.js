@@ -42,6 +42,7 @@ function render({ model, el }) {
   drops(stage, send);
   let shown = { draw: () => {} };
   let newest = 0;
+  let before;
 
   const draw = () => {
     const at = index();
@@ -67,7 +68,10 @@ function render({ model, el }) {
     draw();
   };
   const chosen = () => {
-    for (const part of [images.mark, networks.draw, attack.draw, tab.draw]) part();
+    const { level: _, ...others } = model.get("choice");
+    const now = JSON.stringify(others);
+    if (now !== before) for (const part of [images.mark, networks.draw, attack.draw, tab.draw]) part();
+    before = now; // where ε alone has moved, no control has
     does.said.textContent = "";
     draw();
   };
