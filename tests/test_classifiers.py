@@ -19,7 +19,8 @@ from nbtools.errors import InputError
 from nbtools.metrics import loss_surface, squared_gradient
 from nbtools.models import predict
 from nbtools.probes import decide_corrupted
-from nbtools.widgets.attack_state import AttackPath, Bench, Choice
+from nbtools.widgets.attack_paths import AttackPath
+from nbtools.widgets.attack_state import Bench, Choice
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -78,7 +79,7 @@ NONE_THERE = pd.DataFrame(columns=["corruption", "severity"])
 def explored(model: nn.Module) -> AttackPath:
     bench, choice = Bench({"one": model}, IMAGES, (4.0, 8.0)), Choice("i0", ("one",), steps=3, level=4.0)
     bench.compute(choice, "one")
-    return bench.path(choice, "one")
+    return bench.paths(choice)["one"]
 
 
 ENTRIES: dict[str, Callable[[Any], Any]] = {

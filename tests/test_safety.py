@@ -408,7 +408,13 @@ def test_the_explorers_are_served_to_this_machine_behind_a_token() -> None:
     from voila.app import Voila
 
     app = Voila()
-    app.parse_command_line([word for word in serve.arguments("05_attack_explorer", 8866) if word.startswith("--")])
+    app.parse_command_line(
+        [
+            word
+            for word in serve.arguments(folders.NOTEBOOKS / "05_attack_explorer.ipynb", 8866)
+            if word.startswith("--")
+        ]
+    )
     assert app.ip == "127.0.0.1"
     assert app.auto_token
 

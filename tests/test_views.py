@@ -34,7 +34,7 @@ from nbtools.widgets.brain_state import BrainTables
 from nbtools.widgets.brain_view import BrainView
 from nbtools.widgets.geometry_explorer import GeometryExplorer
 from nbtools.widgets.geometry_state import SpaceTables
-from nbtools.widgets.parts import Controls, LiveFigure, choice, fill, slider, table_html
+from nbtools.widgets.parts import Controls, Explorer, LiveFigure, choice, fill, slider, table_html
 from nbtools.widgets.study_explorer import StudyExplorer
 from nbtools.widgets.study_state import HierarchyChoice
 
@@ -336,7 +336,7 @@ def test_regions_keep_their_colours_and_names(brain):
 def test_without_a_surface_a_note_says_so(volume):
     images = some_images()
     view = BrainView(volume, brain_tables(images), images, title=TITLE)
-    assert "no cortical surface" in view.children[-2].value
+    assert "no cortical surface" in view.children[-3].value
 
 
 def test_a_region_without_numbers_is_refused(volume):
@@ -555,6 +555,15 @@ def test_the_explorer_follows_its_filter(study):
     assert "validation accuracy" not in view.table.value
 
 
+def test_a_long_table_shows_its_first_rows_and_says_so(study, monkeypatch):
+    monkeypatch.setattr("nbtools.widgets.study_explorer._ROWS", 2)
+    view = StudyExplorer(study)
+    assert view.table.value.count("<tr") == 1 + 2
+    assert "3 runs, the first 2 of them here: narrow the filter" in view.table.value
+    view.filters["words"].value = "TO"
+    assert "narrow" not in view.table.value
+
+
 def test_the_hierarchy_follows_its_lists(study):
     view = StudyExplorer(study)
     assert view.networks["alpha"].value == 0.65
@@ -639,6 +648,13 @@ def test_names_in_tables_are_escaped():
     assert "<table" not in table_html("0 rows", pd.DataFrame(), "{:.2f}")
 
 
+def test_an_explorer_says_what_it_is_and_what_to_do(brain, geometry):
+    for view, name in ((brain, "Brain view"), (geometry, "Geometry explorer")):
+        assert f"<h2>{name}</h2><p>C" in view.children[0].value
+    wicked = Explorer([], title="<script>", hint="a & b").children[0].value
+    assert "<h2>&lt;script&gt;</h2><p>a &amp; b</p>" in wicked
+
+
 # --- rules --------------------------------------------------------------------------------------------------
 
 
@@ -660,8 +676,9 @@ def test_figures_hold_what_json_can_say(brain, geometry):
 
 def test_a_page_gets_plotly_once(brain, geometry):
     """A script of 5 MB in every figure is read so slowly that anywidget gives figures up."""
-    (page,) = {view.children[-1] for view in (brain, geometry)}
-    assert len(page.plotly) > 1e6
+    (script,) = {view.children[-2] for view in (brain, geometry)}
+    assert len(script.script) > 1e6
+    assert len(Explorer([slider("x", 3, 1)], figures=False).children) == 2, "none where there are no figures"
     for figure in (brain.figure, geometry.figure, geometry.manifolds.children[0]):
         assert len(figure.get_state("_esm")["_esm"]) < 2000
 

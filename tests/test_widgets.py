@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbtools.attacks import ATTACKS, perturb
+from nbtools.attacks.meaning import MEANING
 from nbtools.attacks.targeted import Towards, perturb_towards
 from nbtools.data.images.own import LARGE, MAX_BYTES, photographs, read_image, with_photographs
 from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, to_float
@@ -30,11 +31,14 @@ from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, build, freeze, save_model
 from nbtools.plots import class_bars, decision_path
 from nbtools.runs import folders
-from nbtools.widgets import attack_html
+from nbtools.widgets.attack_class import class_view
 from nbtools.widgets.attack_explorer import AttackExplorer
-from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
-from nbtools.widgets.attack_state import LEVELS, PATHS_KEPT, Bench, Choice, attack_path, radius
-from nbtools.widgets.attack_view import budget, decision_table, view
+from nbtools.widgets.attack_networks import TrainedNetworks, condition_of, name_of, seed_of
+from nbtools.widgets.attack_paths import LEVELS, TILE, attack_path, class_path, radius
+from nbtools.widgets.attack_saved import Origin, as_address, as_code, load_state, read_address, save_state
+from nbtools.widgets.attack_scene import EXACT, scene, sheet
+from nbtools.widgets.attack_state import CLASS, CROWD, PATHS_KEPT, Bench, Choice
+from nbtools.widgets.attack_view import amplification, budget, decision_table, view
 from nbtools.widgets.jobs import Background, Cancelled
 
 SIZE = 8
@@ -152,10 +156,10 @@ def test_an_attack_that_did_not_converge_is_no_answer() -> None:
     bench.compute(choice, "cat")
     seen = view(bench, choice)
     assert seen.path["converged"].tolist() == [True, False, bool(seen.path["reached"].iloc[-1])]
-    assert seen.panels[0].verdict.endswith("but the attack did not converge")
+    assert seen.panels[0].verdicts[1].endswith("but the attack did not converge")
     enough = replace(choice, attack="LinfPGD", steps=10)
     bench.compute(enough, "cat")
-    assert "converge" not in view(bench, enough).panels[0].verdict
+    assert not [verdict for verdict in view(bench, enough).panels[0].verdicts if "converge" in verdict]
     nowhere = Bench({"cat": linear()}, images(), (0.001,))
     nowhere.compute(choice, "cat")
     assert view(nowhere, choice).panels[0].flip == "no answer: the attack did not converge; give it 10 steps or more"
@@ -244,31 +248,46 @@ def test_what_is_not_there_cannot_be_chosen(wrong: dict) -> None:
 
 
 def test_pictures_and_sentences_are_those_of_epsilon() -> None:
+    seen = view(computed(bench(), CHOICE), CHOICE)
+    before, panel = images().to_numpy()[0], seen.panels[0]
+    assert seen.budgets[:3] == ("clean", "0.25/255", "0.35/255")
+    assert seen.label == "cat"
+    assert np.array_equal(panel.after[0], before)
+    assert (panel.difference[0] == 128).all(), "grey where nothing changed"
+    for level, after in zip(seen.levels, panel.after, strict=True):
+        assert np.abs(after.astype(int) - before).max() <= level + 0.5
+    small, large = seen.levels.index(4.0), seen.levels.index(8.0)
+    assert panel.verdicts[0].startswith("cat (")
+    assert panel.verdicts[small].startswith("still cat")
+    assert panel.verdicts[large].startswith("cat → dog")
+    assert [panel.fooled[small], panel.fooled[large]] == [False, True]
+    assert panel.flip == "turns to dog at ε = 5.7/255"
+
+
+def test_the_difference_is_amplified_alike_at_every_epsilon_so_that_it_grows() -> None:
     there = computed(bench(), CHOICE)
-    clean, small, large = (view(there, replace(CHOICE, level=level)) for level in (0.0, 4.0, 8.0))
-    assert [seen.budget for seen in (clean, small, large)] == ["clean", "4/255", "8/255"]
-    before = images().to_numpy()[0]
-    for seen in (clean, small, large):
-        assert np.array_equal(seen.panels[0].before, before)
-        assert np.abs(seen.panels[0].after.astype(int) - before).max() <= seen.level
-    assert np.array_equal(clean.panels[0].after, before)
-    assert (clean.panels[0].difference == 128).all(), "grey where nothing changed"
-    assert {int(small.panels[0].difference.max()), int(small.panels[0].difference.min())} == {255, 0}
-    assert small.panels[0].verdict.startswith("still cat")
-    assert large.panels[0].verdict.startswith("cat → dog")
-    assert large.panels[0].flip == "turns to dog at ε = 5.7/255"
-    assert large.label == "cat"
+    seen = view(there, CHOICE)
+    path = there.paths(CHOICE)["none"]
+    largest = [np.abs(shown.astype(float) - 127.5).max() for shown in seen.panels[0].difference]
+    wanted = [127.5 * min(1.0, 2 * seen.amplify * float((now - path.pixels[0]).abs().max())) for now in path.pixels]
+    assert largest == pytest.approx(wanted, abs=1)
+    assert (np.diff(largest) >= 0).all()
+    assert largest[-1] > 4 * largest[5]
+
+
+@pytest.mark.parametrize(("top", "times"), [(16, 8), (8, 16), (2, 64), (0.5, 256), (255, 1)])
+def test_the_largest_epsilon_fills_the_scale_of_the_difference(top: float, times: int) -> None:
+    assert amplification((top / 4, top)) == times
+    assert 0.35 < times * top / 255 < 0.71 or times == 1
 
 
 def test_bars_are_the_networks_probabilities() -> None:
     there = computed(bench(), CHOICE)
-    seen = view(there, replace(CHOICE, level=8.0))
-    point = there.path(CHOICE, "TO").pixels[(0.0, *LEVELS).index(8.0)]
-    own = seen.bars[seen.bars.condition == "TO"]
-    assert own.class_name.tolist() == list(CLASSES)
-    assert own.probability.to_numpy() == pytest.approx(there.networks["TO"](point[None]).softmax(1)[0].numpy())
-    first = there.path(CHOICE, "TO").probabilities[0].numpy()
-    assert own.clean.to_numpy() == pytest.approx(first)
+    seen = view(there, CHOICE)
+    path = there.paths(CHOICE)["TO"]
+    assert seen.classes == CLASSES
+    expected = [there.networks["TO"](point[None]).softmax(1)[0].tolist() for point in path.pixels]
+    assert seen.panels[1].probabilities == pytest.approx(np.array(expected))
 
 
 def test_l2_says_its_unit() -> None:
@@ -279,38 +298,149 @@ def test_l2_says_its_unit() -> None:
 
 def test_the_table_has_a_row_per_network_and_epsilon() -> None:
     there = computed(bench(), CHOICE)
-    paths = {name: there.path(CHOICE, name) for name in CHOICE.networks}
-    table = decision_table(paths, CLASSES, image="cat/0.png")
+    table = decision_table(there.paths(CHOICE), CLASSES, image="cat/0.png")
     assert len(table) == 2 * (len(LEVELS) + 1)
     assert set(table.rival) == {"dog"}
     assert (table.prediction != "cat").equals(table.reached)
     assert table.epsilon.tolist() == [level / 255 for level in table.level]
 
 
-def test_what_comes_from_outside_is_escaped() -> None:
+@pytest.mark.parametrize("side", [SIZE, 64, 224, 300])
+def test_a_sheet_holds_every_picture_in_its_place(side: int) -> None:
+    colors = np.random.default_rng(0).integers(0, 255, (3, 2, 4, 3), dtype=np.uint8)
+    frames = np.kron(colors, np.ones((1, side // 2, side // 2, 1), np.uint8))
+    decoded = np.asarray(Image.open(io.BytesIO(sheet(frames))).convert("RGB")).reshape(frames.shape)
+    off = np.abs(decoded.astype(int) - frames)
+    assert off.mean() < 8
+    assert (off.max() == 0) == (frames.nbytes <= EXACT)
+
+
+@pytest.mark.parametrize(("side", "tab"), [(224, "image"), (64, CLASS), (224, CLASS)])
+def test_a_scene_is_small_enough_for_a_server_that_drops_large_messages(side: int, tab: str) -> None:
+    """Jupyter's limit is 1 MB a second over 3 s, whatever is sent; noise is what compresses least."""
+    rng = torch.Generator().manual_seed(0)
+    pixels = torch.randint(100, 140, (24, 3, side, side), dtype=torch.uint8, generator=rng)
+    noise = ImageSet(pixels, torch.zeros(24, dtype=torch.int64), np.array([f"{i}" for i in range(24)]), CLASSES)
+    there, choice = Bench({"none": linear(), "TO": linear(2.0)}, noise), Choice("0", ("none", "TO"), steps=1, tab=tab)
+    drawn = scene(computed(there, choice), choice, ())
+    assert sum(len(panel["sheet"]) for panel in drawn["panels"]) < 2.5e6
+
+
+def test_every_attack_has_a_line_that_says_what_it_is() -> None:
+    assert list(MEANING) == list(ATTACKS)
+    assert len(set(MEANING.values())) == len(ATTACKS)
+    assert max(map(len, MEANING.values())) < 140
+
+
+# --- a class at once ----------------------------------------------------------------------------------------
+
+
+def mixed() -> Bench:
+    """Of six images, red leads green by 2, 6, … grey levels: an L∞ attack needs more than half of that."""
+    leads = (2, 6, 10, 14, 18, 40)
+    pixels = torch.cat([images(1, lead).pixels for lead in leads])
+    ids = np.array([f"cat/{i}.png" for i in range(len(leads))])
+    return Bench(
+        {"none": linear(), "TO": linear(2.0)}, ImageSet(pixels, torch.zeros(6, dtype=torch.int64), ids, CLASSES)
+    )
+
+
+MANY = replace(CHOICE, tab=CLASS)
+
+
+def test_a_class_falls_image_by_image_where_it_must() -> None:
+    there = computed(mixed(), MANY)
+    path = there.class_paths(MANY)["none"]
+    for i, lead in enumerate((2, 6, 10, 14, 18, 40)):
+        assert path.stands[:, i].tolist() == [level <= lead / 2 for level in path.levels]
+    seen = class_view(there, MANY)
+    assert seen.panels[0].counts == tuple(path.stands.sum(1).tolist())
+    assert seen.panels[0].says[-1] == ("dog",) * 5 + ("cat",)
+    assert seen.difference[-1] == "As many under both."
+
+
+def test_one_image_of_a_class_is_what_it_is_alone() -> None:
+    """Where the gradient is the same everywhere, neither a start nor the others matter to the end."""
+    there = computed(mixed(), MANY)
+    for i in range(6):
+        alone = attack_path(linear(), there.images[i : i + 1])
+        assert there.class_paths(MANY)["none"].predictions[:, i].tolist() == alone.predictions.tolist()
+
+
+def test_a_class_has_images_with_a_label_and_none_of_the_target() -> None:
+    there = mixed()
+    there.add_image(there.images.pixels[0], "mine.png")
+    assert there.images.ids[there.crowd()].tolist() == [f"cat/{i}.png" for i in range(6)]
+    assert len(Bench(there.networks, images(CROWD + 5)).crowd()) == CROWD
+    assert len(there.crowd("cat")) == 0
+    with pytest.raises(InputError, match="whose class is known"):
+        there.check(replace(MANY, target="cat"))
+    towards = replace(MANY, target="fox")
+    path = computed(there, towards).class_paths(towards)["none"]
+    assert path.stands.sum(1)[-1] == 2, "blue trails by twice as much"
+
+
+def test_a_class_does_not_ask_for_the_image() -> None:
+    there = computed(mixed(), MANY)
+    assert there.missing(replace(MANY, image="cat/3.png", level=8.0)) == []
+    assert there.missing(replace(MANY, tab="image")) == ["none", "TO"]
+
+
+def test_large_images_of_a_class_are_kept_small() -> None:
+    large = replace(images(2), pixels=images(2).pixels.repeat_interleave(20, 2).repeat_interleave(20, 3))
+    path = class_path(linear(), large, levels=(4.0,), steps=2)
+    assert max(path.tiles.shape[-2:]) <= TILE
+    assert torch.equal(path.tiles[0, :, :, 0, 0], large.pixels[:, :, 0, 0])
+
+
+def test_a_count_is_said_with_its_interval() -> None:
+    from scipy.stats import binomtest
+
+    seen = class_view(computed(mixed(), MANY), MANY)
+    low, high = binomtest(seen.panels[0].counts[9], 6).proportion_ci()
+    assert f"interval {low:.0%} to {high:.0%}" in seen.panels[0].words[9]
+
+
+def test_scenes_hold_everything_at_every_epsilon() -> None:
+    for choice in (CHOICE, MANY):
+        drawn = scene(computed(mixed(), choice), choice, ())
+        n = len(LEVELS) + 1
+        assert len(drawn["budgets"]) == n
+        for panel in drawn["panels"]:
+            height = Image.open(io.BytesIO(panel["sheet"])).height
+            assert height == n * drawn["size"][0]
+            told = [panel[name] for name in ("verdicts", "curve", "counts", "words", "stands") if name in panel]
+            assert {len(values) for values in told} == {n}
+    assert "no right answer" not in drawn["note"]
+
+
+def test_a_foreign_picture_is_called_one() -> None:
     there = bench()
-    own = there.add_image(images().pixels[0], "<script>alert(1)</script>")
-    assert "<script" not in attack_html.message(f"<script>{own}")
-    wicked = replace(there.images, classes=("<img src=x onerror=alert(1)>", "dog", "fox"))
-    there.images = wicked
-    seen = view(computed(there, CHOICE), CHOICE)
-    assert "<img src=x" not in attack_html.pictures(seen)
-    assert attack_html.pictures(seen).count("alt=") == 6
+    own = there.add_image(images().pixels[0], "mine.png")
+    choice = replace(CHOICE, image=own)
+    note = scene(computed(there, choice), choice, ())["note"]
+    assert "3 classes (cat, dog, fox)" in note
+    assert "no right answer" in note
+    assert scene(computed(there, CHOICE), CHOICE, ())["note"] == ""
 
 
 # --- figures ------------------------------------------------------------------------------------------------
 
 
-def bars_of(choice: Choice) -> go.Figure:
+def bars_of(choice: Choice, level: float = 2.0) -> go.Figure:
     seen = view(computed(bench(), choice), choice)
-    return class_bars(seen.bars, seen.path, seen.level, title="a (b study, simulated)")
+    at, tables = seen.levels.index(level), []
+    for panel in seen.panels:
+        shares = {"clean": panel.probabilities[0], "probability": panel.probabilities[at]}
+        tables.append(pd.DataFrame({"condition": panel.network, "class_name": seen.classes, **shares}))
+    return class_bars(pd.concat(tables), seen.path, level, title="a (b study, simulated)")
 
 
 def test_bars_have_the_same_traces_whatever_they_show() -> None:
     one, two = bars_of(replace(CHOICE, networks=("TO",))), bars_of(CHOICE)
     assert [trace.type for trace in one.data] == [trace.type for trace in two.data]
     assert "says cat" in two.layout.annotations[0].text
-    assert "dog (fooled)" in bars_of(replace(CHOICE, level=8.0)).layout.annotations[1].text
+    assert "dog (fooled)" in bars_of(CHOICE, 8.0).layout.annotations[1].text
 
 
 def test_the_flip_is_marked_where_it_is() -> None:
@@ -419,10 +549,43 @@ def test_photographs_join_images_large_enough() -> None:
 # --- saved states -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change", [{}, {"networks": ("TO",), "target": "fox", "level": 0.0, "seed": 4}])
+CHANGES = [{}, {"networks": ("TO",), "target": "fox", "level": 0.0, "seed": 4}, {"tab": CLASS, "level": 0.35}]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_state_comes_back(change: dict) -> None:
     choice = replace(CHOICE, **change)
     assert load_state(bench(), save_state(bench(), choice)) == choice
+
+
+@pytest.mark.parametrize(
+    "change", [*CHANGES, {"image": "a b/ü&=#%+.png", "networks": ("V1+TO", "V1~2@layer1-at-4 seed 1")}]
+)
+def test_an_address_comes_back_whatever_was_shown_before(change: dict) -> None:
+    choice = replace(CHOICE, **change)
+    address = as_address(choice)
+    assert address.isascii()
+    assert not set(address) & set(' #"<>')
+    for before in (CHOICE, Choice("x", ("V4",), "L2PGD", 3, "dog", 1.0, 9, CLASS)):
+        assert read_address(f"#{address}", before) == choice
+
+
+def test_an_image_that_was_dropped_in_does_not_travel_in_an_address() -> None:
+    address = as_address(replace(CHOICE, image="own/secret holiday.png"))
+    assert "secret" not in address
+    assert read_address(address, CHOICE).image == CHOICE.image
+
+
+@pytest.mark.parametrize("text", ["nonsense", "#level=many", "#steps=1e3", "#token=1", "#" + "&".join(["a=1"] * 99)])
+def test_an_address_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="address says nothing"):
+        read_address(text, CHOICE)
+
+
+def test_a_state_from_before_there_were_tabs_is_of_an_image() -> None:
+    state = json.loads(save_state(bench(), CHOICE))
+    del state["choice"]["tab"]
+    assert load_state(bench(), json.dumps(state)) == CHOICE
 
 
 def test_an_own_image_travels_with_the_state() -> None:
@@ -451,6 +614,7 @@ def spoiled(**entries: object) -> str:
         spoiled(choice={**asdict(CHOICE), "extra": 1}),
         spoiled(choice={**asdict(CHOICE), "steps": "many"}),
         spoiled(choice={**asdict(CHOICE), "steps": True}),
+        spoiled(choice={**asdict(CHOICE), "tab": "room"}),
         spoiled(choice={**asdict(CHOICE), "level": float("nan")}),
         spoiled(choice={**asdict(CHOICE), "level": 10**400}),
         spoiled(choice={**asdict(CHOICE), "networks": ["V4"]}),
@@ -515,7 +679,7 @@ def test_the_code_makes_the_same_pictures(
     exec(code, found)
     computed(there, choice)
     for name in choice.networks:
-        path = there.path(choice, name)
+        path = there.paths(choice)[name]
         assert torch.equal(found["pictures"][name][0], path.pixels[path.levels.index(choice.level)])
     assert len(shown) == 2
     assert all("simulated" in title for title in shown)
@@ -580,67 +744,85 @@ def explorer() -> AttackExplorer:
     return AttackExplorer({"none": linear(), "TO": linear(2.0)}, images(), origin=ORIGIN, title="tiny study, simulated")
 
 
-def heading(explorer: AttackExplorer) -> str:
-    return explorer.bars.children[0].drawn.layout.title.text
+def ask(explorer: AttackExplorer, **changes: object) -> None:
+    """What the page does where a reader chooses."""
+    explorer.lectern.choice = {**explorer.lectern.choice, **changes}
+
+
+def shown(explorer: AttackExplorer) -> Choice:
+    """What the page says is chosen."""
+    return Choice(**{**explorer.lectern.choice, "networks": tuple(explorer.lectern.choice["networks"])})
 
 
 def test_it_opens_on_a_finished_attack(explorer: AttackExplorer) -> None:
-    assert heading(explorer) == "LinfPGD on cat/0.png, ε = 2/255 (tiny study, simulated)"
-    assert explorer.pictures.value.count("<img") == 6
+    page = explorer.lectern
+    assert page.menu["title"] == "tiny study, simulated"
+    assert [panel["network"] for panel in page.scene["panels"]] == ["none", "TO"]
+    assert shown(explorer) == CHOICE
+    assert page.status["text"] == ""
 
 
 def test_controls_change_what_is_shown(explorer: AttackExplorer) -> None:
-    explorer.controls["level"].value = 8.0
-    assert "cat → dog" in explorer.pictures.value
-    explorer.controls["second"].value = ""
-    assert explorer.pictures.value.count("<img") == 3
-    explorer.controls["target"].value = "fox"
-    explorer.controls["image"].value = "cat/1.png"
-    explorer.controls["attack"].value = "LinfFGSM"
-    assert heading(explorer) == "LinfFGSM on cat/1.png, ε = 8/255 (tiny study, simulated)"
-    assert explorer.choice == Choice("cat/1.png", ("none",), "LinfFGSM", 20, "fox", 8.0)
-    assert json.loads(explorer.outbox.state)["choice"]["target"] == "fox"
-    assert "perturb_towards(network, x, 2, radii" in explorer.outbox.code
+    ask(explorer, level=8.0)
+    ask(explorer, networks=["none"])
+    assert [panel["network"] for panel in explorer.lectern.scene["panels"]] == ["none"]
+    ask(explorer, target="fox", image="cat/1.png", attack="LinfFGSM")
+    assert (explorer.lectern.scene["image"], explorer.lectern.scene["attack"]) == ("cat/1.png", "LinfFGSM")
+    assert explorer.choice == shown(explorer) == Choice("cat/1.png", ("none",), "LinfFGSM", 20, "fox", 8.0)
+    assert json.loads(explorer.lectern.saved["state"])["choice"]["target"] == "fox"
+    assert "perturb_towards(network, x, 2, radii" in explorer.lectern.saved["code"]
+    ask(explorer, tab=CLASS, target="")
+    assert explorer.lectern.scene["ids"] == [f"cat/{i}.png" for i in range(4)]
 
 
-def test_figures_are_those_of_the_choice(explorer: AttackExplorer) -> None:
-    """Moved, switched and switched back, it equals one drawn from nothing."""
-    explorer.controls["level"].value = 8.0
-    explorer.controls["second"].value = ""
-    explorer.controls["first"].value = "TO"
-    explorer.controls["level"].value = 4.0
-    fresh = view(explorer.bench, explorer.choice)
-    bars = class_bars(fresh.bars, fresh.path, fresh.level, title="t")
-    path = decision_path(fresh.path, fresh.level, title="t")
-    for shown, figure in ((explorer.bars.children[0].drawn, bars), (explorer.path.children[0].drawn, path)):
-        for there, wanted in zip(shown.data, figure.data, strict=True):
-            for part in ("x", "y", "text"):
-                assert list(there[part] if there[part] is not None else []) == list(
-                    wanted[part] if wanted[part] is not None else []
-                )
-        assert [note.text for note in shown.layout.annotations] == [note.text for note in figure.layout.annotations]
-        assert [line.x0 for line in shown.layout.shapes] == [line.x0 for line in figure.layout.shapes]
+def test_epsilon_alone_sends_no_scene_again(explorer: AttackExplorer) -> None:
+    before = explorer.lectern.scene
+    ask(explorer, level=8.0)
+    assert explorer.lectern.scene is before
+    assert "level=8&" in explorer.lectern.saved["address"]
+
+
+def test_an_address_is_opened_and_a_wrong_one_told(explorer: AttackExplorer) -> None:
+    explorer._received(None, {"address": "#image=cat/2.png&networks=TO&level=4&tab=class"}, [])
+    assert explorer.choice == shown(explorer) == Choice("cat/2.png", ("TO",), level=4.0, tab=CLASS)
+    for wrong in ("#image=dog/1.png", "#networks=V9", "#level=3", "#something"):
+        explorer._received(None, {"address": wrong}, [])
+        assert explorer.lectern.status["alert"]
+        assert explorer.choice == shown(explorer) == Choice("cat/2.png", ("TO",), level=4.0, tab=CLASS)
 
 
 def test_what_is_dropped_is_taken_or_refused(explorer: AttackExplorer) -> None:
-    state = explorer.outbox.state
+    state = explorer.lectern.saved["state"]
     data = encoded(Image.effect_noise((20, 20), 50))
     explorer._received(None, {"name": "C:\\photos\\mine.png", "size": len(data)}, [memoryview(data)])
     assert explorer.choice.image == "own/mine.png"
-    assert explorer.controls["image"].thumbnails[-1]["id"] == "own/mine.png"
+    assert explorer.lectern.thumbnails[-1]["id"] == "own/mine.png"
     for name, buffers in (("broken.png", [b"no"]), ("big.png", []), ("bad.json", [b"{}"])):
         explorer._received(None, {"name": name, "size": 10**9}, buffers)
-        assert 'role="alert"' in explorer.message.value
+        assert explorer.lectern.status["alert"]
         assert explorer.choice.image == "own/mine.png", "what was shown stays"
     explorer._received(None, {"name": "state.json", "size": len(state)}, [state.encode()])
     assert explorer.choice == replace(CHOICE, steps=20)
-    assert explorer.message.value == ""
+    assert explorer.lectern.status["text"] == ""
 
 
-def test_a_page_that_asks_for_what_is_not_there_is_told_so(explorer: AttackExplorer) -> None:
-    explorer.controls["image"].value = "../../secret.png"
-    assert 'role="alert"' in explorer.message.value
-    assert explorer.controls["image"].value == "cat/0.png"
+@pytest.mark.parametrize(
+    "wish",
+    [{"image": "../../secret.png"}, {"networks": "none"}, {"level": None}, {"steps": "20"}, {"more": 1}, {"tab": "x"}],
+)
+def test_a_page_that_asks_for_what_is_not_there_is_told_so(explorer: AttackExplorer, wish: dict) -> None:
+    ask(explorer, **wish)
+    assert explorer.lectern.status["alert"]
+    assert explorer.choice == shown(explorer) == CHOICE
+
+
+def test_a_network_of_other_classes_is_told_and_not_shown() -> None:
+    stranger = linear()
+    stranger.classes = ("a", "b", "c")  # type: ignore[assignment]
+    explorer = AttackExplorer({"none": linear(), "TO": linear(), "odd": stranger}, images(), origin=ORIGIN, title="t")
+    ask(explorer, networks=["none", "odd"])
+    assert "not of the network's classes" in explorer.lectern.status["text"]
+    assert explorer.choice == shown(explorer) == CHOICE
 
 
 def test_a_running_attack_can_be_cancelled() -> None:
@@ -649,17 +831,44 @@ def test_a_running_attack_can_be_cancelled() -> None:
         explorer = AttackExplorer({"none": slow}, images(), origin=ORIGIN, title="t, simulated")
         original = slow.forward
         slow.forward = lambda x: (gate.wait(5), original(x))[1]  # type: ignore[method-assign]
-        explorer.controls["image"].value = "cat/1.png"
-        assert not explorer.stop.disabled
-        explorer.controls["level"].value = 4.0  # of the same attack: it goes on
+        ask(explorer, image="cat/1.png")
+        assert explorer.lectern.status["most"] > 0
+        ask(explorer, level=4.0)  # of the same attack: it goes on
         assert explorer._working is not None
-        explorer.stop.click()
+        explorer._received(None, {"cancel": True}, [])
         gate.set()
         await asyncio.sleep(0.2)
-        assert explorer.choice.image == "cat/0.png"
-        assert explorer.controls["image"].value == "cat/0.png"
-        assert explorer.stop.disabled
-        assert "Cancelled" in explorer.message.value
+        assert explorer.choice.image == shown(explorer).image == "cat/0.png"
+        assert explorer.lectern.status["most"] == 0
+        assert "Cancelled" in explorer.lectern.status["text"]
         assert explorer.bench.missing(replace(explorer.choice, image="cat/1.png")) == ["none"]
 
     asyncio.run(main())
+
+
+# --- all trained networks -----------------------------------------------------------------------------------
+
+
+def test_names_of_networks_tell_condition_and_seed() -> None:
+    for condition in ("TO", "V1@layer1+V4", "TO-at-4"):
+        for seed in (0, 3, 12):
+            name = name_of(condition, seed, usual=3)
+            assert (condition_of(name), seed_of(name, 3)) == (condition, seed)
+    assert name_of("TO", 3, 3) == "TO"
+
+
+@pytest.mark.slow
+def test_every_finished_network_is_offered_and_loaded_when_asked(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBTOOLS_HOME", str(study))
+    loaded: list[Path] = []
+    from nbtools.widgets import attack_networks
+
+    monkeypatch.setattr(attack_networks, "load_model", lambda folder: loaded.append(folder) or linear())
+    own = linear()
+    trained = TrainedNetworks("tiny", {"TO": own}, alpha=0.9, seed=0)
+    assert list(trained) == ["TO", "none"]
+    assert trained["TO"] is own
+    assert not loaded
+    assert trained["none"] is trained["none"]
+    assert [folder.name.partition("_")[0] for folder in loaded] == ["none"]
+    assert list(TrainedNetworks("tiny", {}, alpha=0.9, seed=7)) == ["none seed 0", "TO seed 0"]

@@ -15,7 +15,7 @@ from nbtools.cli.fetching import add_fetch
 from nbtools.cli.lab import add_lab
 from nbtools.cli.networks import add_networks
 from nbtools.cli.pages import add_pages
-from nbtools.cli.parser import STUDY, Parser, add
+from nbtools.cli.parser import PARAMETER, STUDY, Parser, add
 from nbtools.cli.preparing import add_prepare
 from nbtools.conditions import HIERARCHY, check_rois
 from nbtools.data.names import USUAL, ProfileName, Truth
@@ -99,7 +99,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     run = add(commands, "run", _run, "execute a notebook into its run folder, unless it is finished there")
     run.add_argument("notebook", help="its file, name or number: 03_guided_training, 03")
     run.add_argument("--quiet", action="store_true", help="say nothing but what fails")
-    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
+    run.add_argument("-p", **PARAMETER)
 
     repeat = add(commands, "repeat", _repeat, "run a finished run again, elsewhere, and say whether it gives the same")
     repeat.add_argument("run", type=Path, help="its folder: runs/<study>/<notebook>/…")
@@ -149,6 +149,7 @@ def _add_notebooks(commands: argparse._SubParsersAction) -> None:
     add_lab(commands)
     explore = add(commands, "explore", _explore, "serve a notebook's explorer as an app, for this machine only")
     explore.add_argument("notebook", nargs="?", default="05_attack_explorer", help="(default: 05_attack_explorer)")
+    explore.add_argument("-p", **PARAMETER)
     explore.add_argument("--port", type=int, default=8866)
     explore.add_argument("--no-browser", action="store_true", help="only print the address")
 
@@ -255,7 +256,7 @@ def _summary(chosen: argparse.Namespace) -> None:
 def _explore(chosen: argparse.Namespace) -> int:
     from nbtools.widgets.serve import serve
 
-    return serve(_notebook(chosen.notebook), chosen.port, open_browser=not chosen.no_browser)
+    return serve(_notebook(chosen.notebook), chosen.port, dict(chosen.p), open_browser=not chosen.no_browser)
 
 
 def _vote(chosen: argparse.Namespace) -> None:

@@ -9,6 +9,13 @@ from typing import Any, NoReturn
 
 Command = Callable[[argparse.Namespace], int | None]  # its exit status, if that is not always 0
 # What the commands take that are about a study as a whole.
+PARAMETER: dict[str, Any] = {
+    "nargs": 2,
+    "action": "append",
+    "default": [],
+    "metavar": ("NAME", "VALUE"),
+    "help": "set a parameter of the notebook",
+}
 STUDY: dict[str, Any] = {
     "nargs": "?",
     "default": "demo",

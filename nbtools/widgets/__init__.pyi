@@ -1,6 +1,7 @@
 from .attack_explorer import AttackExplorer as AttackExplorer
+from .attack_networks import TrainedNetworks as TrainedNetworks
+from .attack_paths import attack_path as attack_path
 from .attack_saved import Origin as Origin
-from .attack_state import attack_path as attack_path
 from .attack_view import decision_table as decision_table
 from .brain_state import BrainTables as BrainTables
 from .brain_view import BrainView as BrainView

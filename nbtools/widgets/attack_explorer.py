@@ -1,49 +1,74 @@
-"""The attack explorer as a widget: controls that make a choice, and what is drawn for it."""
+"""The attack explorer as a widget: a page that shows one choice at every ε, and the kernel that computes it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from html import escape
+from dataclasses import asdict, replace
 from pathlib import PurePath
 from typing import Any
 
-import ipywidgets as w
+import anywidget
+import traitlets
 from torch import nn
 
-from nbtools.attacks.table import ATTACKS
+from nbtools.checks import reading
 from nbtools.conditions import HIERARCHY
-from nbtools.data.images.own import check_size, read_image
+from nbtools.data.images.own import MAX_BYTES, check_size, read_image
 from nbtools.data.images.sets import ImageSet
-from nbtools.devices import best_device
 from nbtools.errors import InputError
-from nbtools.models.networks import freeze
-from nbtools.plots.robustness.decisions import class_bars, decision_path, mark_level, move_bars
-from nbtools.widgets import attack_html
-from nbtools.widgets.attack_saved import Origin, as_code, load_state, save_state
-from nbtools.widgets.attack_state import LEVELS, OWN, STEPS, Bench, Choice
-from nbtools.widgets.attack_view import view
-from nbtools.widgets.exchange import Outbox, Tray
+from nbtools.widgets.attack_paths import LEVELS
+from nbtools.widgets.attack_saved import Origin, as_address, as_code, load_state, read_address, read_choice, save_state
+from nbtools.widgets.attack_scene import menu, scene, thumbnails
+from nbtools.widgets.attack_state import CLASS, Bench, Choice
 from nbtools.widgets.jobs import Background, Tick
-from nbtools.widgets.parts import Controls, Explorer, fill
+from nbtools.widgets.parts import Explorer, script, styles
 
-NO_SECOND = "—"
-HINT = (
-    "<b>Attack explorer.</b> Choose an image, networks and an attack, then drag ε (Tab reaches every control, arrow "
-    "keys move the sliders). Grey bars: what a network says to the clean image. Circles: where its decision flips."
-)
-WIDE = {"description_width": "70px"}
+_SCRIPTS = ("lectern_parts", "lectern_controls", "lectern_path", "lectern_image", "lectern_class", "lectern")
+
+
+class Lectern(anywidget.AnyWidget):
+    """The page: what there is to choose from, what is chosen, and a scene that holds everything at every ε.
+
+    Attributes
+    ----------
+    menu, thumbnails, scene
+        As `attack_scene` makes them.
+    choice : dict
+        A `Choice`, set by either side.
+    status : dict
+        ``text``, ``alert``, and of a running attack ``done`` of ``most`` steps; ``most`` is 0 where none runs.
+    saved : dict
+        ``code``, ``state`` and ``address`` of what is shown.
+    limit : int
+        Bytes of a file that may be dropped.
+
+    Notes
+    -----
+    A dropped file arrives as a message ``{"name", "size"}`` with its bytes as the only buffer, or without a buffer if
+    it is larger than `limit`. Others are ``{"cancel": True}`` and ``{"address": …}``, what stood behind ``#``.
+    """
+
+    _esm = script(*_SCRIPTS)
+    _css = styles("lectern")
+    menu = traitlets.Dict().tag(sync=True)
+    thumbnails = traitlets.List(traitlets.Dict()).tag(sync=True)
+    choice = traitlets.Dict().tag(sync=True)
+    scene = traitlets.Dict().tag(sync=True)
+    status = traitlets.Dict().tag(sync=True)
+    saved = traitlets.Dict().tag(sync=True)
+    limit = traitlets.Int(MAX_BYTES).tag(sync=True)
 
 
 class AttackExplorer(Explorer):
-    """Attack an image by hand: drag ε and see what networks decide.
+    """Attack images by hand: drag ε and see what networks decide, about one image or a class of them.
 
     Parameters
     ----------
-    networks : mapping of condition → nn.Module
-        Trained on the classes of `images`; the first two are shown first.
+    networks : mapping of name → nn.Module
+        Trained on the classes of `images`; the first two are shown first. Of a mapping that loads when it is asked
+        (`TrainedNetworks`) only what is shown is loaded.
     images : ImageSet
         To choose from.
     origin : Origin
@@ -51,16 +76,21 @@ class AttackExplorer(Explorer):
     order : sequence of str
         Regions, early to late: `Study.hierarchy`.
     title : str
-        `Study.title`, shown in the figure.
+        `Study.title`, shown above.
     levels : tuple of float
         ε in 1/255, ascending.
     attack, steps, seed
         Of the first attack, as in `attacks.perturb`.
 
+    Raises
+    ------
+    InputError
+        If networks and images are not of the same classes.
+
     Notes
     -----
-    The first attack runs before the widget shows, later ones in the background. Results are kept: over what was
-    computed, ε moves at once.
+    The first attack runs before the widget shows, later ones in the background. An attack is made at every ε at once
+    and sent whole: ε then moves in the page alone. Results are kept.
     """
 
     def __init__(
@@ -76,58 +106,23 @@ class AttackExplorer(Explorer):
         steps: int = 20,
         seed: int = 0,
     ):
-        device = best_device()
-        ready = {name: freeze(network.to(device)) for name, network in networks.items()}
-        self.bench = Bench(ready, images, levels)
-        middle = levels[len(levels) // 2]
-        self.choice = Choice(str(images.ids[0]), tuple(networks)[:2], attack, steps, level=middle, seed=seed)
+        self.bench = Bench(networks, images, levels)
+        first = tuple(networks)[:2]
+        self.choice = Choice(str(images.ids[0]), first, attack, steps, level=levels[len(levels) // 2], seed=seed)
         self.bench.check(self.choice)
-        self._origin, self._order, self._title = origin, order, title
-        self._shown = self.choice
+        self._origin, self._order = origin, order
+        self._shown: Choice | None = None
         self._working: Choice | None = None
         self._background = Background(_running_loop())
         for name in self.bench.missing(self.choice):
             self.bench.compute(self.choice, name)
-        self.controls = self._make_controls()
-        self.controls["image"].on_msg(self._received)
-        self.progress = w.IntProgress(layout={"width": "160px", "visibility": "hidden"})
-        self.stop = w.Button(description="Cancel", disabled=True, layout={"width": "90px"})
-        self.stop.on_click(lambda _: self.cancel())
-        self.message, self.pictures, self.outbox = w.HTML(), w.HTML(), Outbox()
-        self.bars, self.path = w.Box(), w.Box()
+        self.lectern = Lectern(menu=menu(self.bench, order, title, origin.seed), thumbnails=thumbnails(images))
+        self._say()
         self._draw()
-        hint = w.HTML(f'<div class="nbtools-message">{HINT}</div>')
-        shown = [self.message, self.pictures, self.bars, self.path, self.outbox]
-        super().__init__([hint, self.controls["image"], self._panel(), *shown])
-
-    # --- parts ------------------------------------------------------------------------------------------------
-
-    def _make_controls(self) -> Controls:
-        names, chosen = list(self.bench.networks), self.choice
-        first, second = (*chosen.networks, "")[:2]
-        levels = [(f"{level:g}/255" if level else "clean", level) for level in (0.0, *self.bench.levels)]
-        return Controls(
-            self._chosen,
-            image=Tray(thumbnails=attack_html.thumbnails(self.bench.images), value=chosen.image),
-            first=_dropdown("network", names, first),
-            second=_dropdown("beside", [(NO_SECOND, ""), *zip(names, names, strict=True)], second),
-            attack=_dropdown("attack", list(ATTACKS), chosen.attack),
-            steps=_dropdown("steps", sorted({*STEPS, chosen.steps}), chosen.steps),
-            target=_dropdown("target", [("any other class", ""), *((name, name) for name in self.bench.classes)], ""),
-            level=w.SelectionSlider(
-                options=levels,
-                value=chosen.level,
-                description="ε",
-                style={"description_width": "20px"},
-                layout={"width": "440px"},
-            ),
-        )
-
-    def _panel(self) -> w.Widget:
-        of = self.controls.named
-        networks = w.HBox([of["first"], of["second"], of["target"]])
-        attack = w.HBox([of["attack"], of["steps"]])
-        return w.VBox([networks, attack, w.HBox([of["level"], self.progress, self.stop])])
+        self.lectern.observe(self._chosen, "choice")
+        self.lectern.on_msg(self._received)
+        super().__init__([self.lectern], figures=False)
+        self.add_class("nbtools-fills")
 
     # --- what the reader does ---------------------------------------------------------------------------------
 
@@ -141,7 +136,7 @@ class AttackExplorer(Explorer):
         """
         self.bench.check(choice)
         self.choice = choice
-        self._set_controls(choice)
+        self._set_choice()
         if choice.same_attacks(self._working):
             return
         self._idle()
@@ -153,30 +148,41 @@ class AttackExplorer(Explorer):
     def cancel(self) -> None:
         """Give up the running attack and go back to what is shown."""
         self._idle("Cancelled. Back to the last picture.")
-        self.choice = self._shown
-        self._set_controls(self.choice)
+        self.choice = self._shown or self.choice
+        self._set_choice()
 
-    def _chosen(self) -> None:
-        chosen = self.controls.values()
-        networks = [chosen.pop(place) for place in ("first", "second")]
+    def _chosen(self, change: dict[str, Any]) -> None:
         with self._complaints():
-            self.select(replace(self.choice, networks=tuple(dict.fromkeys(filter(None, networks))), **chosen))
+            with reading(
+                "the page asks for no choice", ValueError, KeyError, TypeError, expected="one", fix="reload it"
+            ):
+                choice = read_choice(change["new"])
+            if choice != self.choice:
+                self.select(choice)
 
     def _received(self, _: Any, content: dict, buffers: list) -> None:
-        """Take a file that was dropped: an image, or a saved state."""
-        name = PurePath(str(content.get("name") or "image").replace("\\", "/")).name[-80:]
+        """Take a wish to cancel, an address that was opened, or a file that was dropped: an image, or a saved state."""
         with self._complaints():
-            size = content.get("size")
-            check_size(size if isinstance(size, int) else 0, name)  # the page sends no more than it may
-            data = bytes(buffers[0]) if buffers else b""
-            if name.lower().endswith(".json"):
-                choice = load_state(self.bench, data.decode(errors="replace"))
+            if content.get("cancel"):
+                self.cancel()
+            elif "address" in content:
+                self.select(read_address(str(content["address"]), self.choice))
             else:
-                side = int(self.bench.images.pixels.shape[-1])
-                own = self.bench.add_image(read_image(data, name, side), name)
-                choice = replace(self.choice, image=own)
-            self.controls["image"].thumbnails = attack_html.thumbnails(self.bench.images)
-            self.select(choice)
+                self._take(content, buffers)
+
+    def _take(self, content: dict, buffers: list) -> None:
+        name = PurePath(str(content.get("name") or "image").replace("\\", "/")).name[-80:]
+        size = content.get("size")
+        check_size(size if isinstance(size, int) else 0, name)  # the page sends no more than it may
+        data = bytes(buffers[0]) if buffers else b""
+        if name.lower().endswith(".json"):
+            choice = load_state(self.bench, data.decode(errors="replace"))
+        else:
+            side = int(self.bench.images.pixels.shape[-1])
+            own = self.bench.add_image(read_image(data, name, side), name)
+            choice = replace(self.choice, image=own, tab=Choice.tab)
+        self.lectern.thumbnails = thumbnails(self.bench.images)
+        self.select(choice)
 
     # --- work -------------------------------------------------------------------------------------------------
 
@@ -188,14 +194,16 @@ class AttackExplorer(Explorer):
             for name in names:
                 self.bench.compute(choice, name, tick)
 
+        what = f"{len(self.bench.crowd(choice.target))} images" if choice.tab == CLASS else choice.image
+        self._say(f"{choice.attack} on {what}: {' and '.join(names)} …")
         most = len(names) * (len(self.bench.levels) + 1) * (choice.steps + 2)
-        self.progress.max, self.progress.value = most, 0
-        self.progress.layout.visibility, self.stop.disabled = "visible", False
-        self._say(f"{choice.attack} on {' and '.join(names)} …")
-        self._background.start(work, done=self._done, failed=self._failed, progress=self._progressed)
+        self._progress(0, most)
+        self._background.start(
+            work, done=self._done, failed=self._failed, progress=lambda ticks: self._progress(ticks, most)
+        )
 
-    def _progressed(self, ticks: int) -> None:
-        self.progress.value = min(ticks, self.progress.max)
+    def _progress(self, ticks: int, most: int) -> None:
+        self.lectern.status = {**self.lectern.status, "done": min(ticks, most), "most": most}
 
     def _done(self, _: None) -> None:
         self._idle()
@@ -208,42 +216,28 @@ class AttackExplorer(Explorer):
     def _idle(self, text: str = "") -> None:
         self._background.cancel()
         self._working = None
-        self.progress.layout.visibility, self.stop.disabled = "hidden", True
         self._say(text)
 
-    # --- drawing ----------------------------------------------------------------------------------------------
+    # --- what the page is told --------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        choice, seen = self.choice, view(self.bench, self.choice)
-        title = escape(f"{choice.attack} on {choice.image.removeprefix(OWN)}, ε = {seen.budget} ({self._title})")
-        if self.bars.children and choice.same_attacks(self._shown):  # ε alone has moved
-            bars, path = (box.children[0].drawn for box in (self.bars, self.path))
-            move_bars(bars, seen.bars, seen.path, seen.level, title=title)
-            mark_level(path, seen.path, seen.level)
-        else:
-            unit = "1/255" if ATTACKS[choice.attack].norm != 2 else "1/255, root mean square"
-            path_title = f"Decision path ({self._title})"
-            x_title = f"attack budget ε ({unit})"
-            bars = class_bars(seen.bars, seen.path, seen.level, order=self._order, title=title)
-            path = decision_path(seen.path, seen.level, x_title=x_title, order=self._order, title=path_title)
-        fill(self.bars, bars)
-        fill(self.path, path)
-        self.pictures.value = attack_html.pictures(seen)
-        self.outbox.code = as_code(self.bench, choice, self._origin)
-        self.outbox.state = save_state(self.bench, choice)
-        self._shown = choice
+        """Send the scene of what is chosen; where ε alone has moved, the page has drawn it already."""
+        with self.lectern.hold_sync():
+            if not self.choice.same_attacks(self._shown):
+                self.lectern.scene = scene(self.bench, self.choice, self._order)
+            self._set_choice()
+            self.lectern.saved = {
+                "code": as_code(self.bench, self.choice, self._origin),
+                "state": save_state(self.bench, self.choice),
+                "address": as_address(self.choice),
+            }
+        self._shown = self.choice
 
-    def _set_controls(self, choice: Choice) -> None:
-        steps = self.controls["steps"]
-        if choice.steps not in steps.options:
-            with self.controls.quietly():
-                steps.options = sorted({*steps.options, choice.steps})
-        first, second = (*choice.networks, "")[:2]
-        fields = {name: value for name, value in vars(choice).items() if name in self.controls.named}
-        self.controls.set(first=first, second=second, **fields)
+    def _set_choice(self) -> None:
+        self.lectern.choice = asdict(self.choice) | {"networks": list(self.choice.networks)}
 
-    def _say(self, text: str, *, alert: bool = False) -> None:
-        self.message.value = attack_html.message(text, alert=alert) if text else ""
+    def _say(self, text: str = "", *, alert: bool = False) -> None:
+        self.lectern.status = {"text": text, "alert": alert, "done": 0, "most": 0}
 
     @contextmanager
     def _complaints(self) -> Iterator[None]:
@@ -251,12 +245,8 @@ class AttackExplorer(Explorer):
         try:
             yield
         except InputError as error:
-            self._set_controls(self.choice)
+            self._set_choice()
             self._say(str(error), alert=True)
-
-
-def _dropdown(name: str, options: list, value: object) -> w.Dropdown:
-    return w.Dropdown(options=options, value=value, description=name, style=WIDE, layout={"width": "230px"})
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

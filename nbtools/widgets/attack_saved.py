@@ -1,4 +1,4 @@
-"""Keep what the attack explorer shows: as JSON to load again, and as the lines of code that compute the same."""
+"""Keep what the attack explorer shows: as JSON or an address to open again, as lines of code that compute the same."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import get_origin, get_type_hints
+from urllib.parse import parse_qs, urlencode
 
 from nbtools.attacks.table import ATTACKS
 from nbtools.checks import reading
 from nbtools.data.images.own import read_image
 from nbtools.plots.images import png_uri
+from nbtools.widgets.attack_networks import condition_of, seed_of
 from nbtools.widgets.attack_state import OWN, Bench, Choice
 
 FORMAT = "nbtools attack explorer 1"
@@ -62,7 +64,7 @@ def load_state(bench: Bench, text: str) -> Choice:
         state = json.loads(text)
         if state["format"] != FORMAT:
             raise ValueError(f"format {state['format']!r}")
-        choice = _read_choice(state["choice"])
+        choice = read_choice(state["choice"])
         own = base64.b64decode(state["own_image"], validate=True) if "own_image" in state else None
     if own is not None and choice.image.startswith(OWN):
         size = int(bench.images.pixels.shape[-1])
@@ -73,28 +75,67 @@ def load_state(bench: Bench, text: str) -> Choice:
     return choice
 
 
-def _read_choice(entries: Mapping) -> Choice:
-    """Make a choice of JSON's entries: all of them, no others, each of its own type."""
+def read_choice(entries: Mapping) -> Choice:
+    """Make a choice of JSON's entries: all of them, no others, each of its own type; a file may know no tab.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        If they are something else.
+    """
     names, level = entries["networks"], entries["level"]
-    values = {**entries, "networks": tuple(map(str, names)), "level": float(level) if type(level) is int else level}
+    values = {"tab": Choice.tab, **entries, "networks": tuple(map(str, names))}
+    values["level"] = float(level) if type(level) is int else level
     for name, kind in get_type_hints(Choice).items():
         if type(values[name]) is not (get_origin(kind) or kind):
             raise ValueError(f"{name} is {values[name]!r}")
     return Choice(**values)
 
 
+def as_address(choice: Choice) -> str:
+    """Return a choice as the end of an address, behind ``#``; an image that was dropped in is left out."""
+    entries = asdict(choice) | {"level": f"{choice.level:g}"}
+    own = choice.image.startswith(OWN)
+    told = {name: value for name, value in entries.items() if value != "" and not (own and name == "image")}
+    return urlencode(told, doseq=True, safe="/")
+
+
+def read_address(text: str, choice: Choice) -> Choice:
+    """Read what `as_address` wrote; what it does not say is as in `choice`.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    with reading(
+        "this address says nothing to the explorer",
+        *(ValueError, KeyError, TypeError),
+        expected="what stands behind # in an address it wrote",
+        fix="copy the whole address, or take the explorer's start page",
+    ):
+        told = parse_qs(text.removeprefix("#"), strict_parsing=True, max_num_fields=32)
+        if unknown := told.keys() - vars(choice).keys():
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        kinds = get_type_hints(Choice)
+        values = {name: kinds[name](texts[-1]) for name, texts in told.items() if name != "networks"}
+        values["networks"] = tuple(told.get("networks", choice.networks))
+        return replace(choice, **{"target": "", **values})
+
+
 def as_code(bench: Bench, choice: Choice, origin: Origin) -> str:
     """Return the lines of Python that compute the pictures of a choice, bit for bit."""
     size = "" if ATTACKS[choice.attack].norm != 2 else " * x.numel() ** 0.5"
     picture = f"attacked[levels.index({choice.level})]" if choice.level else "x"
+    named = [(name, condition_of(name), seed_of(name, origin.seed)) for name in choice.networks]
     code = f"""\
 source = data.open_study({origin.study!r})
 {_image_code(choice.image)}
 levels = {bench.levels}  # in 1/255
 radii = [level / 255{size} for level in levels]
 pictures = {{}}
-for name in {choice.networks}:
-    found = runs.find("03_guided_training", {origin.study!r}, roi=name, alpha={origin.alpha}, seed={origin.seed})
+for name, roi, seed in {named}:
+    found = runs.find("03_guided_training", {origin.study!r}, roi=roi, alpha={origin.alpha}, seed=seed)
     network = models.load_model(found.folder)
     {_attack_code(bench, choice)}
     pictures[name] = {picture}

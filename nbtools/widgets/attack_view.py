@@ -1,8 +1,8 @@
-"""What the attack explorer shows for a choice: pictures, probabilities and sentences. Knows no widget."""
+"""What the attack explorer shows for a choice, at every ε: pictures, probabilities and sentences. Knows no widget."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,78 +11,85 @@ import torch
 from torch import Tensor
 
 from nbtools.attacks.table import ATTACKS
-from nbtools.widgets.attack_state import AttackPath, Bench, Choice
+from nbtools.widgets.attack_paths import AttackPath
+from nbtools.widgets.attack_state import Bench, Choice
 
-CLASSES_SHOWN = 12
-MAX_AMPLIFY = 200.0
+CLASSES_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One network at one ε.
+    """One network, at every ε.
 
     Attributes
     ----------
     network : str
-        Condition.
-    before, after, difference : uint8 arrays (height, width, 3)
-        The clean image, the perturbed one, and what changed: 0.5 + amplify × difference, grey where nothing did.
-    amplify : float
-        Brings the largest change to the end of the scale.
-    verdict : str
-        What happened at this ε, in a sentence.
+        Its name.
+    after, difference : uint8 arrays (n_levels, height, width, 3)
+        The picture, and what changed: 0.5 + amplify × difference, grey where nothing did.
+    probabilities : array (n_levels, n_classes)
+        Of the classes shown.
+    verdicts : tuple of str (n_levels,)
+        What the network says, in a sentence.
+    fooled : tuple of bool (n_levels,)
+        Whether the attack has what it wants.
     flip : str
         Where the attack succeeds along the path, in a sentence.
     """
 
     network: str
-    before: np.ndarray
     after: np.ndarray
     difference: np.ndarray
-    amplify: float
-    verdict: str
+    probabilities: np.ndarray
+    verdicts: tuple[str, ...]
+    fooled: tuple[bool, ...]
     flip: str
 
 
 @dataclass(frozen=True)
 class View:
-    """All the explorer shows.
+    """All the explorer shows of one image.
 
     Attributes
     ----------
-    budget : str
-        ε with its unit.
-    level : float
+    levels : tuple of float (n_levels,)
         ε in 1/255.
-    bars : DataFrame
-        One row per condition × class: ``condition``, ``class_name``, ``clean`` and ``probability``. The same classes
-        at every ε, the most probable if there are many.
+    budgets : tuple of str (n_levels,)
+        The same with its unit.
     label : str
         The image's class; empty if it has none.
+    classes : tuple of str
+        Those shown, in their own order: all, or the most probable of many.
+    amplify : int
+        How much differences are amplified: the same at every ε, so that one sees them grow.
     panels : tuple of Panel
         One per network.
     path : DataFrame
         As `decision_table` gives it.
     """
 
-    budget: str
-    level: float
-    bars: pd.DataFrame
+    levels: tuple[float, ...]
+    budgets: tuple[str, ...]
     label: str
+    classes: tuple[str, ...]
+    amplify: int
     panels: tuple[Panel, ...]
     path: pd.DataFrame
 
 
 def view(bench: Bench, choice: Choice) -> View:
     """Return what to show for a choice whose paths have been computed (`Bench.compute`)."""
-    paths = {name: bench.path(choice, name) for name in choice.networks}
-    label = bench.image(choice.image)[1]
+    paths = bench.paths(choice)
+    levels, label = (0.0, *bench.levels), bench.image(choice.image)[1]
+    shown, amplify = _classes_shown(list(paths.values())), amplification(bench.levels)
+    least = ATTACKS[choice.attack].least
     return View(
-        budget=budget(choice.level, choice.attack),
-        level=choice.level,
-        bars=_bars(paths, choice.level, bench.classes),
+        levels=levels,
+        budgets=tuple(budget(level, choice.attack) for level in levels),
         label=bench.classes[label] if label >= 0 else "",
-        panels=tuple(_panel(name, path, choice, bench.classes) for name, path in paths.items()),
+        classes=tuple(bench.classes[index] for index in shown),
+        amplify=amplify,
+        panels=tuple(_panel(name, path, bench.classes, shown, amplify, least) for name, path in paths.items()),
         path=decision_table(paths, bench.classes, image=choice.image),
     )
 
@@ -92,6 +99,11 @@ def budget(level: float, attack: str) -> str:
     if level == 0:
         return "clean"
     return f"{level:g}/255" + (" RMS" if ATTACKS[attack].norm == 2 else "")
+
+
+def amplification(levels: Sequence[float]) -> int:
+    """Return the power of two that brings a change by the largest ε (1/255) nearest to the ends of the scale."""
+    return 2 ** max(0, round(np.log2(0.5 * 255 / max(levels))))
 
 
 def decision_table(paths: Mapping[str, AttackPath], classes: tuple[str, ...], *, image: str) -> pd.DataFrame:
@@ -144,24 +156,23 @@ def _rival(path: AttackPath) -> int:
     return int(others[at].argmax())
 
 
-def _panel(network: str, path: AttackPath, choice: Choice, classes: tuple[str, ...]) -> Panel:
-    at = path.levels.index(choice.level)
-    change = path.pixels[at] - path.pixels[0]
-    largest = float(change.abs().max())
-    amplify = min(0.5 / largest, MAX_AMPLIFY) if largest else 1.0
+def _panel(
+    network: str, path: AttackPath, classes: tuple[str, ...], shown: list[int], amplify: int, least: int
+) -> Panel:
     return Panel(
         network=network,
-        before=_uint8(path.pixels[0]),
-        after=_uint8(path.pixels[at]),
-        difference=_uint8(0.5 + amplify * change),
-        amplify=amplify,
-        verdict=_verdict(path, at, classes),
-        flip=_flip(path, classes, ATTACKS[choice.attack].least),
+        after=_uint8(path.pixels),
+        difference=_uint8(0.5 + amplify * (path.pixels - path.pixels[0])),
+        probabilities=path.probabilities[:, shown].numpy(),
+        verdicts=tuple(_verdict(path, at, classes) for at in range(len(path.levels))),
+        fooled=tuple(path.reached.tolist()),
+        flip=_flip(path, classes, least),
     )
 
 
 def _uint8(pixels: Tensor) -> np.ndarray:
-    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    """Turn pixels (n, 3, height, width) in [0, 1] into uint8 (n, height, width, 3)."""
+    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _verdict(path: AttackPath, at: int, classes: tuple[str, ...]) -> str:
@@ -186,22 +197,6 @@ def _flip(path: AttackPath, classes: tuple[str, ...], least_steps: int) -> str:
     if path.flip == 0:
         return f"{classes[int(path.predictions[0])]} without any attack"
     return f"turns to {classes[int(path.predictions[path.levels.index(path.flip)])]} at ε = {path.flip:g}/255"
-
-
-def _bars(paths: Mapping[str, AttackPath], level: float, classes: tuple[str, ...]) -> pd.DataFrame:
-    shown = _classes_shown(list(paths.values()))
-    tables = [
-        pd.DataFrame(
-            {
-                "condition": name,
-                "class_name": [classes[index] for index in shown],
-                "clean": path.probabilities[0, shown].numpy(),
-                "probability": path.probabilities[path.levels.index(level), shown].numpy(),
-            }
-        )
-        for name, path in paths.items()
-    ]
-    return pd.concat(tables, ignore_index=True)
 
 
 def _classes_shown(paths: list[AttackPath]) -> list[int]:

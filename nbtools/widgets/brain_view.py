@@ -18,6 +18,11 @@ from nbtools.widgets.parts import Pointed
 
 _HALF = 560  # pixels: two surfaces stand side by side
 _NO_SURFACE = "This study has no cortical surface (nsddata/freesurfer): the slices are all there is."
+_NAME = "Brain view"
+_HINT = (
+    "Click a region in a slice, or choose it in the list; the sliders move the slices. Below: how well its voxels were "
+    "measured and predicted, and which images drive it most and least."
+)
 _AXES = {"x": "left → right", "y": "back → front", "z": "down → up"}
 
 
@@ -74,7 +79,8 @@ class BrainView(parts.Explorer):
         self.words, self.driven = parts.caption(), widgets.HTML(layout=parts.FULL)
         self._say()
         under = widgets.HBox(self.surfaces, layout=parts.WRAPPED) if surfaces else parts.caption(_NO_SURFACE)
-        super().__init__([self.controls.row(), self.figure, self.words, self.driven, under])
+        shown = [self.controls.row(), self.figure, self.words, self.driven, under]
+        super().__init__(shown, title=_NAME, hint=_HINT)
 
     def show(self, state: BrainState) -> None:
         """Bring every part to a state."""

@@ -1,5 +1,5 @@
 // Draws the kernel's figure when a view is made and when the figure changes; tells what the mouse is on. The script is
-// the page's (page.js): with a copy of plotly's 5 MB in every figure, busy pages need more than the 2 s that anywidget
+// the page's (plotly.js): with a copy of plotly's 5 MB in every figure, busy pages need more than the 2 s that anywidget
 // waits for a script, and the figure would never change again.
 async function render({ model, el }) {
   const plotly = await shared.plotly;

@@ -15,6 +15,11 @@ from nbtools.widgets import geometry_state, parts
 from nbtools.widgets.geometry_state import GeometryState, SpaceTables
 from nbtools.widgets.parts import Pointed
 
+_NAME = "Geometry explorer"
+_HINT = (
+    "Choose two spaces: regions, predictors, networks. Move the mouse over a cell of a dissimilarity matrix, or type "
+    "the places of two images, to see which two it compares and how far apart each space holds them."
+)
 _CLASSED = "<b>Radius (relative to the centre's length) and dimension of each class manifold</b>"
 _NOT_CLASSED = "The images of these spaces have no classes, so there are no class manifolds."
 
@@ -61,7 +66,7 @@ class GeometryExplorer(parts.Explorer):
         self._say_pair()
         self._say_spaces()
         above = [self.controls.row(), self.pair_words, self.pair]
-        super().__init__([*above, self.figure, self.words, self.manifolds, self.radii])
+        super().__init__([*above, self.figure, self.words, self.manifolds, self.radii], title=_NAME, hint=_HINT)
 
     def show(self, state: GeometryState) -> None:
         """Bring every part to a state."""

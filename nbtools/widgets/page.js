@@ -1,19 +1,35 @@
-// What the explorers of a page share: plotly's script, and a listener for keys. Each explorer holds a view of it, which
-// listens for the kernel's answers and gives sliders their names.
-function initialize({ model }) {
-  if (shared.page) return;
-  shared.page = true;
-  const script = URL.createObjectURL(new Blob([model.get("plotly")], { type: "text/javascript" }));
-  shared.resolve(import(script).then(() => globalThis.Plotly));
+// What the explorers of a page share: a listener for keys. Each explorer holds a view of it: the lamp, which listens for
+// the kernel's answers, and names for sliders.
+function initialize() {
+  if (globalThis.nbtoolsKeys) return;
+  globalThis.nbtoolsKeys = true;
   addEventListener("keydown", keepKeys, true); // before JupyterLab's own
 }
 
 function render({ model, el }) {
   const off = new AbortController();
   const explorer = () => el.closest(".nbtools-explorer");
-  awaitAnswers(model, explorer, off.signal);
+  el.classList.add("nbtools-lamp");
+  const answers = awaitAnswers(model, explorer, lamp(el), off.signal);
   nameSliders(explorer, off.signal);
-  return () => off.abort();
+  return () => {
+    clearInterval(answers);
+    off.abort();
+  };
+}
+
+function lamp(el) {
+  const states = {
+    live: ["live", "the kernel hears"],
+    lost: ["no answer", "the kernel does not answer"],
+    quiet: ["not asked", "untouched for five minutes: touch a control, and the kernel is asked"],
+  };
+  const set = (state) => {
+    el.dataset.state = state;
+    [el.textContent, el.title] = states[state];
+  };
+  set("live");
+  return set;
 }
 
 // JupyterLab moves between cells on arrow keys and cuts them on "x", whatever has the focus, unless it is marked so.
@@ -24,36 +40,61 @@ function keepKeys({ target, ctrlKey, altKey, metaKey }) {
 }
 
 // Whenever a reader has touched a control the kernel is asked to answer. It does so after it has heard of the control;
-// until then the controls say one thing and the pictures another, so after two seconds the controls stop.
-function awaitAnswers(model, explorer, signal) {
+// until then the controls say one thing and the pictures another, so after two seconds the controls stop. In between,
+// for as long as somebody is there, it is asked now and then, and only the lamp shows what comes of it.
+const PATIENCE = 2000;
+const EVERY = 5000;
+const THERE = 300_000; // after so long without a touch nobody is: a server stops the kernels of forgotten pages
+
+function awaitAnswers(model, explorer, shine, signal) {
   const note = document.createElement("div");
-  note.className = "nbtools-message";
+  note.className = "nbtools-message nbtools-lost";
   note.setAttribute("role", "alert");
   let waiting;
-  const lost = (stopped) => {
+  let touched = Date.now();
+  let stops = false;
+  const lost = () => {
+    shine("lost");
+    waiting = undefined;
+    if (!stops) return;
     note.textContent =
       "The kernel does not answer, so the controls have stopped; charts and pictures are those of before.\n" +
       "If it is busy, wait. If it was restarted, run the notebook again. If the server is gone, start it, and reload.";
-    stopped.before(note);
-    stopped.inert = true;
+    const at = explorer();
+    at?.before(note);
+    at?.toggleAttribute("inert", true);
   };
   const answered = () => {
     clearTimeout(waiting);
     waiting = undefined;
+    stops = false;
     note.remove();
+    shine("live");
     explorer()?.removeAttribute("inert");
   };
-  const touched = ({ target }) => {
-    const at = explorer();
-    if (waiting || !at?.contains(target)) return;
-    waiting = setTimeout(lost, 2000, at);
+  const ask = () => {
+    if (waiting) return;
+    waiting = setTimeout(lost, PATIENCE);
     model.send({});
+  };
+  const touch = ({ target }) => {
+    if (!explorer()?.contains(target)) return;
+    touched = Date.now();
+    if (stops) return; // the first touch without an answer counts
+    clearTimeout(waiting);
+    waiting = undefined;
+    stops = true;
+    ask();
   };
   model.on("msg:custom", answered);
   signal.addEventListener("abort", () => model.off("msg:custom", answered));
   for (const kind of ["change", "click", "keyup", "pointerup", "drop"]) {
-    addEventListener(kind, touched, { capture: true, signal });
+    addEventListener(kind, touch, { capture: true, signal });
   }
+  return setInterval(() => {
+    if (Date.now() - touched > THERE) shine("quiet");
+    else if (document.visibilityState === "visible" && explorer()?.offsetParent) ask();
+  }, EVERY);
 }
 
 // The sliders of ipywidgets have no name, and tell the place of a value among all in place of the value.

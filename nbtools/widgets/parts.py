@@ -32,21 +32,33 @@ FULL = {"width": "100%"}
 WRAPPED = {"flex_flow": "row wrap"}
 
 
-def _script(name: str) -> str:
-    return "".join((_HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", name))
+def script(*names: str) -> str:
+    """Return scripts of this folder, one after the other: together they are one module."""
+    return "".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
+
+
+def styles(name: str) -> str:
+    """Return a style sheet of this folder."""
+    return (_HERE / f"{name}.css").read_text(encoding="utf-8")
 
 
 class Explorer(widgets.VBox):
-    """Parts in a column whose keys are its own: JupyterLab's shortcuts do not reach into it.
+    """Parts in a column, with a lamp that says whether the kernel hears; JupyterLab's shortcuts do not reach into it.
 
     Parameters
     ----------
     parts : sequence of Widget
         From top to bottom.
+    title, hint : str
+        What it is, and what one does with it; left out where a part says so itself.
+    figures : bool
+        Whether there are `LiveFigure`s among the parts.
     """
 
-    def __init__(self, parts: Sequence[widgets.Widget]):
-        super().__init__([*parts, _page()], layout=FULL)
+    def __init__(self, parts: Sequence[widgets.Widget], *, title: str = "", hint: str = "", figures: bool = True):
+        said = f"<h2>{html.escape(title)}</h2><p>{html.escape(hint)}</p>"
+        head = [widgets.HTML(f'<div class="nbtools-head">{said}</div>', layout=FULL)] if title else []
+        super().__init__([*head, *parts, *([_plotly()] if figures else []), _page()], layout=FULL)
         self.add_class("nbtools-explorer")
 
 
@@ -98,12 +110,23 @@ class Controls:
             self._changed()
 
 
+class _Plotly(anywidget.AnyWidget):
+    """Plotly's script, once a page."""
+
+    _esm = script("shared", "plotly")
+    script = traitlets.Unicode().tag(sync=True)
+
+
+@cache
+def _plotly() -> _Plotly:
+    return _Plotly(script=get_plotlyjs())
+
+
 class _Page(anywidget.AnyWidget):
     """What the explorers of a page share; it answers whoever asks whether the kernel still hears."""
 
-    _esm = _script("page")
-    _css = (_HERE / "style.css").read_text(encoding="utf-8")
-    plotly = traitlets.Unicode().tag(sync=True)
+    _esm = script("page")
+    _css = styles("style")
 
     def __init__(self, **traits: object):
         super().__init__(**traits)
@@ -112,7 +135,7 @@ class _Page(anywidget.AnyWidget):
 
 @cache
 def _page() -> _Page:
-    return _Page(plotly=get_plotlyjs())
+    return _Page()
 
 
 @dataclass(frozen=True)
@@ -144,12 +167,13 @@ class LiveFigure(anywidget.AnyWidget):
         What is shown. After a change to it call `draw`.
     """
 
-    _esm = _script("figure")
+    _esm = script("shared", "figure")
     _json = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, figure: go.Figure, pointed: Callable[[Pointed], None] = lambda _: None):
-        super().__init__(layout={} if figure.layout.width else FULL)
-        self.draw(figure)
+        self.drawn = figure
+        # Not afterwards: a view that comes before the message has no figure.
+        super().__init__(layout={} if figure.layout.width else FULL, _json=figure.to_json())
         self.on_msg(lambda _, content, __: pointed(Pointed(**content)))
 
     def draw(self, figure: go.Figure) -> None:
@@ -214,7 +238,7 @@ def words_field(name: str, hint: str) -> widgets.Text:
 
 def several(name: str, options: Sequence, value: Sequence) -> widgets.SelectMultiple:
     """Return a list to choose several from (with Ctrl and Shift, or Space)."""
-    rows = max(1, min(len(options), 6))
+    rows = max(1, min(len(options), 10))  # a list that scrolls is a scroller inside a page
     return widgets.SelectMultiple(options=options, value=tuple(value), description=name, rows=rows, **_DESCRIBED)
 
 
@@ -236,7 +260,7 @@ def table_html(head: str, table: pd.DataFrame, number: str) -> str:
         ".nbtools-table td:first-child,.nbtools-table th:first-child{text-align:left}"
     )
     body = table.to_html(index=False, na_rep="", float_format=number.format, border=0) if len(table) else ""
-    frame = '<div class="nbtools-table" style="overflow:auto;max-height:420px">'
+    frame = '<div class="nbtools-table" style="overflow-x:auto">'
     return f"<style>{look}</style>{frame}<p>{head}</p>{body}</div>"
 
 

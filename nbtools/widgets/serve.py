@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from nbtools.checks import check_choice
 from nbtools.runs import folders
@@ -16,25 +19,28 @@ EXPLORERS = ("05_attack_explorer", "14_brain_and_geometry", "15_study_explorer")
 FRAMED = "v1.kernel.websocket.jupyter.org"
 
 
-def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
+def serve(notebook: str, port: int, texts: Mapping[str, str] | None = None, *, open_browser: bool = True) -> int:
     """Run Voila on one notebook until it is stopped; return the exit status.
 
     Parameters
     ----------
     notebook : str
-        Name without ``.ipynb``; its default parameters hold.
+        Name without ``.ipynb``.
     port : int
         Of the address, on 127.0.0.1.
+    texts : mapping, optional
+        Parameters as they stand on the command line; the others have their defaults.
     open_browser : bool
         Whether to open the page.
 
     Raises
     ------
     InputError
-        If there is no such notebook, or the networks it shows have not been trained.
+        If there is no such notebook or parameter, or the networks it shows have not been trained.
     """
     check_choice(f"{notebook} is no explorer", notebook, EXPLORERS, fix="name one")
-    chosen = folders.defaults(notebook)
+    given = folders.typed(notebook, texts or {})
+    chosen = {**folders.defaults(notebook), **given}
     for roi in chosen.get("rois", "").split():  # here the reader learns what is missing; the page would not say
         folders.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
@@ -42,8 +48,23 @@ def serve(notebook: str, port: int, *, open_browser: bool = True) -> int:
     from voila.app import Voila  # finds its templates when it is imported
 
     _refuse_unframed()
-    Voila.launch_instance(arguments(notebook, port, open_browser=open_browser))
+    _let_pages_end_kernels()
+    with TemporaryDirectory(prefix="nbtools-explore-") as folder:
+        file = _with_parameters(folders.NOTEBOOKS / f"{notebook}.ipynb", given, Path(folder))
+        Voila.launch_instance(arguments(file, port, open_browser=open_browser))
     return 0
+
+
+def _with_parameters(notebook: Path, given: Mapping[str, Any], folder: Path) -> Path:
+    """Return the notebook, or where it is given parameters a copy of it with these, as papermill writes them."""
+    if not given:
+        return notebook
+    from papermill.iorw import load_notebook_node, write_ipynb
+    from papermill.parameterize import parameterize_notebook
+
+    copy = folder / notebook.name
+    write_ipynb(parameterize_notebook(load_notebook_node(str(notebook)), dict(given)), str(copy))
+    return copy
 
 
 def _refuse_unframed() -> None:
@@ -65,10 +86,23 @@ def _refuse_unframed() -> None:
     Channel.get = framed
 
 
-def arguments(notebook: str, port: int, *, open_browser: bool = True) -> list[str]:
+def _let_pages_end_kernels() -> None:
+    """Give pages the cookie without which Voila refuses to end their kernel when they are left or loaded again."""
+    from voila.tornado.handler import TornadoVoilaHandler as Page
+
+    get = Page.get
+
+    async def with_cookie(page: Page, path: str | None = None) -> None:
+        _ = page.xsrf_token  # tornado sets the cookie once it is asked for
+        await get(page, path)
+
+    Page.get = with_cookie
+
+
+def arguments(notebook: Path, port: int, *, open_browser: bool = True) -> list[str]:
     """Return Voila's arguments to serve a notebook, with everything closed that Voila can close."""
     return [
-        str(folders.NOTEBOOKS / f"{notebook}.ipynb"),
+        str(notebook),
         f"--port={port}",
         "--Voila.ip=127.0.0.1",
         "--Voila.auto_token=True",  # printed with the address; other users of this machine do not have it

@@ -1,4 +1,4 @@
-// Stands before page.js and figure.js: what they share on a page, a promise of plotly that page.js keeps.
+// Stands before plotly.js and figure.js: what they share on a page, a promise of plotly that plotly.js keeps.
 const shared = (globalThis.nbtools ??= promised());
 
 function promised() {

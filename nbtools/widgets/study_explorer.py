@@ -12,6 +12,11 @@ from nbtools.widgets import parts, study_state
 from nbtools.widgets.study_state import ALL, NETWORKS, HierarchyChoice
 
 _FIRST = ("accuracy", "neural_r")
+_ROWS = 15  # of the table: a longer one would scroll inside a page that scrolls
+_HINT = (
+    "Choose a notebook, and words that a run must hold: a condition, a parameter such as alpha=0.65. Table and curves "
+    "of training follow. Below, the hierarchy of all attacked networks has an α, a seed, an attack and an ε of its own."
+)
 
 
 class StudyExplorer(parts.Explorer):
@@ -55,7 +60,7 @@ class StudyExplorer(parts.Explorer):
         else:
             parts.say(self.hierarchy_words, "No network of this study has been attacked yet (notebook 04).")
         self._show_runs()
-        super().__init__([*shown, self.hierarchy_words])
+        super().__init__([*shown, self.hierarchy_words], title=f"Study explorer · {source.title}", hint=_HINT)
 
     def _choose_networks(self, of: dict[str, list]) -> parts.Controls:
         """Make the hierarchy's controls: one for every field of `HierarchyChoice`."""
@@ -73,8 +78,10 @@ class StudyExplorer(parts.Explorer):
     def _show_runs(self) -> None:
         chosen = self.filters.values()
         found = study_state.filtered(self.runs, chosen["notebook"], chosen["words"])
-        head = study_state.counted(len(found), "run")
-        self.table.value = parts.table_html(head, study_state.table_of(found, chosen["metrics"]), "{:.4g}")
+        more = f", the first {_ROWS} of them here: narrow the filter to see others" if len(found) > _ROWS else ""
+        head = study_state.counted(len(found), "run") + more
+        table = study_state.table_of(found.head(_ROWS), chosen["metrics"])
+        self.table.value = parts.table_html(head, table, "{:.4g}")
         with parts.drawing(self.curves, self.curves_words):
             curves = study_state.histories(found, self.order)
             metrics = study_state.measured(curves, chosen["curves"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -66,6 +67,22 @@ def point(page: Page, figure: Locator, axes: int, x: float, y: float) -> None:
     page.mouse.move(box["x"] + right, box["y"] + down, steps=4)
 
 
+def says_what_it_is(explorer: Locator, name: str) -> None:
+    """A title, what to do, a lamp; and the page scrolls, but nothing inside it."""
+    from playwright.sync_api import expect
+
+    expect(explorer.get_by_role("heading", name=name)).to_be_visible()
+    expect(explorer.locator(".nbtools-head p")).to_contain_text(re.compile("Click|Choose"))
+    expect(explorer.locator(".nbtools-lamp")).to_have_text("live")
+    assert explorer.evaluate(SCROLLERS) == []
+
+
+SCROLLERS = """(explorer) => [...explorer.querySelectorAll(":not(select, option, svg *)")].filter((part) => {
+    const scrolls = /auto|scroll/.test(getComputedStyle(part).overflowY);
+    return scrolls && part.scrollHeight > part.clientHeight + 1;
+}).map((part) => part.className)"""
+
+
 def table(notebook: str, name: str, **own: object) -> pd.DataFrame:
     return folders.find(notebook, "tiny", **own).table(name)
 
@@ -85,6 +102,8 @@ def test_regions_are_chosen_by_keys_and_clicks_and_images_compared(opened: Open,
     found = table("14_brain_and_geometry", "drive")
     tables = BrainTables(table("01_brain_responses", "noise_ceilings"), voxels, pattern, found)
 
+    says_what_it_is(views.nth(0), "Brain view")
+    says_what_it_is(views.nth(1), "Geometry explorer")
     brain, state = views.nth(0), brain_state.pick_region(volume, "TO")
     said = brain.get_by_role("status").first
     expect(said).to_have_text(brain_state.describe(volume, tables, state))
@@ -131,6 +150,7 @@ def test_runs_are_filtered_and_the_hierarchy_follows(opened: Open, page: Page, t
     from playwright.sync_api import expect
 
     explorer = opened("15_study_explorer").first
+    says_what_it_is(explorer, "Study explorer")
     explorer.scroll_into_view_if_needed()
     page.screenshot(path=tmp_path / "study.png")
     rows = explorer.locator(".nbtools-table tbody tr")
