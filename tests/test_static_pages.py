@@ -26,7 +26,7 @@ from nbtools.models.networks import GuidedNet, build, freeze
 from nbtools.plots.looks import symbol
 from nbtools.runs import folders
 from nbtools.widgets import static, write_pages
-from nbtools.widgets.attack_state import LEVELS, AttackPath
+from nbtools.widgets.attack_paths import LEVELS, AttackPath
 from nbtools.widgets.pages import attack
 from nbtools.widgets.pages.packed import KINDS, packed
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nbtools.attacks.interface import attacked
+from nbtools.attacks.meaning import MEANING
 from nbtools.attacks.table import ATTACKS
 from nbtools.classifiers import Classifier, logits_of
 from nbtools.conditions import baselines, is_adopted, parse_condition
@@ -24,20 +25,14 @@ from nbtools.processes import Bar
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, NETWORKS
 from nbtools.runs.several import chosen
-from nbtools.widgets.attack_state import LEVELS, AttackPath, radius
-from nbtools.widgets.attack_view import decision_table
+from nbtools.widgets.attack_paths import LEVELS, AttackPath, radius
+from nbtools.widgets.attack_view import amplification, decision_table
 from nbtools.widgets.pages.packed import looks, packed
 from nbtools.widgets.pages.sprites import Files, sprite
 from nbtools.widgets.study_state import usual_alpha
 
 STEPS = 20  # as in notebook 05
-AMPLIFY = 16  # of the difference, the same at every ε: it grows as the change does, and is full from 8/255 on
-SHOWN = {
-    "LinfPGD": f"{STEPS} small steps up the network's loss; no colour value changes by more than ε",
-    "LinfFGSM": "one step of ε up or down for each colour value, as the sign of the gradient says",
-    "L2PGD": f"{STEPS} small steps up the loss; not the largest change but the root mean square is at most ε",
-    "LinfNoise": f"no gradient: the worst of {STEPS} random draws, none of which changes a value by more than ε",
-}
+SHOWN = ("LinfPGD", "LinfFGSM", "L2PGD", "LinfNoise")
 
 
 def attack_files(source: Study, runs: pd.DataFrame, n_images: int) -> Iterator[Files]:
@@ -77,9 +72,9 @@ def attack_files(source: Study, runs: pd.DataFrame, n_images: int) -> Iterator[F
         "networks": list(networks),
         "meaning": {name: parse_condition(name).meaning for name in networks},
         "looks": looks(list(networks), source.hierarchy),
-        "attacks": {name: {"said": said, "rms": ATTACKS[name].norm == 2} for name, said in SHOWN.items()},
+        "attacks": {name: {"said": MEANING[name], "rms": ATTACKS[name].norm == 2} for name in SHOWN},
         "counted": {row.roi: _counted(row.folder, n_values) for row in found.itertuples()},
-        "amplify": AMPLIFY,
+        "amplify": amplification(LEVELS),
         "sprite": layout,
         "alpha": alpha,
         "seed": seed,
