@@ -21,7 +21,7 @@ from nbtools.models.networks import load_model
 from nbtools.runs import folders
 from nbtools.widgets import geometry_state, study_state, write_pages
 from nbtools.widgets.attack_state import Bench, Choice
-from nbtools.widgets.attack_view import view
+from nbtools.widgets.attack_view import amplification, view
 from nbtools.widgets.geometry_state import SpaceTables
 
 if TYPE_CHECKING:
@@ -136,8 +136,9 @@ def test_dragging_shows_what_the_explorer_and_the_runs_say(opened: Page, pages: 
             assert np.abs(pixels(opened, letter, 0) - panel.after.astype(int)).max() <= 1
             path = bench.path(Choice(chosen, (panel.network,), "LinfFGSM"), panel.network)
             change = (path.pixels[path.levels.index(level)] - path.pixels[0]).permute(1, 2, 0).numpy()
-            shown = np.clip(127.5 + 16 * 255 * change, 0, 255)
-            assert np.abs(pixels(opened, letter, 1) - shown).max() <= 16 / 2 + 1  # half a grey level, amplified
+            by = amplification(bench.levels[1:])
+            shown = np.clip(127.5 + by * 255 * change, 0, 255)
+            assert np.abs(pixels(opened, letter, 1) - shown).max() <= by / 2 + 1  # half a grey level, amplified
         standing = {name: right_at(bench, images, name, level) for name in networks}
         told = f"of {N_IMAGES} images still stand: {standing['none']} in none, {standing['TO']} in TO."
         expect(opened.locator("#count")).to_contain_text(told)
