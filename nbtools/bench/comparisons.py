@@ -31,13 +31,18 @@ def main(names: list[str]) -> None:
     Parameters
     ----------
     names : list of str
-        Keys of `COMPARISONS`; none means all.
+        Keys of `COMPARISONS`; none means all; ``gpu`` alone what one card does.
 
     Raises
     ------
     InputError
         If a name is unknown.
     """
+    if names == ["gpu"]:  # a table of its own: minutes on a card, hours without one
+        from nbtools.bench.gpu import gpu_table
+
+        print(gpu_table().round(3).to_string(index=False))
+        return
     for name in names:
         check_choice("unknown comparison", name, COMPARISONS, fix="name some of these, or none for all")
     rows = [{"comparison": name, **COMPARISONS[name]()} for name in names or COMPARISONS]

@@ -71,7 +71,7 @@ def compare_training(size: int, n_images: int) -> Row:
         right = [_accuracy(model, test) for model in (plain, ours)]
     baseline, guided, unguided = np.median(seconds, axis=0)
     seen = n_images // _BATCH * _BATCH
-    floor = seen * _operations(plain, predictor, size) / _matrix_rate()
+    floor = seen * operations(plain, predictor, size) / _matrix_rate()
     return row(
         baseline,
         guided,
@@ -141,7 +141,7 @@ def _guided_loss(model: GuidedNet, predictor: RoiPredictor, x: Tensor, labels: T
     return (1 - _ALPHA) * F.cross_entropy(logits, labels) + _ALPHA * F.mse_loss(neural, target)
 
 
-def _operations(model: GuidedNet, predictor: RoiPredictor, size: int) -> float:
+def operations(model: GuidedNet, predictor: RoiPredictor, size: int) -> float:
     """Count the floating-point operations of a guided training step, for one image."""
     with FlopCounterMode(display=False) as counter:
         _guided_loss(model.train(), predictor, torch.rand(2, 3, size, size), torch.tensor([0, 1])).backward()
