@@ -21,7 +21,7 @@ from nbtools.models.networks import load_model
 from nbtools.runs import folders
 from nbtools.widgets import geometry_state, study_state, write_pages
 from nbtools.widgets.attack_state import Bench, Choice
-from nbtools.widgets.attack_view import amplification, view
+from nbtools.widgets.attack_view import view
 from nbtools.widgets.geometry_state import SpaceTables
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def pixels(page: Page, panel: str, which: int) -> np.ndarray:
 
 def right_at(bench: Bench, images: ImageSet, name: str, level: float) -> int:
     """How many images a network still names rightly."""
-    paths = [bench.path(Choice(str(image), (name,), "LinfFGSM"), name) for image in images.ids]
+    paths = [bench.paths(Choice(str(image), (name,), "LinfFGSM"))[name] for image in images.ids]
     said = [path.predictions[path.levels.index(level)] for path in paths]
     return int((torch.stack(said) == images.labels).sum())
 
@@ -125,20 +125,21 @@ def test_dragging_shows_what_the_explorer_and_the_runs_say(opened: Page, pages: 
     for name in networks:
         for image in images.ids:
             bench.compute(Choice(str(image), (name,), "LinfFGSM"), name)
-    visit(opened, pages, "attack", image=chosen, a="none", b="TO", attack="LinfFGSM", e="0.25")
+    visit(opened, pages, "attack", image=chosen, a="none", b="TO", attack="LinfFGSM", e="0")
     slider = opened.get_by_role("slider", name="ε", exact=True)
-    for level in bench.levels:
-        seen = view(bench, Choice(chosen, ("none", "TO"), "LinfFGSM", level=level))
-        expect(slider).to_have_attribute("aria-valuetext", seen.budget)
-        expect(opened.locator(".verdict")).to_have_text([panel.verdict for panel in seen.panels])
+    seen = view(bench, Choice(chosen, ("none", "TO"), "LinfFGSM"))
+    for at, level in enumerate(seen.levels):
+        expect(slider).to_have_attribute("aria-valuetext", seen.budgets[at])
+        expect(opened.locator(".verdict")).to_have_text([panel.verdicts[at] for panel in seen.panels])
         expect(opened.locator(".flip")).to_have_text([panel.flip for panel in seen.panels])
         for letter, panel in zip("ab", seen.panels, strict=True):
-            assert np.abs(pixels(opened, letter, 0) - panel.after.astype(int)).max() <= 1
-            path = bench.path(Choice(chosen, (panel.network,), "LinfFGSM"), panel.network)
+            assert np.abs(pixels(opened, letter, 0) - panel.after[at].astype(int)).max() <= 1
+            path = bench.paths(Choice(chosen, (panel.network,), "LinfFGSM"))[panel.network]
             change = (path.pixels[path.levels.index(level)] - path.pixels[0]).permute(1, 2, 0).numpy()
-            by = amplification(bench.levels[1:])
-            shown = np.clip(127.5 + by * 255 * change, 0, 255)
-            assert np.abs(pixels(opened, letter, 1) - shown).max() <= by / 2 + 1  # half a grey level, amplified
+            shown = np.clip(127.5 + seen.amplify * 255 * change, 0, 255)
+            assert (
+                np.abs(pixels(opened, letter, 1) - shown).max() <= seen.amplify / 2 + 1
+            )  # half a grey level, amplified
         standing = {name: right_at(bench, images, name, level) for name in networks}
         told = f"of {N_IMAGES} images still stand: {standing['none']} in none, {standing['TO']} in TO."
         expect(opened.locator("#count")).to_contain_text(told)
