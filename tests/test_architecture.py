@@ -43,7 +43,7 @@ FLOORS = (
 INSIDE = {
     "data": ("names kinds zips", "archives study", "images synthetic", "brains", "fetch"),
     "metrics": ("inputs stats", "samples", "brain decisions pixels", "geometry", "studies"),
-    "plots": ("style looks", "images labels report tables", "marks", "brain geometry robustness", "studies"),
+    "plots": ("style looks", "guesses images labels report tables", "marks", "brain geometry robustness", "studies"),
 }
 # Metrics turn tables and tensors into tables: they know the names of conditions, and nothing of files or models.
 METRICS_MAY_USE = {"errors", "checks", "classifiers", "conditions", "guides", "processes", "metrics"}

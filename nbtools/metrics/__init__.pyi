@@ -111,7 +111,6 @@ from .samples.contrasts import (
     over_networks as over_networks,
     slope as slope,
 )
-from .samples.forking import forking_paths as forking_paths, luck as luck
 from .samples.measures import claims as claims
 from .samples.power import (
     Spread as Spread,
@@ -145,6 +144,7 @@ from .studies.factorial import (
     interactions as interactions,
     training_of as training_of,
 )
+from .studies.forking import forking_paths as forking_paths, luck as luck
 from .studies.frontier import (
     alpha_within as alpha_within,
     frontier_area as frontier_area,

@@ -9,8 +9,8 @@ from nbtools.conditions import baselines
 from nbtools.data.study import open_study
 from nbtools.metrics.decisions.robustness import WORST_CASE, epsilon_label
 from nbtools.metrics.samples.contrasts import SIGNIFICANT
-from nbtools.metrics.samples.forking import forking_paths, luck
 from nbtools.metrics.samples.verdicts import in_order
+from nbtools.metrics.studies.forking import forking_paths, luck
 from nbtools.runs import folders, several
 from nbtools.runs.lineage import ATTACKED
 from nbtools.widgets import parts
@@ -40,7 +40,7 @@ class ForkingGame(parts.Explorer):
         names = list(found["roi"].unique()) if len(found) else []
         regions, controls = in_order(names, hierarchy), [name for name in baselines(hierarchy) if name in names]
         if not (regions and controls and found["seed"].nunique() >= SEEDS):
-            super().__init__([parts.caption(NEEDS)])
+            self._frame([parts.caption(NEEDS)])
             return
         decisions = several.tables(found, "decisions")
         attacks = [WORST_CASE, *decisions["attack"].unique()]
@@ -57,7 +57,11 @@ class ForkingGame(parts.Explorer):
         test = widgets.Button(description="Test")
         test.on_click(lambda _: self.look())
         self.looks, self.words = widgets.HTML(layout=parts.FULL), parts.caption(RULES)
-        super().__init__([self.chosen.row(), test, self.words, self.looks])
+        self._frame([self.chosen.row(), test, self.words, self.looks])
+
+    def _frame(self, shown: list[widgets.Widget]) -> None:
+        super().__init__(shown)
+        self.add_class("nbtools-game")
 
     def look(self) -> str:
         """Take the path that is chosen; one that was taken before is no new look. Return what is said to it."""

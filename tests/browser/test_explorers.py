@@ -41,7 +41,7 @@ def opened(
             lab.run(page, f"{notebook}.ipynb")
         else:
             page.goto(servers.enter_context(app(project, notebook)), timeout=120_000)
-        found = page.locator(".nbtools-explorer")
+        found = page.locator(".nbtools-explorer:not(.nbtools-game)")
         found.last.locator(".gtitle").first.wait_for()
         if lab:
             page.get_by_text("| Idle").first.wait_for()
