@@ -202,7 +202,7 @@ def _nccl() -> dict[str, object]:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "seconds.txt"
         launch(_reduce, (str(file),), n)
-        seconds = float(file.read_text())
+        seconds = float(file.read_text(encoding="utf-8"))
     moved = 2 * (n - 1) / n * REDUCED * 4 / seconds / 1e9
     return {"what": f"all_reduce over {n} cards", "value": moved, "unit": "GB/s", "notes": "100 MB, NCCL"}
 
@@ -220,4 +220,4 @@ def _reduce(options: dict[str, object], file: str) -> None:
 
     seconds = min(timed(often)[0] for _ in range(2)) / 20  # the first one warms up
     if fabric.global_rank == 0:
-        Path(file).write_text(str(seconds))
+        Path(file).write_text(str(seconds), encoding="utf-8")
