@@ -49,6 +49,15 @@ def test_what_is_right_is_not_sent_to_the_page() -> None:
     assert not any("planted" in str(value) or "hidden" in str(value) for value in exercise.get_state().values())
 
 
+def test_where_nothing_can_be_right_it_says_so(answers: Path) -> None:
+    """The cell runs whatever the parameters left to compare: what is right is asked for with an answer."""
+    empty = pd.Series(dtype=float)
+    exercise = widgets.Exercise("21-1", "?", workflow.word(lambda: empty.idxmax()))
+    assert exercise.commit("V1").startswith("With these parameters there is nothing")
+    assert exercise.state == "wrong"
+    assert json.loads(answers.read_text())["right"] is None
+
+
 def test_a_guess_is_kept_and_neither_right_nor_wrong(answers: Path) -> None:
     guess = widgets.Exercise("04-guess", "?", at=["clean", "2/255"])
     assert guess.value is None

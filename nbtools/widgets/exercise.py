@@ -8,9 +8,11 @@ from pathlib import Path
 import anywidget
 import traitlets
 
+from nbtools.errors import InputError
 from nbtools.workflow.answers import Right, keep_answer
 
 _HERE = Path(__file__).parent
+UNANSWERED = "With these parameters there is nothing here to answer."
 GUESSED = "Kept. Run the cells below, or run them again: your guess is drawn into the figure."
 
 
@@ -75,15 +77,22 @@ class Exercise(anywidget.AnyWidget):
     def commit(self, answer: str | float | Sequence[float]) -> str:
         """Answer, as the button does; return what is said to it."""
         self.value = [float(each) for each in answer] if self.at else str(answer)  # type: ignore[union-attr]
-        if self._right is None:
-            right, self.state, self.said = None, "kept", GUESSED
-        elif (right := self._right(answer)) is None:
-            self.state, self.said = "wrong", f"{answer!r} is not a number."
-        else:
-            self.state, self.said = ("right", self._praised()) if right else ("wrong", self._hinted())
+        right, self.state, self.said = self._judged(answer)
         keep_answer(self.name, self.value, right)
         self.send({})  # behind what has changed: the page shows it
         return self.said
+
+    def _judged(self, answer: object) -> tuple[bool | None, str, str]:
+        """Return whether an answer is right, in what state the exercise is then, and what to say."""
+        if self._right is None:
+            return None, "kept", GUESSED
+        try:
+            right = self._right(answer)
+        except (InputError, ValueError, LookupError):  # such as the highest of no rows
+            return None, "wrong", UNANSWERED
+        if right is None:
+            return None, "wrong", f"{answer!r} is not a number."
+        return (True, "right", self._praised()) if right else (False, "wrong", self._hinted())
 
     def _praised(self) -> str:
         return ": ".join(filter(None, ["Right", self._praise]))

@@ -17,16 +17,21 @@ Right = Callable[[object], bool | None]  # whether an answer is right; None: it 
 COLUMNS = ("student", "exercise", "answers", "first", "last", "right", "finished")
 
 
-def word(right: str | Collection[str]) -> Right:
+def word(right: str | Collection[str] | Callable[[], str | Collection[str]]) -> Right:
     """Return what tells whether an answer is a word, in small or capital letters.
 
     Parameters
     ----------
-    right : str or collection of str
-        The word, or several that are equally right.
+    right : str, collection of str, or callable that returns one
+        The word, or several that are equally right; called when there is an answer, where it may not be to be had.
     """
-    words = {each.casefold() for each in ([right] if isinstance(right, str) else right)}
-    return lambda answer: str(answer).strip().casefold() in words
+
+    def told(answer: object) -> bool:
+        words = right() if callable(right) else right
+        words = [words] if isinstance(words, str) else words
+        return str(answer).strip().casefold() in {each.casefold() for each in words}
+
+    return told
 
 
 def number(low: float, high: float, units: Sequence[float] = (1,)) -> Right:
