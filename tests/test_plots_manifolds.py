@@ -80,7 +80,7 @@ def test_lines_run_through_the_readouts_from_early_to_late() -> None:
 def test_the_correlation_stands_above_its_panel() -> None:
     draw, table = DRAW["and_gain"]
     fig = draw(table, title=TITLE)
-    assert fig.layout.annotations[0].text == "ρ = −0.50 [−0.90, 0.40], p = 0.2"
+    assert fig.layout.annotations[0].text.replace("<br>", " ") == "ρ = −0.50 [−0.90, 0.40], p = 0.2"
     point = next(trace for trace in fig.data if trace.name == "V1")
     assert (point.x, point.y) == ((1.0,), (0.1,))
     assert point.error_y.array[0] == pytest.approx(0.03)
