@@ -416,16 +416,16 @@ def test_catch_trials_are_left_out_and_damage_is_named(raw: Path) -> None:
     for broken, said in [
         (table.assign(trial_id=table["trial_id"].clip(upper=20)), r"trial_id\n(.*\n)*.*them twice"),
         (table.assign(trial_id=table["trial_id"] + 100), "do not fit their tables"),
-        (table.assign(trial_id=table["trial_id"] - 1), "1 sessions and trial_id that are no whole"),
-        (table.assign(session=table["session"] + 0.5 * first), "1 sessions and trial_id that are no whole"),
-        (table.assign(stimulus=table["stimulus"].mask(first)), "1 gaps"),
-        (table.assign(trial_type="train"), "1 kinds of trials missing"),
+        (table.assign(trial_id=table["trial_id"] - 1), "1 rows without a whole number as trial_id"),
+        (table.assign(session=table["session"] + 0.5 * first), "1 rows without a whole number as session"),
+        (table.assign(stimulus=table["stimulus"].mask(first)), "1 rows without a stimulus"),
+        (table.assign(trial_type="train"), "1 kinds of trial"),
         (
             table.assign(trial_type=table["trial_type"].mask(later, "train")),
-            "12 pictures in training and",
+            "12 stimuli both to train",
         ),
-        (table.assign(trial_type="catch"), "2 kinds of trials missing"),
-        (table.drop(columns="session"), "'session'"),
+        (table.assign(trial_type="catch"), "2 kinds of trial"),
+        (table.drop(columns="session"), "without session"),
     ]:
         broken.to_csv(folder / "StimulusMetadata.csv", index=False)
         with pytest.raises(InputError, match=said):

@@ -109,7 +109,7 @@ def test_from_the_server_to_the_report(server: Server, tmp_path: Path) -> None:
     server.pages["/monkeyF/THINGS_normMUA.mat"] = Page(POINTER)
     say(home.with_name("other"), "fetch", "tvsd", "--monkeys", "F", "--mirror", url, status=1)
     server.pages["/monkeyF/THINGS_normMUA.mat"] = pages
-    assert "(electrodes)" in fetch_and_prepare(home, url, "--size", "32")
+    assert "kept: electrodes of a noise ceiling" in fetch_and_prepare(home, url, "--size", "32")
 
     described = home / "data/raw/tvsd-F-32px/study.toml"
     described.write_text(described.read_text().replace("noise_ceiling = 56", "noise_ceiling = 60"))
