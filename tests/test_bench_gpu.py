@@ -35,7 +35,7 @@ def test_every_row_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_a_matrix_rate_is_what_a_product_takes() -> None:
     side = 256
-    rate = gpu._matrix_rate(torch.device("cpu"), "32-true", side)
+    rate = gpu.matrix_rate(torch.device("cpu"), torch.float32, side)
     a = torch.rand(side, side)
     seconds = min(gpu.timed(lambda: a @ a)[0] for _ in range(20))
     assert 0.1 < rate * seconds / (2 * side**3) < 10

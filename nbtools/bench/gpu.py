@@ -15,21 +15,21 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from nbtools.attacks.interface import sweep
 from nbtools.bench.measure import timed
-from nbtools.bench.networks import operations
+from nbtools.bench.networks import matrix_rate, operations, wait
 from nbtools.conditions import parse_condition
 from nbtools.data.images.sets import ImageSet
 from nbtools.data.images.views import draw_boxes
 from nbtools.devices import best_device, launch, make_fabric
 from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze
+from nbtools.models.read_outs import predict
 from nbtools.training.guided import labelled_views, train_guided
 from nbtools.training.loop import Precision, TrainConfig
 from nbtools.training.targets import Guide, make_guide
 
-PRECISIONS: tuple[Precision, ...] = ("32-true", "bf16-mixed")
+PRECISIONS: dict[Precision, torch.dtype] = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 ALPHA, CLASSES, COMPONENTS, VOXELS = 0.5, 50, 50, 500
 REDUCED = 25_000_000  # float32 values summed over two cards: a ResNet-50's gradient
 
@@ -72,27 +72,19 @@ def gpu_table(sizes: Sizes = FULL) -> pd.DataFrame:
     Notes
     -----
     The floor of a training step is its floating-point operations at the rate at which the device multiplies matrices
-    of the same precision. Losses are means over the first epoch, of the same steps on the
-    same views.
+    of the same precision. Losses are means over the first epoch, of the same steps on the same views.
     """
     device = best_device()
-    rates = {precision: _matrix_rate(device, precision, sizes.product) for precision in PRECISIONS}
+    rates = {precision: matrix_rate(device, dtype, sizes.product) for precision, dtype in PRECISIONS.items()}
     rows = [
         {"what": f"matrix product, {precision}", "value": rate / 1e12, "unit": "TFLOP/s", "notes": _name(device)}
         for precision, rate in rates.items()
     ]
-    images, predictor = _images(sizes), _predictor()
-    rows += _training(sizes, images, predictor, rates)
+    images = _images(sizes)
+    rows += _training(sizes, images, rates)
     rows += [_attack(sizes, images), _views(sizes, images, device)]
     rows += [_nccl()] if torch.cuda.device_count() > 1 else []
     return pd.DataFrame(rows)
-
-
-def _predictor() -> RoiPredictor:
-    """Return an untrained predictor: it costs what a trained one does."""
-    predictor = build(RoiPredictor, 1, "resnet18", COMPONENTS, VOXELS)
-    freeze(predictor)
-    return predictor
 
 
 def _name(device: torch.device) -> str:
@@ -108,26 +100,10 @@ def _images(sizes: Sizes) -> ImageSet:
     return ImageSet(pixels, torch.arange(n) % CLASSES, np.arange(n).astype(str), classes)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _matrix_rate(device: torch.device, precision: Precision, side: int) -> float:
-    """Return operations per second of a large product, its best of five."""
-    a = torch.rand(side, side, device=device, dtype=torch.float32 if precision == "32-true" else torch.bfloat16)
-
-    def product() -> None:
-        a @ a
-        _wait(device)
-
-    return 2 * side**3 / min(timed(product)[0] for _ in range(6))  # the first one warms up
-
-
-def _training(
-    sizes: Sizes, images: ImageSet, predictor: RoiPredictor, rates: dict[Precision, float]
-) -> Iterator[dict[str, object]]:
-    """Train in both precisions, compiled and not, with a guide and without."""
+def _training(sizes: Sizes, images: ImageSet, rates: dict[Precision, float]) -> Iterator[dict[str, object]]:
+    """Train in both precisions, compiled and not, with a guide and without; an untrained one costs what others do."""
+    predictor = build(RoiPredictor, 1, "resnet18", COMPONENTS, VOXELS)
+    freeze(predictor)
     guide = make_guide(parse_condition("TO"), copy.deepcopy(predictor), images[: min(64, len(images))], "raw", 0)
     network = build(GuidedNet, 0, "resnet18", images.classes, COMPONENTS)
     floor = operations(network, predictor, sizes.size) / rates["bf16-mixed"]
@@ -165,20 +141,11 @@ def _attack(sizes: Sizes, images: ImageSet) -> dict[str, object]:
     some = replace(some, pixels=some.pixels[..., :side, :side].contiguous())
     model = build(GuidedNet, 0, "resnet18", images.classes, 0)
     freeze(model)
-    said = _said(model, some)
+    said = predict(model, some.pixels).argmax(1)  # then every image is attacked
     radii = [level / 255 for level in (1, 2, 4)]
     seconds, _ = timed(lambda: sweep(model, replace(some, labels=said), radii, steps=sizes.attack_steps))
     notes = f"PGD-{sizes.attack_steps}, three ε, an untrained ResNet-18, {side} px"
     return {"what": "attack sweep", "value": len(some) / seconds, "unit": "images/s", "notes": notes}
-
-
-@torch.no_grad()
-def _said(model: GuidedNet, images: ImageSet) -> Tensor:
-    """What the network says: then every image is attacked."""
-    device = best_device()
-    model.to(device)
-    parts = [model(part.to(device).float() / 255).argmax(1).cpu() for part in images.pixels.split(64)]
-    return torch.cat(parts)
 
 
 def _views(sizes: Sizes, images: ImageSet, device: torch.device) -> dict[str, object]:
@@ -190,7 +157,7 @@ def _views(sizes: Sizes, images: ImageSet, device: torch.device) -> dict[str, ob
     def once() -> None:
         for part in rows:
             make(part, boxes[part])
-        _wait(device)
+        wait(device)
 
     rate = len(images) / min(timed(once)[0] for _ in range(2))  # the first one warms up
     return {"what": "training views", "value": rate, "unit": "images/s", "notes": "crop and flip, on the device"}
@@ -216,7 +183,7 @@ def _reduce(options: dict[str, object], file: str) -> None:
     def often() -> None:
         for _ in range(20):
             dist.all_reduce(values)
-        _wait(fabric.device)
+        wait(fabric.device)
 
     seconds = min(timed(often)[0] for _ in range(2)) / 20  # the first one warms up
     if fabric.global_rank == 0:

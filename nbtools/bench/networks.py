@@ -71,7 +71,7 @@ def compare_training(size: int, n_images: int) -> Row:
         right = [_accuracy(model, test) for model in (plain, ours)]
     baseline, guided, unguided = np.median(seconds, axis=0)
     seen = n_images // _BATCH * _BATCH
-    floor = seen * operations(plain, predictor, size) / _matrix_rate()
+    floor = seen * operations(plain, predictor, size) / matrix_rate(torch.device("cpu"), torch.float32, 2048)
     return row(
         baseline,
         guided,
@@ -148,10 +148,21 @@ def operations(model: GuidedNet, predictor: RoiPredictor, size: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def _matrix_rate() -> float:
-    """Return the float32 operations per second of this processor in a large matrix product, its best of five."""
-    a = torch.rand(2048, 2048)
-    return 2 * len(a) ** 3 / min(timed(lambda: a @ a)[0] for _ in range(5))
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
+    """Return the operations per second of a device in a large matrix product, its best of five; the first warms up."""
+    a = torch.rand(side, side, device=device, dtype=dtype)
+
+    def product() -> None:
+        a @ a
+        wait(device)
+
+    return 2 * side**3 / min(timed(product)[0] for _ in range(6))
 
 
 def _accuracy(model: nn.Module, images: ImageSet) -> float:

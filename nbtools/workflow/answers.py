@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nbtools.checks import reading
 from nbtools.data.study import home
 from nbtools.errors import InputError
 
@@ -120,18 +121,10 @@ def pool_answers(files: Iterable[Path]) -> pd.DataFrame:
 def _lines(file: Path) -> list[dict[str, object]]:
     """Read the answers of one file."""
     keys = {"time", "exercise", "answer", "right"}
-    try:
+    expected = "a line of JSON per answer: time, exercise, answer, right"
+    fix = "ask for the student's answers.jsonl, which lies beside their data/ and runs/"
+    with reading("this is no file of answers", OSError, ValueError, file=file, expected=expected, fix=fix):
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        lines, got = [None], str(error)
-    else:
-        got = "something else"
-    if not all(isinstance(line, dict) and set(line) == keys for line in lines):
-        raise InputError(
-            "this is no file of answers",
-            file=file,
-            expected="a line of JSON per answer: time, exercise, answer, right",
-            got=got,
-            fix="ask for the student's answers.jsonl, which lies beside their data/ and runs/",
-        )
+        if not all(isinstance(line, dict) and set(line) == keys for line in lines):
+            raise ValueError("something else")
     return lines
