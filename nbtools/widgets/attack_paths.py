@@ -163,8 +163,7 @@ def attack_path(
     InputError
         If the image is not of the network's classes, and as `attacks.perturb`.
     """
-    watched, x, own, radii = _prepared(model, image, levels, attack, tick)
-    found = _found(watched, x, own, radii, attack, steps, target, seed)
+    watched, x, own, radii, found = at_every_level(model, image, levels, attack, steps, target, seed, tick)
     pixels = torch.cat([x, found.points[:, 0].detach()])
     # one by one, as the attack saw them: a batch rounds otherwise
     logits = torch.cat([logits_of(watched, point[None]) for point in pixels])
@@ -190,8 +189,7 @@ def class_path(
     Each image has a random start of its own, and a batch rounds otherwise than one image: alone, an image may fall a
     step of ε sooner or later.
     """
-    watched, x, own, radii = _prepared(model, images, levels, attack, tick)
-    found = _found(watched, x, own, radii, attack, steps, target, seed)
+    watched, x, own, _, found = at_every_level(model, images, levels, attack, steps, target, seed, tick)
     said = [logits_of(watched, x), *(logits_of(watched, points) for points in found.points)]
     skip = -(-x.shape[-1] // TILE)
     points = torch.cat([x[None], found.points])[..., ::skip, ::skip]
@@ -200,29 +198,38 @@ def class_path(
     return ClassPath((0.0, *levels), images.ids, tiles, own.cpu(), predictions, target, found.ended.cpu())
 
 
-def _prepared(
-    model: nn.Module, images: ImageSet, levels: tuple[float, ...], attack: str, tick: Callable[[], None]
-) -> tuple[Classifier, Tensor, Tensor, list[float]]:
-    """Return a network that ticks, pixels in [0, 1], the classes to move away from, and ε in pixel units."""
-    check_same_classes(images.classes, model)
-    watched = Classifier(_watched(model, tick))
-    x = to_float(images.pixels)
-    own = torch.where(images.labels < 0, logits_of(watched, x).argmax(1), images.labels)
-    return watched, x, own, [radius(level, attack, x[0].numel()) for level in levels]
-
-
-def _found(
-    watched: Classifier,
-    x: Tensor,
-    own: Tensor,
-    radii: list[float],
+def at_every_level(
+    model: nn.Module,
+    images: ImageSet,
+    levels: tuple[float, ...],
     attack: str,
     steps: int,
     target: int | None,
     seed: int,
-) -> Attacked:
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[Classifier, Tensor, Tensor, list[float], Attacked]:
+    """Attack images together; arguments as of `attack_path`.
+
+    Returns
+    -------
+    watched : Classifier
+        The network, which ticks.
+    x : Tensor (n, 3, height, width)
+        Pixels in [0, 1].
+    own : Tensor (n,)
+        The classes to move away from.
+    radii : list of float (n_levels,)
+        ε in pixel units, in the attack's norm.
+    found : Attacked
+        What `attacks` makes of it.
+    """
+    check_same_classes(images.classes, model)
+    watched = Classifier(_watched(model, tick))
+    x = to_float(images.pixels)
+    own = torch.where(images.labels < 0, logits_of(watched, x).argmax(1), images.labels)
+    radii = [radius(level, attack, x[0].numel()) for level in levels]
     fooled, about = (watched, own) if target is None else (Towards(watched, target), torch.zeros_like(own))
-    return attacked(fooled, x, about, radii, attack, steps, seed=seed)
+    return watched, x, own, radii, attacked(fooled, x, about, radii, attack, steps, seed=seed)
 
 
 def _watched(model: nn.Module, tick: Callable[[], None]) -> nn.Module:

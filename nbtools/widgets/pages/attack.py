@@ -10,13 +10,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nbtools.attacks.interface import attacked
 from nbtools.attacks.meaning import MEANING
 from nbtools.attacks.table import ATTACKS
-from nbtools.classifiers import Classifier, logits_of
+from nbtools.classifiers import logits_of
 from nbtools.conditions import baselines, is_adopted, parse_condition
 from nbtools.data.images.classified import load_test_images
-from nbtools.data.images.sets import ImageSet, to_float
+from nbtools.data.images.sets import ImageSet
 from nbtools.data.study import Study
 from nbtools.errors import InputError
 from nbtools.files import read_table
@@ -25,7 +24,7 @@ from nbtools.processes import Bar
 from nbtools.runs import folders
 from nbtools.runs.lineage import ATTACKED, NETWORKS
 from nbtools.runs.several import chosen
-from nbtools.widgets.attack_paths import LEVELS, AttackPath, radius
+from nbtools.widgets.attack_paths import LEVELS, AttackPath, at_every_level
 from nbtools.widgets.attack_view import amplification, decision_table
 from nbtools.widgets.pages.packed import looks, packed
 from nbtools.widgets.pages.sprites import Files, sprite
@@ -102,11 +101,9 @@ def attack_paths(network: nn.Module, images: ImageSet, attack: str, seed: int) -
     seed : int
         Of its random starts.
     """
-    x = to_float(images.pixels)
-    radii = [radius(level, attack, x[0].numel()) for level in LEVELS]
-    found = attacked(network, x, images.labels, radii, attack, STEPS, seed=seed)
+    asked, x, _, radii, found = at_every_level(network, images, LEVELS, attack, STEPS, None, seed)
     points = torch.cat([x[None], found.points]).detach()
-    said = torch.cat([logits_of(Classifier(network), x)[None], found.logits]).softmax(-1)
+    said = torch.cat([logits_of(asked, x)[None], found.logits]).softmax(-1)
     return [
         AttackPath((0.0, *LEVELS), (0.0, *radii), points[:, i], said[:, i], int(label), None, bool(found.ended[i]))
         for i, label in enumerate(images.labels)
