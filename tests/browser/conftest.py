@@ -35,7 +35,7 @@ from nbtools.training.guided import train_guided
 from nbtools.training.loop import TrainConfig
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROIS = ("V1", "TO")
@@ -256,20 +256,29 @@ def watch() -> Watch:
     return Watch()
 
 
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser, until the end of the block; without one on this machine the test is skipped."""
+    if BROWSER is None:
+        pytest.skip("needs chromium or google-chrome on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def page(watch: Watch) -> Iterator[Page]:
     """A page of a browser; the test fails if a script on it does, or if it asks another machine for anything."""
-    if BROWSER is None:
-        pytest.skip("needs chromium or google-chrome on the PATH")
-    from playwright.sync_api import expect, sync_playwright
+    with chromium() as browser:
+        from playwright.sync_api import expect
 
-    expect.set_options(timeout=60_000)  # of a busy machine
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        expect.set_options(timeout=60_000)  # of a busy machine
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(120_000)
         watch.attach(page)
         yield page
-        browser.close()
     assert watch.errors == []
     assert watch.strangers == []

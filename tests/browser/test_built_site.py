@@ -18,10 +18,9 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from conftest import BROWSER
+from conftest import chromium
 from executed_runs import code, display, plotly, write_run
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from nbtools.plots.style import new_figure
 from nbtools.runs import folders
@@ -156,12 +155,8 @@ def test_no_answer_of_the_instructors_is_shown(pages: dict[Path, BeautifulSoup])
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if BROWSER is None:
-        pytest.skip("needs chromium or google-chrome on the PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

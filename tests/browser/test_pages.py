@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from conftest import BROWSER
+from conftest import chromium
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from nbtools import plots
 from nbtools.data import make_study
@@ -26,12 +25,8 @@ pytestmark = [pytest.mark.browser]
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    if BROWSER is None:
-        pytest.skip("needs chromium or google-chrome on the PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         yield browser.new_page(offline=True)
-        browser.close()
 
 
 def test_a_figure_opens_alone_and_is_drawn_for_papers(
