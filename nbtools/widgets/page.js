@@ -75,7 +75,11 @@ function awaitAnswers(model, explorer, shine, signal) {
   const ask = () => {
     if (waiting) return;
     waiting = setTimeout(lost, PATIENCE);
-    model.send({});
+    try {
+      model.send({});
+    } catch {
+      // the page is being left, and its kernel with it: if it stays after all, nobody answers, and the lamp says so
+    }
   };
   const touch = ({ target }) => {
     if (!explorer()?.contains(target)) return;

@@ -331,6 +331,16 @@ def test_the_explorer_as_an_app(address: str, page: Page, bench: Bench, project:
     assert not target.exists()
 
 
+def test_a_page_that_is_being_left_fails_at_nothing(address: str, page: Page) -> None:
+    """Its kernel ends at once, the page when the server has answered; until then it asks now and then, as ever."""
+    from playwright.sync_api import expect
+
+    page.goto(address, timeout=120_000)
+    page.locator(".nbtools-explorer [data-drawn]").wait_for(timeout=120_000)
+    page.evaluate("dispatchEvent(new Event('beforeunload'))")
+    expect(page.locator(".nbtools-lamp")).to_have_text("no answer", timeout=20_000)
+
+
 def test_the_app_answers_nobody_without_the_token(address: str) -> None:
     address = address.split("?")[0]
     with urllib.request.urlopen(address) as answer:
