@@ -18,12 +18,13 @@ import sys
 from functools import cache
 
 from nbtools.data import study_file
-from nbtools.runs import folders, provenance
+from nbtools.runs import figures, folders, provenance
 from nbtools.workflow import calibration, costs, graph, sizes
 from nbtools.workflow.config import world_arguments
 from nbtools.workflow.jobs import SUMMARY, TARGETS
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")  # Snakemake sets how many threads a job has
+os.environ[figures.LATER] = "yes"
 
 GRAPH = graph.make_graph(config)
 PRIORITIES = GRAPH.priorities

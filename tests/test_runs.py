@@ -21,7 +21,7 @@ import pytest
 
 import nbtools
 from nbtools.errors import InputError
-from nbtools.runs import folders, provenance, several
+from nbtools.runs import figures, folders, provenance, several
 from nbtools.runs.batch import run_notebook
 from nbtools.runs.lineage import NETWORKS
 
@@ -738,24 +738,69 @@ def test_without_a_browser_a_figure_is_a_page_and_the_run_says_so(
     run.save({}, {"curve": go.Figure(), "none": None})
     run.finish()
     assert "curve without PNG and SVG" in capsys.readouterr().out
-    assert record(run)["figures"] == {"curve": ["html"]}
+    figures.draw_pictures("tiny")
+    assert "PNG and SVG of 1 figures of tiny are lacking" in capsys.readouterr().out
+    assert {file.name for file in run.folder.iterdir()} >= {"curve.html", "run.json"}
 
 
-def test_a_run_records_which_files_its_figures_have(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a browser was asked to draw; each picture holds the bars of its figure."""
     kaleido = pytest.importorskip("kaleido")
+    asked: list[dict[str, Any]] = []
 
     def draws(wanted: list[dict[str, Any]], kopts: dict[str, Any]) -> tuple[()]:
         assert kopts["mathjax"] is False, "kaleido would fetch it"
         for each in wanted:
-            Path(each["path"]).write_text("drawn")
+            Path(each["path"]).write_text(str(each["fig"]["data"][0]["y"]))
+        asked.extend(wanted)
         return ()
 
     monkeypatch.setattr(kaleido, "write_fig_from_object_sync", draws)
+    return asked
+
+
+def bars(*heights: int) -> go.Figure:
+    return go.Figure(go.Bar(y=list(heights))).update_layout(width=700)
+
+
+def files_of(run: folders.Run) -> set[str]:
+    return {file.name for file in run.folder.iterdir() if file.suffix in (".html", ".png", ".svg")}
+
+
+def test_a_figure_is_a_page_and_two_pictures(drawn: list[dict[str, Any]]) -> None:
     run = folders.start("train", DEFAULTS)
-    run.save({}, {"curve": go.Figure(), "bars": go.Figure()})
-    run.save_text("report.html", "no figure")
-    run.finish()
-    assert record(run)["figures"] == {name: ["html", "png", "svg"] for name in ("bars", "curve")}
+    run.save({}, {"curve": bars(1, 2), "bars": bars(3)})
+    assert files_of(run) == {f"{name}.{kind}" for name in ("bars", "curve") for kind in ("html", "png", "svg")}
+    assert {each["opts"]["width"] for each in drawn} == {700}
+
+
+def test_a_workflow_draws_the_pictures_of_all_runs_together(
+    drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(figures.LATER, "yes")
+    runs = [folders.start("train", {**DEFAULTS, "seed": seed}) for seed in range(30)]
+    for seed, run in enumerate(runs):
+        run.save({}, {"bars": bars(1, seed)})
+        run.save_text("report.html", "no figure")
+        if seed:
+            run.finish()
+    assert not drawn
+    figures.draw_pictures("tiny")
+    assert files_of(runs[0]) == {"bars.html", "report.html"}, "it is not finished, and may be drawn anew"
+    assert all(files_of(run) == {"bars.html", "bars.png", "bars.svg", "report.html"} for run in runs[1:])
+    assert (runs[7].folder / "bars.svg").read_text() == "[1, 7]", "what the page shows"
+    assert len(drawn) == 2 * 29
+    figures.draw_pictures("tiny")
+    assert len(drawn) == 2 * 29, "what is there is not drawn again"
+
+
+def test_no_picture_of_an_older_figure_stays(drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = folders.start("train", DEFAULTS)
+    run.save_figure("bars", bars(1, 2))
+    monkeypatch.setenv(figures.LATER, "yes")
+    run.save_figure("bars", bars(3, 4))
+    assert files_of(run) == {"bars.html"}
 
 
 def test_nothing_is_pickled(built: folders.Run) -> None:

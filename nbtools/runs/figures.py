@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
+from nbtools.data.study import home, study_name
 from nbtools.files import write_text
+from nbtools.runs.records import RECORD
 
 PICTURES = ("png", "svg")
+LATER = "NBTOOLS_PICTURES_LATER"  # a workflow sets it for its runs, and has the pictures of all drawn in the end
 _WIDTH, _HEIGHT, _SCALE = 1000, 500, 2  # of a picture in pixels, where its figure says nothing; of a PNG's pixels
 _PATIENCE = 60  # seconds for one picture
+_TOGETHER = 24  # figures in one browser: it takes longer to start than to draw, and the bar shall move
+_FIGURE = "const { data, layout } = "  # begins the page's line that holds it
 # White as the figures; plotly.js is inside, packed to a quarter, and unpacked by the browser itself.
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -32,7 +41,7 @@ const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream
 const script = document.createElement("script");
 script.textContent = await new Response(unpacked).text();
 document.head.append(script);
-const {{ data, layout }} = {figure};
+{begins}{figure};
 const camera = {{ format: "svg", filename: "{name}" }};
 Plotly.newPlot("figure", data, layout, {{ displaylogo: false, responsive: true, toImageButtonOptions: camera }});
 </script>
@@ -51,9 +60,15 @@ def page(figure: Any, name: str) -> str:
     name : str
         Of the picture that the camera above the figure saves (SVG).
     """
-    return _PAGE.format(
-        name=name, library=_library(), figure=figure.to_json()
-    )  # plotly escapes what would end a script
+    drawn = figure.to_json()  # plotly escapes what would end a script
+    return _PAGE.format(name=name, library=_library(), begins=_FIGURE, figure=drawn)
+
+
+def figure_on(page: Path) -> dict[str, Any] | None:
+    """Return the figure of a page that `page` has made, None if it is another page."""
+    with page.open(encoding="utf-8") as lines:
+        line = next((line for line in lines if line.startswith(_FIGURE)), None)
+    return None if line is None else json.loads(line.removeprefix(_FIGURE).rstrip(";\n"))
 
 
 @cache
@@ -73,34 +88,60 @@ def save(figures: Mapping[str, Any], folder: Path) -> None:
     folder : Path
         Where to.
     """
-    for name, figure in figures.items():
-        write_text(folder / f"{name}.html", page(figure, name))
-    lacking = _draw([(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in PICTURES])
-    if lacking:
-        print(f"note: {', '.join(figures)} without PNG and SVG, which kaleido and Chrome or Chromium draw: {lacking}")
+    pages = {folder / f"{name}.html": figure for name, figure in figures.items()}
+    for file, figure in pages.items():
+        for picture in pictures_of(file):
+            picture.unlink(missing_ok=True)  # of what the figure was before
+        write_text(file, page(figure, file.stem))
+    if LATER in os.environ:
+        return
+    if lacking := draw((figure.to_dict(), file) for file, figure in pages.items()):
+        print(f"note: {', '.join(figures)} without PNG and SVG, {lacking}")
 
 
-def _draw(pictures: list[tuple[Any, Path]]) -> str:
-    """Draw all pictures in one browser, offline; return what was in the way, if anything."""
+def draw_pictures(study: str) -> None:
+    """Draw the pictures that figures of a study's finished runs lack, in few browsers; without one, say so.
+
+    Parameters
+    ----------
+    study : str
+        Name, or path of a study.toml.
+    """
+    finished = (home() / "runs" / study_name(study)).rglob(RECORD)
+    pages = [page for record in sorted(finished) for page in sorted(record.parent.glob("*.html"))]
+    lacking = [page for page in pages if not all(map(Path.exists, pictures_of(page))) and figure_on(page)]
+    with tqdm(total=len(lacking), desc="PNG and SVG", unit="figure", disable=not lacking) as bar:
+        for start in range(0, len(lacking), _TOGETHER):
+            some = lacking[start : start + _TOGETHER]
+            if hindered := draw((figure_on(page) or {}, page) for page in some):
+                print(f"note: PNG and SVG of {len(lacking) - start} figures of {study} are lacking, {hindered}")
+                return
+            bar.update(len(some))
+
+
+def pictures_of(page: Path) -> list[Path]:
+    """Return where the pictures of a figure's page lie, or will."""
+    return [page.with_suffix(f".{kind}") for kind in PICTURES]
+
+
+def draw(figures: Iterable[tuple[dict[str, Any], Path]]) -> str:
+    """Draw the pictures of figures, each beside its page, in one browser, offline; return what was in the way."""
+    needed = "which kaleido and Chrome or Chromium draw: "
     try:
         import kaleido
     except ImportError as error:
-        return str(error)
-    wanted = [{"fig": fig, "path": str(file), "opts": _options(fig, file)} for fig, file in pictures]
+        return f"{needed}{error}"
+    pairs = [(figure, picture) for figure, page in figures for picture in pictures_of(page)]
+    wanted = [{"fig": figure, "path": str(file), "opts": _options(figure, file)} for figure, file in pairs]
     try:
         errors = kaleido.write_fig_from_object_sync(wanted, kopts={"mathjax": False, "timeout": _PATIENCE})
     except Exception as error:  # whatever a browser dies of: hours of training do not fail for a picture
         errors = [error]
-    return "; ".join(dict.fromkeys(str(error).strip().split("\n")[0] or type(error).__name__ for error in errors or ()))
+    told = dict.fromkeys(str(error).strip().split("\n")[0] or type(error).__name__ for error in errors or ())
+    return f"{needed}{'; '.join(told)}" if told else ""
 
 
-def _options(figure: Any, file: Path) -> dict[str, Any]:
-    size = {"width": figure.layout.width or _WIDTH, "height": figure.layout.height or _HEIGHT}
+def _options(figure: dict[str, Any], file: Path) -> dict[str, Any]:
+    layout = figure.get("layout", {})
+    size = {"width": layout.get("width") or _WIDTH, "height": layout.get("height") or _HEIGHT}
     return {"format": file.suffix[1:], "scale": _SCALE if file.suffix == ".png" else 1, **size}
-
-
-def drawn(folder: Path) -> dict[str, list[str]]:
-    """Return which files each figure of a run folder has: ``{"hierarchy": ["html", "png", "svg"]}``."""
-    files = sorted(file for kind in ("html", *PICTURES) for file in folder.glob(f"*.{kind}"))
-    names = dict.fromkeys(file.stem for file in files if (folder / f"{file.stem}.html").exists())
-    return {name: [file.suffix[1:] for file in files if file.stem == name] for name in names if name != "report"}

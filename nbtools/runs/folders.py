@@ -27,7 +27,7 @@ from nbtools.places import PROJECT as PROJECT
 from nbtools.processes import place
 from nbtools.runs.asked import check_asked, check_whole
 from nbtools.runs.copies import own_folder
-from nbtools.runs.figures import drawn, save
+from nbtools.runs.figures import save
 from nbtools.runs.lineage import ALL_OF_DEMO, Asked, before, check_trained, command, telling
 from nbtools.runs.parameters import Parameters, as_defaults, defaults_in
 from nbtools.runs.provenance import ran_stamp, registered_names, short, sources, stamp, surroundings
@@ -164,7 +164,6 @@ class Run:
             "inputs": {short(study): stamp(study), **inputs},
             "preregistered": registered_names(source.name),
             **surroundings(),
-            "figures": drawn(self.folder),
             "seconds": round(time.time() - self.started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }

@@ -25,6 +25,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from nbtools.checks import check_choice
 from nbtools.data.study import open_study
 from nbtools.places import PROJECT
+from nbtools.runs.figures import draw_pictures
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.costs import estimates, past_runs
 from nbtools.workflow.jobs import SUMMARY, TARGETS, Graph, Job
@@ -59,9 +60,14 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
         open_study(graph.study)
     progress = Progress(graph, targets)
     if progress.whole:  # Snakemake takes longer to find that out than all else here
-        progress.end(0)
-        return 0
-    return _make(progress, [*arguments, "--", *targets])
+        status = 0
+        progress.end(status)
+    else:
+        status = _make(progress, [*arguments, "--", *targets])
+    if not progress.stopped:  # not in each run: starting a browser takes as long as a small run
+        for study in graph.studies:
+            draw_pictures(study)
+    return status
 
 
 def _make(progress: Progress, arguments: Sequence[str]) -> int:
