@@ -60,14 +60,9 @@ def follow(graph: Graph, targets: Sequence[str], arguments: Iterable[str]) -> in
         open_study(graph.study)
     progress = Progress(graph, targets)
     if progress.whole:  # Snakemake takes longer to find that out than all else here
-        status = 0
-        progress.end(status)
-    else:
-        status = _make(progress, [*arguments, "--", *targets])
-    if not progress.stopped:  # not in each run: starting a browser takes as long as a small run
-        for study in graph.studies:
-            draw_pictures(study)
-    return status
+        progress.end(0)
+        return 0
+    return _make(progress, [*arguments, "--", *targets])
 
 
 def _make(progress: Progress, arguments: Sequence[str]) -> int:
@@ -155,10 +150,12 @@ class Progress:
                 self.errors.append(event.getMessage())
 
     def end(self, status: int) -> None:
-        """Say how all ended: what the largest summary says, or what is to do."""
+        """Draw what figures lack, and say how all ended: what the largest summary says, or what is to do."""
         self._over.set()
         summaries = [job for job in self.jobs.values() if job.notebook == SUMMARY]
         if not status and summaries:
+            for study in self.graph.studies:  # not in each run: a browser takes as long to start as a small run
+                draw_pictures(study)
             folder = max(summaries, key=lambda job: len(job.after)).record.parent
             self._say(f"{summary(folder)}\nReport: {publish(folder)}")
         elif status and self.failed:
