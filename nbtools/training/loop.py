@@ -212,8 +212,10 @@ def _loop(
     keeper = Keeper(file, objective.model, optimizer, fabric, agreed)
     state = keeper.resume()
     module, stepper = fabric.setup(_compiled(objective) if config.compile else objective, optimizer)
-    make_batch, train = batches(fabric.device), torch.from_numpy(splits["train"])
-    validation, n_steps = torch.from_numpy(splits["validation"]), _n_steps(train, config)
+    with fabric.autocast():  # a guide is cast here, not in every step
+        make_batch = batches(fabric.device)
+    train, validation = (torch.from_numpy(splits[name]) for name in ("train", "validation"))
+    n_steps = _n_steps(train, config)
     with on_sigterm(keeper.ask), _progress(train, config, state, fabric) as bar, _own_chance(fabric.device):
         while state.epoch < config.epochs:
             _train_epoch(fabric, module, stepper, make_batch, train, config, state, keeper, bar)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nbtools.conditions import Condition
 from nbtools.data.images.scrambled import scramble_phases
@@ -53,8 +54,8 @@ class Aim:
     scale: float
 
     def to(self, device: torch.device) -> Aim:
-        """Return it on a device."""
-        return replace(self, predictor=self.predictor.to(device), mean=self.mean.to(device))
+        """Return it on a device; under autocast with its weights cast once and for all, for use there alone."""
+        return replace(self, predictor=_cast(self.predictor, device).to(device), mean=self.mean.to(device))
 
     def of(self, scores: Tensor) -> Tensor:
         """Return the targets that scores (n, n_components) are: (n, n_components), or responses (n, n_voxels)."""
@@ -62,6 +63,20 @@ class Aim:
             return (scores - self.mean) / self.scale
         with torch.autocast(scores.device.type, enabled=False):
             return self.predictor.voxels(scores)
+
+
+def _cast(predictor: RoiPredictor, device: torch.device) -> RoiPredictor:
+    """Return a frozen predictor as autocast, where it is on, casts it in each pass; it says the same to the bit.
+
+    Autocast keeps what it casts of weights that are trained alone: frozen ones it would cast anew in every step.
+    """
+    if not torch.is_autocast_enabled(device.type):
+        return predictor
+    cast = copy.deepcopy(predictor)
+    for layer in cast.modules():
+        if type(layer) in (nn.Conv2d, nn.Linear):  # kinds made of these may use their weights in other ways
+            layer.to(torch.get_autocast_dtype(device.type))
+    return cast
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,7 @@ class Guide:
         return {"asked": asked, "predictors": heads, "centred": centred, "partner": partner, "phases": self.phases}
 
     def to(self, device: torch.device) -> Guide:
-        """Return the guide on a device."""
+        """Return the guide on a device, as `Aim.to`."""
         return replace(self, aims=tuple(aim.to(device) for aim in self.aims))
 
     @torch.no_grad()
