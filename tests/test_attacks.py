@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nbtools.attacks import ATTACKS, ascending, gradient, interface, minimum_norm, perturb, sweep
 from nbtools.attacks.points import Task
-from nbtools.bench import networks
+from nbtools.bench import attacks as benched
 from nbtools.data.images.sets import ImageSet, load_folder, to_float
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
@@ -688,16 +688,44 @@ def test_the_network_is_left_as_it_was(trained: tuple[GuidedNet, ImageSet], deci
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_the_benchmark_compares_like_with_like(
-    trained: tuple[GuidedNet, ImageSet], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(networks, "_classifier", lambda folder: (trained[0], trained[1][:20]))
-    monkeypatch.setattr(networks, "_STEPS", 5)
-    row = networks.compare_attacks()
+@pytest.fixture
+def few(trained: tuple[GuidedNet, ImageSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the benchmark attack this network on twenty images, and take few of long attacks' steps and images."""
+    monkeypatch.setattr(benched, "_classifier", lambda: (trained[0], trained[1][:20]))
+    for name, value in {"_STEPS": 5, "_LONG": 20, "_FEW": 6}.items():
+        monkeypatch.setattr(benched, name, value)
+
+
+def agreeing(row: dict[str, object]) -> list[float]:
+    """Return the shares of decisions that the notes call the same."""
+    ratio = float(str(row["baseline_s"])) / float(str(row["ours_s"]))
+    assert row["ratio"] == pytest.approx(ratio)
+    return [int(some) / int(n) for some, n in re.findall(r"(\d+) of (\d+) the same", str(row["notes"]))]
+
+
+@pytest.mark.usefixtures("few")
+def test_the_benchmark_compares_like_with_like() -> None:
+    row = benched.compare_attacks()
     assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"])  # type: ignore[operator]
     found = re.search(r"differs by ([\d.]+) at most, ([+-][\d.]+) on average", str(row["notes"]))
     assert found
     assert -float(found[1]) <= float(found[2]) <= 2 / 200  # with so few steps ours finds more, but for rounding's luck
+
+
+@pytest.mark.usefixtures("few")
+def test_the_benchmark_of_long_pgd_counts_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    foolboxs, own = agreeing(benched.compare_long_pgd())
+    assert foolboxs >= 16 / 18
+    assert own >= 14 / 18
+    monkeypatch.setattr(benched, "_pgd", lambda steps: fb.attacks.LinfPGD(abs_stepsize=0, steps=1, random_start=False))
+    without, _ = agreeing(benched.compare_long_pgd())
+    assert without < foolboxs, "an attack that does nothing decides otherwise"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("few")
+def test_the_benchmark_of_autoattack_finds_the_same_decisions() -> None:
+    assert agreeing(benched.compare_autoattack()) >= [5 / 6]
 
 
 # --- bad input ----------------------------------------------------------------------------------------------

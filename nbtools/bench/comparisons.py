@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from nbtools.bench import brains, images, networks, study
+from nbtools.bench import attacks, brains, images, networks, study
 from nbtools.bench.measure import Row
 from nbtools.checks import check_choice
 
@@ -19,7 +19,9 @@ COMPARISONS: dict[str, Callable[[], Row]] = {
     "training64": partial(networks.compare_training, size=64, n_images=480),
     "training224": partial(networks.compare_training, size=224, n_images=96),
     "hardening": partial(networks.compare_hardening, size=64, n_images=256),
-    "attacks": networks.compare_attacks,
+    "attacks": attacks.compare_attacks,
+    "long_pgd": attacks.compare_long_pgd,
+    "autoattack": attacks.compare_autoattack,
     "collect": study.compare_collect,
     "workflow": study.compare_workflow,
 }

@@ -1,4 +1,4 @@
-"""Networks: attacks, and training."""
+"""Networks: training."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ import copy
 import time
 from pathlib import Path
 
-import foolbox as fb
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nbtools.attacks.interface import sweep
 from nbtools.bench.images import plain_loader, write_photographs
 from nbtools.bench.measure import Row, row, scratch, timed
 from nbtools.conditions import parse_condition
-from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, split_rows, to_float
-from nbtools.data.study import open_study, study_file
-from nbtools.data.synthetic import make_study
-from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze, load_model, save_model
+from nbtools.data.images.sets import ImageSet, load_folder
+from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze
 from nbtools.models.read_outs import predict
 from nbtools.training.guided import train_guided
 from nbtools.training.loop import Precision, TrainConfig
 from nbtools.training.targets import Guide, make_guide
 
-_STEPS = 40  # of PGD
 _ALPHA, _BATCH, _LR = 0.5, 32, 0.01
 _ROUNDS = 3  # of training
 
@@ -168,37 +163,3 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
 
 def _accuracy(model: nn.Module, images: ImageSet) -> float:
     return float((predict(model.eval(), images.pixels).argmax(1) == images.labels).float().mean())
-
-
-def compare_attacks() -> Row:
-    """One sweep over ten ε, against Foolbox given the same ten: the same attack on the same network and images."""
-    with scratch() as folder:
-        model, images = _classifier(folder)
-    epsilons = [float(epsilon) for epsilon in np.geomspace(0.25, 8, 10) / 255]
-    attack = fb.attacks.LinfPGD(rel_stepsize=2.5 / _STEPS, steps=_STEPS)
-    judge, pixels = fb.PyTorchModel(model, bounds=(0, 1), device="cpu"), to_float(images.pixels)
-    torch.manual_seed(0)
-    baseline_s, (_, _, success) = timed(lambda: attack(judge, pixels, images.labels, epsilons=epsilons))
-    ours_s, decisions = timed(lambda: sweep(model, images, epsilons, steps=_STEPS))
-    right = (decisions["prediction"] == decisions["label"]).groupby(decisions["epsilon"]).mean()
-    difference = right.loc[epsilons].to_numpy() - (~success).float().mean(1).numpy()
-    return row(
-        baseline_s,
-        ours_s,
-        goal="3x",
-        notes=f"PGD-{_STEPS}, 10 ε, {len(images)} images, clean accuracy {right.loc[0.0]:.2f}; robust accuracy "
-        f"(ours − Foolbox) differs by {np.abs(difference).max():.3f} at most, {difference.mean():+.4f} on average",
-    )
-
-
-def _classifier(folder: Path) -> tuple[nn.Module, ImageSet]:
-    """Train a small network on the demo study; return it, frozen, and 300 of the study's validation images."""
-    study = open_study("demo" if study_file("demo").exists() else str(make_study(folder / "demo")))
-    images = load_folder(study.need("classification") / "train", study.image_size)
-    splits = split_rows(len(images), 0.04)
-    config = TrainConfig(epochs=16, batch_size=64, lr=3e-3, schedule="one-cycle")
-    model = build(GuidedNet, 0, "small_resnet", images.classes, 0)
-    train_guided(model, images, None, 0.0, splits, config)
-    save_model(model, folder / "network")
-    validation = load_folder(study.need("classification") / "val", study.image_size)
-    return load_model(folder / "network"), validation[choose_rows(len(validation), 300)]
