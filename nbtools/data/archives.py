@@ -26,7 +26,7 @@ from nbtools.data.kinds import kind_of, read_head
 from nbtools.data.zips import BROKEN, Member, zip_members
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 LARGEST = 2 * 2**30  # bytes; no file of an image set is larger, and none of ILSVRC's class archives
 REPORT = "report.parquet"
@@ -153,7 +153,7 @@ def unpack(
     """
     found: dict[str, Path] = {}
     files = contents(archive, stream, password=password, largest=largest)
-    for name, size, content in Bar(files, desc=f"unpack {archive.name}", unit="file", leave=False, disable=QUIET):
+    for name, size, content in Bar(files, desc=f"unpack {archive.name}", unit="file", leave=False):
         where = place(name)
         if where is None:
             continue

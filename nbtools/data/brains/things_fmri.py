@@ -26,7 +26,7 @@ from nbtools.data.archives import contents, save
 from nbtools.data.brains.sessions import SIMULATED
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, opened_hdf5, require_space, written
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 SUBJECTS = range(1, 4)
 # Regions by the columns of the table of voxels that make them up, both hemispheres of each.
@@ -257,7 +257,7 @@ def reduce_archive(archive: Path, root: Path, subjects: Collection[int], rois: S
     missing = {subject for subject in subjects if not is_reduced(root, subject, rois)}
     for subject, name, size, content in _files(archive, missing, {_TABLE}) if missing else ():
         table, folder = root / _UNPACKED / name, subject_place(root, subject)
-        about = {"unit": "B", "unit_scale": True, "desc": f"subject {subject}", "leave": False, "disable": QUIET}
+        about = {"unit": "B", "unit_scale": True, "desc": f"subject {subject}", "leave": False}
         with Bar.wrapattr(content, "read", size, **about) as told:
             save(told, size, table, archive)
         reduce_responses(table, np.union1d(_wanted(folder, rois), _reduced_ids(folder)), folder / RESPONSES)
