@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tqdm import asyncio, auto
 
 from nbtools.errors import InputError
 
-LOG = "NBTOOLS_LOG"  # variable with the file that the bars of a run write to, in place of its notebook
+LOG = "NBTOOLS_LOG"  # variable with the file, or terminal, that the bars of a run write to, in place of its notebook
 SILENCE = 60.0  # seconds between the lines of a log
 _LINE = "{desc}: {n_fmt} of {total_fmt} · {elapsed} gone, {remaining} left · {rate_fmt}{postfix}"
 # A notebook's bars are widgets, but for those of a run in batch: nobody watches it.
@@ -37,7 +37,10 @@ class Bar(_Shown):
         others = [bar for bar in list(self._instances) if bar is not self and isinstance(bar, Bar)]
         self.around = next((bar for bar in others if getattr(bar, "thread", None) == self.thread), None)
         options["disable"] = options.get("disable") or "TQDM_DISABLE" in os.environ or self.around is not None
-        self.logged = LOG in os.environ or (_Shown is asyncio.tqdm and not sys.stderr.isatty())
+        on_line = LOG in os.environ and Path(os.environ[LOG]).is_char_device()
+        self.logged = not on_line and (LOG in os.environ or (_Shown is asyncio.tqdm and not sys.stderr.isatty()))
+        if on_line:
+            options |= {"file": _Line(), "leave": False}
         if self.logged:
             options |= {"file": _Lines(), "mininterval": 1, "delay": 3, "bar_format": _LINE}
         super().__init__(iterable, desc, total, **{"miniters": 0, **options})
@@ -97,6 +100,28 @@ class _Lines:
     def isatty(self) -> bool:
         """Tell that it is no terminal."""
         return False
+
+
+class _Line(_Lines):
+    """The line of a terminal on which the process that runs this notebook shows which cell is at work."""
+
+    def write(self, text: str) -> None:
+        """Write over what stands there; nobody needs to be there any more."""
+        with suppress(OSError), Path(os.environ[LOG]).open("w", encoding="utf-8") as terminal:
+            terminal.write(text.replace("\r", "\r\x1b[K"))
+
+
+@contextmanager
+def bars_go_to(place: Path) -> Iterator[None]:
+    """Have processes that start meanwhile write their bars into a log, or to a terminal."""
+    before = os.environ.get(LOG)
+    os.environ[LOG] = str(place)
+    try:
+        yield
+    finally:
+        del os.environ[LOG]
+        if before is not None:
+            os.environ[LOG] = before
 
 
 @dataclass(frozen=True)

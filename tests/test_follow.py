@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.workflow import follow
 from nbtools.workflow.config import read_config
-from nbtools.workflow.follow import SILENCE, Progress, about, label
+from nbtools.workflow.follow import SILENCE, Progress, about, how_far, label
 from nbtools.workflow.graph import make_graph
 from nbtools.workflow.jobs import SUMMARY, Job
 
@@ -186,6 +187,17 @@ def test_silence_is_broken_once_a_minute(
     assert all(" · at work: network V1, seed 0 · about " in line for line in lines)
     left = [int(line.split()[-3]) for line in lines]
     assert left == list(range(left[0], left[0] - 10, -1)), "minutes go by"
+
+
+def test_a_run_at_work_says_how_far_it_is(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = progress.jobs["network_V1_seed0"]
+    assert how_far(None) == how_far(job) == ""
+    job.record.parent.mkdir(parents=True)
+    log = job.record.with_name("log.txt")
+    log.write_text("images: 3 of 4 · …\ntraining: 7 of 400 · 01:00 gone, 09:00 left · 2.1batch/s, loss=0.3\n")
+    assert how_far(job) == " (training: 7 of 400 · 01:00 gone, 09:00 left)"
+    os.utime(log, (0, 0))
+    assert how_far(job) == "", "that was long ago"
 
 
 def test_a_run_that_is_late_says_that_the_rest_will_be(progress: Progress, clock: Clock) -> None:

@@ -25,6 +25,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from nbtools.checks import check_choice
 from nbtools.data.study import open_study
 from nbtools.places import PROJECT
+from nbtools.runs.batch import SAID
 from nbtools.runs.figures import draw_pictures
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.costs import estimates, past_runs
@@ -216,8 +217,8 @@ class Progress:
         """Say what is at work when nothing else is said for a while."""
         while not self._over.wait(max(self._told + SILENCE - time.monotonic(), 1.0)):
             if time.monotonic() - self._told >= SILENCE:
-                names = "; ".join(map(label, list(self.at_work))) or "nothing yet"
-                self._say(f"{self._count()} · at work: {names} · {self._forecast()}")
+                names = [f"{label(name)}{how_far(self.jobs.get(name))}" for name in list(self.at_work)]
+                self._say(f"{self._count()} · at work: {'; '.join(names) or 'nothing yet'} · {self._forecast()}")
 
     # --- lines ---
 
@@ -235,6 +236,15 @@ class Progress:
 def label(name: str) -> str:
     """Return a rule's name in words: ``network V1, seed 0`` for ``network_V1_seed0``."""
     return re.sub(r" (alpha|seed)(?=\d)", r", \1 ", name.replace("_", " "))
+
+
+def how_far(job: Job | None) -> str:
+    """Return what a run at work said last of itself in its log, if that is not long ago."""
+    with suppress(OSError):
+        if job and time.time() - (log := job.record.with_name(SAID)).stat().st_mtime < 2 * SILENCE:
+            *_, line = log.read_text(encoding="utf-8").splitlines()
+            return f" ({' · '.join(line.split(' · ')[:2])})"
+    return ""
 
 
 def about(minutes: float) -> str:
