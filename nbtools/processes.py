@@ -55,7 +55,9 @@ class Bar(_Shown):
         if self.around is None:
             return super().update(n)
         self.n += n or 0
-        self.around.set_postfix_str(f"{self.desc} {self.n} of {self.total} {self.postfix or ''}".strip(), refresh=False)
+        told = self.format_sizeof if getattr(self, "unit_scale", False) else str
+        counted = f"{self.desc} {told(self.n)} of {told(self.total) if self.total else '?'} {self.postfix or ''}"
+        self.around.set_postfix_str(counted.strip(), refresh=False)
         return self.around.update(0)
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:

@@ -165,6 +165,8 @@ def _closing(tree: ast.AST) -> set[ast.expr]:
                 found |= {node.iter}
             case ast.withitem():
                 found |= {node.context_expr}
+            case ast.Call(func=ast.Name(id="dict" | "list"), args=[one]):  # takes all at once
+                found |= {one}
             case ast.Return(value=ast.expr() as value):  # whoever asked for it opens it
                 found |= {value}
     return found
