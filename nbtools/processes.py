@@ -43,7 +43,8 @@ class Bar(_Shown):
             options |= {"file": _Line(), "leave": False}
         if self.logged:
             options |= {"file": _Lines(), "mininterval": 1, "delay": 3, "bar_format": _LINE}
-        super().__init__(iterable, desc, total, **{"miniters": 0, **options})
+        # What is left goes by the mean until now: tqdm's own weights forget how long a step took that told of itself.
+        super().__init__(iterable, desc, total, **{"miniters": 0, "smoothing": 0, **options})
         self.desc, self.postfix = desc, None  # one that is disabled has none
 
     def __iter__(self) -> Iterator[Any]:

@@ -124,6 +124,18 @@ def test_a_wait_inside_another_stands_behind_it(
     assert " of 4" not in shown.split("\r")[-1], "it is over"
 
 
+def test_what_is_left_goes_by_whole_steps_though_they_tell_of_themselves(
+    clock: Iterator[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = watched(monkeypatch, Terminal())
+    for network in Bar(range(4), "networks"):
+        list(Bar(range(20), f"network {network}"))
+    half = re.findall(r"2/4 \[(\d+):(\d+)<(\d+):(\d+),.*network 2 1 of", terminal.getvalue())[0]
+    gone, left = (60 * int(half[at]) + int(half[at + 1]) for at in (0, 2))
+    assert gone > 300
+    assert 0.9 < left / gone < 1.1
+
+
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_wait_that_broke_off_silences_no_later_one(
     clock: Iterator[float], monkeypatch: pytest.MonkeyPatch, opened: bool
