@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +189,40 @@ def test_silence_is_broken_once_a_minute(
     assert all(" · at work: network V1, seed 0 · about " in line for line in lines)
     left = [int(line.split()[-3]) for line in lines]
     assert left == list(range(left[0], left[0] - 10, -1)), "minutes go by"
+
+
+def test_a_terminal_has_one_bar_below_the_lines(
+    progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    make(progress, clock, "predictor_V1_seed0", 14)
+    progress.hear(event(LogEvent.JOB_INFO, jobid=1, rule_name="network_V1_seed0"))
+    progress._over = Glances(clock, 3 * SILENCE)  # type: ignore[assignment]
+    with progress.bar():
+        progress._watch()
+        assert len(capsys.readouterr().out.splitlines()) == 1, "of the run that is finished"
+        shown = terminal.getvalue()
+        assert re.search(rf"\| 1 of {len(progress.jobs)} · .* left · at work: network V1, seed 0", shown)
+        assert "\n" not in shown
+        progress._say("a line")
+    assert capsys.readouterr().out == "a line\n"
+    assert terminal.getvalue().split("\r")[-2].strip() == "", "it is gone in the end"
+    progress._over = Glances(clock, 2 * SILENCE)  # type: ignore[assignment]
+    progress._watch()
+    assert len(capsys.readouterr().out.splitlines()) == 2, "lines again"
+
+
+class Glances:
+    """Said to be over after some seconds, of waits each as long as asked for."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock, self.end = clock, clock.now + seconds
+
+    def wait(self, seconds: float) -> bool:
+        self.clock.now += seconds
+        return self.clock.now > self.end
 
 
 def test_a_run_at_work_says_how_far_it_is(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
