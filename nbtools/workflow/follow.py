@@ -232,15 +232,21 @@ class Progress:
     def _watch(self) -> None:
         """Say what is at work: on a terminal's bar, elsewhere when nothing else is said for a while."""
         while not self._over.wait(GLANCE if self._bar else max(self._told + SILENCE - time.monotonic(), 1.0)):
-            names = [f"{label(name)}{how_far(self.jobs.get(name))}" for name in list(self.at_work)]
-            said = f"at work: {'; '.join(names) or 'nothing yet'}"
-            if bar := self._bar:
-                bar.n = len(self.finished)
-                bar.set_description_str(f"{self._count()} · {self._forecast()} · {said}")
-            elif time.monotonic() - self._told >= SILENCE:
-                self._say(f"{self._count()} · {said} · {self._forecast()}")
+            self._glance()
+            if not self._bar and time.monotonic() - self._told >= SILENCE:
+                self._say(f"{self._count()} · {self._now()} · {self._forecast()}")
 
     # --- lines ---
+
+    def _glance(self) -> None:
+        """Bring the bar up to date, where there is one."""
+        if bar := self._bar:
+            bar.n = len(self.finished)
+            bar.set_description_str(f"{self._count()} · {self._forecast()} · {self._now()}")
+
+    def _now(self) -> str:
+        names = [f"{label(name)}{how_far(self.jobs.get(name))}" for name in list(self.at_work)]
+        return f"at work: {'; '.join(names) or 'nothing yet'}"
 
     def _count(self) -> str:
         return f"{len(self.finished)} of {len(self.jobs)}"
@@ -250,6 +256,7 @@ class Progress:
 
     def _say(self, text: str) -> None:
         self._told = time.monotonic()
+        self._glance()
         Bar.write(text)  # above the bar, where there is one
         sys.stdout.flush()
 
