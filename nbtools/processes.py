@@ -87,7 +87,7 @@ class _Lines:
 
     def write(self, text: str) -> None:
         """Write the state of a bar, if it is time."""
-        line, now = text.strip(), time.monotonic()
+        line, now = " ".join(text.split()), time.monotonic()
         if not line or now - _Lines.told < SILENCE:
             return
         _Lines.told = now
