@@ -96,6 +96,19 @@ def plant_study() -> None:
 # --- lines --------------------------------------------------------------------------------------------------
 
 
+def test_a_smaller_report_that_ends_later_does_not_take_the_larger_ones_place(
+    progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sorted(
+        (job for job in progress.jobs.values() if job.notebook == SUMMARY), key=lambda job: len(job.after)
+    )
+    for job in (second, first):
+        plant_summary(job)
+        make(progress, clock, job.name, 3)
+    assert (home() / "runs/tiny/report.html").read_text() == f"the report of {second.name}"
+    assert capsys.readouterr().out.count("report of ") == 1
+
+
 def test_a_run_is_a_line_with_its_number_name_time_and_what_is_left(
     progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,10 +130,12 @@ def test_a_run_is_a_line_with_its_number_name_time_and_what_is_left(
 def test_all_runs_are_counted_and_the_report_grows(
     progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summaries = [job for job in progress.jobs.values() if job.notebook == SUMMARY]
-    for job in sorted(summaries, key=lambda job: len(job.after)):
+    summaries = sorted(
+        (job for job in progress.jobs.values() if job.notebook == SUMMARY), key=lambda job: len(job.after)
+    )
+    for job in summaries:
         plant_summary(job)
-    for name in progress.jobs:
+    for name in [*(progress.jobs.keys() - {job.name for job in summaries}), *(job.name for job in summaries)]:
         make(progress, clock, name, 1)
         if (job := progress.jobs[name]) in summaries:
             assert (home() / "runs/tiny/report.html").read_text() == f"the report of {name}"

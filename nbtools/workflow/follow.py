@@ -214,9 +214,16 @@ class Progress:
         self.failed = [other for other in self.failed if other != name]  # it was tried again
         self._planned.loc[job.record, "took"] = seconds
         self._say(f"{self._count()} · {label(name)} · {seconds:.0f} s · {self._forecast()}")
-        if job.notebook == SUMMARY:
+        if job.notebook == SUMMARY and self._grown(job):
             values = job.parameters
             self._say(f"report of {values['rois']}, seeds {values['seeds']}: {publish(job.record.parent)}")
+
+    def _grown(self, job: Job) -> bool:
+        """Tell whether no larger summary is finished: two at work at once may end in any order."""
+        summaries = [
+            other for other in self.jobs.values() if other.notebook == SUMMARY and other.record in self.finished
+        ]
+        return all(len(other.after) <= len(job.after) for other in summaries)
 
     def _fail(self, name: str, logs: list[str]) -> None:
         """Say so, once: Snakemake tells it again in the end. On a cluster there are further logs than the notebook."""
