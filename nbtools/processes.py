@@ -7,49 +7,124 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import asyncio, auto
 
 from nbtools.errors import InputError
 
-# For tqdm's `disable`: nobody watches a bar where this says so, or (None) without a terminal.
-QUIET = "TQDM_DISABLE" in os.environ or None
+LOG = "NBTOOLS_LOG"  # variable with the file, or terminal, that the bars of a run write to, in place of its notebook
+SILENCE = 60.0  # seconds between the lines of a log
+_LINE = "{desc}: {n_fmt} of {total_fmt} · {elapsed} gone, {remaining} left · {rate_fmt}{postfix}"
+# A notebook's bars are widgets, but for those of a run in batch: nobody watches it.
+_Shown: Any = asyncio.tqdm if LOG in os.environ else auto.tqdm
 
 
-class Bar(auto.tqdm):
-    """tqdm's bar; in a log, which is neither a terminal nor a notebook, a line a minute if it takes that long."""
+class Bar(_Shown):
+    """tqdm's bar: one at a time on a terminal and in a notebook; in a log, a line a minute of all of them.
 
-    def __init__(self, *args: Any, **options: Any):
-        in_notebook = auto.tqdm is not asyncio.tqdm
-        log = {"file": _Lines(sys.stderr), "delay": 60, "mininterval": 60, "maxinterval": 60}
-        self._logged = not in_notebook and not sys.stderr.isatty()
-        super().__init__(*args, **(log if self._logged else {}), **options)
+    It is iterated over, or opened by ``with``: either closes it when something breaks off. While another one of its
+    thread is open it shows nothing, and what it counts stands behind that one. ``TQDM_DISABLE`` silences all.
+    """
+
+    def __init__(self, iterable: Any = None, desc: str = "", total: float | None = None, **options: Any):
+        self.thread = threading.get_ident()
+        others = [bar for bar in list(self._instances) if bar is not self and isinstance(bar, Bar)]
+        self.around = next((bar for bar in others if getattr(bar, "thread", None) == self.thread), None)
+        options["disable"] = options.get("disable") or "TQDM_DISABLE" in os.environ or self.around is not None
+        on_line = LOG in os.environ and Path(os.environ[LOG]).is_char_device()
+        self.logged = not on_line and (LOG in os.environ or (_Shown is asyncio.tqdm and not sys.stderr.isatty()))
+        if on_line:
+            options |= {"file": _Line(), "leave": False}
+        if self.logged:
+            options |= {"file": _Lines(), "mininterval": 1, "delay": 3, "bar_format": _LINE}
+        # What is left goes by the mean until now: tqdm's own weights forget how long a step took that told of itself.
+        super().__init__(iterable, desc, total, **{"miniters": 0, "smoothing": 0, **options})
+        self.desc, self.postfix = desc, None  # one that is disabled has none
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over what it was made of."""
+        return super().__iter__() if self.around is None else self._behind()
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Count on."""
+        if self.around is None:
+            return super().update(n)
+        self.n += n or 0
+        told = self.format_sizeof if getattr(self, "unit_scale", False) else str
+        counted = f"{self.desc} {told(self.n)} of {told(self.total) if self.total else '?'} {self.postfix or ''}"
+        self.around.set_postfix_str(counted.strip(), refresh=False)
+        return self.around.update(0)
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
-        """Set what stands after the bar; in a log, nothing is written before the minute is over."""
-        super().set_postfix_str(s, refresh and not self._logged)
+        """Set what stands behind it; in a log that is no reason for a line."""
+        super().set_postfix_str(s, refresh and not self.logged)
+
+    def close(self) -> None:
+        """Show it no longer."""
+        if self.around is not None:
+            self.around.set_postfix_str("", refresh=False)
+        super().close()
+
+    def _behind(self) -> Iterator[Any]:
+        try:
+            for item in self.iterable:
+                yield item
+                self.update()
+        finally:
+            self.close()
 
 
 class _Lines:
-    """A stream on which a state of a bar is a line of its own, where it would go over the one before."""
+    """A stream into a log, the file that `LOG` names or stderr: all bars together write a line a minute."""
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
+    told = time.monotonic()
 
     def write(self, text: str) -> None:
-        if line := text.strip():
-            self._stream.write(line + "\n")
+        """Write the state of a bar, if it is time."""
+        line, now = " ".join(text.split()), time.monotonic()
+        if not line or now - _Lines.told < SILENCE:
+            return
+        _Lines.told = now
+        if LOG not in os.environ:
+            sys.stderr.write(line + "\n")
+            return
+        with Path(os.environ[LOG]).open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
 
     def flush(self) -> None:
-        self._stream.flush()
+        """Do nothing: lines are written at once."""
 
     def isatty(self) -> bool:
+        """Tell that it is no terminal."""
         return False
+
+
+class _Line(_Lines):
+    """The line of a terminal on which the process that runs this notebook shows which cell is at work."""
+
+    def write(self, text: str) -> None:
+        """Write over what stands there; nobody needs to be there any more."""
+        with suppress(OSError), Path(os.environ[LOG]).open("w", encoding="utf-8") as terminal:
+            terminal.write(text.replace("\r", "\r\x1b[K"))
+
+
+@contextmanager
+def bars_go_to(place: Path) -> Iterator[None]:
+    """Have processes that start meanwhile write their bars into a log, or to a terminal."""
+    before = os.environ.get(LOG)
+    os.environ[LOG] = str(place)
+    try:
+        yield
+    finally:
+        del os.environ[LOG]
+        if before is not None:
+            os.environ[LOG] = before
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from nbtools.data.synthetic import make_study
+from nbtools.runs.figures import LATER
 
+os.environ[LATER] = "yes"  # a browser takes longer than most runs of tests; those that look at pictures draw them
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it, and so would children
 
 

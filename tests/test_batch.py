@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,51 @@ def test_a_notebook_runs_once_with_its_parameters(
     assert main(arguments) == 0
     assert "finished before" in capfd.readouterr().out
     assert (run.folder / "run.json").stat().st_mtime_ns == before
+
+
+WAIT = """
+import time
+from nbtools.processes import Bar, _Lines
+_Lines.told -= 100  # a line is due
+for _ in Bar(range(30), "waiting"):
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.notebook
+def test_a_run_says_in_its_log_how_far_it_is_and_leaves_no_bar_in_its_notebook(home: Path) -> None:
+    write_notebook(START, WAIT, "run.finish()")
+    folder = folders.run_folder("train", {})
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("of an earlier try\n")
+    assert main(["run", "train", "--quiet"]) == 0
+    told = (folder / "log.txt").read_text(encoding="utf-8")
+    assert re.fullmatch(r"waiting: \d+ of 30 · 00:0\d gone, 00:0\d left · .*\n", told)
+    assert "waiting" not in json.dumps([c["outputs"] for c in cells_of(folder) if c["cell_type"] == "code"])
+    assert "NBTOOLS_LOG" not in os.environ
+    assert folders.stale(folder) == [], "the log is no result"
+    assert main(["run", "train", "--quiet"]) == 0
+    assert (folder / "log.txt").read_text(encoding="utf-8") == told
+
+
+def cells_of(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
+@pytest.mark.notebook
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals with names")
+def test_a_run_on_a_terminal_shows_there_how_far_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_notebook(START, WAIT, "run.finish()")
+    master, terminal = os.openpty()
+    with open(terminal, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert main(["run", "train"]) == 0
+        shown = os.read(master, 2**20).decode()
+    os.close(master)
+    assert "waiting:" in shown
+    assert "/30 [" in shown
+    assert shown.count("\n") == 1, "every state over the one before"
+    assert not (folders.run_folder("train", {}) / "log.txt").exists()
 
 
 @pytest.mark.notebook

@@ -212,7 +212,7 @@ def test_a_foreign_notebook_is_refused_with_the_way_to_its_place(
     shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("30_mine.ipynb").write_text(notebook("a = 1"))
-    monkeypatch.setattr("nbtools.cli.INSTALLED", True)
+    monkeypatch.setattr("nbtools.cli.runs.INSTALLED", True)
     assert main(["run", "30_mine.ipynb"]) == 1
     assert "nbtools lab" in capsys.readouterr().err
 

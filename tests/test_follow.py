@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,7 @@ from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.workflow import follow
 from nbtools.workflow.config import read_config
-from nbtools.workflow.follow import SILENCE, Progress, about, label
+from nbtools.workflow.follow import SILENCE, Progress, about, how_far, label
 from nbtools.workflow.graph import make_graph
 from nbtools.workflow.jobs import SUMMARY, Job
 
@@ -93,6 +96,19 @@ def plant_study() -> None:
 # --- lines --------------------------------------------------------------------------------------------------
 
 
+def test_a_smaller_report_that_ends_later_does_not_take_the_larger_ones_place(
+    progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sorted(
+        (job for job in progress.jobs.values() if job.notebook == SUMMARY), key=lambda job: len(job.after)
+    )
+    for job in (second, first):
+        plant_summary(job)
+        make(progress, clock, job.name, 3)
+    assert (home() / "runs/tiny/report.html").read_text() == f"the report of {second.name}"
+    assert capsys.readouterr().out.count("report of ") == 1
+
+
 def test_a_run_is_a_line_with_its_number_name_time_and_what_is_left(
     progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,10 +130,12 @@ def test_a_run_is_a_line_with_its_number_name_time_and_what_is_left(
 def test_all_runs_are_counted_and_the_report_grows(
     progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summaries = [job for job in progress.jobs.values() if job.notebook == SUMMARY]
-    for job in sorted(summaries, key=lambda job: len(job.after)):
+    summaries = sorted(
+        (job for job in progress.jobs.values() if job.notebook == SUMMARY), key=lambda job: len(job.after)
+    )
+    for job in summaries:
         plant_summary(job)
-    for name in progress.jobs:
+    for name in [*(progress.jobs.keys() - {job.name for job in summaries}), *(job.name for job in summaries)]:
         make(progress, clock, name, 1)
         if (job := progress.jobs[name]) in summaries:
             assert (home() / "runs/tiny/report.html").read_text() == f"the report of {name}"
@@ -186,6 +204,51 @@ def test_silence_is_broken_once_a_minute(
     assert all(" · at work: network V1, seed 0 · about " in line for line in lines)
     left = [int(line.split()[-3]) for line in lines]
     assert left == list(range(left[0], left[0] - 10, -1)), "minutes go by"
+
+
+def test_a_terminal_has_one_bar_below_the_lines(
+    progress: Progress, clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    make(progress, clock, "predictor_V1_seed0", 14)
+    progress.hear(event(LogEvent.JOB_INFO, jobid=1, rule_name="network_V1_seed0"))
+    progress._over = Glances(clock, 3 * SILENCE)  # type: ignore[assignment]
+    with progress.bar():
+        progress._watch()
+        assert len(capsys.readouterr().out.splitlines()) == 1, "of the run that is finished"
+        shown = terminal.getvalue()
+        assert re.search(rf"\| 1 of {len(progress.jobs)} · .* left · at work: network V1, seed 0", shown)
+        assert "\n" not in shown
+        progress._say("a line")
+    assert capsys.readouterr().out == "a line\n"
+    assert terminal.getvalue().split("\r")[-2].strip() == "", "it is gone in the end"
+    progress._over = Glances(clock, 2 * SILENCE)  # type: ignore[assignment]
+    progress._watch()
+    assert len(capsys.readouterr().out.splitlines()) == 2, "lines again"
+
+
+class Glances:
+    """Said to be over after some seconds, of waits each as long as asked for."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock, self.end = clock, clock.now + seconds
+
+    def wait(self, seconds: float) -> bool:
+        self.clock.now += seconds
+        return self.clock.now > self.end
+
+
+def test_a_run_at_work_says_how_far_it_is(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = progress.jobs["network_V1_seed0"]
+    assert how_far(None) == how_far(job) == ""
+    job.record.parent.mkdir(parents=True)
+    log = job.record.with_name("log.txt")
+    log.write_text("images: 3 of 4 · …\ntraining: 7 of 400 · 01:00 gone, 09:00 left · 2.1batch/s, loss=0.3\n")
+    assert how_far(job) == " (training: 7 of 400 · 01:00 gone, 09:00 left)"
+    os.utime(log, (0, 0))
+    assert how_far(job) == "", "that was long ago"
 
 
 def test_a_run_that_is_late_says_that_the_rest_will_be(progress: Progress, clock: Clock) -> None:

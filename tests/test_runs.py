@@ -731,6 +731,7 @@ def test_without_a_browser_a_figure_is_a_page_and_the_run_says_so(
     def fails(*_: object, **__: object) -> None:
         raise errors.ChromeNotFoundError
 
+    monkeypatch.delenv(figures.LATER)
     monkeypatch.setattr(kaleido, "write_fig_from_object_sync", fails)
     if missing == "kaleido":
         monkeypatch.setitem(sys.modules, "kaleido", None)
@@ -756,6 +757,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         asked.extend(wanted)
         return ()
 
+    monkeypatch.delenv(figures.LATER)
     monkeypatch.setattr(kaleido, "write_fig_from_object_sync", draws)
     return asked
 

@@ -222,6 +222,22 @@ def test_of_two_that_start_at_once_one_serves() -> None:
     assert len(parents) == 1
 
 
+def test_a_server_has_libraries_loaded_before_a_page_asks_and_pages_share_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    warm.use_soon()
+    loaded = tmp_path / f"nbtools-{os.getuid()}"
+    assert within(60, lambda: list(loaded.glob("*.socket")))
+    page = {"VOILA_REQUEST_URL": "http://127.0.0.1/one", "QUERY_STRING": "token=1", "SERVER_NAME": "127.0.0.1"}
+    with kernel(**page) as one, kernel(**{**page, "QUERY_STRING": "token=2"}) as other:
+        assert one.warm
+        assert other.warm
+        assert one.says("import os; print(os.environ['QUERY_STRING'])") == "token=1"
+        assert other.says("import os; print(os.environ['QUERY_STRING'])") == "token=2"
+        assert len(list(loaded.glob("*.socket"))) == 1, "the one that was loaded before the first was asked for"
+
+
 def test_a_nursery_without_kernels_ends(tmp_path: Path) -> None:
     meeting = tmp_path / "here"
     code = "from pathlib import Path; from nbtools.runs import nursery; nursery.IDLE, nursery.LIBRARIES = 0.5, (); "

@@ -98,7 +98,7 @@ def examine(
     check_range("batch_size", batch_size, 1, whole=True)
     check_same_classes(images.classes, *networks.values())
     parts = [Examined(*(pd.DataFrame(columns=[*names, "condition", "seed"]) for names in _COLUMNS.values()))]
-    for (condition, seed), network in Bar(networks.items(), "networks", unit="network", disable=None):
+    for (condition, seed), network in Bar(networks.items(), "networks", unit="network"):
         decided = _worst(network, images, epsilons, attacks, steps, seed)
         found = decided, *_changed(network, images, max(epsilons), steps, seed, batch_size)
         parts.append(Examined(*(table.assign(condition=condition, seed=seed) for table in found)))

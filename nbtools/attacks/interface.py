@@ -96,7 +96,7 @@ def sweep(
     check_classes(model, images)
     stood = None if after is None else stood_before(after, images, radii).to(device)
     tables = []
-    with Bar(total=len(images) * len(radii), desc=attack, unit="decision", leave=False, miniters=0) as bar:
+    with Bar(total=len(images) * len(radii), desc=attack, unit="decision", leave=False) as bar:
         model.register_forward_pre_hook(_counting(bar))
         for start in range(0, len(images), batch_size):
             rows = images[slice(start, start + batch_size)].to(device)

@@ -110,7 +110,7 @@ def decide_lesioned(
     check_enough("lesions go by how features vary: images", len(images), 2, fix="take more of them")
     check_same_classes(images.classes, *networks.values())
     parts = []
-    for (condition, seed), network in Bar(networks.items(), "lesions", unit="network", disable=None):
+    for (condition, seed), network in Bar(networks.items(), "lesions", unit="network"):
         points = _adversarial(network, images, epsilons, steps, seed)
         for lesion in _lesions(network, images, k, n_draws, seed):
             again = sweep(lesion.network, images, epsilons, steps=steps, seed=seed)[_DECIDED]

@@ -13,6 +13,7 @@ from nbtools.checks import check_same_classes
 from nbtools.data.images.sets import ImageSet, to_float
 from nbtools.metrics.pixels.smoothness import squared_gradient
 from nbtools.metrics.samples.tables import stacked
+from nbtools.processes import Bar
 
 
 def attacked_gradients(
@@ -45,7 +46,7 @@ def attacked_gradients(
     check_same_classes(images.classes, *networks.values())
     x, attacked = to_float(images.pixels), [epsilon for epsilon in epsilons if epsilon > 0]
     parts = {}
-    for (condition, seed), network in networks.items():
+    for (condition, seed), network in Bar(networks.items(), "gradients", unit="network"):
         how: dict[str, Any] = {"steps": steps, "seed": seed, "stop_at_success": False}
         found = perturb(network, x, images.labels, attacked, **how)
         points = dict(zip(attacked, found, strict=True))

@@ -10,6 +10,7 @@ import pandas as pd
 from nbtools.bench import attacks, brains, images, networks, study
 from nbtools.bench.measure import Row
 from nbtools.checks import check_choice
+from nbtools.processes import Bar
 
 COMPARISONS: dict[str, Callable[[], Row]] = {
     "nsd": brains.compare_nsd,
@@ -47,5 +48,9 @@ def main(names: list[str]) -> None:
         return
     for name in names:
         check_choice("unknown comparison", name, COMPARISONS, fix="name some of these, or none for all")
-    rows = [{"comparison": name, **COMPARISONS[name]()} for name in names or COMPARISONS]
+    rows = []
+    with Bar(names or COMPARISONS, "bench", unit="comparison") as each:
+        for name in each:
+            each.set_description_str(f"bench, {name}")
+            rows.append({"comparison": name, **COMPARISONS[name]()})
     print(pd.DataFrame(rows).round(3).to_string(index=False))

@@ -25,6 +25,7 @@ from nbtools.data.images.views import draw_boxes
 from nbtools.devices import best_device, launch, make_fabric
 from nbtools.models.networks import GuidedNet, RoiPredictor, build, freeze
 from nbtools.models.read_outs import predict
+from nbtools.processes import Bar
 from nbtools.training.guided import labelled_views, train_guided
 from nbtools.training.loop import Precision, TrainConfig
 from nbtools.training.targets import Guide, make_guide
@@ -74,17 +75,21 @@ def gpu_table(sizes: Sizes = FULL) -> pd.DataFrame:
     The floor of a training step is its floating-point operations at the rate at which the device multiplies matrices
     of the same precision. Losses are means over the first epoch, of the same steps on the same views.
     """
-    device = best_device()
-    rates = {precision: matrix_rate(device, dtype, sizes.product) for precision, dtype in PRECISIONS.items()}
-    rows = [
-        {"what": f"matrix product, {precision}", "value": rate / 1e12, "unit": "TFLOP/s", "notes": _name(device)}
-        for precision, rate in rates.items()
-    ]
+    several = torch.cuda.device_count() > 1
+    return pd.DataFrame(list(Bar(_rows(sizes, several), "bench gpu", 6 + several, unit="row")))
+
+
+def _rows(sizes: Sizes, several: bool) -> Iterator[dict[str, object]]:
+    device, rates = best_device(), {}
+    for precision, dtype in PRECISIONS.items():
+        rate = rates[precision] = matrix_rate(device, dtype, sizes.product)
+        yield {"what": f"matrix product, {precision}", "value": rate / 1e12, "unit": "TFLOP/s", "notes": _name(device)}
     images = _images(sizes)
-    rows += _training(sizes, images, rates)
-    rows += [_attack(sizes, images), _views(sizes, images, device)]
-    rows += [_nccl()] if torch.cuda.device_count() > 1 else []
-    return pd.DataFrame(rows)
+    yield from _training(sizes, images, rates)
+    yield _attack(sizes, images)
+    yield _views(sizes, images, device)
+    if several:
+        yield _nccl()
 
 
 def _name(device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""The explorers as pages on the command line: ``pages``."""
+"""What is read without Python, on the command line: the explorers' pages, the site."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from nbtools.data.study import home, study_name
 
 
 def add_pages(commands: argparse._SubParsersAction) -> None:
-    """Add the command ``pages``."""
+    """Add the commands ``pages`` and ``site``."""
     pages = add(commands, "pages", _pages, "write the explorers as pages that open in a browser without Python")
     pages.add_argument("--study", default="demo", help="name, or path of a study.toml (default: demo)")
     pages.add_argument("--to", type=Path, metavar="FOLDER", help="(default: build/pages/ and the study's name)")
     pages.add_argument("--images", type=int, default=24, help="on the attack page (default: 24)")
+    site = add(commands, "site", _site, "build the site: notebooks with a study's outputs, methods, reference, gallery")
+    site.add_argument("study", nargs="?", default="demo", help="whose finished runs are shown (default: demo)")
 
 
 def _pages(chosen: argparse.Namespace) -> None:
@@ -27,3 +29,9 @@ def _pages(chosen: argparse.Namespace) -> None:
     files = write_pages(folder, chosen.study, chosen.images)
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{len(files)} files, {size:.1f} MB; open {files[0]}")
+
+
+def _site(chosen: argparse.Namespace) -> None:
+    from nbtools.site import build_site
+
+    print(f"Site: {build_site(chosen.study)}")

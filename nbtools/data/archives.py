@@ -26,7 +26,7 @@ from nbtools.data.kinds import kind_of, read_head
 from nbtools.data.zips import BROKEN, Member, zip_members
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, read_table, require_space, writable, written
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 LARGEST = 2 * 2**30  # bytes; no file of an image set is larger, and none of ILSVRC's class archives
 REPORT = "report.parquet"
@@ -152,8 +152,7 @@ def unpack(
         If the archive is damaged or hostile, two of its files have one place, or the disk has no room.
     """
     found: dict[str, Path] = {}
-    files = contents(archive, stream, password=password, largest=largest)
-    for name, size, content in Bar(files, desc=f"unpack {archive.name}", unit="file", leave=False, disable=QUIET):
+    for name, size, content in contents(archive, stream, password=password, largest=largest):
         where = place(name)
         if where is None:
             continue
@@ -169,9 +168,24 @@ def _bytes_of(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
 
 
+class _Told(io.FileIO):
+    """A file that tells a bar how many of its bytes were read."""
+
+    def __init__(self, file: Path, bar: Bar):
+        super().__init__(file)
+        self._bar = bar
+
+    def readinto(self, buffer: Any) -> int | None:
+        n = super().readinto(buffer)
+        self._bar.update(n)
+        return n
+
+
 @contextmanager
 def _opened(archive: Path, kind: str) -> Iterator[IO[bytes]]:
-    with archive.open("rb") as raw:
+    what, size = f"reading {archive.name}", archive.stat().st_size
+    with Bar(None, what, size, unit="B", unit_scale=True, leave=False) as bar, _Told(archive, bar) as file:
+        raw = io.BufferedReader(file, 2**17)
         # The buffer lets _check_end step back by one block; gzip would start again from the beginning.
         yield io.BufferedReader(igzip.IGzipFile(fileobj=raw), 2**20) if kind == "a gzip file" else raw
 

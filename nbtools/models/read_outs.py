@@ -15,6 +15,7 @@ from nbtools.data.images.sets import to_float
 from nbtools.errors import InputError
 from nbtools.models.backbones import HEADS
 from nbtools.models.networks import Network
+from nbtools.processes import Bar
 
 Key = TypeVar("Key")
 
@@ -30,7 +31,8 @@ def predict(model: nn.Module, pixels: Tensor, batch_size: int = 256) -> Tensor:
     check_eval(model)
     check_range("batch_size", batch_size, 1, whole=True)
     asked, device = Classifier(model), home_of(model, pixels).device
-    return torch.cat([logits_of(asked, to_float(chunk.to(device))).cpu() for chunk in pixels.split(batch_size)])
+    chunks = _in_turn(pixels, batch_size)
+    return torch.cat([logits_of(asked, to_float(chunk.to(device))).cpu() for chunk in chunks])
 
 
 @torch.no_grad()
@@ -70,7 +72,7 @@ def read_out(model: Network, pixels: Tensor, names: Sequence[str], batch_size: i
         )
     model.backbone.read([name for name in as_names(names) if name not in HEADS])
     home = next(model.parameters())
-    chunks = [model.features(to_float(chunk).to(home)) for chunk in pixels.split(batch_size)]
+    chunks = [model.features(to_float(chunk).to(home)) for chunk in _in_turn(pixels, batch_size)]
     known = [name for name in as_names(names) if name in chunks[0]]
     return {name: torch.cat([chunk[name].float().cpu() for chunk in chunks]) for name in known}
 
@@ -96,7 +98,10 @@ def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pool
     InputError
         As `read_out`, or if one has no such head.
     """
-    read = {key: read_out(network, pixels, [name]) for key, network in networks.items()}
+    read = {
+        key: read_out(network, pixels, [name])
+        for key, network in Bar(networks.items(), "read-outs", unit="network", leave=False)
+    }
     if without := [key for key, found in read.items() if name not in found]:
         raise InputError(
             f"these networks have no {name} head",
@@ -105,6 +110,12 @@ def read_each(networks: Mapping[Key, Network], pixels: Tensor, name: str = "pool
             fix="take another read-out, or leave them out",
         )
     return {key: found[name].numpy() for key, found in read.items()}
+
+
+def _in_turn(pixels: Tensor, batch_size: int) -> Bar:
+    """Give images (n, 3, h, w) in batches, under a bar if they are several."""
+    chunks = pixels.split(batch_size)
+    return Bar(chunks, "images through a network", unit="batch", leave=False, disable=len(chunks) < 2)
 
 
 def decided(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

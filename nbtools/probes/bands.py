@@ -199,7 +199,7 @@ def _decided(
         check_eval(network)
     asked = {key: Classifier(network) for key, network in networks.items()}
     parts = []
-    for start in Bar(range(0, len(images), batch_size), what, unit="batch", disable=None):
+    for start in Bar(range(0, len(images), batch_size), what, unit="batch"):
         rows = images[slice(start, start + batch_size)].to(best_device())
         for named, x in stimuli(rows):
             for (condition, seed), network in asked.items():

@@ -53,7 +53,7 @@ def decide_conflicts(networks: Classifiers, folder: Path | None, size: int) -> p
         return parts[0]
     images = load_folder(folder, size)
     asked = _asked(networks, cue_conflict_names(images.ids))
-    for (condition, seed), known in Bar(asked.items(), "cue conflict", unit="network", disable=None):
+    for (condition, seed), known in Bar(asked.items(), "cue conflict", unit="network"):
         network = networks[condition, seed]
         p = predict(network, images[known.index.to_numpy()].pixels).softmax(1).numpy()
         said = decide_category(p, network.classes, sorted({*known["shape"], *known["texture"]}))
@@ -139,7 +139,7 @@ def region_similarity(
     """
     features: dict[tuple[str, str], np.ndarray] = {}
     keys = {f"{condition}, seed {seed}": (condition, seed) for condition, seed in networks}
-    for named, network in Bar(zip(keys, networks.values(), strict=True), "read-outs", len(keys), disable=None):
+    for named, network in Bar(zip(keys, networks.values(), strict=True), "read-outs", len(keys)):
         features |= {(named, name): values.numpy() for name, values in read_out(network, pixels, [readout]).items()}
     if not features:
         there = {name for network in networks.values() for name in network.features(pixels[:1].float() / 255)}

@@ -48,7 +48,7 @@ def decide_corrupted(
     check_same_classes(clean.classes, *networks.values())
     size, classes = clean.pixels.shape[-1], clean.classes
     parts = []
-    for row in Bar(list(there.itertuples()), "corruptions", disable=None):
+    for row in Bar(list(there.itertuples()), "corruptions"):
         images = load_corruption(folder, row.corruption, row.severity, size, classes)
         images = images[images.rows(clean.ids)]
         parts.append(decide(networks, images).assign(corruption=row.corruption, severity=row.severity))

@@ -63,7 +63,7 @@ def measure_curvature(
         check_eval(network)
         network.to(best_device()).backbone.read([name for name in readouts if name not in HEADS])
     batches = [images[slice(start, start + batch_size)] for start in range(0, len(images), batch_size)]
-    for rows, kind in Bar(list(product(batches, PATHS)), "curvature", unit="path", disable=None):
+    for rows, kind in Bar(list(product(batches, PATHS)), "curvature", unit="path"):
         x = to_float(rows.pixels.to(best_device()))
         steps = [transformed(x, kind, amount) for amount in PATHS[kind]]
         bent = _bent({PIXELS: [step.flatten(1) for step in steps]}, rows)

@@ -37,5 +37,5 @@ def decide_others(networks: Mapping[tuple[str, int], Network], sets: Mapping[str
     """
     for images in sets.values():
         check_same_classes(images.classes, *networks.values())
-    each = Bar(sets.items(), "sets of images", unit="set", disable=None)
-    return stacked({name: decide(networks, images) for name, images in each}, "images")
+    told = {name: decide(networks, images) for name, images in Bar(sets.items(), "sets of images", unit="set")}
+    return stacked(told, "images")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from nbtools.errors import Helped, InputError, Interrupted
 from nbtools.files import locked, make_folder
-from nbtools.processes import on_sigterm, place
+from nbtools.processes import bars_go_to, on_sigterm, place
 from nbtools.runs import folders
 from nbtools.runs.asked import check_asked
 from nbtools.runs.lineage import check_trained
 
 EXECUTED = "notebook.ipynb"  # in the run's folder
+SAID = "log.txt"  # there too: how far a run at work is, a line a minute
 _TOLD = (InputError.__name__, Interrupted.__name__)  # their words are enough; the executed notebook keeps the rest
 
 
@@ -55,7 +57,10 @@ def run_notebook(notebook: str, texts: dict[str, str], *, quiet: bool = False) -
             return 0
         if not quiet:
             print(f"running {notebook} into {folder}\n", end="", flush=True)  # one write: other runs print beside it
-        status = _execute(notebook, parameters, folder / EXECUTED, bar=sys.stderr.isatty() and not quiet)
+        (folder / SAID).unlink(missing_ok=True)
+        watched = sys.stderr.isatty() and not quiet
+        with bars_go_to((watched and _terminal()) or folder / SAID):
+            status = _execute(notebook, parameters, folder / EXECUTED, bar=watched)
         if status:
             (folder / folders.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished
             with suppress(InputError), locked(folder, 0):  # removes the lock that the killed kernel left behind
@@ -77,6 +82,14 @@ def _finished_before(folder: Path, quiet: bool) -> bool:
     if (finished := folders.stale(folder) == []) and not quiet:
         print(f"finished before: {folder}\n", end="")
     return finished
+
+
+def _terminal() -> Path | None:
+    """Return the terminal of this process, if it has one that the notebook's kernel can write to."""
+    with suppress(OSError, AttributeError):  # AttributeError: Windows has no names for them
+        terminal = Path(os.ttyname(sys.stderr.fileno()))
+        return terminal if os.access(terminal, os.W_OK) else None
+    return None
 
 
 def _execute(notebook: str, parameters: folders.Parameters, output: Path | None, *, bar: bool = False) -> int:

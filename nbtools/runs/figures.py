@@ -11,10 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from nbtools.data.study import home, study_name
 from nbtools.files import write_text
+from nbtools.processes import Bar
 from nbtools.runs.records import RECORD
 
 PICTURES = ("png", "svg")
@@ -110,7 +109,9 @@ def draw_pictures(study: str) -> None:
     finished = (home() / "runs" / study_name(study)).rglob(RECORD)
     pages = [page for record in sorted(finished) for page in sorted(record.parent.glob("*.html"))]
     lacking = [page for page in pages if not all(map(Path.exists, pictures_of(page))) and figure_on(page)]
-    with tqdm(total=len(lacking), desc="PNG and SVG", unit="figure", disable=not lacking) as bar:
+    if not lacking:
+        return
+    with Bar(total=len(lacking), desc="PNG and SVG", unit="figure") as bar:
         for start in range(0, len(lacking), _TOGETHER):
             some = lacking[start : start + _TOGETHER]
             if hindered := draw((figure_on(page) or {}, page) for page in some):

@@ -17,8 +17,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from contextlib import suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from threading import Thread
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -30,7 +32,9 @@ from nbtools.runs.nursery import DIGITS
 NAME = "nbtools-warm"  # of the provisioner
 PATIENCE = 60.0  # seconds in which a nursery has loaded its libraries
 # Variables that no library reads while it is loaded.
-FREE, ALSO_FREE = ("JPY_", "NBTOOLS_", "PYTEST_"), {"_", "OLDPWD", "PWD", "SHLVL"}
+FREE, ALSO_FREE = ("JPY_", "NBTOOLS_", "PYTEST_", "VOILA_"), {"_", "OLDPWD", "PWD", "SHLVL"}
+ALSO_FREE |= {"SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "SERVER_SOFTWARE"}  # with which Voila tells a kernel
+ALSO_FREE |= {"SCRIPT_NAME", "PATH_INFO", "QUERY_STRING"}  # of the page that it serves
 CLUSTERS = {"SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"}  # set in jobs, where a nursery would serve one kernel, and stay
 # Lines of /proc/self/status: what a process takes over from the one that starts it.
 INHERITED = ("Umask", "Uid", "Gid", "Groups", "CapBnd", "NoNewPrivs", "Cpus_allowed", "Mems_allowed")
@@ -73,9 +77,21 @@ def use() -> None:
     Provisioner.told_to_end = False
 
 
+def use_soon() -> None:
+    """Let the kernels that this process starts be warm, and load their libraries before the first is asked for."""
+    use()
+    if sys.platform == "linux" and CLUSTERS.isdisjoint(os.environ):
+        Thread(target=_load_ahead, args=(dict(os.environ), os.getcwd()), daemon=True).start()
+
+
+def _load_ahead(env: dict[str, str], cwd: str) -> None:
+    with suppress(OSError, subprocess.SubprocessError):  # the first kernel will say so
+        _meet(_fixed(env, cwd)).close()
+
+
 def _load_jupyter_server_extension(server: Any) -> None:
     """Let the kernels of a Jupyter server be warm: it calls this where the extension is enabled."""
-    use()
+    use_soon()
 
 
 def terminate() -> None:
@@ -157,10 +173,26 @@ def fork(arguments: list[str], env: dict[str, str], cwd: str) -> Forked:
     subprocess.SubprocessError
         If it cannot be started.
     """
+    fixed = _fixed(env, cwd)
+    connection = _meet(fixed)
+    own = {name: value for name, value in env.items() if fixed.get(name) != value}
+    asked = json.dumps({"arguments": arguments, "env": own, "cwd": cwd}).encode()
+    socket.send_fds(connection, [len(asked).to_bytes(DIGITS, "big")], [1, 2])
+    connection.sendall(asked)
+    return Forked(connection)
+
+
+def _fixed(env: dict[str, str], cwd: str) -> dict[str, str]:
+    """Return what of a kernel's environment its libraries may read while they are loaded."""
     env = {"THP_MEM_ALLOC_ENABLE": "1", **env}  # importing the package sets it
     fixed = {name: env[name] for name in sorted(env) if not name.startswith(FREE) and name not in ALSO_FREE}
     if paths := fixed.get("PYTHONPATH"):
         fixed["PYTHONPATH"] = os.pathsep.join(os.path.join(cwd, path) for path in paths.split(os.pathsep))
+    return fixed
+
+
+def _meet(fixed: dict[str, str]) -> socket.socket:
+    """Connect to the nursery of these surroundings, started if there is none."""
     meeting = _private_folder() / f"{_digest(fixed)}.socket"
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(PATIENCE)
@@ -169,11 +201,7 @@ def fork(arguments: list[str], env: dict[str, str], cwd: str) -> Forked:
     except (FileNotFoundError, ConnectionRefusedError):
         _start_nursery(meeting, fixed)
         connection.connect(str(meeting))
-    own = {name: value for name, value in env.items() if fixed.get(name) != value}
-    asked = json.dumps({"arguments": arguments, "env": own, "cwd": cwd}).encode()
-    socket.send_fds(connection, [len(asked).to_bytes(DIGITS, "big")], [1, 2])
-    connection.sendall(asked)
-    return Forked(connection)
+    return connection
 
 
 def _start_nursery(meeting: Path, env: dict[str, str]) -> None:

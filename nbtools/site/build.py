@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ import nbformat
 from nbtools.data.study import study_name
 from nbtools.errors import InputError
 from nbtools.files import make_folder, write_text
+from nbtools.processes import Bar
 from nbtools.runs import folders
 from nbtools.runs.provenance import PROJECT
 from nbtools.site.outputs import Figure, prepare
@@ -26,6 +28,7 @@ OWN = PROJECT / "docs" / "site"  # the configuration, and the pages that are the
 # Of the project, each at its own place: links between them lead where they do in the repository.
 PAGES = ("*.md", "docs/*.md", "docs/*.png", "docs/*.sh", "data/README.md", "notebooks/*.md", "config/**/*.yaml")
 BUILT = ".buildinfo"  # Sphinx leaves it in what it has built
+SOURCES = (".md", ".rst", ".ipynb")  # of pages
 
 
 def build_site(study: str = "demo", to: Path = PROJECT / "site", work: Path = PROJECT / "build" / "site") -> Path:
@@ -64,7 +67,13 @@ def build_site(study: str = "demo", to: Path = PROJECT / "site", work: Path = PR
 def _run_sphinx(sources: Path, built: Path) -> None:
     """Build pages; whatever Sphinx warns of, a link that leads nowhere among it, is an error."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto", str(sources), str(built)]
-    if subprocess.run(command, check=False).returncode:
+    n_pages = sum(file.suffix in SOURCES for file in sources.rglob("*"))
+    with subprocess.Popen(command) as process, Bar(None, "pages read, then written", 2 * n_pages, unit="page") as bar:
+        while process.poll() is None:
+            time.sleep(1)
+            made = [file.suffix for file in built.rglob("*")]
+            bar.update(made.count(".doctree") + made.count(".html") - bar.n)
+    if process.returncode:
         expected, fix = "sources without a fault", "mend what Sphinx names above, then build again"
         raise InputError("the site was not built", file=sources, expected=expected, got="faults", fix=fix)
 
@@ -101,7 +110,7 @@ def gather(study: str, folder: Path) -> None:
         write_pages(explorers, study)
     except InputError as error:  # the site shows pictures of them
         print(f"the explorers cannot be moved on this site: {error}")
-    pages = [shown(name, study) for name in folders.notebooks()]
+    pages = [shown(name, study) for name in Bar(folders.notebooks(), "notebooks", leave=False)]
     figures = [figure for page in pages for figure in _write_notebook(page, folder)]
     _write_library(folder / "static")
     written = {"gallery.md": gallery_page(figures, pages), "notebooks/index.md": notebooks_page(pages)}

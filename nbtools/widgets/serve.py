@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nbtools.checks import check_choice
-from nbtools.runs import folders
+from nbtools.runs import folders, warm
 
 SHARE = Path(__file__).parent / "share"
 # Voila's page has no place for finished progress bars, nor for plotly's figures outside widgets.
@@ -45,6 +45,7 @@ def serve(notebook: str, port: int, texts: Mapping[str, str] | None = None, *, o
         folders.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
     os.environ |= QUIET
+    warm.use_soon()
     from voila.app import Voila  # finds its templates when it is imported
 
     _refuse_unframed()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 from nbtools.checks import reading
 from nbtools.data.study import home, study_name
 from nbtools.files import write_text
+from nbtools.processes import Bar
 
 _CPU_PIXELS = 4 * 224**2  # of a batch: half precision without the instructions for it takes seconds an image
 _N_CLASSES = 10
@@ -98,7 +97,7 @@ def measured_rates(study: str, steps: Iterable[Step]) -> Calibration:
     kept, here = read_calibration(study), device_name()
     known = dict(kept.seconds) if kept.device == here else {}
     if missing := [step for step in dict.fromkeys(steps) if str(step) not in known]:
-        known |= {str(step): measure(step) for step in missing}
+        known |= {str(step): measure(step) for step in Bar(missing, "measuring a step of training", unit="step")}
         write_text(calibration_file(study), json.dumps({"device": here, "seconds": known}, indent=1) + "\n")
     return Calibration(here, known)
 
@@ -127,10 +126,8 @@ def measure(step: Step) -> float:
     before = torch.get_num_threads()
     torch.set_num_threads(min(threads_for(size), os.cpu_count() or 1))
     try:
-        with redirect_stderr(io.StringIO()):  # its progress bar tells nothing here
-            history = train_guided(
-                build(GuidedNet, 0, step.architecture, classes, 0, image_size=size), images, None, 0.0, splits, config
-            )
+        network = build(GuidedNet, 0, step.architecture, classes, 0, image_size=size)
+        history = train_guided(network, images, None, 0.0, splits, config)
     finally:
         torch.set_num_threads(before)
     return float(history[history.split == "train"].seconds[history.epoch > 0].min()) / n

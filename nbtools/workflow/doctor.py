@@ -31,6 +31,7 @@ from nbtools.data.study import BETAS, Study, home, open_study
 from nbtools.errors import FileInUse, InputError
 from nbtools.files import opened_hdf5, read_table
 from nbtools.metrics.decisions.sixteen import conflict_reach
+from nbtools.processes import Bar
 from nbtools.runs import folders
 from nbtools.workflow.needs import SPLIT, TEST_SET, TRAIN, VAL, lacking
 from nbtools.workflow.sizes import count_images
@@ -118,11 +119,12 @@ def findings(study: Study, *, deep: bool = False) -> Iterator[Finding]:
         **({"checksums": _checksums} if deep and study.nsd and (study.nsd / CHECKSUMS).exists() else {}),
         "runs": _runs,
     }
-    for each in study.parts:
-        for part, look in measured.items():
-            yield Finding(part, *_state(look, each, deep), each.subject)
-    for part, look in common.items():
-        yield Finding(part, *_state(look, study, deep))
+    asked: list[tuple[str, Look, Study, int | None]] = [
+        *((part, look, each, each.subject) for each in study.parts for part, look in measured.items()),
+        *((part, look, study, None) for part, look in common.items()),
+    ]
+    for part, look, each, subject in Bar(asked, "parts looked at", unit="part", leave=False, delay=1):
+        yield Finding(part, *_state(look, each, deep), subject)
 
 
 Look = Callable[[Study, bool], str]
@@ -219,7 +221,7 @@ def _prepared(study: Study, deep: bool) -> str:
             check_choice(f"{file.name} lacks a region that the study names", roi, regions_of(file), fix=fix)
     rois = regions_of(next(iter(files.values())))
     if deep:
-        load_trials(study, rois, progress=False)  # compares with volumes and masks
+        load_trials(study, rois)  # compares with volumes and masks
     size = sum(file.stat().st_size for file in files.values()) / 1e6
     return f"sessions {ranges(files)}: {', '.join(rois)}, {size:.0f} MB"
 

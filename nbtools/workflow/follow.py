@@ -10,10 +10,11 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import nan
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -25,6 +26,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from nbtools.checks import check_choice
 from nbtools.data.study import open_study
 from nbtools.places import PROJECT
+from nbtools.processes import Bar
+from nbtools.runs.batch import SAID
 from nbtools.runs.figures import draw_pictures
 from nbtools.workflow.calibration import read_calibration
 from nbtools.workflow.costs import estimates, past_runs
@@ -34,6 +37,7 @@ from nbtools.workflow.summary import publish, report_file, summary
 
 NAME = "nbtools"  # of the logger
 SILENCE = 60.0  # seconds without a line after which one says what is at work
+GLANCE = 2.0  # seconds after which the bar of a terminal is brought up to date
 _AGAIN = "mend what it says, then give the same command again: what is finished stays"
 
 
@@ -93,10 +97,11 @@ def _make(progress: Progress, arguments: Sequence[str]) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a script's background
         signal.signal(signal.SIGINT, stop)
     usual = ["--snakefile", str(PROJECT / "Snakefile"), "--rerun-incomplete", "--scheduler", "greedy", "--logger", NAME]
-    try:
-        main([*usual, *arguments])
-    except SystemExit as ended:
-        status = int(ended.code or 0)
+    with progress.bar():
+        try:
+            main([*usual, *arguments])
+        except SystemExit as ended:
+            status = int(ended.code or 0)
     progress.end(status)
     return status
 
@@ -125,11 +130,23 @@ class Progress:
         self._planned = estimates(graph, read_calibration(graph.study), past_runs(graph.jobs)).assign(took=nan)
         self._told = time.monotonic()
         self._over = threading.Event()
+        self._bar: Bar | None = None
 
     @property
     def whole(self) -> bool:
         """Whether nothing is left to make."""
         return len(self.finished) == len(self.jobs)
+
+    @contextmanager
+    def bar(self) -> Iterator[None]:
+        """Show on a terminal, below the lines, what is at work and how long the rest takes."""
+        form, n = "{percentage:3.0f}%|{bar:20}| {desc}", len(self.jobs)
+        if not sys.stderr.isatty():
+            yield
+            return
+        with Bar(None, "", n, initial=len(self.finished), bar_format=form, leave=False) as self._bar:
+            yield
+        self._bar = None
 
     def hear(self, event: logging.LogRecord) -> None:
         """Take in an event of Snakemake's."""
@@ -197,9 +214,16 @@ class Progress:
         self.failed = [other for other in self.failed if other != name]  # it was tried again
         self._planned.loc[job.record, "took"] = seconds
         self._say(f"{self._count()} · {label(name)} · {seconds:.0f} s · {self._forecast()}")
-        if job.notebook == SUMMARY:
+        if job.notebook == SUMMARY and self._grown(job):
             values = job.parameters
             self._say(f"report of {values['rois']}, seeds {values['seeds']}: {publish(job.record.parent)}")
+
+    def _grown(self, job: Job) -> bool:
+        """Tell whether no larger summary is finished: two at work at once may end in any order."""
+        summaries = [
+            other for other in self.jobs.values() if other.notebook == SUMMARY and other.record in self.finished
+        ]
+        return all(len(other.after) <= len(job.after) for other in summaries)
 
     def _fail(self, name: str, logs: list[str]) -> None:
         """Say so, once: Snakemake tells it again in the end. On a cluster there are further logs than the notebook."""
@@ -213,13 +237,23 @@ class Progress:
         self._say("\n".join([*said, f"failed: {label(name)}"]))
 
     def _watch(self) -> None:
-        """Say what is at work when nothing else is said for a while."""
-        while not self._over.wait(max(self._told + SILENCE - time.monotonic(), 1.0)):
-            if time.monotonic() - self._told >= SILENCE:
-                names = "; ".join(map(label, list(self.at_work))) or "nothing yet"
-                self._say(f"{self._count()} · at work: {names} · {self._forecast()}")
+        """Say what is at work: on a terminal's bar, elsewhere when nothing else is said for a while."""
+        while not self._over.wait(GLANCE if self._bar else max(self._told + SILENCE - time.monotonic(), 1.0)):
+            self._glance()
+            if not self._bar and time.monotonic() - self._told >= SILENCE:
+                self._say(f"{self._count()} · {self._now()} · {self._forecast()}")
 
     # --- lines ---
+
+    def _glance(self) -> None:
+        """Bring the bar up to date, where there is one."""
+        if bar := self._bar:
+            bar.n = len(self.finished)
+            bar.set_description_str(f"{self._count()} · {self._forecast()} · {self._now()}")
+
+    def _now(self) -> str:
+        names = [f"{label(name)}{how_far(self.jobs.get(name))}" for name in list(self.at_work)]
+        return f"at work: {'; '.join(names) or 'nothing yet'}"
 
     def _count(self) -> str:
         return f"{len(self.finished)} of {len(self.jobs)}"
@@ -229,12 +263,23 @@ class Progress:
 
     def _say(self, text: str) -> None:
         self._told = time.monotonic()
-        print(text, flush=True)
+        self._glance()
+        Bar.write(text)  # above the bar, where there is one
+        sys.stdout.flush()
 
 
 def label(name: str) -> str:
     """Return a rule's name in words: ``network V1, seed 0`` for ``network_V1_seed0``."""
     return re.sub(r" (alpha|seed)(?=\d)", r", \1 ", name.replace("_", " "))
+
+
+def how_far(job: Job | None) -> str:
+    """Return what a run at work said last of itself in its log, if that is not long ago."""
+    with suppress(OSError):
+        if job and time.time() - (log := job.record.with_name(SAID)).stat().st_mtime < 2 * SILENCE:
+            *_, line = log.read_text(encoding="utf-8").splitlines()
+            return f" ({' · '.join(line.split(' · ')[:2])})"
+    return ""
 
 
 def about(minutes: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nbtools.processes import Bar
 from nbtools.runs import folders
 from nbtools.runs.provenance import registered_names
 from nbtools.workflow.calibration import device_name, measured_rates, on_gpu, read_calibration
@@ -55,7 +56,7 @@ def finished_jobs(graph: Graph) -> set[Path]:
     """Return the records of the runs that Snakemake would not run again: finished, with all that they came from."""
     done: set[Path] = set()
     known: dict[tuple[str, str], bool] = {}
-    for job in graph.jobs:
+    for job in Bar(graph.jobs, "looking at runs", unit="run", leave=False, delay=1):
         if set(job.after) <= done and folders.stale(job.record.parent, known) == [] and _knows_what_was_fixed(job):
             done.add(job.record)
     return done

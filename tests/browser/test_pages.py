@@ -16,6 +16,7 @@ from nbtools import plots
 from nbtools.data import make_study
 from nbtools.plots.style import new_figure
 from nbtools.runs import folders
+from nbtools.runs.figures import LATER
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -34,6 +35,7 @@ def test_a_figure_opens_alone_and_is_drawn_for_papers(
 ) -> None:
     pytest.importorskip("kaleido")
     monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path))
+    monkeypatch.delenv(LATER)
     make_study(tmp_path / "data/derived/tiny", profile="tiny")
     run = folders.start("10_summary", {**folders.defaults("10_summary"), "study": "tiny"})
     run.save_figure("curve", new_figure("ε, √n", "x", "y").add_scatter(y=[1, 2]))

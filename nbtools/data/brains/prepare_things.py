@@ -139,8 +139,8 @@ def ceilings_beside(study: Study, raw: Path) -> pd.DataFrame:
     published, rows = _published(study, raw), []
     everything = replace(study, voxels=replace(study.voxels, noise_ceiling=0))
     shared = load_design(study).shared_ids
-    kept = {roi: len(trials.voxels) for roi, trials in load_trials(study, study.hierarchy, progress=False).items()}
-    for roi, trials in load_trials(everything, study.hierarchy, progress=False).items():
+    kept = {roi: len(trials.voxels) for roi, trials in load_trials(study, study.hierarchy).items()}
+    for roi, trials in load_trials(everything, study.hierarchy).items():
         tested = trials_of(trials, shared)
         varies = tested.responses.max(axis=0) != tested.responses.min(axis=0)
         z = tested.responses[:, varies]

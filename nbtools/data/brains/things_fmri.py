@@ -26,7 +26,7 @@ from nbtools.data.archives import contents, save
 from nbtools.data.brains.sessions import SIMULATED
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, opened_hdf5, require_space, written
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 SUBJECTS = range(1, 4)
 # Regions by the columns of the table of voxels that make them up, both hemispheres of each.
@@ -190,8 +190,10 @@ def _write(
         # Not through HDF5, which crashes the process where a disk is full.
         with beside.open("r+b") as out:
             out.seek(start)
-            for block in _rows(responses, rows):
-                out.write(block.data)
+            with Bar(None, "voxels", len(rows), unit="voxel", leave=False) as bar:
+                for block in _rows(responses, rows):
+                    out.write(block.data)
+                    bar.update(len(block))
 
 
 def _rows(responses: h5py.Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
@@ -257,8 +259,7 @@ def reduce_archive(archive: Path, root: Path, subjects: Collection[int], rois: S
     missing = {subject for subject in subjects if not is_reduced(root, subject, rois)}
     for subject, name, size, content in _files(archive, missing, {_TABLE}) if missing else ():
         table, folder = root / _UNPACKED / name, subject_place(root, subject)
-        about = {"unit": "B", "unit_scale": True, "desc": f"subject {subject}", "leave": False, "disable": QUIET}
-        with Bar.wrapattr(content, "read", size, **about) as told:
+        with Bar.wrapattr(content, "read", size, desc=f"subject {subject}", leave=False) as told:
             save(told, size, table, archive)
         reduce_responses(table, np.union1d(_wanted(folder, rois), _reduced_ids(folder)), folder / RESPONSES)
         remove_leftovers(root)

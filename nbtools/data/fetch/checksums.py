@@ -13,7 +13,7 @@ from nbtools.data.fetch.remote import Remote, Version
 from nbtools.data.kinds import check_kind, read_head
 from nbtools.errors import InputError
 from nbtools.files import write_text
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 CHECKSUMS = "checksums.json"
 _CHUNK = 2**20
@@ -101,7 +101,7 @@ def verify(root: Path) -> list[tuple[Path, str]]:
     """
     problems = []
     entries = Ledger(root).entries
-    for name, entry in Bar(entries.items(), desc="verify", unit="file", leave=False, disable=QUIET):
+    for name, entry in Bar(entries.items(), desc="verify", unit="file", leave=False):
         file = root / name
         if not file.is_file():
             problems.append((file, "missing"))

@@ -19,7 +19,7 @@ from nbtools.data.fetch.remote import AGAIN, Remote, Version, announced, open_se
 from nbtools.data.fetch.resume import Line, kept, transfer
 from nbtools.errors import InputError
 from nbtools.files import free_space, locked, require_space
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -191,7 +191,7 @@ def _bar(plans: Sequence[Planned]) -> Iterator[Callable[[int], None]]:
     """Show one bar for all files; give what moves it."""
     total = sum(plan.version.size for plan in plans if not plan.there)
     had, lock = sum(plan.partial for plan in plans), Lock()
-    with Bar(desc="fetch", total=total, initial=had, unit="B", unit_scale=True, disable=QUIET) as bar:
+    with Bar(desc="fetch", total=total, initial=had, unit="B", unit_scale=True) as bar:
 
         def advance(n: int) -> None:
             with lock:

@@ -19,7 +19,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from nbtools.checks import check_range, reading
 from nbtools.files import written
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 # Whatever a file is called: Pillow hands PostScript to a program that runs it.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -120,7 +120,7 @@ def check_side(size: int) -> None:
 
 def on_all_cores(work: Callable[[Item], Result], items: Iterable[Item], what: str) -> list[Result]:
     """Do the same for each image in threads, under a bar that says what is done; return the results in order."""
-    return thread_map(work, items, desc=what, unit="image", leave=False, disable=QUIET, tqdm_class=Bar)
+    return thread_map(work, items, desc=what, unit="image", leave=False, tqdm_class=Bar)
 
 
 def link(file: Path, place: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from nbtools.checks import check_names
 from nbtools.errors import InputError
 from nbtools.files import sha256_of
+from nbtools.processes import Bar
 
 SPLITS = ("train", "val")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
@@ -115,7 +116,8 @@ def equal_files(files: Collection[Path], others: Collection[Path]) -> dict[Path,
     common = {sizes.get(file) for file in files} & {sizes.get(file) for file in others} - {None}
     chosen = [file for file in sizes if sizes[file] in common]
     with ThreadPoolExecutor() as pool:
-        digests = dict(zip(chosen, pool.map(_digest, chosen), strict=True))
+        read = zip(chosen, pool.map(_digest, chosen), strict=True)
+        digests = dict(Bar(read, "comparing files", len(chosen), unit="file", leave=False))
     known = {digests[file]: file for file in others if digests.get(file)}
     return {file: known[digests[file]] for file in files if digests.get(file) in known}
 

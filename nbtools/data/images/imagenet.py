@@ -19,7 +19,6 @@ from nbtools.data.archives import build, contents, read_files, unpack
 from nbtools.data.images.folders import SPLITS, images_below, is_image
 from nbtools.data.images.prepare import choose_classes, place_sound, places_in, report_on
 from nbtools.errors import InputError
-from nbtools.processes import QUIET, Bar
 
 # The classes of the study, in its order; names as torchvision and Keras give them.
 SYNSETS = {
@@ -187,12 +186,10 @@ def _sorted_images(root: Path, split: str, classes: Sequence[str]) -> dict[str, 
 def _unpack_train(archive: Path, part: Path, classes: Sequence[str]) -> dict[str, Path]:
     """Unpack an archive of archives, one per class; those that are not wanted are passed over."""
     found: dict[str, Path] = {}
-    with Bar(total=len(classes), desc="unpacking classes", leave=False, disable=QUIET) as bar:
-        for name, _, stream in contents(archive):
-            inner = PurePosixPath(name)
-            if inner.suffix == ".tar" and inner.stem in classes:
-                found |= unpack(archive, part, partial(_training_place, inner.stem), stream)
-                bar.update()
+    for name, _, stream in contents(archive):
+        inner = PurePosixPath(name)
+        if inner.suffix == ".tar" and inner.stem in classes:
+            found |= unpack(archive, part, partial(_training_place, inner.stem), stream)
     return found
 
 

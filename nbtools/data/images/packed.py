@@ -35,7 +35,7 @@ from nbtools.data.images.stimuli import EXPECTED, UNREADABLE
 from nbtools.data.study import home
 from nbtools.errors import InputError
 from nbtools.files import HDF5_ERRORS, PREFIX, locked, read_table, require_space, sha256_of, writable, written
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 BLOCK = 256  # images between two marks on the disk
 VERSION = 1  # to be raised when the same image would give other pixels
@@ -286,8 +286,8 @@ def _append(source: Source, part: Path, marks: Path, records: list[Record]) -> s
     """Decode the images that are missing, add what they came from to `records`, return the sha256 of all pixels."""
     with part.open("rb") as before:
         digest = hashlib.file_digest(before, "sha256")
-    bar = Bar(desc=f"packing {source.place.name}", total=len(source.names), unit="image", disable=QUIET)
-    with part.open("ab") as pixels, marks.open("ab") as lines, bar:
+    what, n = f"packing {source.place.name}", len(source.names)
+    with part.open("ab") as pixels, marks.open("ab") as lines, Bar(None, what, n, unit="image") as bar:
         bar.update(len(records))
         for block in decoded(source, len(records)):
             rows = torch.stack([image for _, image in block]).numpy().tobytes()

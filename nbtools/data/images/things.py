@@ -28,7 +28,7 @@ from nbtools.data.images.stimuli import SHOWN, rows_mark
 from nbtools.data.images.superordinate import category_of, choose_categories, read_categories, split_pictures
 from nbtools.errors import InputError
 from nbtools.files import PREFIX, locked, require_space, sha256_of, written
-from nbtools.processes import QUIET, Bar
+from nbtools.processes import Bar
 
 # What was unpacked counts as whole, and is not unpacked again.
 _FETCH = "delete that, and fetch again: python -m nbtools fetch things --agreed"
@@ -96,7 +96,7 @@ def things_stimuli(pictures: Path, names: Sequence[str], file: Path, size: int) 
         for left in file.parent.glob(f"{PREFIX}{file.name}.[0-9]*"):  # by a kill
             left.unlink()
         require_space(file.parent, prod(shape))
-        with written(file) as beside, Bar(desc="stimuli", total=len(places), unit="image", disable=QUIET) as bar:
+        with written(file) as beside, Bar(desc="stimuli", total=len(places), unit="image") as bar:
             start = _lay_out(beside, shape, rows_mark(names))
             with beside.open("r+b") as brick:
                 brick.seek(start)

@@ -110,7 +110,7 @@ def draw_others(study: Study) -> Path:
     check_made(study)
     own = {each.name for each in fields(Settings)}
     world = World(path.parent, Settings(**{name: value for name, value in _settings_in(path).items() if name in own}))
-    for _, step in Bar(list(world.other_steps()), "other images", disable=None):
+    for _, step in Bar(list(world.other_steps()), "other images"):
         step()
     return world.folder / OTHERS
 

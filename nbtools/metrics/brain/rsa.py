@@ -232,7 +232,7 @@ def similarities(a: RDMs, b: RDMs, method: str = "spearman", n_boot: int = 200, 
     rng = np.random.default_rng(seed)
     labels = pd.MultiIndex.from_product([_names(a), _names(b)])
     rows = [_grouped(a, b, method)]
-    for _ in Bar(range(n_boot), "resamples", leave=False, disable=None):
+    for _ in Bar(range(n_boot), "resamples", leave=False):
         chosen = _resample(rng, a.n_cond, method)
         rows.append(_grouped(a.subsample_pattern("index", chosen), b.subsample_pattern("index", chosen), method))
     pairs = [(draw, *first, *second) for draw in range(n_boot + 1) for first, second in labels]

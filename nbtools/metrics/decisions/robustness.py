@@ -11,6 +11,7 @@ from nbtools.checks import as_names, check_choice, check_counts, check_numbers, 
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_answers, groups_of
 from nbtools.metrics.stats import ci, exact_at_ends, percentile_interval, resampled_means
+from nbtools.processes import Bar
 
 DECISION_COLUMNS: tuple[str, ...] = ("image_id", "label", "epsilon", "prediction")
 # What tells one run's decisions from another's, where a table holds several.
@@ -98,7 +99,7 @@ def robust_accuracy(
     right = (decisions["prediction"] == decisions["label"]).astype(float)
     decisions = decisions.assign(right=right, converged=decisions.get("converged", True))
     parts = []
-    for named, group in groups_of(decisions, by):
+    for named, group in Bar(list(groups_of(decisions, by)), "resampling", unit="network", leave=False):
         table = group.pivot(index="image_id", columns="epsilon", values="right")
         # One seed of the bootstrap for all networks: those with the same images draw the same ones (paired).
         interval = percentile_interval(resampled_means(table, seed=seed), level)

@@ -12,6 +12,7 @@ from nbtools.checks import check_enough
 from nbtools.errors import InputError
 from nbtools.metrics.geometry.manifolds import manifold_geometry
 from nbtools.metrics.inputs import check_features
+from nbtools.processes import Bar
 
 N_COMPONENTS = 3
 
@@ -177,7 +178,10 @@ def manifold_tables(
         As these two.
     """
     parts = {name: top_components(values, image_ids, labels).assign(space=name) for name, values in spaces.items()}
-    found = {name: manifold_geometry(v, labels, seed=seed).assign(space=name) for name, v in spaces.items()}
+    found = {
+        name: manifold_geometry(values, labels, seed=seed).assign(space=name)
+        for name, values in Bar(spaces.items(), "manifolds", unit="space", leave=False)
+    }
     return pd.concat(parts.values(), ignore_index=True), pd.concat(found.values(), ignore_index=True)
 
 

@@ -14,6 +14,7 @@ from nbtools.checks import as_names, check_counts, check_enough, check_table
 from nbtools.errors import InputError
 from nbtools.metrics.inputs import check_features
 from nbtools.metrics.stats import ROUNDING, bootstrap_ci, ci, ratio
+from nbtools.processes import Bar
 
 MEASURES: tuple[str, ...] = ("capacity", "radius", "dimension", "centre_correlation")
 PENALTIES: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)  # C of logistic regression, features z-scored
@@ -111,7 +112,7 @@ def repeated_geometry(
             fix="ask for fewer points, or add images of that class",
         )
     parts = []
-    for draw in range(n_draws):
+    for draw in Bar(range(n_draws), "draws of points", unit="draw", leave=False):
         rng = np.random.default_rng(draw)
         rows = np.concatenate([rng.permutation(np.flatnonzero(y == name))[:n_points] for name in np.unique(y)])
         found = manifold_geometry(x[rows], y[rows], n_samples=n_samples, seed=draw)

@@ -19,6 +19,7 @@ from nbtools.metrics.samples.contrasts import SIGNIFICANT, compare
 from nbtools.metrics.samples.measures import claims
 from nbtools.metrics.samples.tables import as_scores
 from nbtools.metrics.samples.verdicts import in_order, verdicts
+from nbtools.processes import Bar
 
 FINDINGS = ("rises", "falls", "none", "unclear")
 # How the sentences of `verdicts` say it; any other cannot tell.
@@ -221,7 +222,7 @@ def rates(
     for name, sets in {"all": every, "apart": apart}.items():
         said = pd.DataFrame(
             findings(one.of(networks, regions), order, others if others is None else one.of(others, regions))
-            for one in sets
+            for one in Bar(sets, f"sets, {name}", unit="set", leave=False)
         )
         counts = pd.DataFrame({finding: (said == finding).sum() for finding in FINDINGS}).rename_axis("claim")
         parts.append(counts.reset_index().assign(sets=name, n_sets=len(sets), n_apart=independent[name]))
