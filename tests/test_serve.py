@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -58,3 +60,15 @@ def test_the_command_line_takes_parameters(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(serve, "serve", lambda *given, **own: served.append((given, own)) or 0)
     main(["explore", "15", "-p", "study", "mine", "--port", "9000"])
     assert served == [(("15_study_explorer", 9000, {"study": "mine"}), {"open_browser": True})]
+
+
+def test_voila_gives_no_file_away_and_is_told_so_in_words_it_takes(tmp_path: Path) -> None:
+    from traitlets.config.loader import KVArgParseConfigLoader
+    from voila.configuration import VoilaConfiguration
+
+    config = KVArgParseConfigLoader(serve.arguments(tmp_path / "a.ipynb", 0), classes=[VoilaConfiguration])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        (pattern,) = VoilaConfiguration(config=config.load_config()).file_allowlist
+    assert [str(each.message) for each in told if "file_allowlist" in str(each.message)] == []
+    assert not [name for name in ("", "a.ipynb", "data/x.png") if re.search(pattern, name)]

@@ -28,7 +28,10 @@ from nbtools.plots.images import png_uri
 
 _HERE = Path(__file__).parent
 _DESCRIBED = {"style": {"description_width": "initial"}}
-FULL = {"width": "100%"}
+FULL = {
+    "width": "100%",
+    "margin": "2px 0",
+}  # of the widgets' usual margin, what lies beside would make an output scroll
 WRAPPED = {"flex_flow": "row wrap"}
 
 

@@ -45,6 +45,14 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # no pop-up, no network
 }
 
+PHONE: Any = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+TOUCHED = ":is(button, select, input, summary, nav a)"
+# Of what is touched, all that a thumb would miss: less than 40 pixels across.
+MISSED = """all => all.filter((one) => one.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
+    .map((one) => [one.outerHTML.slice(0, 80), one.getBoundingClientRect()])
+    .filter(([, { width, height, right, bottom }]) => right > 0 && bottom > 0 && Math.min(width, height) < 40)
+    .map(([text, { width, height }]) => `${text}: ${Math.round(width)} × ${Math.round(height)}`)"""
+
 
 @dataclass(frozen=True)
 class Project:

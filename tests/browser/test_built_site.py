@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from conftest import chromium
+from conftest import MISSED, PHONE, TOUCHED, chromium
 from executed_runs import code, display, plotly, write_run
 from PIL import Image
 
@@ -200,6 +200,33 @@ def test_no_other_host_is_asked_and_a_phone_shows_the_whole_width(browser: Brows
     texts = page.locator(":is(main p, main li, main h1, main h2):not(:is(table, pre, .chart) *):visible")
     assert texts.evaluate_all(CUT) == []
     assert faults == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_thumb_hits_every_control(browser: Browser, address: str) -> None:
+    page = browser.new_page(**PHONE)
+    for name in (*LOOKED_AT, "search.html"):
+        page.goto(address + name)
+        assert page.locator(TOUCHED).evaluate_all(MISSED) == [], name
+    page.goto(f"{address}questions.html")
+    page.locator(".primary-toggle:visible").tap()
+    menu = page.locator("dialog[open] :is(a, button)")
+    menu.get_by_text("Gallery").wait_for()
+    assert menu.evaluate_all(MISSED) == []
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["index.html", "docs/notebooks.html", "explorers-page.html"])
+def test_the_words_of_a_picture_are_readable_on_a_phone(browser: Browser, address: str, name: str) -> None:
+    page = browser.new_page(**PHONE)
+    page.goto(address + name)
+    pictures = page.locator(".bd-article img")
+    pictures.last.scroll_into_view_if_needed()
+    shown = "all => all.map((one) => [one.width / one.naturalWidth, one.parentElement.clientWidth < 390])"
+    assert set(map(tuple, pictures.evaluate_all(shown))) == {(1, True)}
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
 
 

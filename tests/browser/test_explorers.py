@@ -77,10 +77,14 @@ def says_what_it_is(explorer: Locator, name: str) -> None:
     assert explorer.evaluate(SCROLLERS) == []
 
 
-SCROLLERS = """(explorer) => [...explorer.querySelectorAll(":not(select, option, svg *)")].filter((part) => {
-    const scrolls = /auto|scroll/.test(getComputedStyle(part).overflowY);
-    return scrolls && part.scrollHeight > part.clientHeight + 1;
-}).map((part) => part.className)"""
+SCROLLERS = """(explorer) => {
+    const output = explorer.closest(".jp-OutputArea-output") ?? explorer;
+    return [output, ...explorer.querySelectorAll(":not(select, option, svg *)")].filter((part) => {
+        const { overflowX, overflowY } = getComputedStyle(part);
+        const down = /auto|scroll/.test(overflowY) && part.scrollHeight > part.clientHeight + 1;
+        return down || (/auto|scroll/.test(overflowX) && part.scrollWidth > part.clientWidth + 1);
+    }).map((part) => part.className);
+}"""
 
 
 def table(notebook: str, name: str, **own: object) -> pd.DataFrame:

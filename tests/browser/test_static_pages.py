@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from conftest import MISSED, PHONE, TOUCHED, chromium
 
 from nbtools import metrics
 from nbtools.data.images.classified import load_test_images
@@ -112,6 +113,16 @@ def test_all_pages_draw_at_any_width_in_both_themes(opened: Page, pages: Path, t
                 opened.wait_for_timeout(100)
                 assert opened.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
                 opened.screenshot(path=tmp_path / f"{name}-{theme}-{width}.png", full_page=True)
+
+
+def test_a_thumb_hits_every_control(pages: Path) -> None:
+    with chromium() as browser:
+        phone = browser.new_page(**PHONE)
+        for name, drawn in DRAWN.items():
+            visit(phone, pages, name)
+            phone.locator(drawn).first.wait_for(state="attached")
+            assert phone.locator(TOUCHED).evaluate_all(MISSED) == [], name
+            assert phone.evaluate("document.documentElement.scrollWidth") == 390, name
 
 
 def test_dragging_shows_what_the_explorer_and_the_runs_say(opened: Page, pages: Path) -> None:
