@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nbtools.site.outputs import WIDGET, prepare
 from nbtools.site.pages import explorers_page, gallery_page, notebooks_page
 from nbtools.site.rooms import ROOMS, reference
 from nbtools.site.shown import Shown, note, shown
+from nbtools.workflow.teaching import student_copies
 
 NOTEBOOK = "02_neural_predictors"
 OWN = folders.PROJECT / "docs" / "site"
@@ -62,6 +64,42 @@ def test_a_notebook_without_a_run_says_so(home: Path) -> None:
     assert page.title.startswith("02 · ")
     assert page.question.endswith("?")
     assert "*without outputs*" in notebooks_page([page])
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the project's notebooks, with room for a reader's own."""
+    shutil.copytree(folders.NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    monkeypatch.setattr(folders, "NOTEBOOKS", tmp_path / "notebooks")
+    return tmp_path / "notebooks"
+
+
+def test_a_readers_own_notebook_without_parameters_is_none_of_the_projects(home: Path, beside: Path) -> None:
+    named = folders.notebooks()
+    nbformat.write(nbformat.v4.new_notebook(cells=[code()]), beside / "1 try.ipynb")
+    assert folders.notebooks() == named
+
+
+@pytest.mark.parametrize("opening", [[], [""], ["\n \n"], ["mine"]])
+def test_a_readers_own_notebook_may_open_as_it_likes(opening: list[str], home: Path, beside: Path) -> None:
+    cells = [nbformat.v4.new_markdown_cell(text) for text in opening] + [code(tags=("parameters",))]
+    cells[-1].source = 'study: str = "demo"'
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), beside / "99_mine.ipynb")
+    page = shown("99_mine", "demo")
+    assert page.title in {"99_mine", "mine", cells[-1].source}
+    assert page.title in notebooks_page([page])
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[1]", "null", '{"cells": 3}'])
+def test_a_damaged_notebook_is_named(damaged: str, home: Path, beside: Path, tmp_path: Path) -> None:
+    run = write_run(home, NOTEBOOK, "2026-03-01T10:00:00+0000")
+    (run / "notebook.ipynb").write_text(damaged)
+    with pytest.raises(InputError, match=re.escape(str(run))):
+        shown(NOTEBOOK, "demo")
+    (beside / "30_mine.ipynb").write_text(damaged)
+    for asks in (folders.notebooks, lambda: student_copies(tmp_path / "class")):
+        with pytest.raises(InputError, match="30_mine"):
+            asks()
 
 
 # --- what becomes of outputs --------------------------------------------------------------------------------
@@ -168,6 +206,17 @@ def test_what_is_no_site_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no site"):
         build_site(to=tmp_path)
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_study_that_is_named_wrongly_is_no_empty_site(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no study 'dmeo'"):
+        build_site("dmeo", to=tmp_path / "site", work=tmp_path / "work")
+
+
+def test_a_file_is_no_site(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="holds no site"):
+        build_site(to=tmp_path / "site")
 
 
 def test_what_builds_a_site_is_asked_for_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def use() -> None:
 
 
 def use_soon() -> None:
-    """Let the kernels that this process starts be warm, and load their libraries meanwhile, before the first is asked."""
+    """Let the kernels that this process starts be warm, and load their libraries before the first is asked for."""
     use()
     if sys.platform == "linux" and CLUSTERS.isdisjoint(os.environ):
         Thread(target=_load_ahead, args=(dict(os.environ), os.getcwd()), daemon=True).start()

@@ -78,7 +78,10 @@ class Exercise(anywidget.AnyWidget):
         """Answer, as the button does; return what is said to it."""
         self.value = [float(each) for each in answer] if self.at else str(answer)  # type: ignore[union-attr]
         right, self.state, self.said = self._judged(answer)
-        keep_answer(self.name, self.value, right)
+        try:
+            keep_answer(self.name, self.value, right)
+        except InputError as error:  # whoever answers shall hear what was said to it all the same
+            self.said += f" (This answer could not be kept. {error})"
         self.send({})  # behind what has changed: the page shows it
         return self.said
 
