@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -157,6 +158,6 @@ def _lines(file: Path) -> list[dict[str, object]]:
     return lines
 
 
-def _is_answer(line: object) -> bool:
+def _is_answer(line: Any) -> bool:
     known = isinstance(line, dict) and line.keys() == KINDS.keys()
     return known and all(isinstance(line[name], kind) for name, kind in KINDS.items())
