@@ -29,7 +29,7 @@ from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, to_floa
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, build, freeze, save_model
-from nbtools.plots import class_bars, decision_path
+from nbtools.plots import decision_path
 from nbtools.runs import folders
 from nbtools.widgets.attack_class import class_view
 from nbtools.widgets.attack_explorer import AttackExplorer
@@ -427,22 +427,6 @@ def test_a_foreign_picture_is_called_one() -> None:
 
 
 # --- figures ------------------------------------------------------------------------------------------------
-
-
-def bars_of(choice: Choice, level: float = 2.0) -> go.Figure:
-    seen = view(computed(bench(), choice), choice)
-    at, tables = seen.levels.index(level), []
-    for panel in seen.panels:
-        shares = {"clean": panel.probabilities[0], "probability": panel.probabilities[at]}
-        tables.append(pd.DataFrame({"condition": panel.network, "class_name": seen.classes, **shares}))
-    return class_bars(pd.concat(tables), seen.path, level, title="a (b study, simulated)")
-
-
-def test_bars_have_the_same_traces_whatever_they_show() -> None:
-    one, two = bars_of(replace(CHOICE, networks=("TO",))), bars_of(CHOICE)
-    assert [trace.type for trace in one.data] == [trace.type for trace in two.data]
-    assert "says cat" in two.layout.annotations[0].text
-    assert "dog (fooled)" in bars_of(CHOICE, 8.0).layout.annotations[1].text
 
 
 def test_the_flip_is_marked_where_it_is() -> None:
