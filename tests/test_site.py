@@ -17,7 +17,7 @@ from executed_runs import code, display, plotly, write_run
 from nbtools.errors import InputError
 from nbtools.plots.style import new_figure
 from nbtools.runs import folders
-from nbtools.site import build_site
+from nbtools.site import build_site, explorers
 from nbtools.site.outputs import WIDGET, prepare
 from nbtools.site.pages import explorers_page, gallery_page, notebooks_page
 from nbtools.site.rooms import ROOMS, reference
@@ -199,6 +199,66 @@ def test_static_explorers_are_led_to_where_there_are_any(tmp_path: Path) -> None
     assert "explorers/" not in explorers_page(tmp_path / "none")
     (tmp_path / "attack.html").write_text("<title>ε &amp; you</title>", encoding="utf-8")
     assert '<a href="explorers/attack.html">ε &amp; you</a>' in explorers_page(tmp_path)
+
+
+@pytest.fixture
+def written(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was written of the explorers, in place of the attacks that take minutes; code is that of a folder."""
+    done: list[Path] = []
+
+    def writes(folder: Path, study: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "index.html").write_text(f"{study} {len(done)}", encoding="utf-8")
+        done.append(folder)
+
+    (home / "package").mkdir()
+    monkeypatch.setattr(explorers, "PACKAGE", home / "package")
+    monkeypatch.setattr(explorers, "write_pages", writes)
+    monkeypatch.setattr(explorers, "open_study", lambda study: study)
+    return done
+
+
+def test_networks_are_attacked_again_only_where_runs_or_code_have_changed(home: Path, written: list[Path]) -> None:
+    run = write_run(home, NOTEBOOK, "2026-03-01T10:00:00+0000", roi="V1")
+    changes = {
+        "nothing": lambda: None,
+        "a run": lambda: write_run(home, NOTEBOOK, "2026-03-02T10:00:00+0000", roi="V4"),
+        "a run made again": lambda: _set_finished(run, "2026-03-03T10:00:00+0000"),
+        "a script": lambda: (home / "package" / "attack.js").write_text("draw()"),
+        "a run that is gone": lambda: shutil.rmtree(run),
+    }
+    kept = explorers.kept_pages("demo")
+    for number, change in enumerate(changes.values()):
+        change()
+        assert explorers.kept_pages("demo") == explorers.kept_pages("demo") == kept
+        assert len(written) == 1 + number
+    assert (kept / "index.html").read_text(encoding="utf-8") == "demo 4"
+
+
+def _set_finished(run: Path, when: str) -> None:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps({**record, "finished": when}), encoding="utf-8")
+
+
+def test_pages_that_were_stopped_half_way_are_written_again(
+    home: Path, written: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(home, NOTEBOOK, "2026-03-01T10:00:00+0000", roi="V1")
+    writes = explorers.write_pages
+
+    def stopped(folder: Path, study: str) -> None:
+        writes(folder, study)
+        raise KeyboardInterrupt
+
+    explorers.kept_pages("demo")
+    write_run(home, NOTEBOOK, "2026-03-02T10:00:00+0000", roi="V4")
+    monkeypatch.setattr(explorers, "write_pages", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        explorers.kept_pages("demo")
+    shutil.rmtree(home / "runs/demo" / NOTEBOOK / "2026-03-02_roi=V4")
+    monkeypatch.setattr(explorers, "write_pages", writes)
+    explorers.kept_pages("demo")
+    assert len(written) == 3, "the runs are those of the first time, the pages are not"
 
 
 def test_what_is_no_site_is_not_replaced(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from nbtools.errors import InputError
 from nbtools.files import make_folder, writable, write_text
 from nbtools.runs import folders
 from nbtools.runs.provenance import PROJECT
+from nbtools.site.explorers import STAMP, kept_pages
 from nbtools.site.outputs import Figure, prepare
 from nbtools.site.pages import explorers_page, gallery_page, notebooks_page
 from nbtools.site.rooms import reference
 from nbtools.site.shown import Shown, note, shown
-from nbtools.widgets.static import write_pages
 
 OWN = PROJECT / "docs" / "site"  # the configuration, and the pages that are the site's alone
 # Of the project, each at its own place: links between them lead where they do in the repository.
@@ -104,7 +104,7 @@ def gather(study: str, folder: Path) -> None:
     explorers = folder / "extra" / "explorers"  # static pages of the explorers, where there are any: kept as they are
     make_folder(explorers.parent)
     try:
-        write_pages(explorers, study)
+        shutil.copytree(kept_pages(study), explorers, ignore=shutil.ignore_patterns(STAMP))
     except InputError as error:  # the site shows pictures of them
         print(f"the explorers cannot be moved on this site: {error}")
     pages = [shown(name, study) for name in folders.notebooks()]
