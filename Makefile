@@ -73,7 +73,7 @@ lock: $(UV)
 		--extra dev --extra site --extra slurm pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf runs data/derived site build/site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs data/derived site build/site build/explorers .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamp is written last: an interrupted installation is taken up again.
 .venv/.ready: requirements.lock pyproject.toml | $(UV)

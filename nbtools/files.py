@@ -301,5 +301,5 @@ _LOST = "see that the disk is connected and mounted again"
 _REFUSALS = {
     **dict.fromkeys((errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)), _FULL),
     **dict.fromkeys((errno.EIO, errno.ENODEV, getattr(errno, "ESTALE", errno.EIO), errno.ENOTCONN), _LOST),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST), _DENIED),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR), _DENIED),
 }

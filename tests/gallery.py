@@ -51,7 +51,6 @@ FIGURES: dict[str, Callable[[str], Any]] = {
     "certified_curves": lambda title: plots.certified_curves(
         tables.robust(sigma=(0.12, 0.25)), {0.12: 4 / 255, 0.25: 8 / 255}, title=title
     ),
-    "class_bars": lambda title: plots.class_bars(tables.bars(), tables.path(), 2.0, title=title),
     "class_bias": lambda title: plots.class_bias(
         tables.rows("shape_bias", condition=tables.NAMES[::3], shape=tables.CLASSES), title=title
     ),

@@ -120,11 +120,6 @@ def path(names: tuple[str, ...] = ("none", "TO")) -> pd.DataFrame:
     return table.assign(label="bear", probability=down, reached=reached, **rival)
 
 
-def bars() -> pd.DataFrame:
-    table = pd.DataFrame(list(product(("none", "TO"), CLASSES)), columns=["condition", "class_name"])
-    return table.assign(clean=RNG.random(len(table)), probability=RNG.random(len(table)))
-
-
 def attacked() -> pd.DataFrame:
     attacks = ("LinfPGD", "LinfTargetedPGD", "LinfFGSM", "LinfAutoAttack", "L2PGD", "L2CarliniWagner", "L2DeepFool")
     table = rows(condition=("none", "V1", "TO-shuffle", "TO"), attack=attacks, epsilon=EPSILONS)

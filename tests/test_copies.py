@@ -223,11 +223,18 @@ def test_a_folder_that_cannot_be_written_is_told(shipped: Path) -> None:
         copies.renew()
 
 
-def test_a_damaged_list_of_copies_is_told_and_costs_nobody_a_change(shipped: Path) -> None:
+def test_a_folder_in_a_files_place_is_told(shipped: Path) -> None:
+    Path(PAGE).mkdir(parents=True)
+    with pytest.raises(InputError, match=PAGE):
+        copies.renew()
+
+
+@pytest.mark.parametrize("damaged", ["{", "null", "3", "[1]", '"words"', "\x00"])
+def test_a_damaged_list_of_copies_is_told_and_costs_nobody_a_change(damaged: str, shipped: Path) -> None:
     copies.renew()
     Path(FIRST).write_text(notebook("a = 2"))
     (list_of_copies,) = Path("notebooks").glob(".*.json")
-    list_of_copies.write_text("{")
+    list_of_copies.write_text(damaged)
     with pytest.raises(InputError, match=r"delete it"):
         copies.renew()
     list_of_copies.unlink()

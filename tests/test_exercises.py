@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlencode
@@ -82,10 +84,69 @@ def test_answers_of_a_class_are_pooled(tmp_path: Path, answers: Path, capsys: py
     assert capsys.readouterr().out.splitlines()[1].startswith("ada,01-1,2,3,1.5,True,")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '{"time": 1}', "\x00", '{"time":0,"exercise":0,"answer":0}'])
+@pytest.mark.parametrize("answer", ["-1.5", "−1.5", " −1,5 %", "-1.5/255", "−１.5"])
+def test_a_number_may_be_written_as_figures_and_people_write_it(answer: str) -> None:
+    assert workflow.number(-2, -1)(answer) is True
+    assert workflow.number(1, 2)(answer) is False
+
+
+@pytest.mark.parametrize(
+    "answer", ["a\u2028b", "a\x85b", "a\x0bb", "a\r\nb", "\ud800", "€ “ä”", '"', "'", "x" * 100_000]
+)
+def test_whatever_is_typed_leaves_a_file_that_can_be_pooled(answer: str, answers: Path) -> None:
+    """Also a line's end of Unicode, and half a character, which no encoding writes."""
+    exercise = widgets.Exercise("01-1", "?", workflow.word("x"))
+    exercise.commit(answer)
+    exercise.commit("x")
+    pooled = workflow.pool_answers([answers]).loc[0]
+    assert (pooled["first"], pooled["last"], pooled.answers) == (answer.replace("\ud800", "?"), "x", 2)
+
+
+def test_an_answer_is_judged_also_where_it_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "file" / "below"))
+    said = widgets.Exercise("01-1", "?", workflow.number(1, 2), praise="well").commit("1")
+    assert said.startswith("Right: well (This answer could not be kept.")
+    monkeypatch.setenv("NBTOOLS_HOME", str(tmp_path / "yet" / "to come"))
+    assert widgets.Exercise("01-1", "?", workflow.number(1, 2)).commit("1") == "Right"
+
+
+def line(**changed: object) -> str:
+    return json.dumps({"time": "2026-01-01", "exercise": "01-1", "answer": "x", "right": None, **changed})
+
+
+def test_a_windows_editors_mark_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "ada.jsonl").write_text(line() + "\r\n" + line(), encoding="utf-8-sig")
+    assert list(workflow.pool_answers([tmp_path / "ada.jsonl"]).answers) == [2]
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        *((f"{sign}cmd|' /C calc'!A0", f"'{sign}cmd|' /C calc'!A0") for sign in ("=", "+", "-", "@", "\t=", " =")),
+        *((number, number) for number in ("-0.5", "+1", "−2", "-1,5", "-4/255", "-3 %")),
+        *((word, word) for word in ("V1", "", "a=b", "LinfPGD")),
+    ],
+)
+def test_no_answer_is_a_spreadsheets_formula(cell: str, safe: str, tmp_path: Path) -> None:
+    (tmp_path / "=ada.jsonl").write_text(line(answer=cell, exercise=cell or "1"))
+    pooled = workflow.pool_answers(tmp_path.glob("*.jsonl"))
+    csv = pd.read_csv(io.StringIO(workflow.as_csv(pooled)), dtype=str, keep_default_na=False)
+    assert list(csv.loc[0, ["student", "exercise", "first", "last"]]) == ["'=ada", safe or "1", safe, safe]
+
+
+HOSTILE_LINES = [
+    *(line(time=3), line(time=None), line(exercise=[1]), line(exercise=None), line(answer={"a": 1}), line(answer=None)),
+    *(line(right="yes"), line(right=[1]), line(more=1), "[" * 100_000, line().replace('"x"', "9" * 5000)),
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "3", '{"time": 1}', "\x00", '{"time":0,"exercise":0,"answer":0}', *HOSTILE_LINES]
+)
 def test_another_file_is_not_taken_for_answers(text: str, tmp_path: Path) -> None:
     file = tmp_path / "carl.jsonl"
-    file.write_text(text)
+    file.write_text(f"{line()}\n{text}")
     with pytest.raises(InputError, match="no file of answers"):
         workflow.pool_answers([file])
     with pytest.raises(InputError, match="no file of answers"):
@@ -194,14 +255,26 @@ def test_few_seeds_are_no_game(seeds: int, monkeypatch: pytest.MonkeyPatch, rng:
 
 def test_a_vote_is_between_two_options_or_more() -> None:
     with pytest.raises(InputError, match="nothing to choose from"):
-        Ballot("?", ["one", "one"])
+        Ballot("?", ["one", "one", " one", "", "  "])
+
+
+def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert main(["vote", "?", "yes", "no", "--port", str(other.getsockname()[1])]) == 1
+    assert "--port 8899" in capsys.readouterr().err
+
+
+ODD = [" around ", "two  blanks", "a\nline", "<b>&amp;", "🧠", "1", "__proto__", "x" * 2000, *map(str, range(2, 40))]
+UNCHOSEN = {" ".join(option.split()): 0 for option in ODD}
 
 
 class TestVote(AsyncHTTPTestCase):
     """From first to last over HTTP, as phones and the lectern do."""
 
     def get_app(self) -> object:
-        self.ballot = Ballot("Is </script> there a rise?", ["yes", "no"])
+        self.ballot = Ballot("Is </script> there a rise?", ["yes", "no", *ODD])
         return application(self.ballot, "lectern")
 
     def vote(self, option: str, cookie: str = "") -> int:
@@ -212,12 +285,20 @@ class TestVote(AsyncHTTPTestCase):
         for number, options in enumerate((["yes", "no"], ["yes"], ["no"])):
             for option in options:
                 assert self.vote(option, f"voter=phone{number}") == 200
-        assert json.loads(self.fetch("/lectern/count").body) == {"count": {"yes": 1, "no": 2}}
+        assert json.loads(self.fetch("/lectern/count").body) == {"count": {"yes": 1, "no": 2, **UNCHOSEN}}
+
+    def test_what_the_page_offers_can_be_chosen(self) -> None:
+        page = self.fetch("/").body.decode()
+        offered = json.loads(page.partition("const told = ")[2].partition(";\n")[0])["options"]
+        assert len(offered) == 2 + len(ODD)
+        for number, option in enumerate(offered):
+            assert self.vote(option, f"voter=phone{number}") == 200
+        assert set(self.ballot.count().values()) == {1}
 
     def test_what_is_no_vote_is_not_counted(self) -> None:
         assert self.vote("yes") == 400, "the page was not opened"
         assert self.vote("maybe", "voter=a") == 400
-        assert self.ballot.count() == {"yes": 0, "no": 0}
+        assert self.ballot.count() == {"yes": 0, "no": 0, **UNCHOSEN}
 
     def test_the_room_sees_no_count_and_every_browser_gets_a_name(self) -> None:
         page = self.fetch("/")

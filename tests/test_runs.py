@@ -797,6 +797,50 @@ def test_a_workflow_draws_the_pictures_of_all_runs_together(
     assert len(drawn) == 2 * 29, "what is there is not drawn again"
 
 
+@pytest.mark.parametrize("foreign", ["cut", "latin-1", "a list", "a word", "empty"])
+def test_a_page_that_is_damaged_or_foreign_keeps_no_other_from_its_pictures(
+    foreign: str, drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(figures.LATER, "yes")
+    run = folders.start("train", DEFAULTS)
+    run.save({}, {"bars": bars(1, 2)})
+    run.finish()
+    whole = (run.folder / "bars.html").read_bytes()
+    begins = next(line for line in whole.splitlines() if line.startswith(b"const {")).partition(b"= ")[0] + b"= "
+    content = {"cut": whole[: whole.index(begins) + 60], "latin-1": b"\xe4\n" + whole, "empty": b""}
+    content |= {"a list": begins + b"[1];\n", "a word": begins + b'"ab";\n'}
+    (run.folder / "a.html").write_bytes(content[foreign])
+    figures.draw_pictures("tiny")
+    assert files_of(run) == {"a.html", "bars.html", "bars.png", "bars.svg"}
+
+
+def test_a_figure_that_cannot_be_drawn_keeps_no_other_from_its_pictures(
+    drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does one whose pictures were begun where there was no room: they are drawn again."""
+    import kaleido
+
+    monkeypatch.setenv(figures.LATER, "yes")
+    run = folders.start("train", DEFAULTS)
+    run.save({}, {f"bars{i:02}": bars(1, i) for i in range(30)})
+    run.finish()
+    (run.folder / "bars07.png").touch()
+    draws, left_out = kaleido.write_fig_from_object_sync, "bars03"
+
+    def some(wanted: list[dict[str, Any]], kopts: dict[str, Any]) -> tuple[Exception, ...]:
+        draws([each for each in wanted if left_out not in each["path"]], kopts)
+        return (TimeoutError("a figure too large"),) if any(left_out in each["path"] for each in wanted) else ()
+
+    monkeypatch.setattr(kaleido, "write_fig_from_object_sync", some)
+    figures.draw_pictures("tiny")
+    said = capsys.readouterr().out
+    assert "PNG and SVG of 1 figures of tiny are lacking" in said
+    assert "a figure too large" in said
+    assert "bars03.html" in said
+    assert len(files_of(run)) == 3 * 30 - 2
+    assert (run.folder / "bars07.png").read_text() == "[1, 7]"
+
+
 def test_no_picture_of_an_older_figure_stays(drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     run = folders.start("train", DEFAULTS)
     run.save_figure("bars", bars(1, 2))

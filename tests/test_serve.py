@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from nbtools.cli import main
+from nbtools.data.study import as_toml
 from nbtools.errors import InputError
 from nbtools.runs import folders
 from nbtools.widgets import serve
@@ -51,6 +52,18 @@ def test_parameters_reach_the_notebook_and_its_cells_stay(tmp_path: Path, texts:
 def test_what_cannot_be_shown_is_said_before_anything_is_served(texts: dict[str, str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         serve.serve(NOTEBOOK, 0, texts)
+
+
+def test_a_study_that_is_gone_or_has_no_run_is_said_before_anything_is_served(tmp_path: Path) -> None:
+    for study in ("gone", "../gone", "gone/study.toml"):
+        with pytest.raises(InputError, match=r"no study|cannot have this name"):
+            serve.serve("15_study_explorer", 0, {"study": study})
+    entries = {"name": "mine", "simulated": False, "image_size": 32, "responses": "r", "stimuli": "s.hdf5"}
+    file = tmp_path / "data/raw/mine/study.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(as_toml(entries), encoding="utf-8")
+    with pytest.raises(InputError, match="no finished run"):
+        serve.serve("15_study_explorer", 0, {"study": "mine"})
 
 
 def test_the_command_line_takes_parameters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

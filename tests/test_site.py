@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from executed_runs import code, display, plotly, write_run
 from nbtools.errors import InputError
 from nbtools.plots.style import new_figure
 from nbtools.runs import folders
-from nbtools.site import build_site
+from nbtools.site import build_site, explorers
 from nbtools.site.outputs import WIDGET, prepare
 from nbtools.site.pages import explorers_page, gallery_page, notebooks_page
 from nbtools.site.rooms import ROOMS, reference
 from nbtools.site.shown import Shown, note, shown
+from nbtools.workflow.teaching import student_copies
 
 NOTEBOOK = "02_neural_predictors"
 OWN = folders.PROJECT / "docs" / "site"
@@ -62,6 +64,42 @@ def test_a_notebook_without_a_run_says_so(home: Path) -> None:
     assert page.title.startswith("02 · ")
     assert page.question.endswith("?")
     assert "*without outputs*" in notebooks_page([page])
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the project's notebooks, with room for a reader's own."""
+    shutil.copytree(folders.NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    monkeypatch.setattr(folders, "NOTEBOOKS", tmp_path / "notebooks")
+    return tmp_path / "notebooks"
+
+
+def test_a_readers_own_notebook_without_parameters_is_none_of_the_projects(home: Path, beside: Path) -> None:
+    named = folders.notebooks()
+    nbformat.write(nbformat.v4.new_notebook(cells=[code()]), beside / "1 try.ipynb")
+    assert folders.notebooks() == named
+
+
+@pytest.mark.parametrize("opening", [[], [""], ["\n \n"], ["mine"]])
+def test_a_readers_own_notebook_may_open_as_it_likes(opening: list[str], home: Path, beside: Path) -> None:
+    cells = [nbformat.v4.new_markdown_cell(text) for text in opening] + [code(tags=("parameters",))]
+    cells[-1].source = 'study: str = "demo"'
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), beside / "99_mine.ipynb")
+    page = shown("99_mine", "demo")
+    assert page.title in {"99_mine", "mine", cells[-1].source}
+    assert page.title in notebooks_page([page])
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[1]", "null", '{"cells": 3}'])
+def test_a_damaged_notebook_is_named(damaged: str, home: Path, beside: Path, tmp_path: Path) -> None:
+    run = write_run(home, NOTEBOOK, "2026-03-01T10:00:00+0000")
+    (run / "notebook.ipynb").write_text(damaged)
+    with pytest.raises(InputError, match=re.escape(str(run))):
+        shown(NOTEBOOK, "demo")
+    (beside / "30_mine.ipynb").write_text(damaged)
+    for asks in (folders.notebooks, lambda: student_copies(tmp_path / "class")):
+        with pytest.raises(InputError, match="30_mine"):
+            asks()
 
 
 # --- what becomes of outputs --------------------------------------------------------------------------------
@@ -163,11 +201,82 @@ def test_static_explorers_are_led_to_where_there_are_any(tmp_path: Path) -> None
     assert '<a href="explorers/attack.html">ε &amp; you</a>' in explorers_page(tmp_path)
 
 
+@pytest.fixture
+def written(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was written of the explorers, in place of the attacks that take minutes; code is that of a folder."""
+    done: list[Path] = []
+
+    def writes(folder: Path, study: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "index.html").write_text(f"{study} {len(done)}", encoding="utf-8")
+        done.append(folder)
+
+    (home / "package").mkdir()
+    monkeypatch.setattr(explorers, "PACKAGE", home / "package")
+    monkeypatch.setattr(explorers, "write_pages", writes)
+    monkeypatch.setattr(explorers, "open_study", lambda study: study)
+    return done
+
+
+def test_networks_are_attacked_again_only_where_runs_or_code_have_changed(home: Path, written: list[Path]) -> None:
+    run = write_run(home, NOTEBOOK, "2026-03-01T10:00:00+0000", roi="V1")
+    changes = {
+        "nothing": lambda: None,
+        "a run": lambda: write_run(home, NOTEBOOK, "2026-03-02T10:00:00+0000", roi="V4"),
+        "a run made again": lambda: _set_finished(run, "2026-03-03T10:00:00+0000"),
+        "a script": lambda: (home / "package" / "attack.js").write_text("draw()"),
+        "a run that is gone": lambda: shutil.rmtree(run),
+    }
+    kept = explorers.kept_pages("demo")
+    for number, change in enumerate(changes.values()):
+        change()
+        assert explorers.kept_pages("demo") == explorers.kept_pages("demo") == kept
+        assert len(written) == 1 + number
+    assert (kept / "index.html").read_text(encoding="utf-8") == "demo 4"
+
+
+def _set_finished(run: Path, when: str) -> None:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps({**record, "finished": when}), encoding="utf-8")
+
+
+def test_pages_that_were_stopped_half_way_are_written_again(
+    home: Path, written: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(home, NOTEBOOK, "2026-03-01T10:00:00+0000", roi="V1")
+    writes = explorers.write_pages
+
+    def stopped(folder: Path, study: str) -> None:
+        writes(folder, study)
+        raise KeyboardInterrupt
+
+    explorers.kept_pages("demo")
+    write_run(home, NOTEBOOK, "2026-03-02T10:00:00+0000", roi="V4")
+    monkeypatch.setattr(explorers, "write_pages", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        explorers.kept_pages("demo")
+    shutil.rmtree(home / "runs/demo" / NOTEBOOK / "2026-03-02_roi=V4")
+    monkeypatch.setattr(explorers, "write_pages", writes)
+    explorers.kept_pages("demo")
+    assert len(written) == 3, "the runs are those of the first time, the pages are not"
+
+
 def test_what_is_no_site_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="holds no site"):
         build_site(to=tmp_path)
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_study_that_is_named_wrongly_is_no_empty_site(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no study 'dmeo'"):
+        build_site("dmeo", to=tmp_path / "site", work=tmp_path / "work")
+
+
+def test_a_file_is_no_site(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="holds no site"):
+        build_site(to=tmp_path / "site")
 
 
 def test_what_builds_a_site_is_asked_for_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from nbtools.data.images.sets import ImageSet, choose_rows, load_folder, to_floa
 from nbtools.data.study import open_study
 from nbtools.errors import InputError
 from nbtools.models.networks import GuidedNet, build, freeze, save_model
-from nbtools.plots import class_bars, decision_path
+from nbtools.plots import decision_path
 from nbtools.runs import folders
 from nbtools.widgets.attack_class import class_view
 from nbtools.widgets.attack_explorer import AttackExplorer
@@ -235,6 +235,8 @@ def test_a_cancelled_attack_leaves_nothing() -> None:
         {"attack": "LinfMagic"},
         {"steps": 0},
         {"steps": 10**6},
+        {"seed": -1},
+        {"seed": 10**30},
         {"target": "cow"},
         {"level": 3.0},
     ],
@@ -427,22 +429,6 @@ def test_a_foreign_picture_is_called_one() -> None:
 # --- figures ------------------------------------------------------------------------------------------------
 
 
-def bars_of(choice: Choice, level: float = 2.0) -> go.Figure:
-    seen = view(computed(bench(), choice), choice)
-    at, tables = seen.levels.index(level), []
-    for panel in seen.panels:
-        shares = {"clean": panel.probabilities[0], "probability": panel.probabilities[at]}
-        tables.append(pd.DataFrame({"condition": panel.network, "class_name": seen.classes, **shares}))
-    return class_bars(pd.concat(tables), seen.path, level, title="a (b study, simulated)")
-
-
-def test_bars_have_the_same_traces_whatever_they_show() -> None:
-    one, two = bars_of(replace(CHOICE, networks=("TO",))), bars_of(CHOICE)
-    assert [trace.type for trace in one.data] == [trace.type for trace in two.data]
-    assert "says cat" in two.layout.annotations[0].text
-    assert "dog (fooled)" in bars_of(CHOICE, 8.0).layout.annotations[1].text
-
-
 def test_the_flip_is_marked_where_it_is() -> None:
     seen = view(computed(bench(), CHOICE), CHOICE)
     fig = decision_path(seen.path, title="t")
@@ -515,6 +501,7 @@ WHOLE = encoded(Image.new("RGB", (50, 50), "red"))
         (b"\0" * (MAX_BYTES + 1), "too large"),
         (raw_png(30_000, 30_000, 8, b""), "too large|cannot be read"),
         (raw_png(8_000, 8_000, 8, b""), "too large"),
+        *((encoded(Image.new("1", side)), "too large") for side in ((1, 3_000_000), (3_000_000, 1), (3, 6_000_000))),
         (raw_png(2, 1, 16, b"\0" + b"\1\2" * 6), "more than 8 bits"),
         (encoded(Image.new("I;16", (4, 4))), "more than 8 bits"),
     ],

@@ -136,7 +136,7 @@ def tried_again(run: Callable[[Task], Attacked], task: Task, found: Attacked) ->
 
 @contextmanager
 def seeded(x: Tensor, seed: int) -> Iterator[None]:
-    """Let torch draw from this seed on the images' device; its own generators are left alone."""
+    """Let torch draw from this seed on the device of x (n, 3, height, width); its own generators are left alone."""
     with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         torch.manual_seed(seed)
         yield

@@ -44,7 +44,7 @@ def _vote(chosen: argparse.Namespace) -> None:
 
 
 def _answers(chosen: argparse.Namespace) -> None:
-    print(workflow.pool_answers(chosen.files).to_csv(index=False), end="")
+    print(workflow.as_csv(workflow.pool_answers(chosen.files)), end="")
 
 
 def _student(chosen: argparse.Namespace) -> None:

@@ -37,7 +37,7 @@ from .robustness.certificates import (
 )
 from .robustness.channels import filter_curves as filter_curves, noise_channels as noise_channels
 from .robustness.corruptions import corruption_curves as corruption_curves
-from .robustness.decisions import class_bars as class_bars, decision_path as decision_path
+from .robustness.decisions import decision_path as decision_path
 from .robustness.factorial import training_factorial as training_factorial
 from .robustness.gradients import (
     equal_smoothness as equal_smoothness,

@@ -69,7 +69,8 @@ def _began_with() -> dict[str, str]:
     if not (file := _manifest()).is_file():
         return {}
     fix = "delete it: no file beside it will be overwritten"
-    with reading("the list of copies cannot be read", OSError, ValueError, file=file, expected="JSON", fix=fix):
+    kinds = OSError, ValueError, TypeError
+    with reading("the list of copies cannot be read", *kinds, file=file, expected="JSON", fix=fix):
         return dict(json.loads(file.read_text(encoding="utf-8")))
 
 

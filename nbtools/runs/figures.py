@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,11 @@ def page(figure: Any, name: str) -> str:
 
 
 def figure_on(page: Path) -> dict[str, Any] | None:
-    """Return the figure of a page that `page` has made, None if it is another page."""
-    with page.open(encoding="utf-8") as lines:
-        line = next((line for line in lines if line.startswith(_FIGURE)), None)
-    return None if line is None else json.loads(line.removeprefix(_FIGURE).rstrip(";\n"))
+    """Return the figure of a page that `page` has made, None if it is another page, or one that was cut."""
+    with suppress(OSError, ValueError, TypeError), page.open(encoding="utf-8") as lines:
+        if line := next((line for line in lines if line.startswith(_FIGURE)), ""):
+            return dict(json.loads(line.removeprefix(_FIGURE).rstrip(";\n")))
+    return None
 
 
 @cache
@@ -99,7 +101,9 @@ def save(figures: Mapping[str, Any], folder: Path) -> None:
 
 
 def draw_pictures(study: str) -> None:
-    """Draw the pictures that figures of a study's finished runs lack, in few browsers; without one, say so.
+    """Draw the pictures that figures of a study's finished runs lack, in few browsers; say which are still lacking.
+
+    A figure that cannot be drawn keeps no other from it; where none of many can, no further browser is started.
 
     Parameters
     ----------
@@ -108,21 +112,29 @@ def draw_pictures(study: str) -> None:
     """
     finished = (home() / "runs" / study_name(study)).rglob(RECORD)
     pages = [page for record in sorted(finished) for page in sorted(record.parent.glob("*.html"))]
-    lacking = [page for page in pages if not all(map(Path.exists, pictures_of(page))) and figure_on(page)]
+    lacking = [page for page in pages if not _has_pictures(page) and figure_on(page)]
     if not lacking:
         return
+    hindered = ""
     with Bar(total=len(lacking), desc="PNG and SVG", unit="figure") as bar:
         for start in range(0, len(lacking), _TOGETHER):
             some = lacking[start : start + _TOGETHER]
-            if hindered := draw((figure_on(page) or {}, page) for page in some):
-                print(f"note: PNG and SVG of {len(lacking) - start} figures of {study} are lacking, {hindered}")
-                return
+            hindered = draw((figure_on(page) or {}, page) for page in some) or hindered
+            if not any(map(_has_pictures, some)):
+                break
             bar.update(len(some))
+    if still := [page for page in lacking if not _has_pictures(page)]:
+        print(f"note: PNG and SVG of {len(still)} figures of {study} are lacking, {hindered}: {still[0]}")
 
 
 def pictures_of(page: Path) -> list[Path]:
     """Return where the pictures of a figure's page lie, or will."""
     return [page.with_suffix(f".{kind}") for kind in PICTURES]
+
+
+def _has_pictures(page: Path) -> bool:
+    """Tell whether they were drawn, and not begun on a full disk."""
+    return all(picture.is_file() and picture.stat().st_size for picture in pictures_of(page))
 
 
 def draw(figures: Iterable[tuple[dict[str, Any], Path]]) -> str:

@@ -244,8 +244,8 @@ def _release(folder: Path) -> None:
 
 
 def notebooks() -> list[str]:
-    """Name the project's notebooks in their order; one without a number is a reader's own."""
-    return sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.ipynb"))
+    """Name the project's notebooks in their order; one without a number, or without parameters, is a reader's own."""
+    return [file.stem for file in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if defaults_in(file) is not None]
 
 
 def defaults(notebook: str) -> Parameters:
@@ -254,7 +254,7 @@ def defaults(notebook: str) -> Parameters:
     Raises
     ------
     InputError
-        If there is no such notebook or no such cell.
+        If there is no such notebook or no such cell, or it cannot be read.
     """
     file = _notebook_file(notebook)
     if file.exists() and (found := defaults_in(file)) is not None:

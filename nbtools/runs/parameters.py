@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import pairwise
 from math import inf
@@ -41,9 +42,27 @@ NAMES = (
 SEVERAL = {"seeds", "alphas", "doses", *BUDGETS, *NAMES}  # texts of several words
 
 
+def reading_notebook(file: Path) -> AbstractContextManager[None]:
+    """Tell what is raised of a file that is no notebook as an `InputError` that names it."""
+    return reading(
+        "a notebook cannot be read",
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, SyntaxError),
+        file=file,
+        expected="JSON of Jupyter's format 4",
+        fix="mend it, or move it out of this folder; one in a run's folder: delete that, and run it again",
+    )
+
+
 def defaults_in(file: Path) -> Parameters | None:
-    """Return the parameters in a notebook's cell tagged ``parameters``; None where there is no such cell."""
-    found = _parameters_in(file.read_text(encoding="utf-8"))
+    """Return the parameters in a notebook's cell tagged ``parameters``; None where there is no such cell.
+
+    Raises
+    ------
+    InputError
+        If it is no notebook, or that cell no Python.
+    """
+    with reading_notebook(file):
+        found = _parameters_in(file.read_text(encoding="utf-8"))
     return None if found is None else {**found}
 
 

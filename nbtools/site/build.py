@@ -12,26 +12,27 @@ from pathlib import Path
 
 import nbformat
 
-from nbtools.data.study import study_name
+from nbtools.data.study import home, open_study, study_name
 from nbtools.errors import InputError
-from nbtools.files import make_folder, write_text
+from nbtools.files import make_folder, writable, write_text
 from nbtools.processes import Bar
 from nbtools.runs import folders
 from nbtools.runs.provenance import PROJECT
+from nbtools.site.explorers import STAMP, kept_pages
 from nbtools.site.outputs import Figure, prepare
 from nbtools.site.pages import explorers_page, gallery_page, notebooks_page
 from nbtools.site.rooms import reference
 from nbtools.site.shown import Shown, note, shown
-from nbtools.widgets.static import write_pages
 
 OWN = PROJECT / "docs" / "site"  # the configuration, and the pages that are the site's alone
 # Of the project, each at its own place: links between them lead where they do in the repository.
 PAGES = ("*.md", "docs/*.md", "docs/*.png", "docs/*.sh", "data/README.md", "notebooks/*.md", "config/**/*.yaml")
+DEMO = "demo"
 BUILT = ".buildinfo"  # Sphinx leaves it in what it has built
 SOURCES = (".md", ".rst", ".ipynb")  # of pages
 
 
-def build_site(study: str = "demo", to: Path = PROJECT / "site", work: Path = PROJECT / "build" / "site") -> Path:
+def build_site(study: str = DEMO, to: Path = PROJECT / "site", work: Path = PROJECT / "build" / "site") -> Path:
     """Build the site of a study's finished runs.
 
     Parameters
@@ -51,16 +52,21 @@ def build_site(study: str = "demo", to: Path = PROJECT / "site", work: Path = PR
     Raises
     ------
     InputError
-        If something else than a site lies at `to`, Sphinx or the project's pages are not installed, or Sphinx found a
-        fault in the pages, such as a link that leads nowhere.
+        If there is no such study, something else than a site lies at `to`, or one that cannot be replaced; if Sphinx or
+        the project's pages are not installed, or Sphinx found a fault, such as a link that leads nowhere.
     """
     _check_place(to)
+    name = study_name(study)
+    if name != DEMO and not (home() / "runs" / name).is_dir():
+        open_study(study)  # one that there is may have no run yet; the demo's pages are the project's own, too
     shutil.rmtree(work, ignore_errors=True)
     sources, built = work / "sources", work / "html"
-    gather(study_name(study), sources)
+    gather(name, sources)
     _run_sphinx(sources, built)
-    shutil.rmtree(to, ignore_errors=True)
-    shutil.move(built, to)
+    with writable(to):
+        if to.exists():
+            shutil.rmtree(to)
+        shutil.move(built, to)
     return to / "index.html"
 
 
@@ -85,7 +91,7 @@ def _check_place(to: Path) -> None:
     if not OWN.is_dir():
         expected, fix = "docs/site of the project", "build the site in a clone of the project"
         raise InputError("the site's own pages are not here", file=OWN, expected=expected, got="none", fix=fix)
-    if to.exists() and any(to.iterdir()) and not (to / BUILT).exists():
+    if to.exists() and not (to / BUILT).exists() and (to.is_file() or any(to.iterdir())):
         expected, fix = "a site, or an empty folder", "name another folder, or move what is there"
         raise InputError("this folder holds no site", file=to, expected=expected, got="other files", fix=fix)
 
@@ -107,7 +113,7 @@ def gather(study: str, folder: Path) -> None:
     explorers = folder / "extra" / "explorers"  # static pages of the explorers, where there are any: kept as they are
     make_folder(explorers.parent)
     try:
-        write_pages(explorers, study)
+        shutil.copytree(kept_pages(study), explorers, ignore=shutil.ignore_patterns(STAMP))
     except InputError as error:  # the site shows pictures of them
         print(f"the explorers cannot be moved on this site: {error}")
     pages = [shown(name, study) for name in Bar(folders.notebooks(), "notebooks", leave=False)]

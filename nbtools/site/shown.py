@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 
 from nbtools.runs import folders
+from nbtools.runs.parameters import reading_notebook
 from nbtools.runs.records import finished_record
 
 EXECUTED = "notebook.ipynb"  # in a run's folder
@@ -37,14 +38,17 @@ class Shown:
 
     @property
     def title(self) -> str:
-        """What the notebook's first line says."""
-        return self.notebook.cells[0].source.splitlines()[0].removeprefix("# ")
+        """What the notebook's first line says; its name where there is none."""
+        return next(iter(self._opening.splitlines()), self.name).removeprefix("# ")
 
     @property
     def question(self) -> str:
         """What it asks, as its opening says it."""
-        found = self.notebook.cells[0].source.partition("**Question.** ")[2]
-        return found.partition("\n")[0]
+        return self._opening.partition("**Question.** ")[2].partition("\n")[0]
+
+    @property
+    def _opening(self) -> str:
+        return "".join(cell.source.strip() for cell in self.notebook.cells[:1])
 
 
 def shown(name: str, study: str) -> Shown:
@@ -58,8 +62,13 @@ def shown(name: str, study: str) -> Shown:
         if len(runs):
             best = folders.prefer_defaults(runs, name, ())
             folder = Path(best.loc[best["finished"].idxmax(), "folder"])
-            return Shown(name, nbformat.read(folder / EXECUTED, as_version=4), folder, len(runs) - 1)
-    return Shown(name, nbformat.read(folders.NOTEBOOKS / f"{name}.ipynb", as_version=4), None)
+            return Shown(name, _read(folder / EXECUTED), folder, len(runs) - 1)
+    return Shown(name, _read(folders.NOTEBOOKS / f"{name}.ipynb"), None)
+
+
+def _read(file: Path) -> Any:
+    with reading_notebook(file):
+        return nbformat.read(file, as_version=4)
 
 
 def note(page: Shown) -> str:
@@ -86,6 +95,6 @@ def note(page: Shown) -> str:
 
 def _changed(page: Shown) -> bool:
     """Whether the notebook that is kept has other cells than those that ran."""
-    kept = nbformat.read(folders.NOTEBOOKS / f"{page.name}.ipynb", as_version=4)
+    kept = _read(folders.NOTEBOOKS / f"{page.name}.ipynb")
     ran = [cell for cell in page.notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     return [cell.source for cell in kept.cells] != [cell.source for cell in ran]

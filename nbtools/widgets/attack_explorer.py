@@ -25,7 +25,7 @@ from nbtools.widgets.attack_state import CLASS, Bench, Choice
 from nbtools.widgets.jobs import Background, Tick
 from nbtools.widgets.parts import Explorer, script, styles
 
-_SCRIPTS = ("lectern_parts", "lectern_controls", "lectern_path", "lectern_image", "lectern_class", "lectern")
+_LECTERN = ("lectern_parts", "lectern_controls", "lectern_path", "lectern_image", "lectern_class", "lectern")
 
 
 class Lectern(anywidget.AnyWidget):
@@ -50,7 +50,7 @@ class Lectern(anywidget.AnyWidget):
     it is larger than `limit`. Others are ``{"cancel": True}`` and ``{"address": …}``, what stood behind ``#``.
     """
 
-    _esm = script(*_SCRIPTS)
+    _esm = script("elements", *_LECTERN)
     _css = styles("lectern")
     menu = traitlets.Dict().tag(sync=True)
     thumbnails = traitlets.List(traitlets.Dict()).tag(sync=True)

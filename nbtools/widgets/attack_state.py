@@ -23,6 +23,7 @@ OWN = "own/"  # ids of images that were dropped in begin so
 PATHS_KEPT = 64
 IMAGE, CLASS = "image", "class"  # what is looked at: one image, or a class of them at once
 CROWD = 24  # images of a class
+MAX_SEED = 2**31 - 1  # as of notebooks
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ class Bench:
         fit = 1 <= len(choice.networks) <= 2 and len(set(choice.networks)) == len(choice.networks)
         if not fit or not set(choice.networks) <= set(self.networks):
             _refuse("networks", f"one or two of {', '.join(self.networks)}", choice.networks)
-        if not 1 <= choice.steps <= 1000:
-            _refuse("steps", "1 to 1000", choice.steps)
+        for name, least, most in (("steps", 1, 1000), ("seed", 0, MAX_SEED)):
+            if not least <= getattr(choice, name) <= most:
+                _refuse(name, f"{least} to {most}", getattr(choice, name))
         if choice.tab == CLASS and not len(self.crowd(choice.target)):
             _refuse("tab", "images whose class is known", "none")
         own = self.image(choice.image)[1]

@@ -1,28 +1,14 @@
 // A question, a place for its answer (a field, words to choose from, or a curve to sketch), and Commit.
 const WIDE = 420, HIGH = 190, LEFT = 44, BOTTOM = 34, TOP = 10;
 
-function made(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
-function drawn(name, attributes, text = "") {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.textContent = text;
-  return node;
-}
-
 function field() {
-  const input = made("input", { type: "text", "aria-label": "your answer", size: 12 });
+  const input = make("input", { type: "text", "aria-label": "your answer", size: 12 });
   return { node: input, answer: () => input.value.trim() || undefined, focus: input };
 }
 
 function words(options) {
-  const select = made("select", { "aria-label": "your answer" }, made("option", { value: "" }, "choose …"));
-  select.append(...options.map((word) => made("option", { value: word }, word)));
+  const select = make("select", { "aria-label": "your answer" }, make("option", { value: "" }, "choose …"));
+  select.append(...options.map((word) => make("option", { value: word }, word)));
   return { node: select, answer: () => select.value || undefined };
 }
 
@@ -86,8 +72,8 @@ function render({ model, el }) {
   el.classList.add("nbtools-exercise");
   const [at, options] = [model.get("at"), model.get("options")];
   const place = at.length ? curve(at, model.get("bounds"), model.get("value")) : options.length ? words(options) : field();
-  const button = made("button", { type: "button" }, "Commit");
-  const said = made("p", { role: "status", "aria-live": "polite" });
+  const button = make("button", { type: "button" }, "Commit");
+  const said = make("p", { role: "status", "aria-live": "polite" });
   const commit = () => {
     const answer = place.answer();
     said.dataset.state = "sent";
@@ -104,7 +90,7 @@ function render({ model, el }) {
     said.dataset.state = model.get("state");
   };
   model.on("msg:custom", tell); // also where it is told the same as before
-  el.append(made("p", { class: "question" }, model.get("question")), made("div", {}, place.node, button), said);
+  el.append(make("p", { class: "question" }, model.get("question")), make("div", {}, place.node, button), said);
   tell();
 }
 export default { render };

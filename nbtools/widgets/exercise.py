@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import anywidget
 import traitlets
 
 from nbtools.errors import InputError
+from nbtools.widgets.parts import script, styles
 from nbtools.workflow.answers import Right, keep_answer
 
-_HERE = Path(__file__).parent
 UNANSWERED = "With these parameters there is nothing here to answer."
 GUESSED = "Kept. Run the cells below, or run them again: your guess is drawn into the figure."
 
@@ -46,8 +45,8 @@ class Exercise(anywidget.AnyWidget):
         What was said to it.
     """
 
-    _esm = (_HERE / "exercise.js").read_text(encoding="utf-8")
-    _css = (_HERE / "exercise.css").read_text(encoding="utf-8")
+    _esm = script("elements", "exercise")
+    _css = styles("exercise")
     question = traitlets.Unicode().tag(sync=True)
     options = traitlets.List(traitlets.Unicode()).tag(sync=True)
     at = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -78,7 +77,10 @@ class Exercise(anywidget.AnyWidget):
         """Answer, as the button does; return what is said to it."""
         self.value = [float(each) for each in answer] if self.at else str(answer)  # type: ignore[union-attr]
         right, self.state, self.said = self._judged(answer)
-        keep_answer(self.name, self.value, right)
+        try:
+            keep_answer(self.name, self.value, right)
+        except InputError as error:  # whoever answers shall hear what was said to it all the same
+            self.said += f" (This answer could not be kept. {error})"
         self.send({})  # behind what has changed: the page shows it
         return self.said
 

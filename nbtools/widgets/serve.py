@@ -9,7 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nbtools.checks import check_choice
+from nbtools.data.study import open_study
 from nbtools.runs import folders, warm
+from nbtools.widgets.study_state import finished_runs
 
 SHARE = Path(__file__).parent / "share"
 # Voila's page has no place for finished progress bars, nor for plotly's figures outside widgets.
@@ -36,13 +38,16 @@ def serve(notebook: str, port: int, texts: Mapping[str, str] | None = None, *, o
     Raises
     ------
     InputError
-        If there is no such notebook or parameter, or the networks it shows have not been trained.
+        If there is no such notebook, parameter or study, or the networks or runs that it shows are not there.
     """
     check_choice(f"{notebook} is no explorer", notebook, EXPLORERS, fix="name one")
     given = folders.typed(notebook, texts or {})
     chosen = {**folders.defaults(notebook), **given}
     for roi in chosen.get("rois", "").split():  # here the reader learns what is missing; the page would not say
         folders.find("03_guided_training", chosen["study"], roi=roi, alpha=chosen["alpha"], seed=chosen["seed"])
+    open_study(chosen["study"])
+    if "rois" not in chosen:
+        finished_runs(chosen["study"])
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(SHARE), os.environ.get("JUPYTER_PATH")]))
     os.environ |= QUIET
     warm.use_soon()

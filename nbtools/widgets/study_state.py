@@ -67,13 +67,18 @@ def all_runs(study: str) -> pd.DataFrame:
     InputError
         If the study has no finished run.
     """
+    table = finished_runs(study)
+    reached = [_reached(row["notebook"], Path(row["folder"])) for _, row in table.iterrows()]
+    return pd.concat([table, pd.DataFrame(reached)], axis=1)
+
+
+def finished_runs(study: str) -> pd.DataFrame:
+    """Return what `all_runs` does, without what the runs reached: no table of theirs is read."""
     parts = [folders.collect(name, study).assign(notebook=name) for name in folders.notebooks()]
     parts = [part for part in parts if len(part)]
     run_one = "run a notebook (`python -m nbtools run notebooks/…`, or `python -m nbtools demo`)"
     check_enough("the study has no finished run", len(parts), 1, fix=run_one)
-    table = pd.concat(parts, ignore_index=True)
-    reached = [_reached(row["notebook"], Path(row["folder"])) for _, row in table.iterrows()]
-    return pd.concat([table, pd.DataFrame(reached)], axis=1)
+    return pd.concat(parts, ignore_index=True)
 
 
 def metrics_of(table: pd.DataFrame) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tornado.web import Application, HTTPError, RequestHandler
 
-from nbtools.checks import check_enough
+from nbtools.checks import check_enough, reading
 
 _PAGE = (Path(__file__).parent / "vote.html").read_text(encoding="utf-8")
 _VOTER = "voter"  # cookie: one vote a browser, the last one counts
@@ -26,7 +26,7 @@ class Ballot:
     ----------
     question : str
     options : sequence of str
-        Two at least, each once.
+        Two at least, each once; blanks around and between their words do not count.
 
     Raises
     ------
@@ -35,7 +35,8 @@ class Ballot:
     """
 
     def __init__(self, question: str, options: Sequence[str]):
-        self.question, self.options = question, list(dict.fromkeys(options))
+        named = (" ".join(option.split()) for option in options)  # as a form sends them back
+        self.question, self.options = question, list(dict.fromkeys(filter(None, named)))
         check_enough("there is nothing to choose from", len(self.options), 2, fix="name two options or more")
         self.chosen: dict[str, str] = {}
 
@@ -99,6 +100,11 @@ def hold_vote(ballot: Ballot, port: int, *, room: bool) -> None:
     port : int
     room : bool
         Whether other machines of the network may vote; else this one alone.
+
+    Raises
+    ------
+    InputError
+        If the port is taken, or not for everybody to take.
     """
     token = secrets.token_urlsafe(12)
     asyncio.run(_serve(application(ballot, token), port, token, room=room))
@@ -106,7 +112,9 @@ def hold_vote(ballot: Ballot, port: int, *, room: bool) -> None:
 
 
 async def _serve(pages: Application, port: int, token: str, *, room: bool) -> None:
-    server = pages.listen(port, "0.0.0.0" if room else "127.0.0.1", max_body_size=10_000)
+    fix = "name another one, such as --port 8899, or end what serves there"
+    with reading(f"no vote can be held at port {port}", OSError, expected="a free port, from 1024 on", fix=fix):
+        server = pages.listen(port, "0.0.0.0" if room else "127.0.0.1", max_body_size=10_000)
     print(f"the room votes at  http://{_address() if room else '127.0.0.1'}:{port}/")
     print(f"the lectern counts at  http://127.0.0.1:{port}/{token}/\nCtrl-C ends the vote.", flush=True)
     try:

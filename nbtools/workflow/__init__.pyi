@@ -1,4 +1,4 @@
-from .answers import number as number, pool_answers as pool_answers, word as word
+from .answers import as_csv as as_csv, number as number, pool_answers as pool_answers, word as word
 from .beforehand import beforehand as beforehand
 from .config import config_named as config_named, file_named as file_named, read_config as read_config
 from .doctor import examine as examine

@@ -7,14 +7,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from nbtools.checks import reading
 from nbtools.data.study import home
 from nbtools.errors import InputError
+from nbtools.files import make_folder, writable
 
 Right = Callable[[object], bool | None]  # whether an answer is right; None: it is no answer of this kind
+KINDS = {"time": str, "exercise": str, "answer": str | list, "right": bool | None}  # of what a line says
 COLUMNS = ("student", "exercise", "answers", "first", "last", "right", "finished")
 
 
@@ -47,13 +50,19 @@ def number(low: float, high: float, units: Sequence[float] = (1,)) -> Right:
     """
 
     def right(answer: object) -> bool | None:
-        try:
-            value = float(str(answer).strip().removesuffix("%").removesuffix("/255").replace(",", "."))
-        except ValueError:
-            return None
-        return any(low <= value * unit <= high for unit in units) if isfinite(value) else None
+        value = _value(str(answer))
+        return None if value is None else any(low <= value * unit <= high for unit in units)
 
     return right
+
+
+def _value(answer: str) -> float | None:
+    """Read a number as people write it, with figures' own minus; None where it is none, or not finite."""
+    try:
+        value = float(answer.strip().removesuffix("%").removesuffix("/255").replace(",", ".").replace("\u2212", "-"))
+    except ValueError:
+        return None
+    return value if isfinite(value) else None
 
 
 # --- the file -------------------------------------------------------------------------------------------------
@@ -65,14 +74,16 @@ def answers_file() -> Path:
 
 
 def keep_answer(exercise: str, answer: object, right: bool | None) -> None:
-    """Append an answer to the file."""
+    """Append an answer to the file; raise `InputError` where that cannot be written."""
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "exercise": exercise,
         "answer": answer,
         "right": right,
     }
-    with answers_file().open("a", encoding="utf-8") as file:  # one short line: whole, whoever else appends
+    make_folder(home())
+    # One short line: whole, whoever else appends. Half a character, as a page may send one, becomes a question mark.
+    with writable(answers_file()), answers_file().open("a", encoding="utf-8", errors="replace") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -118,13 +129,35 @@ def pool_answers(files: Iterable[Path]) -> pd.DataFrame:
     return pooled.reset_index()[list(COLUMNS)]
 
 
+def as_csv(pooled: pd.DataFrame) -> str:
+    """Return a table of answers for a spreadsheet: words that it would take for a formula begin with an apostrophe.
+
+    Parameters
+    ----------
+    pooled : DataFrame
+        From `pool_answers`.
+    """
+    return pooled.map(_inert).to_csv(index=False)
+
+
+def _inert(cell: object) -> object:
+    formula = isinstance(cell, str) and cell.lstrip()[:1] in {*"=+-@"} and _value(cell) is None
+    return f"'{cell}" if formula else cell
+
+
 def _lines(file: Path) -> list[dict[str, object]]:
     """Read the answers of one file."""
-    keys = {"time", "exercise", "answer", "right"}
     expected = "a line of JSON per answer: time, exercise, answer, right"
     fix = "ask for the student's answers.jsonl, which lies beside their data/ and runs/"
-    with reading("this is no file of answers", OSError, ValueError, file=file, expected=expected, fix=fix):
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if not all(isinstance(line, dict) and set(line) == keys for line in lines):
+    kinds = OSError, ValueError, RecursionError
+    with reading("this is no file of answers", *kinds, file=file, expected=expected, fix=fix):
+        text = file.read_text(encoding="utf-8-sig")  # Windows' editors begin UTF-8 with a mark
+        lines = [json.loads(line) for line in text.split("\n") if line.strip()]  # splitlines() also ends them at U+2028
+        if not all(map(_is_answer, lines)):
             raise ValueError("something else")
     return lines
+
+
+def _is_answer(line: Any) -> bool:
+    known = isinstance(line, dict) and line.keys() == KINDS.keys()
+    return known and all(isinstance(line[name], kind) for name, kind in KINDS.items())

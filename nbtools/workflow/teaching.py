@@ -7,6 +7,7 @@ from pathlib import Path
 from nbtools.errors import InputError
 from nbtools.files import write_text
 from nbtools.runs import folders
+from nbtools.runs.parameters import reading_notebook
 
 ANSWER = "answer"  # tag of the cell that is the instructor's alone
 
@@ -29,7 +30,7 @@ def student_copies(folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If there is something in the folder, or it is a file.
+        If there is something in the folder, or it is a file; or a notebook cannot be read.
     """
     # they import slowly, and the other commands need neither
     import nbformat
@@ -45,7 +46,8 @@ def student_copies(folder: Path) -> list[Path]:
         )
     copies = []
     for file in sorted(folders.NOTEBOOKS.glob("*.ipynb")):
-        notebook = nbformat.read(file, as_version=4)
+        with reading_notebook(file):
+            notebook = nbformat.read(file, as_version=4)
         for step in (TagRemovePreprocessor(remove_cell_tags={ANSWER}), ClearOutputPreprocessor()):
             notebook, _ = step.preprocess(notebook, {})
         copies.append(write_text(folder / file.name, nbformat.writes(notebook) + "\n"))

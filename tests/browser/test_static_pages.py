@@ -6,6 +6,7 @@ import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from nbtools.widgets import geometry_state, study_state, write_pages
 from nbtools.widgets.attack_state import Bench, Choice
 from nbtools.widgets.attack_view import view
 from nbtools.widgets.geometry_state import SpaceTables
+from nbtools.widgets.static import _page
 
 if TYPE_CHECKING:
     from conftest import Project, Watch
@@ -96,6 +98,24 @@ def right_at(bench: Bench, images: ImageSet, name: str, level: float) -> int:
     paths = [bench.paths(Choice(str(image), (name,), "LinfFGSM"))[name] for image in images.ids]
     said = [path.predictions[path.levels.index(level)] for path in paths]
     return int((torch.stack(said) == images.labels).sum())
+
+
+@pytest.mark.parametrize("name", ["index", "attack", "geometry", "study"])
+def test_data_that_are_missing_or_cut_are_said_on_the_page(name: str, page: Page, watch: Watch, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    source = SimpleNamespace(name="tiny", title="tiny", simulated=True)
+    (tmp_path / f"{name}.html").write_text(_page(name, source), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    for content in (None, "", 'take("', 'take("another",{"arrays":{}},"");'):
+        for file in ("attack", "geometry", "study") if content is not None else ():
+            (tmp_path / "data" / f"{file}.js").write_text(content, encoding="utf-8")
+        page.goto("about:blank")
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        said = "missing" if content is None else "damaged"
+        expect(page.locator("main .alert").first).to_contain_text(f"is {said}: copy the folder as a whole")
+    watch.errors.clear()
+    watch.strangers.clear()
 
 
 def test_all_pages_draw_at_any_width_in_both_themes(opened: Page, pages: Path, tmp_path: Path) -> None:

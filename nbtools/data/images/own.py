@@ -49,7 +49,8 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
     check_size(len(data), name)
     with readable(Path(name)), opened(data, FORMATS) as image:
         width, height = image.size
-    if width * height > MAX_PIXELS:  # before anything is unpacked
+    fitted_to = (size * 8 / 7 / min(width, height)) ** 2  # of a ribbon, `fitted` first makes a giant
+    if width * height * max(1, fitted_to) > MAX_PIXELS:  # before anything is unpacked
         raise InputError("this image is too large", file=name, got=f"{width} × {height} pixels", **_WANTED)
     return fitted(decode_image(data, Path(name)), size)
 

@@ -80,7 +80,10 @@ class Source:
 
 
 def folder_source(folder: Path, names: Sequence[str], decode: Callable[[bytes, Path], Tensor]) -> Source:
-    """Take images from files below a folder, named by their paths relative to it."""
+    """Take images from files below a folder, named by their paths relative to it.
+
+    `decode` takes a file's bytes and path, and gives uint8 pixels (3, size, size).
+    """
 
     def stamp(name: str) -> tuple[int, int]:
         status = (folder / name).stat()
@@ -90,7 +93,17 @@ def folder_source(folder: Path, names: Sequence[str], decode: Callable[[bytes, P
 
 
 def stimuli_source(brick: h5py.Dataset, image_ids: np.ndarray, size: int) -> Source:
-    """Take scanner images (n, height, width, 3) from these rows of an open HDF5 file, resized to ``size × size``."""
+    """Take scanner images from an open HDF5 file, resized to ``size × size``.
+
+    Parameters
+    ----------
+    brick : h5py.Dataset, uint8 (n_stimuli, height, width, 3)
+        All that the scanner showed.
+    image_ids : int array (n_images,)
+        Rows of `brick`.
+    size : int
+        Side in pixels.
+    """
     height, width, _ = brick.shape[1:]
 
     def decode(raw: bytes, _: Path) -> Tensor:

@@ -1,4 +1,4 @@
-"""Figures of one image under attack: what a network decides at every ε, and how sure it is of every class."""
+"""A figure of one image under attack: what a network decides at every ε."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nbtools.conditions import HIERARCHY
-from nbtools.errors import InputError
-from nbtools.plots.looks import color
 from nbtools.plots.marks import Look, add_curve, look_of
-from nbtools.plots.style import INK, Panel, new_figure, panels, wrapped
-from nbtools.plots.tables import check_drawable, check_points, ordered
+from nbtools.plots.style import INK, new_figure
+from nbtools.plots.tables import check_drawable, check_points
 
 PATH_COLUMNS = ("condition", "level", "label", "probability", "rival", "rival_probability", "prediction", "reached")
-BAR_COLUMNS = ("condition", "class_name", "clean", "probability")
-GHOST = "#dcdcdc"
-SLOTS = 2  # networks side by side
 X_TITLE = "attack budget ε (1/255)"
 
 
@@ -70,67 +65,6 @@ def mark_level(figure: go.Figure, path: pd.DataFrame, level: float) -> None:
     figure.layout.shapes = [{"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": line}]
 
 
-def class_bars(
-    bars: pd.DataFrame, path: pd.DataFrame, level: float, *, order: Sequence[str] = HIERARCHY, title: str
-) -> go.Figure:
-    """Show the class probabilities of one or two networks, clean and at one ε.
-
-    The figure has the same traces for any table, so that a widget can put new values into them.
-
-    Parameters
-    ----------
-    bars : DataFrame
-        One row per condition × class, in the order to show: ``condition``, ``class_name``, ``clean`` and
-        ``probability`` (of the class, without attack and at ε).
-    path : DataFrame
-        As `decision_path` takes it, of the same one or two conditions.
-    level : float
-        The ε of `bars`, in 1/255.
-    order : sequence of str
-        Regions, early to late: `Study.hierarchy`.
-    title : str
-        Title, with `Study.title`.
-
-    Raises
-    ------
-    InputError
-        If a table cannot be drawn, or there are more than two conditions.
-    """
-    _check_path(path)
-    check_drawable(bars, BAR_COLUMNS)
-    names = list(dict.fromkeys(path["condition"]))
-    if len(names) > SLOTS or set(bars["condition"]) != set(names):
-        raise InputError(
-            "there is room for one or two networks, the same in both tables",
-            expected="one or two conditions",
-            got=f"{', '.join(names)} and {', '.join(ordered(bars['condition'], order))}",
-            fix="choose two networks",
-        )
-    row = 18 * bars["class_name"].nunique()
-    fig, places = panels(title, SLOTS, heads=[" "] * SLOTS, row=row, horizontal_spacing=0.14)
-    for name, place in zip([*names, *[None] * SLOTS], places, strict=False):
-        ink = color(name, order) if name else GHOST
-        _draw_bars(fig, bars[bars["condition"] == name], ink, place)
-    fig.update_xaxes(**_PROBABILITY, title={"text": "probability", "standoff": 4})
-    fig.update_yaxes(**_class_axis(bars, path))
-    fig.update_layout(barmode="overlay")
-    move_bars(fig, bars, path, level, title=title)
-    return fig
-
-
-def move_bars(figure: go.Figure, bars: pd.DataFrame, path: pd.DataFrame, level: float, *, title: str) -> None:
-    """Bring `class_bars` to another ε of the same path; arguments as there."""
-    names = list(dict.fromkeys(path["condition"]))
-    heads = [_head(path[path["condition"] == name], level) for name in names]
-    for head, text in zip(figure.layout.annotations, [*heads, *[" "] * SLOTS], strict=False):
-        head.text = text
-    moving = [trace for trace in figure.data if trace.name == _NOW]
-    for trace, name in zip(moving, names, strict=False):
-        trace.x = bars.loc[bars["condition"] == name, "probability"].to_numpy()
-    figure.layout.title.text = wrapped(title)
-
-
-_NOW = "at ε"
 _PROBABILITY = {"range": [-0.02, 1.04], "tickformat": ".0%", "tickvals": [0, 0.25, 0.5, 0.75, 1]}
 
 
@@ -154,27 +88,6 @@ def _level_axis(path: pd.DataFrame) -> dict:
     places = list(positions.values())
     text = [named.get(level, "") for level in positions]
     return {"tickvals": places, "ticktext": text, "range": [places[0] - 0.25, places[-1] + 0.25]}
-
-
-def _class_axis(bars: pd.DataFrame, path: pd.DataFrame) -> dict:
-    """Name every class; those an attack starts from are bold."""
-    classes, own = list(dict.fromkeys(bars["class_name"])), set(path["label"])
-    text = [f"<b>{name}</b>" if name in own else str(name) for name in classes]
-    return {"tickvals": classes, "ticktext": text, "range": [len(classes) - 0.4, -0.6], "showgrid": False}
-
-
-def _head(path: pd.DataFrame, level: float) -> str:
-    row, clean = (path[np.isclose(path["level"], at)].iloc[0] for at in (level, 0))
-    fooled = row["reached"] and not clean["reached"]  # what was wrong from the start was not fooled
-    return f"<b>{row['condition']}</b> says {row['prediction']}" + (" (fooled)" if fooled else "")
-
-
-def _draw_bars(fig: go.Figure, bars: pd.DataFrame, ink: str, panel: Panel) -> None:
-    """Draw two bars a class: the clean image's, wide and pale, and at ε, narrow and in the network's colour."""
-    common = {"y": bars["class_name"], "orientation": "h", "showlegend": False, "hovertemplate": "%{y} %{x:.1%}"}
-    fig.add_bar(x=bars["clean"].to_numpy(), name="clean", width=0.82, marker={"color": GHOST}, **common, **panel)
-    now = {"name": _NOW, "width": 0.46, "marker": {"color": ink}}
-    fig.add_bar(x=bars["probability"].to_numpy(), **now, **common, **panel)
 
 
 def _draw_path(

@@ -12,6 +12,7 @@ function box(name) {
 
 async function unpack(name) {
   if (!taken.has(name)) await script(`data/${name}.js`);
+  if (!taken.has(name)) throw new Error(`data/${name}.js is damaged: copy the folder as a whole`);
   const { index, text } = taken.get(name);
   taken.delete(name);
   const deflated = await fetch(`data:application/octet-stream;base64,${text}`);
