@@ -47,7 +47,7 @@ real: .venv/.ready
 
 # The browser's files come first: few tests that take minutes would leave one worker idle at the end.
 test: .venv/.ready
-	@echo "== tests, the notebooks among them (about 10 minutes on two cores)"
+	@echo "== tests, the notebooks among them (about 20 minutes on two cores)"
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 quick: lint
