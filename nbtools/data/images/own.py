@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbtools.data.images.files import FORMATS, decode_image, fitted, opened, readable
+from nbtools.data.images.files import FORMATS, check_side, decode_image, fitted, opened, readable
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined
 from nbtools.errors import InputError
 
@@ -46,6 +46,7 @@ def read_image(data: bytes, name: str, size: int) -> Tensor:
     InputError
         If it is no image, damaged, too large, or has more than 8 bits per channel.
     """
+    check_side(size)
     check_size(len(data), name)
     with readable(Path(name)), opened(data, FORMATS) as image:
         width, height = image.size
