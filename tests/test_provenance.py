@@ -128,7 +128,7 @@ def test_every_package_that_computes_is_noted() -> None:
         "nbformat",
         "voila",
     }
-    beside = {"lazy-loader", "pyyaml", "requests", "snakemake", "threadpoolctl", "tqdm", "urllib3"}
+    beside = {"kaleido", "lazy-loader", "psutil", "pyyaml", "requests", "snakemake", "threadpoolctl", "tqdm", "urllib3"}
     assert set(surroundings()["packages"]) == declared - about_notebooks - beside
 
 
