@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from tqdm import asyncio, auto
 from nbtools.errors import InputError
 
 LOG = "NBTOOLS_LOG"  # variable with the file, or terminal, that the bars of a run write to, in place of its notebook
-SILENCE = 60.0  # seconds between the lines of a log
+SILENCE = 60.0  # seconds between the lines of a log, and without a line until `study` says what is at work
 _LINE = "{desc}: {n_fmt} of {total_fmt} · {elapsed} gone, {remaining} left · {rate_fmt}{postfix}"
 # A notebook's bars are widgets, but for those of a run in batch: nobody watches it.
 _Shown: Any = asyncio.tqdm if LOG in os.environ else auto.tqdm
@@ -115,16 +115,22 @@ class _Line(_Lines):
 
 
 @contextmanager
-def bars_go_to(place: Path) -> Iterator[None]:
-    """Have processes that start meanwhile write their bars into a log, or to a terminal."""
-    before = os.environ.get(LOG)
-    os.environ[LOG] = str(place)
+def exported(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Give processes that start meanwhile these variables; one that is None they do not have."""
+    before = {name: os.environ.get(name) for name in variables}
+    _export(variables)
     try:
         yield
     finally:
-        del os.environ[LOG]
-        if before is not None:
-            os.environ[LOG] = before
+        _export(before)
+
+
+def _export(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @dataclass(frozen=True)

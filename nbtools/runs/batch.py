@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nbtools.errors import Helped, InputError, Interrupted
 from nbtools.files import locked, make_folder
-from nbtools.processes import bars_go_to, on_sigterm, place
+from nbtools.processes import LOG, exported, on_sigterm, place
 from nbtools.runs import folders
 from nbtools.runs.asked import check_asked
 from nbtools.runs.lineage import check_trained
@@ -59,7 +59,7 @@ def run_notebook(notebook: str, texts: dict[str, str], *, quiet: bool = False) -
             print(f"running {notebook} into {folder}\n", end="", flush=True)  # one write: other runs print beside it
         (folder / SAID).unlink(missing_ok=True)
         watched = sys.stderr.isatty() and not quiet
-        with bars_go_to((watched and _terminal()) or folder / SAID):
+        with exported({LOG: str((watched and _terminal()) or folder / SAID)}):
             status = _execute(notebook, parameters, folder / EXECUTED, bar=watched)
         if status:
             (folder / folders.RECORD).unlink(missing_ok=True)  # a run whose notebook failed anywhere is not finished

@@ -16,7 +16,8 @@ from nbtools.checks import check_counts, check_enough, check_range, reading
 
 Parameters = dict[str, Any]
 
-_SEED = int, 0, 2**31 - 1  # scikit-learn's generators take no larger one
+MAX_SEED = 2**31 - 1  # scikit-learn's generators take no larger one
+_SEED = int, 0, MAX_SEED
 # Kind and range of the numbers in a parameter, by its name: the same in every notebook, as a number or in a text.
 RANGES: dict[str, tuple[type, float, float]] = {
     **dict.fromkeys(("seed", "seeds", "other_seed", "predictor_seed", "world_seed"), _SEED),

@@ -17,6 +17,7 @@ import pandas as pd
 from nbtools.checks import reading
 from nbtools.data.study import home
 from nbtools.files import PREFIX, read_table
+from nbtools.processes import exported
 from nbtools.runs import folders
 from nbtools.runs.batch import run_notebook
 from nbtools.runs.lineage import check_trained
@@ -155,15 +156,8 @@ def differences(first: Path, second: Path) -> list[Difference]:
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Give processes that start meanwhile these variables, and none beside them that changes sums."""
-    before = dict(os.environ)
-    for name in summing_variables():
-        del os.environ[name]
-    os.environ.update(variables)
-    try:
+    with exported({**dict.fromkeys(summing_variables()), **variables}):
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 # --- repeating ----------------------------------------------------------------------------------------------

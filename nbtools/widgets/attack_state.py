@@ -16,6 +16,7 @@ from nbtools.classifiers import home_of
 from nbtools.data.images.sets import NO_LABEL, ImageSet, joined
 from nbtools.errors import InputError
 from nbtools.models.networks import freeze
+from nbtools.runs.parameters import MAX_SEED
 from nbtools.widgets.attack_paths import LEVELS, AttackPath, ClassPath, attack_path, class_path
 
 STEPS = (1, 5, 10, 20, 40, 100, 200, 1000)
@@ -23,7 +24,6 @@ OWN = "own/"  # ids of images that were dropped in begin so
 PATHS_KEPT = 64
 IMAGE, CLASS = "image", "class"  # what is looked at: one image, or a class of them at once
 CROWD = 24  # images of a class
-MAX_SEED = 2**31 - 1  # as of notebooks
 
 
 @dataclass(frozen=True)

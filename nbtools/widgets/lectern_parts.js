@@ -1,4 +1,5 @@
 // What the parts of the attack explorer's page are made of, besides plain elements.
+
 // A canvas as large as a picture has pixels; the page scales it without smoothing.
 function picture([height, width], text) {
   return make("canvas", { width, height, role: "img", ariaLabel: text });

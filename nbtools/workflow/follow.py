@@ -26,7 +26,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from nbtools.checks import check_choice
 from nbtools.data.study import open_study
 from nbtools.places import PROJECT
-from nbtools.processes import Bar
+from nbtools.processes import SILENCE, Bar
 from nbtools.runs.batch import SAID
 from nbtools.runs.figures import draw_pictures
 from nbtools.workflow.calibration import read_calibration
@@ -36,7 +36,6 @@ from nbtools.workflow.plan import finished_jobs, wall_seconds
 from nbtools.workflow.summary import publish, report_file, summary
 
 NAME = "nbtools"  # of the logger
-SILENCE = 60.0  # seconds without a line after which one says what is at work
 GLANCE = 2.0  # seconds after which the bar of a terminal is brought up to date
 _AGAIN = "mend what it says, then give the same command again: what is finished stays"
 

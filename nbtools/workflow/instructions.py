@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 
 from nbtools.checks import check_choice
 from nbtools.data.study import home
+from nbtools.processes import exported
 
 # Variables that PyTorch's own kernels and oneDNN's read, from the smallest set of instructions to the largest.
 INSTRUCTIONS: dict[str, dict[str, str]] = {
@@ -42,10 +42,6 @@ def told_to_use(instructions: str) -> Iterator[None]:
         yield
         return
     check_choice("this machine cannot be told to use these instructions", instructions, [NATIVE, *available()])
-    before, own = dict(os.environ), home() / "runs" / "known" / instructions
-    os.environ.update(INSTRUCTIONS[instructions], NBTOOLS_HOME=str(own))
-    try:
+    own = home() / "runs" / "known" / instructions
+    with exported({**INSTRUCTIONS[instructions], "NBTOOLS_HOME": str(own)}):
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
